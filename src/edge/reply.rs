@@ -1,0 +1,107 @@
+//! What every response has in common: the headers of identity, CORS, security and timing.
+
+use worker::{Headers, Request, Response, Result};
+
+use crate::event::{BackendId, Offset, ROOT, SeqNum};
+use crate::problem::Problem;
+use crate::sequencer::core::Tip;
+use crate::settings::{Origins, Settings};
+use crate::upstream::{NEXT_OFFSET, UP_TO_DATE};
+
+/// The backend id, on requests what the client believes.
+pub const BACKEND_ID: &str = "livestore-backend-id";
+/// The head's sequence number.
+pub const HEAD: &str = "livestore-head";
+/// Whether a read came from the edge cache.
+pub const CACHE: &str = "x-cache";
+
+const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
+const REQUEST_HEADERS: &str = "authorization, content-type, if-none-match, livestore-backend-id";
+const EXPOSED: &str = "allow, etag, livestore-backend-id, livestore-head, location, retry-after, server-timing, \
+                       stream-closed, stream-cursor, stream-next-offset, stream-sse-data-encoding, \
+                       stream-up-to-date, x-cache";
+
+/// The answer to `GET /health`.
+pub fn health() -> Result<Response> {
+    let response = Response::from_json(&serde_json::json!({ "status": "ok" }))?;
+    response.headers().set("cache-control", "no-store")?;
+    Ok(response)
+}
+
+/// The answer to a browser's `OPTIONS`.
+pub fn preflight() -> Result<Response> {
+    let response = Response::empty()?.with_status(204);
+    response.headers().set("access-control-allow-methods", METHODS)?;
+    response.headers().set("access-control-allow-headers", REQUEST_HEADERS)?;
+    response.headers().set("access-control-max-age", "86400")?;
+    Ok(response)
+}
+
+/// A response without a body that tells the tip.
+pub fn tip(status: u16, tip: &Tip) -> Result<Response> {
+    let response = Response::empty()?.with_status(status);
+    response.headers().set(NEXT_OFFSET, &tip.offset.0)?;
+    response.headers().set("cache-control", "no-store")?;
+    identify(response.headers(), &tip.backend_id, tip.head)?;
+    Ok(response)
+}
+
+/// The answer to `HEAD` for a store that has no stream yet.
+pub fn no_stream() -> Result<Response> {
+    let response = Response::empty()?;
+    response.headers().set(HEAD, &ROOT.to_string())?;
+    response.headers().set("cache-control", "no-store")?;
+    Ok(response)
+}
+
+/// The answer to a catch-up read of a store that has no stream yet: nothing, and no further than before.
+pub fn empty_page(at: &Offset) -> Result<Response> {
+    let response = Response::from_json(&[(); 0])?;
+    let headers = response.headers();
+    headers.set(NEXT_OFFSET, &at.0)?;
+    headers.set(UP_TO_DATE, "true")?;
+    headers.set("cache-control", "no-store")?;
+    headers.set(CACHE, "BYPASS")?;
+    Ok(response)
+}
+
+/// A refusal.
+pub fn problem(problem: &Problem) -> Result<Response> {
+    let response = Response::from_json(&problem.to_json())?.with_status(problem.status);
+    let headers = response.headers();
+    headers.set("content-type", "application/problem+json")?;
+    headers.set("cache-control", "no-store")?;
+    if let Some(seconds) = problem.retry_after {
+        headers.set("retry-after", &seconds.to_string())?;
+    }
+    if let Some(allow) = problem.allow {
+        headers.set("allow", allow)?;
+    }
+    Ok(response)
+}
+
+/// Says whose events these are and how far they go.
+pub fn identify(headers: &Headers, backend_id: &BackendId, head: SeqNum) -> Result<()> {
+    headers.set(BACKEND_ID, &backend_id.0)?;
+    headers.set(HEAD, &head.to_string())
+}
+
+/// Puts on what every response carries.
+pub fn finish(response: Response, request: &Request, settings: &Settings, took_ms: u64) -> Result<Response> {
+    let headers = response.headers();
+    headers.set("server-timing", &format!("total;dur={took_ms}"))?;
+    // Protocol §12.7.
+    headers.set("x-content-type-options", "nosniff")?;
+    headers.set("cross-origin-resource-policy", "cross-origin")?;
+    headers.set("access-control-expose-headers", EXPOSED)?;
+    match &settings.allowed_origins {
+        Origins::Any => headers.set("access-control-allow-origin", "*")?,
+        Origins::Listed(origins) => {
+            headers.append("vary", "origin")?;
+            if let Some(origin) = request.headers().get("origin")?.filter(|o| origins.contains(o)) {
+                headers.set("access-control-allow-origin", &origin)?;
+            }
+        }
+    }
+    Ok(response)
+}

@@ -1,0 +1,121 @@
+//! From method, path and query to what is wanted. Pure: tested on any host.
+
+use crate::event::Offset;
+use crate::names::StorePath;
+use crate::problem::Problem;
+
+/// What a request wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `GET /health`: does the Worker answer?
+    Health,
+    /// Something with one store.
+    Store(StorePath, Verb),
+}
+
+/// What is wanted of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// `POST`
+    Push,
+    /// `GET`
+    Read(Read),
+    /// `HEAD`
+    Look,
+    /// `PUT`
+    Ensure,
+    /// `DELETE`
+    Reset,
+}
+
+/// A read of the stream (protocol §5.6–5.8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Where to begin.
+    pub offset: Offset,
+    /// How to go on at the tail.
+    pub live: Option<Live>,
+    /// The protocol's cursor (§10.1), passed on as it came.
+    pub cursor: Option<String>,
+}
+
+/// How a live read hears of new events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// `live=long-poll`
+    LongPoll,
+    /// `live=sse`
+    Sse,
+}
+
+const HEALTH_METHODS: &str = "GET, HEAD, OPTIONS";
+const STORE_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
+
+/// The longest offset or cursor; the protocol asks servers to stay under 256 characters (§8).
+const MAX_TOKEN: usize = 256;
+
+/// Finds the route. `path` is still percent-encoded; `query` holds decoded pairs.
+pub fn route(method: &str, path: &str, query: &[(String, String)]) -> Result<Route, Problem> {
+    if path == "/health" {
+        return match method {
+            "GET" | "HEAD" => Ok(Route::Health),
+            _ => Err(Problem::method_not_allowed(HEALTH_METHODS)),
+        };
+    }
+    let (tenant, store) = path
+        .strip_prefix("/v1/stream/")
+        .and_then(|rest| rest.split_once('/'))
+        .filter(|(tenant, store)| !tenant.is_empty() && !store.is_empty() && !store.contains('/'))
+        .ok_or_else(Problem::not_found)?;
+    let store = StorePath::from_url(tenant, store)
+        .map_err(|(field, error)| Problem::bad_request(field, format!("The {field}'s name {error}.")))?;
+    let verb = match method {
+        "POST" => Verb::Push,
+        "GET" => Verb::Read(read(query)?),
+        "HEAD" => Verb::Look,
+        "PUT" => Verb::Ensure,
+        "DELETE" => Verb::Reset,
+        _ => return Err(Problem::method_not_allowed(STORE_METHODS)),
+    };
+    Ok(Route::Store(store, verb))
+}
+
+fn read(query: &[(String, String)]) -> Result<Read, Problem> {
+    let live = match single(query, "live")? {
+        None => None,
+        Some("long-poll") => Some(Live::LongPoll),
+        Some("sse") => Some(Live::Sse),
+        Some(other) => {
+            return Err(Problem::bad_request("live", format!("live is {other:?}, but must be long-poll or sse.")));
+        }
+    };
+    let offset = match single(query, "offset")? {
+        Some(offset) => token("offset", offset)?,
+        None if live.is_none() => Offset::START.to_string(),
+        None => return Err(Problem::bad_request("offset", "A live read needs an offset (-1 for the start).")),
+    };
+    let cursor = single(query, "cursor")?.map(|cursor| token("cursor", cursor)).transpose()?;
+    Ok(Read { offset: Offset(offset), live, cursor })
+}
+
+fn single<'q>(query: &'q [(String, String)], name: &'static str) -> Result<Option<&'q str>, Problem> {
+    let mut values = query.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let first = values.next();
+    match values.next() {
+        None => Ok(first),
+        Some(_) => Err(Problem::bad_request(name, format!("{name} is given more than once."))),
+    }
+}
+
+/// Offsets and cursors are opaque, but the protocol (§8) rules out what would change the URL's meaning.
+fn token(name: &'static str, value: &str) -> Result<String, Problem> {
+    let fits = !value.is_empty()
+        && value.len() <= MAX_TOKEN
+        && value.bytes().all(|b| b.is_ascii_graphic() && !b",&=?/#%".contains(&b));
+    if fits {
+        Ok(value.to_string())
+    } else {
+        let what = format!("{name} must be one an earlier answer gave, or -1 or now: 1 to {MAX_TOKEN} visible ASCII characters without , & = ? / # %.");
+        Err(Problem::bad_request(name, what))
+    }
+}

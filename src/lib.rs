@@ -1,0 +1,35 @@
+//! Headwater: a LiveStore sync backend on Durable Streams.
+//!
+//! The modules follow the way of the data: [`edge`] (the stateless Worker: routes, checks, reads) →
+//! [`sequencer`] (one Durable Object a store: the authoritative head, one append at a time) →
+//! [`upstream`] (requests to the Durable Streams server that keeps the log).
+//!
+//! What decides needs no runtime and builds on any host: [`names`], [`batch`], [`messages`],
+//! [`problem`], [`edge::route`], [`sequencer::core`]. What performs it builds for Wasm only.
+
+pub mod batch;
+pub mod edge;
+pub mod event;
+pub mod messages;
+pub mod names;
+pub mod problem;
+pub mod sequencer;
+#[cfg(target_arch = "wasm32")]
+pub mod settings;
+#[cfg(target_arch = "wasm32")]
+pub mod upstream;
+
+#[cfg(target_arch = "wasm32")]
+mod entry {
+    use worker::{Context, Env, Request, Response, Result, event};
+
+    #[event(start)]
+    fn start() {
+        console_error_panic_hook::set_once();
+    }
+
+    #[event(fetch)]
+    async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
+        crate::edge::handle(request, env).await
+    }
+}

@@ -1,0 +1,123 @@
+//! The names of a store, and the one place where they become a path upstream.
+//!
+//! A store is addressed by two free-form names, `tenant` and `store`. Upstream, each is one path
+//! segment of unreserved characters (RFC 3986 §2.3), encoded injectively: two different names never
+//! meet in one stream, whatever characters they hold.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+/// The longest name in bytes of UTF-8.
+pub const MAX_NAME_BYTES: usize = 4096;
+
+/// The longest encoded name that is sent as it is. Upstream servers keep paths as keys and file names,
+/// and some take no more than a few hundred bytes.
+const MAX_ENCODED: usize = 200;
+
+/// Why a name can't address a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NameError {
+    /// The name has no characters.
+    Empty,
+    /// The name is longer than [`MAX_NAME_BYTES`]; holds its length in bytes.
+    TooLong(usize),
+    /// The percent-encoding is broken, or does not decode to UTF-8.
+    Encoding,
+}
+
+impl fmt::Display for NameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NameError::Empty => write!(f, "is empty"),
+            NameError::TooLong(bytes) => {
+                write!(f, "is {bytes} bytes long; at most {MAX_NAME_BYTES} are allowed")
+            }
+            NameError::Encoding => write!(f, "is not valid percent-encoded UTF-8"),
+        }
+    }
+}
+
+/// The path of a store's stream below the upstream's URL: `{tenant}/{store}`, both encoded.
+///
+/// It identifies the store everywhere inside Headwater: as the Durable Object's name, in look-up
+/// memory and in the implicit backend id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StorePath(String);
+
+impl StorePath {
+    /// From the names themselves.
+    pub fn new(tenant: &str, store: &str) -> Result<Self, (&'static str, NameError)> {
+        let tenant = check(tenant).map_err(|e| ("tenant", e))?;
+        let store = check(store).map_err(|e| ("store", e))?;
+        Ok(Self(format!("{}/{}", encode(tenant), encode(store))))
+    }
+
+    /// From the two percent-encoded segments of a request's URL.
+    pub fn from_url(tenant: &str, store: &str) -> Result<Self, (&'static str, NameError)> {
+        let tenant = percent_decode(tenant).ok_or(("tenant", NameError::Encoding))?;
+        let store = percent_decode(store).ok_or(("store", NameError::Encoding))?;
+        Self::new(&tenant, &store)
+    }
+
+    /// Takes back what [`StorePath::as_str`] gave out, on the far side of the call to the Sequencer.
+    pub fn from_encoded(path: String) -> Self {
+        Self(path)
+    }
+
+    /// The path, without leading slash.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn check(name: &str) -> Result<&str, NameError> {
+    match name.len() {
+        0 => Err(NameError::Empty),
+        n if n > MAX_NAME_BYTES => Err(NameError::TooLong(n)),
+        _ => Ok(name),
+    }
+}
+
+/// Encodes a name into `[A-Za-z0-9._~-]`: letters, digits and `-` stay, `_` and `.` stay except at
+/// the start (so that nothing becomes `.`, `..` or the protocol's reserved `__ds`, §6), and every
+/// other byte of its UTF-8 becomes `~` and two upper-case hex digits. [`decode`] inverts it, hence
+/// it is injective. What would be longer than 200 characters becomes `~h` and the name's SHA-256
+/// instead, which nothing else is encoded as.
+pub fn encode(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for (i, byte) in name.bytes().enumerate() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' => out.push(byte as char),
+            b'_' | b'.' if i > 0 => out.push(byte as char),
+            _ => out.push_str(&format!("~{byte:02X}")),
+        }
+    }
+    if out.len() > MAX_ENCODED { format!("~h{:x}", Sha256::digest(name)) } else { out }
+}
+
+/// The name that [`encode`] was given, unless it hashed it; `None` also for what it never gives.
+pub fn decode(encoded: &str) -> Option<String> {
+    let name = unescape(encoded, b'~')?;
+    (encode(&name) == encoded).then_some(name)
+}
+
+/// Decodes one segment of a URL (RFC 3986 §2.1).
+fn percent_decode(segment: &str) -> Option<String> {
+    unescape(segment, b'%')
+}
+
+fn unescape(text: &str, mark: u8) -> Option<String> {
+    let mut bytes = text.bytes();
+    let mut out = Vec::with_capacity(text.len());
+    while let Some(byte) = bytes.next() {
+        if byte == mark {
+            let high = (bytes.next()? as char).to_digit(16)?;
+            let low = (bytes.next()? as char).to_digit(16)?;
+            out.push((high * 16 + low) as u8);
+        } else {
+            out.push(byte);
+        }
+    }
+    String::from_utf8(out).ok()
+}

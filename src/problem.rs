@@ -1,0 +1,203 @@
+//! Every refusal as `application/problem+json` (RFC 9457), with LiveStore's `_tag` and its fields
+//! where LiveStore has an error of that meaning (`packages/@livestore/common/src/sync/errors.ts`).
+
+use std::fmt::Display;
+
+use serde_json::{Map, Value, json};
+
+use crate::batch::BatchError;
+use crate::event::SeqNum;
+use crate::sequencer::core::{Answer, Halt};
+
+/// One refusal, ready to become a response.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: u16,
+    /// The last part of `type`: what kind of problem this is.
+    pub kind: &'static str,
+    /// LiveStore's name for the error, or Headwater's where LiveStore has none.
+    pub tag: &'static str,
+    /// What happened and what to do, for a person.
+    pub detail: String,
+    /// Members beside the standard ones.
+    pub fields: Map<String, Value>,
+    /// `Retry-After` in seconds.
+    pub retry_after: Option<u32>,
+    /// `Allow`, for a 405.
+    pub allow: Option<&'static str>,
+}
+
+impl Problem {
+    fn new(status: u16, kind: &'static str, tag: &'static str, detail: impl Display) -> Self {
+        let detail = detail.to_string();
+        Self { status, kind, tag, detail, fields: Map::new(), retry_after: None, allow: None }
+    }
+
+    fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
+        self.fields.insert(field.into(), value.into());
+        self
+    }
+
+    fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The response body.
+    pub fn to_json(&self) -> Value {
+        let mut body = self.fields.clone();
+        body.insert("type".into(), json!(format!("urn:headwater:problem:{}", self.kind)));
+        body.insert("title".into(), json!(title(self.status)));
+        body.insert("status".into(), json!(self.status));
+        body.insert("detail".into(), json!(self.detail));
+        body.insert("_tag".into(), json!(self.tag));
+        Value::Object(body)
+    }
+
+    /// A part of the request is wrong.
+    pub fn bad_request(field: &str, detail: impl Display) -> Self {
+        Self::new(400, "bad-request", "BadRequestError", detail).with("field", field)
+    }
+
+    /// No such route.
+    pub fn not_found() -> Self {
+        let detail = "There is nothing here. A store is at /v1/stream/{tenant}/{store}, both percent-encoded.";
+        Self::new(404, "not-found", "NotFoundError", detail)
+    }
+
+    /// The route does not know the method.
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        let detail = format!("This address answers {allow}.");
+        Self { allow: Some(allow), ..Self::new(405, "method-not-allowed", "MethodNotAllowedError", detail) }
+    }
+
+    /// The body is larger than a batch may be.
+    pub fn too_large(max: usize) -> Self {
+        let detail = format!("A batch may take {max} bytes; send fewer or smaller events.");
+        Self::new(413, "too-large", "PayloadTooLargeError", detail).with("maxBytes", max)
+    }
+
+    /// The body is of another type.
+    pub fn unsupported_media_type(found: &str) -> Self {
+        let detail = format!("A batch is sent as application/json, uncompressed, not as {found:?}.");
+        Self::new(415, "unsupported-media-type", "UnsupportedMediaTypeError", detail)
+    }
+
+    /// The caller may not do this.
+    pub fn forbidden(detail: impl Display) -> Self {
+        Self::new(403, "forbidden", "ForbiddenError", detail)
+    }
+
+    /// A setting of the deployment is missing or wrong.
+    pub fn misconfigured(setting: &str, detail: impl Display) -> Self {
+        Self::new(500, "misconfigured", "MisconfiguredError", format!("{setting} {detail}")).with("setting", setting)
+    }
+
+    /// Something went wrong inside; the log has the details.
+    pub fn internal() -> Self {
+        Self::new(500, "internal", "InternalError", "Something went wrong here. Try again.")
+    }
+
+    /// The position is no longer kept by the upstream (protocol §5.6).
+    pub fn gone() -> Self {
+        Self::new(410, "gone", "OffsetGoneError", "This offset is no longer kept. Read from the start (offset=-1).")
+    }
+
+    /// The upstream asked to slow down.
+    pub fn rate_limited(seconds: u32) -> Self {
+        Self::new(429, "rate-limited", "RateLimitedError", "Too many requests. Try again later.").retry_after(seconds)
+    }
+
+    /// The upstream could not be reached in time, or failed.
+    pub fn unavailable() -> Self {
+        let detail = "The log can't be reached now. Nothing is lost: send the same again.";
+        Self::new(503, "upstream-unavailable", "UnavailableError", detail).retry_after(1)
+    }
+
+    /// The upstream answered with something that Headwater has no use for.
+    pub fn upstream_refused(status: u16) -> Self {
+        let detail = format!("The log's server refused this with status {status}.");
+        Self::new(502, "upstream-refused", "UpstreamError", detail).with("upstreamStatus", status).retry_after(5)
+    }
+
+    /// A batch that fails the check: 400 what is not JSON, 422 what is no batch.
+    pub fn invalid_batch(error: &BatchError) -> Self {
+        match error {
+            BatchError::Malformed(_) => Self::bad_request("body", error),
+            BatchError::NotAnArray | BatchError::Count { .. } => invalid_push(422, error).with("field", "body"),
+            BatchError::Event { index, field, .. } => {
+                invalid_push(422, error).with("index", *index).with("field", *field)
+            }
+        }
+    }
+
+    /// The Sequencer's refusals; `None` for what is none.
+    pub fn from_answer(answer: &Answer) -> Option<Self> {
+        Some(match answer {
+            Answer::Accepted(_) | Answer::Tip(_) => return None,
+            Answer::ServerAhead { minimum_expected, provided } => server_ahead(*minimum_expected, *provided),
+            Answer::Gap { head, parent } => {
+                let detail = format!("The batch follows event {parent}, but the head is {head}. Pull, then push again.");
+                invalid_push(409, detail).with("reason", "gap").with("head", *head).with("parentSeqNum", *parent)
+            }
+            Answer::BackendIdMismatch { expected, received } => {
+                let detail = "The store was reset since this client last saw it: it must start over.";
+                Self::new(409, "backend-id-mismatch", "BackendIdMismatchError", detail)
+                    .with("expected", expected.0.as_str())
+                    .with("received", received.0.as_str())
+            }
+            Answer::Overloaded => {
+                let detail = "Too many pushes wait for this store. Nothing was appended: send the same again.";
+                Self::new(503, "overloaded", "OverloadedError", detail).retry_after(1)
+            }
+            Answer::Unavailable => Self::unavailable(),
+            Answer::Refused(429) => Self::rate_limited(1),
+            Answer::Refused(status) => Self::upstream_refused(*status),
+            Answer::Halted(halt) => halted(halt),
+        })
+    }
+}
+
+fn server_ahead(minimum_expected: SeqNum, provided: SeqNum) -> Problem {
+    let detail = format!("The batch starts at {provided}, but the next event is {minimum_expected}. Pull, rebase, push again.");
+    Problem::new(409, "server-ahead", "ServerAheadError", detail)
+        .with("minimumExpectedNum", minimum_expected)
+        .with("providedNum", provided)
+}
+
+fn invalid_push(status: u16, detail: impl Display) -> Problem {
+    Problem::new(status, "invalid-push", "InvalidPushError", detail)
+}
+
+fn halted(halt: &Halt) -> Problem {
+    let detail = match halt {
+        Halt::WentBackwards { acknowledged, found } => format!(
+            "The log ends at event {found}, but event {acknowledged} was acknowledged: the log's server lost data or \
+             was restored to an older state. Restore it, or reset this store (DELETE); until then it takes no pushes."
+        ),
+        Halt::Broken(place) => format!(
+            "The log is not a chain ({place}): something other than Headwater wrote to it. \
+             Reset this store (DELETE); until then it takes no pushes."
+        ),
+    };
+    Problem::new(503, "store-halted", "StoreHaltedError", detail).retry_after(30)
+}
+
+fn title(status: u16) -> &'static str {
+    match status {
+        400 => "Bad Request",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        409 => "Conflict",
+        410 => "Gone",
+        413 => "Content Too Large",
+        415 => "Unsupported Media Type",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        _ => "Internal Server Error",
+    }
+}

@@ -1,0 +1,578 @@
+//! The Sequencer's decisions: a state machine without IO, clock or randomness.
+//!
+//! The contract with whoever drives it: call [`Core::handle`] with each [`Input`] and carry out the
+//! [`Output`]s in their order, `Record` and `Forget` durably before the `Reply` that follows them. At
+//! most one [`Output::Request`] is open at any time; its outcome comes back as [`Input::Upstream`],
+//! and nothing else need ever be retried or timed by the driver.
+//!
+//! Invariants:
+//! - **Memory never runs ahead of the log**: the head moves when an append is known to have landed.
+//! - **Nothing is appended on a guess**: only while the tip is [`Knowledge::Current`], and always
+//!   with the fence of the batch's parent, so that even a wrong belief can't break the chain.
+//! - **An unknown outcome is never retried blindly**: the log is read first.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::scan::{Probe, Stretch};
+use crate::batch::Batch;
+use crate::event::{BackendId, Fingerprint, Offset, ROOT, SeqNum};
+
+/// Names one call to the Sequencer, so that its answer finds it. Chosen by the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// What a caller wants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Op {
+    /// Append a batch.
+    Push {
+        /// The checked batch.
+        batch: Batch,
+        /// The backend the client believes in, if it said.
+        backend_id: Option<BackendId>,
+    },
+    /// Tell the tip. With `fresh` the upstream is asked; without, what is known will do.
+    Look {
+        /// Ask the upstream first.
+        fresh: bool,
+    },
+    /// Make sure that the stream exists (after asking the upstream), then tell the tip.
+    Ensure,
+    /// Delete the stream and begin a new backend.
+    Reset,
+}
+
+/// The end of the log as the Sequencer knows it: the authoritative head, and where it lies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Tip {
+    /// Which life of the stream this is.
+    pub backend_id: BackendId,
+    /// `seqNum` of the last event; 0 without events.
+    pub head: SeqNum,
+    /// The offset behind the last event.
+    pub offset: Offset,
+    /// Events in the stream.
+    pub events: u64,
+    /// Bytes of all messages in the stream.
+    pub bytes: u64,
+    /// Parent and fingerprint of what made the head, to know it again.
+    pub made_by: Option<(SeqNum, Fingerprint)>,
+}
+
+/// Why the Sequencer refuses to append until an operator resets the store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Halt {
+    /// The upstream no longer has events that it acknowledged.
+    WentBackwards {
+        /// The head that was acknowledged.
+        acknowledged: SeqNum,
+        /// The head that the upstream has now.
+        found: SeqNum,
+    },
+    /// The log is no chain: something other than Headwater wrote to it. Holds where.
+    Broken(String),
+}
+
+/// The answer to one call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Answer {
+    /// The batch is in the log, once.
+    Accepted(Tip),
+    /// The batch was made on a head that has been passed.
+    ServerAhead {
+        /// The lowest `seqNum` that would be accepted.
+        minimum_expected: SeqNum,
+        /// The `seqNum` that came.
+        provided: SeqNum,
+    },
+    /// The batch was made on a head that does not exist.
+    Gap {
+        /// The head.
+        head: SeqNum,
+        /// The batch's parent.
+        parent: SeqNum,
+    },
+    /// The client knows another life of this store.
+    BackendIdMismatch {
+        /// The store's backend id.
+        expected: BackendId,
+        /// The client's.
+        received: BackendId,
+    },
+    /// The end of the log; `None` while there is no stream.
+    Tip(Option<Tip>),
+    /// Too many pushes wait already.
+    Overloaded,
+    /// The upstream does not answer, or can't be understood. The batch of a push may still land.
+    Unavailable,
+    /// The upstream refused, with this status.
+    Refused(u16),
+    /// Nothing is appended until an operator resets the store.
+    Halted(Halt),
+}
+
+/// One request to the upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Request {
+    /// Ask for the tail's offset.
+    Head,
+    /// Read the whole stream.
+    ReadAll,
+    /// Read what follows `from`, to the tail.
+    ReadOn {
+        /// The offset to read from.
+        from: Offset,
+        /// The batch to look for at the front.
+        probe: Option<Probe>,
+    },
+    /// Create the stream with a header message, under a new backend id.
+    Create,
+    /// Append the batch of this call, fenced with `parent`.
+    Append {
+        /// The call whose batch it is.
+        ticket: Ticket,
+        /// The parent of the batch's first event.
+        parent: SeqNum,
+    },
+    /// Delete the stream.
+    Delete,
+}
+
+/// What became of a request. Each request has the replies that its variant names, and `Failed`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reply {
+    /// To `Head`: the tail's offset.
+    Tail(Offset),
+    /// To the reads: what was read, and the offset behind it.
+    Read(Stretch, Offset),
+    /// To `Create`: created, with this header, which ends at this offset.
+    Created(BackendId, Offset),
+    /// To `Create`: there is a stream already.
+    Exists,
+    /// To `Append`: landed; the new tail.
+    Appended(Offset),
+    /// To `Append`: not appended, because of the fence (or a closed stream).
+    Conflict,
+    /// To `Delete`: deleted.
+    Deleted,
+    /// To any: there is no such stream.
+    Missing,
+    /// To any: the server refused with this status, and did nothing.
+    Refused(u16),
+    /// To any: no answer, or none that tells. A change that was asked for may have happened, or may yet.
+    Failed,
+}
+
+/// What the driver brings.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// A new call.
+    Call(Ticket, Op),
+    /// The outcome of the open request.
+    Upstream(Reply),
+}
+
+/// What the driver must do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// Store the tip: one row.
+    Record(Tip),
+    /// Drop all that is stored: it described a stream that is gone.
+    Forget,
+    /// Answer a call. Its batch is needed no longer.
+    Reply(Ticket, Answer),
+    /// Send a request upstream; how many have failed just before, to be waited out, comes with it.
+    Request(Request, u8),
+}
+
+/// How sure the Sequencer is of the end of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Knowledge {
+    /// Nothing is known: the stream must be read from its start. Holds the tip that the upstream
+    /// contradicted, if that is why.
+    Unread(Option<Tip>),
+    /// The tip as stored, or as it was before something went wrong: the tail is to be compared.
+    Unchecked(Tip),
+    /// The log has moved past this tip: what follows it is to be read.
+    Passed(Tip),
+    /// The tip.
+    Current(Tip),
+    /// The upstream has no such stream.
+    Absent,
+    /// The log can't be trusted.
+    Halted(Halt, Option<Tip>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Job {
+    ticket: Ticket,
+    op: Op,
+    /// Whether what this job wants done first is done: the upstream asked, or for a `Reset` the
+    /// stream deleted.
+    prepared: bool,
+}
+
+/// How much may wait, and how often to try.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// Calls that may wait.
+    pub queue: usize,
+    /// Bytes of batches that may wait.
+    pub queue_bytes: u64,
+    /// Requests that may fail in a row before all that wait is answered `Unavailable`.
+    pub attempts: u8,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { queue: 256, queue_bytes: 32 << 20, attempts: 3 }
+    }
+}
+
+/// One store's Sequencer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Core {
+    limits: Limits,
+    /// The id of a stream that has no header (DESIGN: the implicit id).
+    implicit_id: BackendId,
+    knowledge: Knowledge,
+    /// In the order of arrival; the first is the one being worked on.
+    queue: VecDeque<Job>,
+    /// The request that is open.
+    open: Option<Request>,
+    /// Requests that failed in a row.
+    failures: u8,
+}
+
+impl Core {
+    /// A Sequencer that begins with what was stored. `implicit_id` names a stream without a header.
+    pub fn new(stored: Option<Tip>, implicit_id: BackendId, limits: Limits) -> Self {
+        let knowledge = stored.map_or(Knowledge::Unread(None), Knowledge::Unchecked);
+        Self { limits, implicit_id, knowledge, queue: VecDeque::new(), open: None, failures: 0 }
+    }
+
+    /// Takes one input and says what to do, in order.
+    pub fn handle(&mut self, input: Input) -> Vec<Output> {
+        let mut out = Vec::new();
+        match input {
+            Input::Call(ticket, op) => self.called(ticket, op, &mut out),
+            Input::Upstream(reply) => {
+                let request = self.open.take().expect("a reply without a request");
+                self.replied(request, reply, &mut out);
+            }
+        }
+        self.advance(&mut out);
+        out
+    }
+
+    /// The tip, if one is known.
+    pub fn tip(&self) -> Option<&Tip> {
+        match &self.knowledge {
+            Knowledge::Unchecked(tip) | Knowledge::Passed(tip) | Knowledge::Current(tip) => Some(tip),
+            Knowledge::Halted(_, tip) => tip.as_ref(),
+            Knowledge::Unread(_) | Knowledge::Absent => None,
+        }
+    }
+
+    fn called(&mut self, ticket: Ticket, op: Op, out: &mut Vec<Output>) {
+        if let Some(answer) = self.answer_at_once(&op) {
+            return out.push(Output::Reply(ticket, answer));
+        }
+        let waiting: u64 = self.queue.iter().map(|job| job.op.bytes()).sum();
+        if self.queue.len() >= self.limits.queue || waiting + op.bytes() > self.limits.queue_bytes {
+            return out.push(Output::Reply(ticket, Answer::Overloaded));
+        }
+        self.queue.push_back(Job { ticket, op, prepared: false });
+    }
+
+    /// What needs neither the upstream nor a place in the queue: above all the refusal of a stale
+    /// push, which so never waits behind an append in flight.
+    fn answer_at_once(&self, op: &Op) -> Option<Answer> {
+        match (op, &self.knowledge) {
+            (Op::Push { batch, backend_id }, Knowledge::Current(tip)) => {
+                match verdict(tip, batch, backend_id.as_ref()) {
+                    Verdict::Answer(answer) => Some(answer),
+                    Verdict::Append | Verdict::Gap => None,
+                }
+            }
+            (Op::Look { fresh: false }, Knowledge::Absent) => Some(Answer::Tip(None)),
+            (Op::Look { fresh: false }, _) => self.tip().map(|tip| Answer::Tip(Some(tip.clone()))),
+            _ => None,
+        }
+    }
+
+    /// Works on the queue until a request is open or nothing waits.
+    fn advance(&mut self, out: &mut Vec<Output>) {
+        while self.open.is_none()
+            && let Some(job) = self.queue.front_mut()
+        {
+            match next_step(&mut self.knowledge, job) {
+                Step::Answer(answer) => self.answer(answer, out),
+                Step::Request(request) => {
+                    out.push(Output::Request(request.clone(), self.failures));
+                    self.open = Some(request);
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, answer: Answer, out: &mut Vec<Output>) {
+        self.failures = 0;
+        if let Some(job) = self.queue.pop_front() {
+            out.push(Output::Reply(job.ticket, answer));
+        }
+    }
+
+    fn replied(&mut self, request: Request, reply: Reply, out: &mut Vec<Output>) {
+        match (request, reply) {
+            (Request::Append { .. }, Reply::Appended(offset)) => self.appended(offset, out),
+            (Request::Append { .. }, Reply::Conflict) => self.conflict(out),
+            (Request::Head, Reply::Tail(tail)) => self.tail_seen(tail),
+            (Request::ReadOn { .. }, Reply::Read(stretch, end)) => self.read_on(stretch, end, out),
+            (Request::ReadAll, Reply::Read(stretch, end)) => self.read_all(stretch, end, out),
+            (Request::Create, Reply::Created(backend_id, offset)) => self.created(backend_id, offset, out),
+            (Request::Create, Reply::Exists) => self.knowledge = Knowledge::Unread(None),
+            (Request::Create, Reply::Missing) => self.answer(Answer::Refused(404), out),
+            (Request::Delete, Reply::Deleted | Reply::Missing) => self.deleted(out),
+            (_, Reply::Missing) => self.gone(out),
+            (_, Reply::Refused(status)) => self.answer(Answer::Refused(status), out),
+            _ => self.failed(out),
+        }
+    }
+
+    fn appended(&mut self, offset: Offset, out: &mut Vec<Output>) {
+        let (Knowledge::Current(tip), Some(Job { op: Op::Push { batch, .. }, .. })) =
+            (&self.knowledge, self.queue.front())
+        else {
+            unreachable!("only a push at the front appends, and only to a current tip")
+        };
+        let tip = Tip {
+            backend_id: tip.backend_id.clone(),
+            head: batch.last,
+            offset,
+            events: tip.events + batch.events,
+            bytes: tip.bytes + batch.bytes,
+            made_by: Some((batch.parent, batch.fingerprint)),
+        };
+        self.learn(tip.clone(), out);
+        self.answer(Answer::Accepted(tip), out);
+    }
+
+    /// The fence held: the log has moved past us, or our own earlier try has landed after all.
+    fn conflict(&mut self, out: &mut Vec<Output>) {
+        self.failures += 1;
+        if self.failures >= self.limits.attempts {
+            // Read again and again, and no event explains the refusal: a closed stream, say.
+            return self.answer(Answer::Refused(409), out);
+        }
+        self.change(|knowledge| match knowledge {
+            Knowledge::Current(tip) => Knowledge::Passed(tip),
+            other => other,
+        });
+    }
+
+    fn tail_seen(&mut self, tail: Offset) {
+        self.change(|knowledge| match knowledge {
+            Knowledge::Unchecked(tip) if tail == tip.offset => Knowledge::Current(tip),
+            Knowledge::Unchecked(tip) if tail > tip.offset => Knowledge::Passed(tip),
+            // The log is shorter than it was: reset by someone else, or restored to an older state?
+            Knowledge::Unchecked(tip) => Knowledge::Unread(Some(tip)),
+            Knowledge::Absent => Knowledge::Unread(None),
+            other => other,
+        });
+    }
+
+    fn read_on(&mut self, stretch: Stretch, end: Offset, out: &mut Vec<Output>) {
+        let Knowledge::Passed(tip) = &self.knowledge else { unreachable!("read on from a tip that was passed") };
+        if !stretch.continues(tip.head) || end < tip.offset {
+            return self.change(|knowledge| match knowledge {
+                Knowledge::Passed(tip) => Knowledge::Unread(Some(tip)),
+                other => other,
+            });
+        }
+        let next = Tip {
+            backend_id: tip.backend_id.clone(),
+            head: stretch.link.map_or(tip.head, |(_, last)| last),
+            offset: end,
+            events: tip.events + stretch.events,
+            bytes: tip.bytes + stretch.bytes,
+            made_by: stretch.link.map_or(tip.made_by, |(parent, _)| Some((parent, stretch.fingerprint))),
+        };
+        self.learn(next.clone(), out);
+        if stretch.probe_found {
+            self.answer(Answer::Accepted(next), out);
+        }
+    }
+
+    fn read_all(&mut self, stretch: Stretch, end: Offset, out: &mut Vec<Output>) {
+        let suspect = match &self.knowledge {
+            Knowledge::Unread(suspect) => suspect.clone(),
+            _ => unreachable!("all is read when nothing is known"),
+        };
+        if let Some(broken) = &stretch.broken {
+            self.knowledge = Knowledge::Halted(Halt::Broken(broken.to_string()), suspect);
+            return;
+        }
+        let head = stretch.link.map_or(ROOT, |(_, last)| last);
+        let backend_id = stretch.header.unwrap_or_else(|| self.implicit_id.clone());
+        if let Some(old) = suspect {
+            if old.backend_id == backend_id {
+                let halt = Halt::WentBackwards { acknowledged: old.head, found: head };
+                self.knowledge = Knowledge::Halted(halt, Some(old));
+                return;
+            }
+            out.push(Output::Forget);
+        }
+        let made_by = stretch.link.map(|(parent, _)| (parent, stretch.fingerprint));
+        let (events, bytes) = (stretch.events, stretch.bytes);
+        self.learn(Tip { backend_id, head, offset: end, events, bytes, made_by }, out);
+    }
+
+    fn created(&mut self, backend_id: BackendId, offset: Offset, out: &mut Vec<Output>) {
+        self.learn(Tip { backend_id, head: ROOT, offset, events: 0, bytes: 0, made_by: None }, out);
+    }
+
+    fn deleted(&mut self, out: &mut Vec<Output>) {
+        if let Some(job) = self.queue.front_mut() {
+            job.prepared = true;
+        }
+        self.gone(out);
+    }
+
+    fn gone(&mut self, out: &mut Vec<Output>) {
+        self.knowledge = Knowledge::Absent;
+        out.push(Output::Forget);
+    }
+
+    /// An outcome that nobody knows. What was believed is checked before anything else; after too
+    /// many in a row everyone who waits is told, rather than one by one after a time-out each.
+    fn failed(&mut self, out: &mut Vec<Output>) {
+        self.change(Knowledge::doubted);
+        self.failures += 1;
+        if self.failures >= self.limits.attempts {
+            while !self.queue.is_empty() {
+                self.answer(Answer::Unavailable, out);
+            }
+        }
+    }
+
+    fn learn(&mut self, tip: Tip, out: &mut Vec<Output>) {
+        if self.tip() != Some(&tip) {
+            out.push(Output::Record(tip.clone()));
+        }
+        self.knowledge = Knowledge::Current(tip);
+    }
+
+    fn change(&mut self, to: impl FnOnce(Knowledge) -> Knowledge) {
+        let knowledge = std::mem::replace(&mut self.knowledge, Knowledge::Absent);
+        self.knowledge = to(knowledge);
+    }
+}
+
+enum Step {
+    Answer(Answer),
+    Request(Request),
+}
+
+/// What the job at the front needs next.
+fn next_step(knowledge: &mut Knowledge, job: &mut Job) -> Step {
+    if !job.prepared && matches!(job.op, Op::Look { fresh: true } | Op::Ensure) {
+        job.prepared = true;
+        *knowledge = knowledge.clone().doubted();
+        if matches!((&job.op, &knowledge), (Op::Look { .. }, Knowledge::Absent)) {
+            return Step::Request(Request::Head);
+        }
+    }
+    match (&*knowledge, &job.op) {
+        (_, Op::Reset) if !job.prepared => Step::Request(Request::Delete),
+        (Knowledge::Halted(halt, _), _) => Step::Answer(Answer::Halted(halt.clone())),
+        (Knowledge::Unread(_), _) => Step::Request(Request::ReadAll),
+        (Knowledge::Unchecked(_), _) => Step::Request(Request::Head),
+        (Knowledge::Passed(tip), op) => {
+            Step::Request(Request::ReadOn { from: tip.offset.clone(), probe: op.probe_at(tip.head) })
+        }
+        (Knowledge::Absent, Op::Look { .. }) => Step::Answer(Answer::Tip(None)),
+        (Knowledge::Absent, _) => Step::Request(Request::Create),
+        (Knowledge::Current(tip), Op::Push { batch, backend_id }) => {
+            match verdict(tip, batch, backend_id.as_ref()) {
+                Verdict::Answer(answer) => Step::Answer(answer),
+                Verdict::Append => {
+                    Step::Request(Request::Append { ticket: job.ticket, parent: batch.parent })
+                }
+                Verdict::Gap if job.prepared => {
+                    Step::Answer(Answer::Gap { head: tip.head, parent: batch.parent })
+                }
+                Verdict::Gap => {
+                    job.prepared = true;
+                    *knowledge = knowledge.clone().doubted();
+                    Step::Request(Request::Head)
+                }
+            }
+        }
+        (Knowledge::Current(tip), _) => Step::Answer(Answer::Tip(Some(tip.clone()))),
+    }
+}
+
+enum Verdict {
+    /// The batch follows the head.
+    Append,
+    /// The batch's parent lies beyond the head, as far as is known.
+    Gap,
+    Answer(Answer),
+}
+
+/// Decides a push against a tip that is certain (DESIGN §5, steps 1–5).
+fn verdict(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>) -> Verdict {
+    if let Some(received) = backend_id
+        && *received != tip.backend_id
+    {
+        let (expected, received) = (tip.backend_id.clone(), received.clone());
+        return Verdict::Answer(Answer::BackendIdMismatch { expected, received });
+    }
+    let made_the_head =
+        batch.last == tip.head && tip.made_by == Some((batch.parent, batch.fingerprint));
+    if made_the_head {
+        return Verdict::Answer(Answer::Accepted(tip.clone()));
+    }
+    match batch.parent.cmp(&tip.head) {
+        std::cmp::Ordering::Less => Verdict::Answer(Answer::ServerAhead {
+            minimum_expected: tip.head + 1,
+            provided: batch.first,
+        }),
+        std::cmp::Ordering::Equal => Verdict::Append,
+        std::cmp::Ordering::Greater => Verdict::Gap,
+    }
+}
+
+impl Knowledge {
+    /// The same, but to be checked against the upstream before it is relied on.
+    fn doubted(self) -> Self {
+        match self {
+            Knowledge::Current(tip) | Knowledge::Halted(_, Some(tip)) => Knowledge::Unchecked(tip),
+            Knowledge::Halted(_, None) => Knowledge::Unread(None),
+            other => other,
+        }
+    }
+}
+
+impl Op {
+    /// Bytes held while this waits.
+    fn bytes(&self) -> u64 {
+        match self {
+            Op::Push { batch, .. } => batch.bytes,
+            _ => 0,
+        }
+    }
+
+    /// If this is a push onto `head`, it may have landed already: how to find it in what follows.
+    fn probe_at(&self, head: SeqNum) -> Option<Probe> {
+        match self {
+            Op::Push { batch, .. } if batch.parent == head => {
+                Some(Probe { events: batch.events, fingerprint: batch.fingerprint })
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The Durable Object: carries out what [`core`](super::core) decides, and nothing more.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use worker::wasm_bindgen::prelude::wasm_bindgen;
+use worker::{Delay, DurableObject, Env, Error, Request, Response, Result, State, console_error, durable_object};
+
+use super::call::{CALL_HEADER, Call};
+use super::core::{self, Answer, Core, Input, Limits, Output, Reply, Ticket};
+use super::storage::Rows;
+use crate::event::BackendId;
+use crate::settings::UpstreamSettings;
+use crate::upstream::Stream;
+
+/// One store's Sequencer. Called by the Worker only, with a [`Call`] in a header.
+#[durable_object]
+pub struct Sequencer {
+    state: State,
+    env: Env,
+    /// Set by the first call, which brings the store's path.
+    desk: RefCell<Option<Rc<Desk>>>,
+}
+
+impl DurableObject for Sequencer {
+    fn new(state: State, env: Env) -> Self {
+        Self { state, env, desk: RefCell::new(None) }
+    }
+
+    async fn fetch(&self, mut request: Request) -> Result<Response> {
+        let call = request.headers().get(CALL_HEADER)?.ok_or_else(|| Error::from("a Sequencer takes calls only"))?;
+        let call: Call = serde_json::from_str(&call)?;
+        let body = request.bytes().await?;
+        let desk = self.desk(&call.path)?;
+        let answer = desk.call(call, body, &self.state).await?;
+        Response::from_json(&answer)
+    }
+}
+
+impl Sequencer {
+    fn desk(&self, path: &str) -> Result<Rc<Desk>> {
+        if let Some(desk) = self.desk.borrow().as_ref().filter(|desk| !desk.abandoned.get()) {
+            return Ok(desk.clone());
+        }
+        let desk = Rc::new(Desk::open(&self.state, &self.env, path)?);
+        Ok(self.desk.borrow_mut().insert(desk).clone())
+    }
+}
+
+/// The core with everything it needs to act.
+struct Desk {
+    core: RefCell<Core>,
+    rows: RefCell<Rows>,
+    stream: Stream,
+    /// The callers that wait, and the batches of those that push.
+    waiting: RefCell<HashMap<Ticket, Waiting>>,
+    next_ticket: Cell<u64>,
+    /// The request that the core wants sent, until the courier takes it.
+    outgoing: RefCell<Option<(core::Request, u8)>>,
+    /// The storage failed: the next call starts from what is stored.
+    abandoned: Cell<bool>,
+}
+
+struct Waiting {
+    answer: oneshot::Sender<Answer>,
+    batch: Rc<Vec<u8>>,
+}
+
+impl Desk {
+    fn open(state: &State, env: &Env, path: &str) -> Result<Self> {
+        let settings = UpstreamSettings::read(env).map_err(|problem| Error::from(problem.detail))?;
+        let mut rows = Rows::open(state.storage().sql())?;
+        let implicit_id = BackendId(format!("path:{path}"));
+        let core = Core::new(rows.load()?, implicit_id, Limits::default());
+        Ok(Self {
+            core: RefCell::new(core),
+            rows: RefCell::new(rows),
+            stream: Stream::new(settings, path),
+            waiting: RefCell::default(),
+            next_ticket: Cell::new(0),
+            outgoing: RefCell::default(),
+            abandoned: Cell::new(false),
+        })
+    }
+
+    async fn call(self: Rc<Self>, call: Call, body: Vec<u8>, state: &State) -> Result<Answer> {
+        let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
+        let (sender, answer) = oneshot::channel();
+        self.waiting.borrow_mut().insert(ticket, Waiting { answer: sender, batch: Rc::new(body) });
+        self.handle(Input::Call(ticket, call.op));
+        if let Some((request, failures)) = self.outgoing.take() {
+            // The courier belongs to the object, not to this caller, who may leave at any time.
+            state.wait_until(self.clone().courier(request, failures));
+        }
+        answer.await.map_err(|_| Error::from("the Sequencer was interrupted"))
+    }
+
+    /// Carries requests to the upstream and replies back, as long as the core wants.
+    async fn courier(self: Rc<Self>, mut request: core::Request, mut failures: u8) {
+        loop {
+            if failures > 0 {
+                Delay::from(Duration::from_millis(100 << failures)).await;
+            }
+            let reply = self.perform(request).await;
+            self.handle(Input::Upstream(reply));
+            let Some(next) = self.outgoing.take() else { return };
+            (request, failures) = next;
+        }
+    }
+
+    async fn perform(&self, request: core::Request) -> Reply {
+        match request {
+            core::Request::Head => self.stream.head().await,
+            core::Request::ReadAll => self.stream.scan(None, None).await,
+            core::Request::ReadOn { from, probe } => self.stream.scan(Some(&from), probe).await,
+            core::Request::Create => self.stream.create(BackendId(random_uuid())).await,
+            core::Request::Delete => self.stream.delete().await,
+            core::Request::Append { ticket, parent } => {
+                let batch = self.waiting.borrow().get(&ticket).map(|w| w.batch.clone());
+                let batch = batch.expect("a batch is kept until its push is answered");
+                self.stream.append(parent, &batch).await
+            }
+        }
+    }
+
+    /// Hands one input to the core and carries out its outputs, in order. No borrow outlives it.
+    fn handle(&self, input: Input) {
+        let outputs = self.core.borrow_mut().handle(input);
+        for output in outputs {
+            if let Err(error) = self.carry_out(output) {
+                return self.abandon(error);
+            }
+        }
+    }
+
+    fn carry_out(&self, output: Output) -> Result<()> {
+        match output {
+            Output::Record(tip) => self.rows.borrow_mut().record(&tip)?,
+            Output::Forget => self.rows.borrow_mut().forget()?,
+            Output::Reply(ticket, answer) => self.reply(ticket, answer),
+            Output::Request(request, failures) => *self.outgoing.borrow_mut() = Some((request, failures)),
+        }
+        Ok(())
+    }
+
+    fn reply(&self, ticket: Ticket, answer: Answer) {
+        if let Answer::Halted(halt) = &answer {
+            console_error!("store halted: {halt:?}");
+        }
+        if let Some(waiting) = self.waiting.borrow_mut().remove(&ticket) {
+            // Fails when the caller has left; what was decided stands all the same.
+            let _ = waiting.answer.send(answer);
+        }
+    }
+
+    /// What is known can't be stored. Everyone is sent away without an answer, so that nobody relies
+    /// on it, and the next call starts from what is stored and what the log says.
+    fn abandon(&self, error: Error) {
+        console_error!("storage failed: {error}");
+        self.abandoned.set(true);
+        self.outgoing.take();
+        self.waiting.borrow_mut().clear();
+    }
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// The runtime's `crypto.randomUUID()`.
+    #[wasm_bindgen(js_namespace = crypto, js_name = randomUUID)]
+    fn random_uuid() -> String;
+}

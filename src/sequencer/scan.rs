@@ -1,0 +1,163 @@
+//! Reads a stretch of the log and tells what it holds, in constant memory.
+
+use std::fmt;
+
+use serde::Deserialize;
+
+use crate::event::{BackendId, Fingerprint, Fingerprinter, ROOT, SeqNum};
+
+/// The batch whose append had an unknown outcome: is it at the front of what is read?
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Probe {
+    /// How many events the batch has.
+    pub events: u64,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+}
+
+/// Where the chain (each event's parent is the event before it) is broken.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Break {
+    /// A message that is no event; holds how many events came before it.
+    NotAnEvent(u64),
+    /// An event whose parent is not the event before it, or not below itself.
+    Link {
+        /// Its `seqNum`.
+        seq: SeqNum,
+        /// Its `parentSeqNum`.
+        parent: SeqNum,
+        /// The `seqNum` before it.
+        before: SeqNum,
+    },
+}
+
+impl fmt::Display for Break {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Break::NotAnEvent(events) => write!(f, "the message after {events} events is not a LiveStore event"),
+            Break::Link { seq, parent, before } => {
+                write!(f, "event {seq} has the parent {parent}, but follows event {before}")
+            }
+        }
+    }
+}
+
+/// What a stretch of the log holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Stretch {
+    /// The backend id of the header message, if the stretch holds one.
+    pub header: Option<BackendId>,
+    /// How many events.
+    pub events: u64,
+    /// Bytes of all messages.
+    pub bytes: u64,
+    /// `parentSeqNum` of the first event and `seqNum` of the last, if there are events.
+    pub link: Option<(SeqNum, SeqNum)>,
+    /// The first break in the chain.
+    pub broken: Option<Break>,
+    /// Of all its events.
+    pub fingerprint: Fingerprint,
+    /// Whether its first events are the probed batch.
+    pub probe_found: bool,
+}
+
+impl Stretch {
+    /// Whether the stretch continues a chain that ends at `head`.
+    pub fn continues(&self, head: SeqNum) -> bool {
+        self.header.is_none() && self.broken.is_none() && self.link.is_none_or(|(parent, _)| parent == head)
+    }
+}
+
+/// Builds a [`Stretch`], message by message.
+#[derive(Default)]
+pub struct Scan {
+    header: Option<BackendId>,
+    events: u64,
+    bytes: u64,
+    link: Option<(SeqNum, SeqNum)>,
+    broken: Option<Break>,
+    fingerprinter: Fingerprinter,
+    from_start: bool,
+    probe: Option<Probe>,
+    probe_found: bool,
+}
+
+/// The parts of a message that matter here. The header message is
+/// `{"livestore":{"backendId":"…","version":1}}`.
+#[derive(Deserialize)]
+struct Message {
+    #[serde(rename = "seqNum")]
+    seq: Option<SeqNum>,
+    #[serde(rename = "parentSeqNum")]
+    parent: Option<SeqNum>,
+    livestore: Option<Header>,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    #[serde(rename = "backendId")]
+    backend_id: BackendId,
+}
+
+/// The body that creates a stream with its header message.
+pub fn header_message(id: &BackendId) -> String {
+    format!(r#"[{{"livestore":{{"backendId":{},"version":1}}}}]"#, serde_json::Value::from(id.0.as_str()))
+}
+
+impl Scan {
+    /// A scan of the whole stream, which must begin the chain.
+    pub fn from_start() -> Self {
+        Self { from_start: true, ..Self::default() }
+    }
+
+    /// A scan of what follows a known position, looking for `probe` at its front.
+    pub fn onward(probe: Option<Probe>) -> Self {
+        Self { probe, ..Self::default() }
+    }
+
+    /// Takes the next message.
+    pub fn message(&mut self, json: &[u8]) {
+        self.bytes += json.len() as u64;
+        match serde_json::from_slice::<Message>(json) {
+            Ok(Message { seq: Some(seq), parent: Some(parent), .. }) => self.event(seq, parent, json),
+            Ok(Message { seq: None, livestore: Some(header), .. }) => {
+                self.header.get_or_insert(header.backend_id);
+            }
+            _ => {
+                self.broken.get_or_insert(Break::NotAnEvent(self.events));
+            }
+        }
+    }
+
+    fn event(&mut self, seq: SeqNum, parent: SeqNum, json: &[u8]) {
+        let before = match self.link {
+            Some((_, last)) => last,
+            None if self.from_start => ROOT,
+            None => parent,
+        };
+        if parent != before || seq <= parent {
+            self.broken.get_or_insert(Break::Link { seq, parent, before });
+        }
+        self.link = Some((self.link.map_or(parent, |(first, _)| first), seq));
+        self.events += 1;
+        self.fingerprinter.event(json);
+        if let Some(probe) = self.probe
+            && probe.events == self.events
+        {
+            self.probe_found = self.fingerprinter.fingerprint() == probe.fingerprint;
+        }
+    }
+
+    /// What was read.
+    pub fn finish(self) -> Stretch {
+        Stretch {
+            header: self.header,
+            events: self.events,
+            bytes: self.bytes,
+            link: self.link,
+            broken: self.broken,
+            fingerprint: self.fingerprinter.fingerprint(),
+            probe_found: self.probe_found,
+        }
+    }
+}

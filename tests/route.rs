@@ -1,0 +1,66 @@
+//! Routes, and what each bad address is told.
+
+use headwater::edge::route::{Live, Read, Route, Verb, route};
+use headwater::event::Offset;
+use headwater::names::StorePath;
+use headwater::problem::Problem;
+
+fn get(query: &[(&str, &str)]) -> Result<Read, Problem> {
+    let query: Vec<_> = query.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    match route("GET", "/v1/stream/t/s", &query)? {
+        Route::Store(_, Verb::Read(read)) => Ok(read),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn stores_are_addressed_by_two_names() {
+    let store = |tenant, store| StorePath::new(tenant, store).unwrap();
+    let push = |path: &str| route("POST", path, &[]);
+    assert_eq!(push("/v1/stream/acme/notes"), Ok(Route::Store(store("acme", "notes"), Verb::Push)));
+    assert_eq!(push("/v1/stream/a%2Fb/%F0%9F%98%80"), Ok(Route::Store(store("a/b", "😀"), Verb::Push)));
+    for path in ["/", "/v1/stream", "/v1/stream/t", "/v1/stream/t/", "/v1/stream//s", "/v1/stream/t/s/", "/v1/stream/t/s/x", "/v2/stream/t/s"] {
+        assert_eq!(push(path).unwrap_err().status, 404, "{path}");
+    }
+    assert_eq!(push("/v1/stream/t/%zz").unwrap_err().status, 400);
+}
+
+#[test]
+fn each_method_has_its_verb() {
+    for (method, verb) in [("POST", Verb::Push), ("HEAD", Verb::Look), ("PUT", Verb::Ensure), ("DELETE", Verb::Reset)] {
+        match route(method, "/v1/stream/t/s", &[]) {
+            Ok(Route::Store(_, found)) => assert_eq!(found, verb),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(route("GET", "/health", &[]), Ok(Route::Health));
+    let refused = route("PATCH", "/v1/stream/t/s", &[]).unwrap_err();
+    assert_eq!((refused.status, refused.allow), (405, Some("GET, HEAD, POST, PUT, DELETE, OPTIONS")));
+    assert_eq!(route("POST", "/health", &[]).unwrap_err().status, 405);
+}
+
+#[test]
+fn reads_take_offset_live_and_cursor() {
+    let offset = |o: &str| Offset(o.into());
+    assert_eq!(get(&[]), Ok(Read { offset: offset("-1"), live: None, cursor: None }));
+    assert_eq!(get(&[("offset", "12_34"), ("other", "x")]), Ok(Read { offset: offset("12_34"), live: None, cursor: None }));
+    assert_eq!(
+        get(&[("offset", "now"), ("live", "long-poll"), ("cursor", "7")]),
+        Ok(Read { offset: offset("now"), live: Some(Live::LongPoll), cursor: Some("7".into()) })
+    );
+    for (query, field) in [
+        (vec![("live", "sse")], "offset"),
+        (vec![("offset", "1"), ("live", "yes")], "live"),
+        (vec![("offset", "1"), ("offset", "2")], "offset"),
+        (vec![("offset", "")], "offset"),
+        (vec![("offset", "a&b=c")], "offset"),
+        (vec![("offset", "a b")], "offset"),
+        (vec![("offset", "../x")], "offset"),
+        (vec![("offset", "é")], "offset"),
+        (vec![("offset", "1"), ("cursor", "a/b")], "cursor"),
+    ] {
+        let refused = get(&query).unwrap_err();
+        assert_eq!((refused.status, &refused.fields["field"]), (400, &field.into()), "{query:?}");
+    }
+    assert_eq!(get(&[("offset", &"1".repeat(257))]).unwrap_err().status, 400);
+}
