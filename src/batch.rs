@@ -162,10 +162,7 @@ fn non_empty_string(field: &'static str, value: Option<&RawValue>) -> Result<(),
 
 fn integer(field: &'static str, value: Option<&RawValue>) -> Result<SeqNum, FieldError> {
     let json = value.ok_or((field, "is missing".to_string()))?.get();
-    json.parse()
-        .ok()
-        .filter(|n| *n <= MAX_SEQ_NUM)
-        .ok_or((field, format!("is not an integer from 0 to {MAX_SEQ_NUM}")))
+    json.parse().ok().filter(|n| *n <= MAX_SEQ_NUM).ok_or((field, format!("is not an integer from 0 to {MAX_SEQ_NUM}")))
 }
 
 const FIELDS: [&str; 6] = ["name", "args", "seqNum", "parentSeqNum", "clientId", "sessionId"];

@@ -138,7 +138,8 @@ impl Problem {
             Answer::Accepted(_) | Answer::Tip(_) => return None,
             Answer::ServerAhead { minimum_expected, provided } => server_ahead(*minimum_expected, *provided),
             Answer::Gap { head, parent } => {
-                let detail = format!("The batch follows event {parent}, but the head is {head}. Pull, then push again.");
+                let detail =
+                    format!("The batch follows event {parent}, but the head is {head}. Pull, then push again.");
                 invalid_push(409, detail).with("reason", "gap").with("head", *head).with("parentSeqNum", *parent)
             }
             Answer::BackendIdMismatch { expected, received } => {
@@ -160,7 +161,8 @@ impl Problem {
 }
 
 fn server_ahead(minimum_expected: SeqNum, provided: SeqNum) -> Problem {
-    let detail = format!("The batch starts at {provided}, but the next event is {minimum_expected}. Pull, rebase, push again.");
+    let detail =
+        format!("The batch starts at {provided}, but the next event is {minimum_expected}. Pull, rebase, push again.");
     Problem::new(409, "server-ahead", "ServerAheadError", detail)
         .with("minimumExpectedNum", minimum_expected)
         .with("providedNum", provided)

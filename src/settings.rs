@@ -67,7 +67,9 @@ impl UpstreamSettings {
     pub fn read(env: &Env) -> Result<Self, Problem> {
         let url = text(env, "UPSTREAM_URL")
             .filter(|url| url.starts_with("http://") || url.starts_with("https://"))
-            .ok_or_else(|| Problem::misconfigured("UPSTREAM_URL", "must be the http(s) URL of a Durable Streams server."))?;
+            .ok_or_else(|| {
+                Problem::misconfigured("UPSTREAM_URL", "must be the http(s) URL of a Durable Streams server.")
+            })?;
         Ok(Self {
             url: url.trim_end_matches('/').to_string(),
             token: text(env, "UPSTREAM_TOKEN"),
@@ -91,10 +93,10 @@ fn text(env: &Env, name: &str) -> Option<String> {
 fn number<N: FromStr + PartialOrd + From<u8>>(env: &Env, name: &str, default: N) -> Result<N, Problem> {
     match text(env, name) {
         None => Ok(default),
-        Some(value) => value
-            .parse()
-            .ok()
-            .filter(|n| *n >= N::from(1))
-            .ok_or_else(|| Problem::misconfigured(name, format!("is {value:?}, but must be a whole number from 1."))),
+        Some(value) => {
+            value.parse().ok().filter(|n| *n >= N::from(1)).ok_or_else(|| {
+                Problem::misconfigured(name, format!("is {value:?}, but must be a whole number from 1."))
+            })
+        }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures::future::{Either, select};
 use futures::stream::StreamExt;
 use worker::{
-    AbortController, CacheMode, Delay, Fetch, Headers, Method, Request, RequestInit, RequestRedirect, Response, ResponseBody,
-    js_sys::Uint8Array,
+    AbortController, CacheMode, Delay, Fetch, Headers, Method, Request, RequestInit, RequestRedirect, Response,
+    ResponseBody, js_sys::Uint8Array,
 };
 
 use crate::event::{BackendId, Offset, SeqNum, fence};

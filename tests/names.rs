@@ -83,7 +83,10 @@ fn the_encoding_is_unchanged() {
 #[test]
 fn bad_names_are_told_apart() {
     assert_eq!(StorePath::new("", "s"), Err(("tenant", NameError::Empty)));
-    assert_eq!(StorePath::new("t", &"x".repeat(MAX_NAME_BYTES + 1)), Err(("store", NameError::TooLong(MAX_NAME_BYTES + 1))));
+    assert_eq!(
+        StorePath::new("t", &"x".repeat(MAX_NAME_BYTES + 1)),
+        Err(("store", NameError::TooLong(MAX_NAME_BYTES + 1)))
+    );
     assert_eq!(StorePath::from_url("t", "%f"), Err(("store", NameError::Encoding)));
     assert_eq!(StorePath::from_url("%ff", "s"), Err(("tenant", NameError::Encoding)));
     assert!(StorePath::new("t", &"x".repeat(1000)).is_ok());

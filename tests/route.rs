@@ -19,7 +19,16 @@ fn stores_are_addressed_by_two_names() {
     let push = |path: &str| route("POST", path, &[]);
     assert_eq!(push("/v1/stream/acme/notes"), Ok(Route::Store(store("acme", "notes"), Verb::Push)));
     assert_eq!(push("/v1/stream/a%2Fb/%F0%9F%98%80"), Ok(Route::Store(store("a/b", "😀"), Verb::Push)));
-    for path in ["/", "/v1/stream", "/v1/stream/t", "/v1/stream/t/", "/v1/stream//s", "/v1/stream/t/s/", "/v1/stream/t/s/x", "/v2/stream/t/s"] {
+    for path in [
+        "/",
+        "/v1/stream",
+        "/v1/stream/t",
+        "/v1/stream/t/",
+        "/v1/stream//s",
+        "/v1/stream/t/s/",
+        "/v1/stream/t/s/x",
+        "/v2/stream/t/s",
+    ] {
         assert_eq!(push(path).unwrap_err().status, 404, "{path}");
     }
     assert_eq!(push("/v1/stream/t/%zz").unwrap_err().status, 400);
@@ -43,7 +52,10 @@ fn each_method_has_its_verb() {
 fn reads_take_offset_live_and_cursor() {
     let offset = |o: &str| Offset(o.into());
     assert_eq!(get(&[]), Ok(Read { offset: offset("-1"), live: None, cursor: None }));
-    assert_eq!(get(&[("offset", "12_34"), ("other", "x")]), Ok(Read { offset: offset("12_34"), live: None, cursor: None }));
+    assert_eq!(
+        get(&[("offset", "12_34"), ("other", "x")]),
+        Ok(Read { offset: offset("12_34"), live: None, cursor: None })
+    );
     assert_eq!(
         get(&[("offset", "now"), ("live", "long-poll"), ("cursor", "7")]),
         Ok(Read { offset: offset("now"), live: Some(Live::LongPoll), cursor: Some("7".into()) })

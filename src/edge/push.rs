@@ -12,7 +12,12 @@ use crate::sequencer::core::{Answer, Op};
 use crate::settings::Settings;
 
 /// Answers a push.
-pub async fn push(request: &mut Request, env: &Env, settings: &Settings, store: &StorePath) -> Result<Response, Failure> {
+pub async fn push(
+    request: &mut Request,
+    env: &Env,
+    settings: &Settings,
+    store: &StorePath,
+) -> Result<Response, Failure> {
     check_type(request)?;
     let body = body(request, settings.limits).await?;
     let batch = batch::check(&body, settings.limits).map_err(|error| Problem::invalid_batch(&error))?;

@@ -115,7 +115,9 @@ fn token(name: &'static str, value: &str) -> Result<String, Problem> {
     if fits {
         Ok(value.to_string())
     } else {
-        let what = format!("{name} must be one an earlier answer gave, or -1 or now: 1 to {MAX_TOKEN} visible ASCII characters without , & = ? / # %.");
+        let what = format!(
+            "{name} must be one an earlier answer gave, or -1 or now: 1 to {MAX_TOKEN} visible ASCII characters without , & = ? / # %."
+        );
         Err(Problem::bad_request(name, what))
     }
 }

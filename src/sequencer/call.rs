@@ -16,4 +16,3 @@ pub struct Call {
     /// What is wanted.
     pub op: Op,
 }
-

@@ -212,6 +212,8 @@ struct Job {
     /// Whether what this job wants done first is done: the upstream asked, or for a `Reset` the
     /// stream deleted.
     prepared: bool,
+    /// Whether the fence has refused this push, and the log has been read since.
+    refused: bool,
 }
 
 /// How much may wait, and how often to try.
@@ -284,7 +286,7 @@ impl Core {
         if self.queue.len() >= self.limits.queue || waiting + op.bytes() > self.limits.queue_bytes {
             return out.push(Output::Reply(ticket, Answer::Overloaded));
         }
-        self.queue.push_back(Job { ticket, op, prepared: false });
+        self.queue.push_back(Job { ticket, op, prepared: false, refused: false });
     }
 
     /// What needs neither the upstream nor a place in the queue: above all the refusal of a stale
@@ -362,9 +364,10 @@ impl Core {
 
     /// The fence held: the log has moved past us, or our own earlier try has landed after all.
     fn conflict(&mut self, out: &mut Vec<Output>) {
-        self.failures += 1;
-        if self.failures >= self.limits.attempts {
-            // Read again and again, and no event explains the refusal: a closed stream, say.
+        if let Some(job) = self.queue.front_mut()
+            && std::mem::replace(&mut job.refused, true)
+        {
+            // The log was read, and no event explains the refusal: a closed stream, say.
             return self.answer(Answer::Refused(409), out);
         }
         self.change(|knowledge| match knowledge {
@@ -495,22 +498,16 @@ fn next_step(knowledge: &mut Knowledge, job: &mut Job) -> Step {
         }
         (Knowledge::Absent, Op::Look { .. }) => Step::Answer(Answer::Tip(None)),
         (Knowledge::Absent, _) => Step::Request(Request::Create),
-        (Knowledge::Current(tip), Op::Push { batch, backend_id }) => {
-            match verdict(tip, batch, backend_id.as_ref()) {
-                Verdict::Answer(answer) => Step::Answer(answer),
-                Verdict::Append => {
-                    Step::Request(Request::Append { ticket: job.ticket, parent: batch.parent })
-                }
-                Verdict::Gap if job.prepared => {
-                    Step::Answer(Answer::Gap { head: tip.head, parent: batch.parent })
-                }
-                Verdict::Gap => {
-                    job.prepared = true;
-                    *knowledge = knowledge.clone().doubted();
-                    Step::Request(Request::Head)
-                }
+        (Knowledge::Current(tip), Op::Push { batch, backend_id }) => match verdict(tip, batch, backend_id.as_ref()) {
+            Verdict::Answer(answer) => Step::Answer(answer),
+            Verdict::Append => Step::Request(Request::Append { ticket: job.ticket, parent: batch.parent }),
+            Verdict::Gap if job.prepared => Step::Answer(Answer::Gap { head: tip.head, parent: batch.parent }),
+            Verdict::Gap => {
+                job.prepared = true;
+                *knowledge = knowledge.clone().doubted();
+                Step::Request(Request::Head)
             }
-        }
+        },
         (Knowledge::Current(tip), _) => Step::Answer(Answer::Tip(Some(tip.clone()))),
     }
 }
@@ -531,16 +528,14 @@ fn verdict(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>) -> Verdict 
         let (expected, received) = (tip.backend_id.clone(), received.clone());
         return Verdict::Answer(Answer::BackendIdMismatch { expected, received });
     }
-    let made_the_head =
-        batch.last == tip.head && tip.made_by == Some((batch.parent, batch.fingerprint));
+    let made_the_head = batch.last == tip.head && tip.made_by == Some((batch.parent, batch.fingerprint));
     if made_the_head {
         return Verdict::Answer(Answer::Accepted(tip.clone()));
     }
     match batch.parent.cmp(&tip.head) {
-        std::cmp::Ordering::Less => Verdict::Answer(Answer::ServerAhead {
-            minimum_expected: tip.head + 1,
-            provided: batch.first,
-        }),
+        std::cmp::Ordering::Less => {
+            Verdict::Answer(Answer::ServerAhead { minimum_expected: tip.head + 1, provided: batch.first })
+        }
         std::cmp::Ordering::Equal => Verdict::Append,
         std::cmp::Ordering::Greater => Verdict::Gap,
     }

@@ -1,0 +1,281 @@
+//! Whole worlds: clients that follow LiveStore's rules, two Sequencers of one store at the same time
+//! (a zombie and its successor), and an upstream behind a network that loses, delays and repeats.
+//! Whatever happens, the log is a chain and every acknowledged event is in it exactly once; once the
+//! faults end, every client gets its events in.
+
+use std::collections::{HashMap, VecDeque};
+
+use headwater::batch;
+use headwater::event::{BackendId, SeqNum};
+use headwater::sequencer::core::{Answer, Core, Input, Limits, Op, Output, Reply, Request, Ticket, Tip};
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::upstream::{Upstream, event};
+
+const CLIENTS: usize = 3;
+const SEQUENCERS: usize = 2;
+
+struct Client {
+    name: usize,
+    /// How far it has pulled, as a count of the log's messages, and the head there.
+    pulled: usize,
+    head: SeqNum,
+    /// Ids of events it has made and not yet seen in the log.
+    pending: VecDeque<String>,
+    made: u32,
+    /// The push that is under way: its ids.
+    pushing: Option<Vec<String>>,
+}
+
+struct Sequencer {
+    core: Core,
+    stored: Option<Tip>,
+    open: Option<Request>,
+    calls: HashMap<Ticket, (usize, Vec<String>)>,
+    next_ticket: u64,
+}
+
+struct World {
+    upstream: Upstream,
+    sequencers: Vec<Sequencer>,
+    clients: Vec<Client>,
+    /// Appends that their sender gave up on and that may still land.
+    late: Vec<(SeqNum, Vec<String>)>,
+    acknowledged: Vec<String>,
+}
+
+fn new_core(stored: Option<Tip>) -> Core {
+    let limits = Limits { queue: 2, queue_bytes: 1 << 20, attempts: 2 };
+    Core::new(stored, BackendId("path:t/s".into()), limits)
+}
+
+fn id_of(message: &str) -> Option<(String, SeqNum, SeqNum)> {
+    let value: Value = serde_json::from_str(message).unwrap();
+    Some((value["args"]["id"].as_str()?.into(), value["seqNum"].as_u64()?, value["parentSeqNum"].as_u64()?))
+}
+
+impl World {
+    fn new() -> Self {
+        let sequencer =
+            |_| Sequencer { core: new_core(None), stored: None, open: None, calls: HashMap::new(), next_ticket: 0 };
+        let client = |name| Client { name, pulled: 0, head: 0, pending: VecDeque::new(), made: 0, pushing: None };
+        Self {
+            upstream: Upstream::default(),
+            sequencers: (0..SEQUENCERS).map(sequencer).collect(),
+            clients: (0..CLIENTS).map(client).collect(),
+            late: Vec::new(),
+            acknowledged: Vec::new(),
+        }
+    }
+
+    /// One thing happens; which, `choice` says.
+    fn happen(&mut self, choice: u16, faults: bool) {
+        let [kind, which] = choice.to_be_bytes();
+        let which = which as usize;
+        match (kind % 12, faults) {
+            (0..=2, _) => self.client_acts(which % CLIENTS, which / CLIENTS % SEQUENCERS, which / 8),
+            (3, _) => self.pull(which % CLIENTS),
+            (4..=6, _) | (_, false) => self.perform(which % SEQUENCERS),
+            (7, true) => self.lose(which % SEQUENCERS, Loss::Request),
+            (8, true) => self.lose(which % SEQUENCERS, Loss::Response),
+            (9, true) => self.lose(which % SEQUENCERS, Loss::Late),
+            (10, true) => self.land_late(which),
+            (_, true) => self.crash(which % SEQUENCERS, which / SEQUENCERS),
+        }
+        self.check();
+    }
+
+    fn client_acts(&mut self, client: usize, sequencer: usize, makes: usize) {
+        let c = &mut self.clients[client];
+        if c.pushing.is_some() {
+            return;
+        }
+        for _ in 0..makes % 3 {
+            c.pending.push_back(format!("{}-{}", c.name, c.made));
+            c.made += 1;
+        }
+        let ids: Vec<String> = c.pending.iter().take(3).cloned().collect();
+        if ids.is_empty() {
+            return;
+        }
+        let events: Vec<String> = (c.head..).zip(&ids).map(|(parent, id)| event(parent + 1, parent, id)).collect();
+        c.pushing = Some(ids);
+        let limits = batch::Limits { events: 100, bytes: 1 << 20 };
+        let checked = batch::check(format!("[{}]", events.join(",")).as_bytes(), limits).unwrap();
+        let s = &mut self.sequencers[sequencer];
+        let ticket = Ticket(s.next_ticket);
+        s.next_ticket += 1;
+        s.calls.insert(ticket, (client, events));
+        self.handle(sequencer, Input::Call(ticket, Op::Push { batch: checked, backend_id: None }), usize::MAX);
+    }
+
+    /// Pulls everything and rebases what is pending: what is in the log is pending no longer.
+    fn pull(&mut self, client: usize) {
+        let c = &mut self.clients[client];
+        for message in self.upstream.log.iter().flatten().skip(c.pulled) {
+            c.pulled += 1;
+            let Some((id, seq, parent)) = id_of(message) else { continue };
+            assert_eq!(parent, c.head, "a client's chain check");
+            c.head = seq;
+            c.pending.retain(|pending| *pending != id);
+        }
+    }
+
+    fn answered(&mut self, client: usize, answer: Option<Answer>) {
+        let ids = self.clients[client].pushing.take().expect("a push under way");
+        match answer {
+            Some(Answer::Accepted(_)) => self.acknowledged.extend(ids),
+            Some(Answer::ServerAhead { .. } | Answer::Gap { .. }) => self.pull(client),
+            Some(Answer::Unavailable | Answer::Overloaded) | None => {} // pushes again, later
+            Some(other) => panic!("{other:?}"),
+        }
+    }
+
+    /// Carries out the core's outputs, the first `survive` of them: then the Sequencer crashes.
+    fn handle(&mut self, sequencer: usize, input: Input, survive: usize) {
+        let outputs = self.sequencers[sequencer].core.handle(input);
+        let crashes = survive < outputs.len();
+        for output in outputs.into_iter().take(survive) {
+            let s = &mut self.sequencers[sequencer];
+            match output {
+                Output::Record(tip) => s.stored = Some(tip),
+                Output::Forget => s.stored = None,
+                Output::Request(request, _) => s.open = Some(request),
+                Output::Reply(ticket, answer) => {
+                    let (client, _) = s.calls.remove(&ticket).expect("answered once");
+                    self.answered(client, Some(answer));
+                }
+            }
+        }
+        if crashes {
+            self.restart(sequencer);
+        }
+    }
+
+    fn take_open(&mut self, sequencer: usize) -> Option<(Request, Vec<String>)> {
+        let s = &mut self.sequencers[sequencer];
+        let request = s.open.take()?;
+        let batch = match &request {
+            Request::Append { ticket, .. } => s.calls[ticket].1.clone(),
+            _ => Vec::new(),
+        };
+        Some((request, batch))
+    }
+
+    fn perform(&mut self, sequencer: usize) {
+        let Some((request, batch)) = self.take_open(sequencer) else { return };
+        let reply = self.upstream.perform(&request, &batch);
+        self.handle(sequencer, Input::Upstream(reply), usize::MAX);
+    }
+
+    fn lose(&mut self, sequencer: usize, loss: Loss) {
+        let Some((request, batch)) = self.take_open(sequencer) else { return };
+        match (loss, &request) {
+            (Loss::Response, Request::Delete) | (Loss::Request, _) => {}
+            (Loss::Response, _) => {
+                self.upstream.perform(&request, &batch);
+            }
+            (Loss::Late, Request::Append { parent, .. }) => self.late.push((*parent, batch)),
+            (Loss::Late, _) => {}
+        }
+        self.handle(sequencer, Input::Upstream(Reply::Failed), usize::MAX);
+    }
+
+    fn land_late(&mut self, which: usize) {
+        if !self.late.is_empty() {
+            let (parent, batch) = self.late.swap_remove(which % self.late.len());
+            self.upstream.append(parent, &batch);
+        }
+    }
+
+    /// The Sequencer dies: before it sent its request, with it on its way, or somewhere among the
+    /// things it does on hearing the reply.
+    fn crash(&mut self, sequencer: usize, how: usize) {
+        let Some((request, batch)) = self.take_open(sequencer) else { return self.restart(sequencer) };
+        match (how % 5, &request) {
+            (0, Request::Append { parent, .. }) => self.late.push((*parent, batch)),
+            (0 | 1, _) => {}
+            (survive, _) => {
+                let reply = self.upstream.perform(&request, &batch);
+                return self.handle(sequencer, Input::Upstream(reply), survive - 2);
+            }
+        }
+        self.restart(sequencer);
+    }
+
+    fn restart(&mut self, sequencer: usize) {
+        let s = &mut self.sequencers[sequencer];
+        s.core = new_core(s.stored.clone());
+        s.open = None;
+        let waiting: Vec<usize> = s.calls.drain().map(|(_, (client, _))| client).collect();
+        for client in waiting {
+            self.answered(client, None);
+        }
+    }
+
+    fn check(&self) {
+        let mut head = 0;
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        for (id, seq, parent) in self.upstream.log.iter().flatten().filter_map(|m| id_of(m)) {
+            assert_eq!(parent, head, "the chain breaks at {seq}");
+            head = seq;
+            *seen.entry(id).or_default() += 1;
+        }
+        for (id, times) in &seen {
+            assert_eq!(*times, 1, "event {id} is in the log {times} times");
+        }
+        for id in &self.acknowledged {
+            assert!(seen.contains_key(id), "event {id} was acknowledged and lost");
+        }
+    }
+
+    /// With the faults over, everyone takes turns until nothing is pending.
+    fn calm(&mut self) {
+        self.late.clear();
+        for round in 0.. {
+            assert!(round < 200, "a client never gets through");
+            for sequencer in 0..SEQUENCERS {
+                while self.sequencers[sequencer].open.is_some() {
+                    self.perform(sequencer);
+                }
+            }
+            if self.clients.iter().all(|c| c.pending.is_empty() && c.pushing.is_none()) {
+                return self.check();
+            }
+            for client in 0..CLIENTS {
+                self.pull(client);
+                self.client_acts(client, 0, 0);
+            }
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Loss {
+    Request,
+    Response,
+    Late,
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    #[test]
+    fn nothing_is_lost_or_doubled_and_everyone_gets_through(choices in prop::collection::vec(any::<u16>(), 0..400)) {
+        let mut world = World::new();
+        for choice in choices {
+            world.happen(choice, true);
+        }
+        world.calm();
+    }
+
+    #[test]
+    fn without_faults_the_same_holds(choices in prop::collection::vec(any::<u16>(), 0..200)) {
+        let mut world = World::new();
+        for choice in choices {
+            world.happen(choice, false);
+        }
+        world.calm();
+    }
+}

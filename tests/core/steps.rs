@@ -1,0 +1,417 @@
+//! Each step of a push, and each way the log can surprise, with what is asked of the upstream.
+
+use headwater::batch::{self, Batch};
+use headwater::event::{BackendId, SeqNum};
+use headwater::sequencer::core::{Answer, Core, Halt, Input, Limits, Op, Output, Reply, Request, Ticket, Tip};
+
+use super::upstream::{Upstream, event};
+
+const LIMITS: Limits = Limits { queue: 4, queue_bytes: 10_000, attempts: 3 };
+
+/// A Sequencer, its storage and its upstream.
+struct Rig {
+    core: Core,
+    stored: Option<Tip>,
+    upstream: Upstream,
+    batches: Vec<Vec<String>>,
+    answers: Vec<Option<Answer>>,
+    open: Option<Request>,
+    recorded: usize,
+}
+
+fn rig() -> Rig {
+    Rig {
+        core: Core::new(None, implicit(), LIMITS),
+        stored: None,
+        upstream: Upstream::default(),
+        batches: Vec::new(),
+        answers: Vec::new(),
+        open: None,
+        recorded: 0,
+    }
+}
+
+fn implicit() -> BackendId {
+    BackendId("path:t/s".into())
+}
+
+/// A batch of `count` events that follows `parent`.
+fn chain(parent: SeqNum, count: u64, id: &str) -> Vec<String> {
+    (0..count).map(|i| event(parent + i + 1, parent + i, &format!("{id}{i}"))).collect()
+}
+
+fn checked(events: &[String]) -> Batch {
+    let limits = batch::Limits { events: 100, bytes: 1 << 20 };
+    batch::check(format!("[{}]", events.join(",")).as_bytes(), limits).expect("a batch")
+}
+
+impl Rig {
+    /// A warm Sequencer whose log holds `head` events.
+    fn warm(head: SeqNum) -> Self {
+        let mut rig = rig();
+        if head > 0 {
+            assert!(matches!(rig.push(chain(0, head, "warm")), Answer::Accepted(_)));
+        } else {
+            rig.call(Op::Ensure);
+        }
+        rig.upstream.requests.clear();
+        rig.recorded = 0;
+        rig
+    }
+
+    /// Hands in a call and leaves what it asks for undone.
+    fn begin(&mut self, op: Op, batch: Vec<String>) -> usize {
+        let ticket = Ticket(self.answers.len() as u64);
+        self.answers.push(None);
+        self.batches.push(batch);
+        self.handle(Input::Call(ticket, op));
+        ticket.0 as usize
+    }
+
+    fn begin_push(&mut self, events: Vec<String>) -> usize {
+        self.begin(Op::Push { batch: checked(&events), backend_id: None }, events)
+    }
+
+    fn call(&mut self, op: Op) -> Answer {
+        let call = self.begin(op, Vec::new());
+        self.settle();
+        self.answer(call)
+    }
+
+    fn push(&mut self, events: Vec<String>) -> Answer {
+        let call = self.begin_push(events);
+        self.settle();
+        self.answer(call)
+    }
+
+    fn answer(&self, call: usize) -> Answer {
+        self.answers[call].clone().expect("answered")
+    }
+
+    fn handle(&mut self, input: Input) {
+        for output in self.core.handle(input) {
+            match output {
+                Output::Record(tip) => {
+                    self.stored = Some(tip);
+                    self.recorded += 1;
+                }
+                Output::Forget => self.stored = None,
+                Output::Reply(Ticket(call), answer) => self.answers[call as usize] = Some(answer),
+                Output::Request(request, _) => assert!(self.open.replace(request).is_none(), "one request at a time"),
+            }
+        }
+    }
+
+    /// Carries out the open request and brings back `instead`, or what really came of it.
+    fn step(&mut self, instead: Option<Reply>) {
+        let request = self.open.take().expect("a request is open");
+        let batch = match &request {
+            Request::Append { ticket, .. } => self.batches[ticket.0 as usize].clone(),
+            _ => Vec::new(),
+        };
+        let reply = self.upstream.perform(&request, &batch);
+        self.handle(Input::Upstream(instead.unwrap_or(reply)));
+    }
+
+    fn lose_request(&mut self) {
+        self.open.take().expect("a request is open");
+        self.handle(Input::Upstream(Reply::Failed));
+    }
+
+    fn settle(&mut self) {
+        while self.open.is_some() {
+            self.step(None);
+        }
+    }
+
+    fn restart(&mut self) {
+        self.core = Core::new(self.stored.clone(), implicit(), LIMITS);
+        self.open = None;
+        self.upstream.requests.clear();
+    }
+
+    fn log(&self) -> &[String] {
+        &self.upstream.log.as_ref().expect("a stream")[1..]
+    }
+}
+
+fn head(answer: &Answer) -> SeqNum {
+    match answer {
+        Answer::Accepted(tip) | Answer::Tip(Some(tip)) => tip.head,
+        other => panic!("{other:?} has no head"),
+    }
+}
+
+#[test]
+fn the_first_push_creates_the_stream() {
+    let mut rig = rig();
+    assert_eq!(head(&rig.push(chain(0, 2, "a"))), 2);
+    assert_eq!(rig.upstream.requests, ["GET", "PUT", "POST"]);
+    assert_eq!(rig.log(), chain(0, 2, "a"));
+}
+
+#[test]
+fn an_accepted_push_is_one_request_and_one_row() {
+    let mut rig = Rig::warm(3);
+    assert_eq!(head(&rig.push(chain(3, 2, "a"))), 5);
+    assert_eq!(rig.upstream.requests, ["POST"]);
+    assert_eq!(rig.recorded, 1);
+}
+
+#[test]
+fn a_stale_push_is_refused_at_once_even_behind_an_append() {
+    let mut rig = Rig::warm(3);
+    let slow = rig.begin_push(chain(3, 1, "slow"));
+    let stale = rig.begin_push(chain(2, 1, "stale"));
+    assert_eq!(rig.answer(stale), Answer::ServerAhead { minimum_expected: 4, provided: 3 });
+    assert_eq!(rig.answers[slow], None);
+    assert!(rig.upstream.requests.is_empty(), "no request for it");
+}
+
+#[test]
+fn a_batch_pushed_again_is_accepted_again_and_not_appended() {
+    let mut rig = Rig::warm(3);
+    rig.push(chain(3, 2, "a"));
+    assert_eq!(head(&rig.push(chain(3, 2, "a"))), 5);
+    assert_eq!(rig.upstream.requests, ["POST"]);
+    assert!(matches!(rig.push(chain(3, 2, "other")), Answer::ServerAhead { .. }), "same numbers, other events");
+}
+
+#[test]
+fn a_batch_pushed_again_while_it_is_in_flight_is_appended_once() {
+    let mut rig = Rig::warm(0);
+    let calls = [rig.begin_push(chain(0, 1, "a")), rig.begin_push(chain(0, 1, "a"))];
+    rig.settle();
+    assert!(calls.iter().all(|call| matches!(rig.answer(*call), Answer::Accepted(_))));
+    assert_eq!(rig.log().len(), 1);
+}
+
+#[test]
+fn of_two_on_one_parent_the_first_to_come_wins() {
+    let mut rig = Rig::warm(0);
+    let [first, second] = [rig.begin_push(chain(0, 1, "a")), rig.begin_push(chain(0, 1, "b"))];
+    rig.settle();
+    assert_eq!(head(&rig.answer(first)), 1);
+    assert_eq!(rig.answer(second), Answer::ServerAhead { minimum_expected: 2, provided: 1 });
+}
+
+#[test]
+fn a_push_beyond_the_head_is_a_gap_once_the_log_says_so_too() {
+    let mut rig = Rig::warm(3);
+    assert_eq!(rig.push(chain(7, 1, "a")), Answer::Gap { head: 3, parent: 7 });
+    assert_eq!(rig.upstream.requests, ["HEAD"]);
+    // Someone appends past us: then the same push is no gap.
+    rig.upstream.append(3, &chain(3, 4, "direct"));
+    assert_eq!(head(&rig.push(chain(7, 1, "a"))), 8);
+}
+
+#[test]
+fn another_backend_is_refused_before_anything_else() {
+    let mut rig = Rig::warm(3);
+    let received = BackendId("another".into());
+    let op = Op::Push { batch: checked(&chain(1, 1, "stale")), backend_id: Some(received.clone()) };
+    let expected = BackendId("life-1".into());
+    assert_eq!(rig.call(op), Answer::BackendIdMismatch { expected, received });
+}
+
+#[test]
+fn a_lost_acknowledgement_is_found_in_the_log() {
+    let mut rig = Rig::warm(3);
+    let push = rig.begin_push(chain(3, 2, "a"));
+    rig.step(Some(Reply::Failed)); // landed, but the answer is lost
+    rig.settle();
+    assert_eq!(head(&rig.answer(push)), 5);
+    assert_eq!(rig.upstream.requests, ["POST", "HEAD", "GET"], "read before anything is tried again");
+    assert_eq!(rig.log().len(), 5);
+}
+
+#[test]
+fn a_lost_append_is_tried_again_after_a_look() {
+    let mut rig = Rig::warm(3);
+    let push = rig.begin_push(chain(3, 2, "a"));
+    rig.lose_request();
+    rig.settle();
+    assert_eq!(head(&rig.answer(push)), 5);
+    assert_eq!(rig.upstream.requests, ["HEAD", "POST"]);
+}
+
+#[test]
+fn a_late_append_is_kept_out_or_taken_for_what_it_is() {
+    let mut rig = Rig::warm(3);
+    let push = rig.begin_push(chain(3, 1, "a"));
+    rig.lose_request();
+    rig.step(None); // HEAD: not there yet
+    rig.upstream.append(3, &chain(3, 1, "a")); // now it lands
+    rig.settle(); // the second try meets the fence, and finds the first
+    assert_eq!(head(&rig.answer(push)), 4);
+    assert_eq!(rig.log().len(), 4);
+}
+
+#[test]
+fn a_writer_past_us_wins_and_is_learned_of() {
+    let mut rig = Rig::warm(3);
+    rig.upstream.append(3, &chain(3, 2, "direct"));
+    assert_eq!(rig.push(chain(3, 1, "a")), Answer::ServerAhead { minimum_expected: 6, provided: 4 });
+    assert_eq!(rig.upstream.requests, ["POST", "GET"]);
+    assert_eq!(head(&rig.push(chain(5, 1, "a"))), 6);
+}
+
+#[test]
+fn when_the_upstream_stays_away_everyone_who_waits_is_told() {
+    let mut rig = Rig::warm(3);
+    let calls = [
+        rig.begin_push(chain(3, 1, "a")),
+        rig.begin_push(chain(3, 1, "b")),
+        rig.begin(Op::Look { fresh: true }, vec![]),
+    ];
+    for _ in 0..3 {
+        rig.lose_request();
+    }
+    assert!(calls.iter().all(|call| rig.answer(*call) == Answer::Unavailable));
+    assert_eq!(rig.open, None);
+    assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4, "and goes on when it is back");
+}
+
+#[test]
+fn a_refusal_that_no_event_explains_ends() {
+    let mut rig = Rig::warm(3);
+    let push = rig.begin_push(chain(3, 1, "a"));
+    while let Some(request) = &rig.open {
+        // A closed stream: every append conflicts, and nothing new is ever there.
+        let closed = matches!(request, Request::Append { .. });
+        if closed {
+            rig.open = None;
+            rig.handle(Input::Upstream(Reply::Conflict))
+        } else {
+            rig.step(None)
+        }
+    }
+    assert_eq!(rig.answer(push), Answer::Refused(409));
+}
+
+#[test]
+fn what_waits_is_bounded_in_number_and_bytes() {
+    let mut rig = Rig::warm(0);
+    let calls: Vec<usize> = (0..6).map(|i| rig.begin_push(chain(0, 1, &i.to_string()))).collect();
+    let overloaded =
+        |rig: &Rig, from: usize| calls[from..].iter().filter(|c| rig.answers[**c] == Some(Answer::Overloaded)).count();
+    assert_eq!(overloaded(&rig, 0), 2);
+    rig.settle();
+    assert_eq!(overloaded(&rig, 0), 2, "the others were answered otherwise");
+    assert_eq!(rig.push(chain(1, 100, &"x".repeat(100))), Answer::Overloaded);
+}
+
+#[test]
+fn after_a_restart_the_tail_is_looked_at_once() {
+    let mut rig = Rig::warm(3);
+    rig.restart();
+    assert_eq!(head(&rig.call(Op::Look { fresh: false })), 3);
+    assert!(rig.upstream.requests.is_empty(), "a look-up is content with what is stored");
+    assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4);
+    assert_eq!(head(&rig.push(chain(4, 1, "b"))), 5);
+    assert_eq!(rig.upstream.requests, ["HEAD", "POST", "POST"]);
+}
+
+#[test]
+fn a_crash_between_append_and_record_loses_and_doubles_nothing() {
+    let mut rig = Rig::warm(3);
+    rig.begin_push(chain(3, 2, "a"));
+    let before = rig.stored.clone();
+    rig.step(None);
+    rig.stored = before; // what was recorded never became durable
+    rig.restart();
+    assert_eq!(head(&rig.push(chain(3, 2, "a"))), 5, "the same batch again is known");
+    assert_eq!(rig.log().len(), 5);
+}
+
+#[test]
+fn a_lost_storage_is_read_back_from_the_log() {
+    let mut rig = Rig::warm(3);
+    rig.stored = None;
+    rig.restart();
+    let Answer::Tip(Some(tip)) = rig.call(Op::Look { fresh: false }) else { panic!("no tip") };
+    assert_eq!((tip.head, tip.events, tip.backend_id.0.as_str()), (3, 3, "life-1"));
+    assert_eq!(rig.stored, Some(tip));
+}
+
+#[test]
+fn a_stream_without_header_has_an_implicit_id() {
+    let mut rig = rig();
+    rig.upstream.log = Some(chain(0, 2, "foreign"));
+    let Answer::Tip(Some(tip)) = rig.call(Op::Look { fresh: false }) else { panic!("no tip") };
+    assert_eq!((tip.head, tip.backend_id), (2, implicit()));
+}
+
+#[test]
+fn who_loses_the_race_to_create_adopts_the_winners_stream() {
+    let mut rig = rig();
+    let push = rig.begin_push(chain(0, 1, "a"));
+    rig.step(None); // nothing there
+    rig.upstream.perform(&Request::Create, &[]);
+    rig.settle();
+    assert_eq!(head(&rig.answer(push)), 1);
+    assert_eq!(rig.upstream.lives, 1);
+}
+
+#[test]
+fn a_wiped_upstream_is_a_new_backend() {
+    let mut rig = Rig::warm(3);
+    rig.upstream.log = None;
+    let op = Op::Push { batch: checked(&chain(3, 1, "a")), backend_id: Some(BackendId("life-1".into())) };
+    assert!(matches!(rig.call(op), Answer::BackendIdMismatch { .. }));
+    assert_eq!(head(&rig.push(chain(0, 1, "new"))), 1);
+}
+
+#[test]
+fn an_upstream_that_was_recreated_is_a_new_backend() {
+    let mut rig = Rig::warm(3);
+    rig.upstream.log = None;
+    rig.upstream.perform(&Request::Create, &[]);
+    rig.restart();
+    let Answer::Tip(Some(tip)) = rig.call(Op::Look { fresh: true }) else { panic!("no tip") };
+    assert_eq!((tip.head, tip.backend_id.0.as_str()), (0, "life-2"));
+    assert_eq!(rig.stored, Some(tip), "nothing of the old life is kept");
+}
+
+#[test]
+fn a_log_that_went_backwards_takes_no_pushes_until_it_is_restored() {
+    let mut rig = Rig::warm(3);
+    let lost = rig.upstream.log.as_mut().unwrap().pop().unwrap();
+    rig.restart();
+    let halted = Answer::Halted(Halt::WentBackwards { acknowledged: 3, found: 2 });
+    assert_eq!(rig.push(chain(3, 1, "a")), halted);
+    assert_eq!(rig.push(chain(2, 1, "b")), halted, "nor what would fit the shorter log");
+    assert_eq!(rig.log().len(), 2);
+    rig.upstream.log.as_mut().unwrap().push(lost);
+    rig.call(Op::Look { fresh: true });
+    assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4);
+}
+
+#[test]
+fn a_log_that_is_no_chain_takes_no_pushes_until_it_is_reset() {
+    let mut rig = Rig::warm(3);
+    rig.upstream.log.as_mut().unwrap().push(event(9, 7, "foreign"));
+    rig.restart();
+    let Answer::Halted(Halt::Broken(place)) = rig.push(chain(3, 1, "a")) else { panic!("not halted") };
+    assert_eq!(place, "event 9 has the parent 7, but follows event 3");
+    assert_eq!(head(&rig.call(Op::Reset)), 0);
+    assert_eq!(head(&rig.push(chain(0, 1, "a"))), 1);
+}
+
+#[test]
+fn a_reset_begins_a_new_backend() {
+    let mut rig = Rig::warm(3);
+    let Answer::Tip(Some(tip)) = rig.call(Op::Reset) else { panic!("no tip") };
+    assert_eq!((tip.head, tip.backend_id.0.as_str()), (0, "life-2"));
+    assert_eq!(rig.upstream.requests, ["DELETE", "PUT"]);
+}
+
+#[test]
+fn looking_at_a_store_without_a_stream_creates_none() {
+    let mut rig = rig();
+    assert_eq!(rig.call(Op::Look { fresh: true }), Answer::Tip(None));
+    assert_eq!(rig.call(Op::Look { fresh: false }), Answer::Tip(None));
+    assert!(rig.upstream.log.is_none());
+    assert_eq!(head(&rig.call(Op::Ensure)), 0);
+    assert!(rig.upstream.log.is_some());
+}

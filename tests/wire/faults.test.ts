@@ -1,0 +1,131 @@
+import { describe, expect, it } from 'vitest'
+import { chain, checkChain, event, Store, upstreams, useParts } from './support.ts'
+
+describe.each(upstreams)('with faults, on $name,', ({ start }) => {
+  const parts = useParts(start, { UPSTREAM_TIMEOUT_MS: '1000' })
+  const store = () => new Store(parts)
+
+  it('an append whose answer is lost is found, not repeated', async () => {
+    const s = store()
+    await s.pushed(chain(0, 1))
+    parts.proxy.clear()
+    parts.proxy.next({ method: 'POST' }, 'drop response')
+    await s.pushed(chain(1, 2))
+    expect(parts.proxy.requests.map(({ method }) => method)).toEqual(['POST', 'HEAD', 'GET'])
+    expect(await s.eventsUpstream()).toEqual(chain(0, 3))
+  })
+
+  it('an append that is lost is repeated after a look', async () => {
+    const s = store()
+    await s.pushed(chain(0, 1))
+    parts.proxy.clear()
+    parts.proxy.next({ method: 'POST' }, 'drop request')
+    await s.pushed(chain(1, 2))
+    expect(parts.proxy.requests.map(({ method }) => method)).toEqual(['POST', 'HEAD', 'POST'])
+    expect(await s.eventsUpstream()).toEqual(chain(0, 3))
+  })
+
+  it('an append that lands after its time-out is in the log once', async () => {
+    const s = store()
+    await s.pushed(chain(0, 1))
+    const held = parts.proxy.next({ method: 'POST' }, 'hold request')
+    const push = s.push(chain(1, 2))
+    await held.met
+    expect((await push).status).toBe(200) // by a second try
+    parts.proxy.clear()
+    held.release()
+    await s.pushed(chain(3, 1))
+    await expect.poll(() => s.eventsUpstream()).toEqual(chain(0, 4))
+  })
+
+  it('a stale push does not wait behind an append in flight', async () => {
+    const s = store()
+    await s.pushed(chain(0, 2))
+    const held = parts.proxy.next({ method: 'POST' }, 'hold request')
+    const slow = s.push(chain(2, 1))
+    await held.met
+    expect((await s.push(chain(1, 1, 'stale'))).status).toBe(409)
+    held.release()
+    expect((await slow).status).toBe(200)
+  })
+
+  it('a client that leaves in mid-push holds nobody up, and its batch is whole or absent', async () => {
+    const s = store()
+    await s.pushed(chain(0, 1))
+    const held = parts.proxy.next({ method: 'POST' }, 'hold request')
+    const leaver = new AbortController()
+    const left = fetch(s.url, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: JSON.stringify(chain(1, 3, 'left')),
+      signal: leaver.signal,
+    })
+    await held.met
+    leaver.abort()
+    await expect(left).rejects.toThrow()
+    const next = s.push(chain(1, 1, 'next'))
+    held.release()
+    const status = (await next).status
+    const events = await s.eventsUpstream()
+    checkChain(events)
+    expect(events.slice(1)).toEqual(status === 200 ? chain(1, 1, 'next') : chain(1, 3, 'left'))
+    await s.pushed(chain(events.length, 1))
+  })
+
+  it('an upstream that is away is 503 with Retry-After; nothing is lost when it is back', async () => {
+    const s = store()
+    await s.pushed(chain(0, 1))
+    parts.proxy.setOnline(false)
+    for (const response of [await s.push(chain(1, 1)), await s.read(), await s.request('HEAD')]) {
+      expect(response.status).toBe(503)
+      expect(Number(response.headers.get('retry-after'))).toBeGreaterThan(0)
+      expect(await response.text()).not.toContain(parts.proxy.url)
+    }
+    parts.proxy.setOnline(true)
+    await s.pushed(chain(1, 1))
+    expect(await s.eventsUpstream()).toEqual(chain(0, 2))
+  })
+
+  it('a read that the upstream refuses is told as a problem', async () => {
+    const s = store()
+    await s.pushed(chain(0, 1))
+    for (const [upstream, told] of [[400, 400], [410, 410], [429, 429], [500, 503], [503, 503], [418, 502]] as const) {
+      parts.proxy.next({ method: 'GET' }, { status: upstream })
+      const response = await s.read()
+      expect([response.status, response.headers.get('content-type')]).toEqual([told, 'application/problem+json'])
+    }
+  })
+
+  it('a Worker that is killed goes on from what it stored, or from the log without it', async () => {
+    const s = store()
+    await s.pushed(chain(0, 2))
+    await parts.worker.kill()
+    await parts.worker.restart()
+    parts.proxy.clear()
+    await s.pushed(chain(2, 1))
+    await s.pushed(chain(3, 1))
+    expect(parts.proxy.requests.map(({ method }) => method)).toEqual(['HEAD', 'POST', 'POST'])
+  })
+})
+
+describe('a stream that holds events already', () => {
+  const parts = useParts()
+
+  it('is adopted, 50,000 events of it, in bounded memory', { timeout: 120_000 }, async () => {
+    const s = new Store(parts)
+    const headers = { 'content-type': 'application/json' }
+    await fetch(s.upstreamUrl, { method: 'PUT', headers })
+    const padding = 'x'.repeat(3_000) // 155 MB in all: more than an isolate may hold
+    for (let after = 0; after < 50_000; after += 1_000) {
+      await fetch(s.upstreamUrl, { method: 'POST', headers, body: JSON.stringify(chain(after, 1_000, padding)) })
+    }
+    const before = await parts.worker.memory()
+    const response = await s.pushed([event(50_001)])
+    expect(response.headers.get('livestore-head')).toBe('50001')
+    expect(response.headers.get('livestore-backend-id')).toBe(`path:acme/${s.name}`)
+    expect((await parts.worker.memory()) - before).toBeLessThan(128 * 1024 * 1024)
+    parts.proxy.clear()
+    await s.pushed([event(50_002)])
+    expect(parts.proxy.requests.map(({ method }) => method)).toEqual(['POST'])
+  })
+})

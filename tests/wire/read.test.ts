@@ -1,0 +1,176 @@
+import { describe, expect, it } from 'vitest'
+import { startWorker } from '../harness/index.ts'
+import { chain, event, sse, Store, upstreams, useParts } from './support.ts'
+
+describe.each(upstreams)('a read, on $name', ({ start }) => {
+  const parts = useParts(start)
+  const store = () => new Store(parts)
+
+  it('begins with the header and resumes from any offset it gave', async () => {
+    const s = store()
+    const first = await s.pushed(chain(0, 2))
+    await s.pushed(chain(2, 2))
+    const all = await s.read()
+    expect(all.headers.get('stream-up-to-date')).toBe('true')
+    expect(all.headers.get('x-cache')).toBe('BYPASS')
+    expect(all.headers.get('cache-control')).toBe('no-store')
+    expect(all.headers.get('livestore-backend-id')).toBe(first.headers.get('livestore-backend-id'))
+    const [header, ...events] = await all.json()
+    expect(header).toEqual({ livestore: { backendId: first.headers.get('livestore-backend-id'), version: 1 } })
+    expect(events).toEqual(chain(0, 4))
+
+    const rest = await s.read(`offset=${first.headers.get('stream-next-offset')}`)
+    expect(await rest.json()).toEqual(chain(2, 2))
+    expect(await (await s.read(`offset=${rest.headers.get('stream-next-offset')}`)).json()).toEqual([])
+    expect(await (await s.read('offset=now')).json()).toEqual([])
+  })
+
+  it('that has nothing new is answered 304', async () => {
+    const s = store()
+    await s.pushed(chain(0, 1))
+    const etag = (await s.read()).headers.get('etag')!
+    expect((await s.read('offset=-1', { 'if-none-match': etag })).status).toBe(304)
+    await s.pushed(chain(1, 1))
+    expect((await s.read('offset=-1', { 'if-none-match': etag })).status).toBe(200)
+  })
+
+  it('by long-poll hears of the next push', async () => {
+    const s = store()
+    const at = (await s.pushed(chain(0, 1))).headers.get('stream-next-offset')
+    parts.proxy.clear()
+    const waiting = s.read(`offset=${at}&live=long-poll`)
+    await expect.poll(() => parts.proxy.requests.length).toBeGreaterThan(0)
+    await s.pushed(chain(1, 1))
+    const response = await waiting
+    expect(response.headers.get('stream-cursor')).toBeTruthy()
+    expect(await response.json()).toEqual(chain(1, 1))
+  })
+
+  it('by SSE streams each push as it comes', async () => {
+    const s = store()
+    await s.pushed(chain(0, 1))
+    const controller = new AbortController()
+    const response = await s.read('offset=now&live=sse', {}, controller.signal)
+    expect(response.headers.get('content-type')).toContain('text/event-stream')
+    expect(response.headers.get('livestore-backend-id')).toBeTruthy()
+    const events = sse(response)
+    expect(await events.next()).toMatchObject({ value: { event: 'control' } })
+    for (const seqNum of [2, 3]) {
+      // Each is read before the next is pushed: a buffer anywhere on the way would stop this here.
+      await s.pushed([event(seqNum)])
+      const { value } = await events.next()
+      expect(value!.event).toBe('data')
+      expect(JSON.parse(value!.data)).toEqual([event(seqNum)])
+      expect(await events.next()).toMatchObject({ value: { event: 'control' } })
+    }
+    controller.abort()
+  })
+
+  it('of a store that has no stream is empty, creates none, and a live one hears the first event', async () => {
+    const s = store()
+    const empty = await s.read()
+    expect([empty.status, await empty.json()]).toEqual([200, []])
+    expect(empty.headers.get('stream-up-to-date')).toBe('true')
+    const head = await s.request('HEAD')
+    expect([head.status, head.headers.get('livestore-head'), head.headers.get('stream-next-offset')]).toEqual([200, '0', null])
+    expect((await fetch(s.upstreamUrl)).status).toBe(404)
+
+    const controller = new AbortController()
+    const live = sse(await s.read('offset=-1&live=sse', {}, controller.signal))
+    expect(JSON.parse((await live.next()).value!.data)).toMatchObject([{ livestore: { version: 1 } }])
+    await live.next()
+    await s.pushed(chain(0, 1))
+    expect(JSON.parse((await live.next()).value!.data)).toEqual(chain(0, 1))
+    controller.abort()
+  })
+
+  it('never touches the Sequencer again within the look-up’s time', async () => {
+    const s = store()
+    await s.pushed(chain(0, 1))
+    parts.proxy.clear()
+    for (let i = 0; i < 5; i++) expect(await (await s.read()).json()).toHaveLength(2)
+    expect(parts.proxy.requests.map(({ method }) => method)).toEqual(['GET', 'GET', 'GET', 'GET', 'GET'])
+  })
+
+  it('shows with HEAD what the upstream has, others’ appends included', async () => {
+    const s = store()
+    await s.pushed(chain(0, 2))
+    const headers = { 'content-type': 'application/json', 'stream-seq': '0000000000000002' }
+    const appended = await fetch(s.upstreamUrl, { method: 'POST', headers, body: JSON.stringify(chain(2, 3)) })
+    const head = await s.request('HEAD')
+    expect(head.headers.get('livestore-head')).toBe('5')
+    expect(head.headers.get('stream-next-offset')).toBe(appended.headers.get('stream-next-offset'))
+    expect(head.headers.get('cache-control')).toBe('no-store')
+  })
+
+  it('PUT makes sure of a stream, DELETE begins a new backend', async () => {
+    const s = store()
+    const created = await s.request('PUT')
+    expect([created.status, created.headers.get('livestore-head')]).toEqual([201, '0'])
+    expect((await s.request('PUT')).status).toBe(200)
+    await s.pushed(chain(0, 2))
+    const reset = await s.request('DELETE')
+    expect(reset.status).toBe(204)
+    expect(reset.headers.get('livestore-backend-id')).not.toBe(created.headers.get('livestore-backend-id'))
+    expect(await s.events()).toEqual([])
+    await s.pushed(chain(0, 1, 'of the new life'))
+    expect(await s.events()).toEqual(chain(0, 1, 'of the new life'))
+  })
+
+  it('of a bad address is told what is wrong', async () => {
+    const s = store()
+    for (const [query, status, field] of [
+      ['live=sse', 400, 'offset'],
+      ['offset=-1&live=maybe', 400, 'live'],
+      ['offset=a%26b', 400, 'offset'],
+      ['offset=1&offset=2', 400, 'offset'],
+    ] as const) {
+      const refused = await s.read(query)
+      expect([refused.status, await refused.json()]).toMatchObject([status, { field, type: 'urn:headwater:problem:bad-request' }])
+    }
+  })
+})
+
+describe('every answer', () => {
+  const parts = useParts()
+
+  it('is found at its route or told so', async () => {
+    const { url } = parts.worker
+    const health = await fetch(`${url}/health`)
+    expect([health.status, await health.json()]).toEqual([200, { status: 'ok' }])
+    for (const path of ['/', '/v1/stream/only-tenant', '/v1/stream/t/s/more']) {
+      const missing = await fetch(url + path)
+      expect([missing.status, await missing.json()]).toMatchObject([404, { _tag: 'NotFoundError' }])
+    }
+    const patched = await new Store(parts).request('PATCH')
+    expect([patched.status, patched.headers.get('allow')]).toEqual([405, 'GET, HEAD, POST, PUT, DELETE, OPTIONS'])
+    expect((await fetch(`${url}/v1/stream/t/%ff`)).status).toBe(400)
+  })
+
+  it('can be read by a browser, with the headers of the protocol and ours', async () => {
+    const s = new Store(parts)
+    const preflight = await s.request('OPTIONS', { headers: { origin: 'https://app.example', 'access-control-request-method': 'POST' } })
+    expect(preflight.status).toBe(204)
+    expect(preflight.headers.get('access-control-allow-headers')).toContain('livestore-backend-id')
+    for (const response of [preflight, await s.push(chain(0, 1)), await s.read(), await s.push('[')]) {
+      expect(response.headers.get('access-control-allow-origin')).toBe('*')
+      for (const name of ['stream-next-offset', 'stream-up-to-date', 'livestore-head', 'livestore-backend-id', 'retry-after', 'etag']) {
+        expect(response.headers.get('access-control-expose-headers')).toContain(name)
+      }
+      expect(response.headers.get('x-content-type-options')).toBe('nosniff')
+      expect(response.headers.get('server-timing')).toMatch(/^total;dur=\d+/)
+    }
+  })
+
+  it('without authentication is for local hosts only, and origins can be listed', async () => {
+    const worker = await startWorker({ upstreamUrl: parts.proxy.url, vars: { ALLOWED_ORIGINS: 'https://a.example, https://b.example/' } })
+    try {
+      for (const [origin, allowed] of [['https://a.example', 'https://a.example'], ['https://b.example', 'https://b.example'], ['https://c.example', null]] as const) {
+        const response = await fetch(`${worker.url}/health`, { headers: { origin } })
+        expect([response.headers.get('access-control-allow-origin'), response.headers.get('vary')]).toEqual([allowed, 'origin'])
+      }
+    } finally {
+      await worker.stop()
+    }
+  })
+})

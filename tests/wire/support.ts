@@ -1,0 +1,144 @@
+// What every wire test needs: the Worker on workerd before a real upstream, with a counting proxy between them.
+import { afterAll, beforeAll } from 'vitest'
+import {
+  type CountingProxy,
+  type Server,
+  startCountingProxy,
+  startNodeUpstream,
+  startRustUpstream,
+  startWorker,
+} from '../harness/index.ts'
+
+export const upstreams = [
+  { name: 'the Rust server', start: startRustUpstream },
+  { name: 'the Node reference server', start: startNodeUpstream },
+]
+
+export interface Parts {
+  upstream: Server
+  /** Between the Worker and the upstream. */
+  proxy: CountingProxy
+  worker: Server
+}
+
+/** Starts the parts before the tests of this file or block, and stops them after. */
+export function useParts(
+  startUpstream: (typeof upstreams)[number]['start'] = startRustUpstream,
+  vars: Record<string, string> = {},
+): Parts {
+  const parts = {} as Parts
+  beforeAll(async () => {
+    parts.upstream = await startUpstream()
+    parts.proxy = await startCountingProxy(parts.upstream.url)
+    parts.worker = await startWorker({ upstreamUrl: parts.proxy.url, vars })
+  })
+  afterAll(async () => {
+    await parts.worker?.stop()
+    await parts.proxy?.stop()
+    await parts.upstream?.stop()
+  })
+  return parts
+}
+
+export interface Event {
+  name: string
+  args: unknown
+  seqNum: number
+  parentSeqNum: number
+  clientId: string
+  sessionId: string
+}
+
+export const event = (seqNum: number, args: unknown = { id: String(seqNum) }): Event => ({
+  name: 'todoCreated',
+  args,
+  seqNum,
+  parentSeqNum: seqNum - 1,
+  clientId: 'client',
+  sessionId: 'session',
+})
+
+/** `count` events that follow the event `after`. */
+export const chain = (after: number, count: number, args?: unknown): Event[] =>
+  Array.from({ length: count }, (_, index) => event(after + 1 + index, args))
+
+let stores = 0
+
+/** A store no other test uses, as a client sees it. */
+export class Store {
+  readonly #parts: Parts
+  readonly name: string
+  readonly tenant: string
+
+  constructor(parts: Parts, { name = `store-${++stores}`, tenant = 'acme' } = {}) {
+    this.#parts = parts
+    this.name = name
+    this.tenant = tenant
+  }
+
+  get url(): string {
+    return `${this.#parts.worker.url}/v1/stream/${encodeURIComponent(this.tenant)}/${encodeURIComponent(this.name)}`
+  }
+
+  /** The store's stream, past the Worker and the proxy. For plain names only. */
+  get upstreamUrl(): string {
+    return `${this.#parts.upstream.url}/${this.tenant}/${this.name}`
+  }
+
+  push(batch: unknown, headers: Record<string, string> = {}): Promise<Response> {
+    const body = typeof batch === 'string' ? batch : JSON.stringify(batch)
+    return fetch(this.url, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body })
+  }
+
+  /** Pushes what must be accepted. */
+  async pushed(batch: unknown): Promise<Response> {
+    const response = await this.push(batch)
+    if (response.status !== 200) throw new Error(`push: ${response.status} ${await response.text()}`)
+    return response
+  }
+
+  read(query = 'offset=-1', headers: Record<string, string> = {}, signal?: AbortSignal): Promise<Response> {
+    return fetch(`${this.url}?${query}`, { headers, ...(signal ? { signal } : {}) })
+  }
+
+  /** All events, the header left out, from the Worker. */
+  async events(): Promise<Event[]> {
+    return withoutHeader(await (await this.read()).json())
+  }
+
+  /** All events, from the upstream itself. */
+  async eventsUpstream(): Promise<Event[]> {
+    return withoutHeader(await (await fetch(`${this.upstreamUrl}?offset=-1`)).json())
+  }
+
+  request(method: string, init: RequestInit = {}): Promise<Response> {
+    return fetch(this.url, { ...init, method })
+  }
+}
+
+const withoutHeader = (messages: (Event | { livestore: unknown })[]): Event[] =>
+  messages.filter((message): message is Event => !('livestore' in message))
+
+/** Throws unless the events are a chain from the root. */
+export function checkChain(events: Event[]): void {
+  let head = 0
+  for (const { seqNum, parentSeqNum } of events) {
+    if (parentSeqNum !== head || seqNum <= parentSeqNum) throw new Error(`${seqNum} (parent ${parentSeqNum}) follows ${head}`)
+    head = seqNum
+  }
+}
+
+/** The events of an SSE answer, one by one as they arrive. */
+export async function* sse(response: Response): AsyncGenerator<{ event: string; data: string }> {
+  let text = ''
+  for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
+    text += chunk
+    for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
+      const lines = text.slice(0, end).split('\n')
+      text = text.slice(end + 2)
+      const field = (name: string) =>
+        lines.filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 1).replace(/^ /, '')).join('\n')
+      yield { event: field('event'), data: field('data') }
+    }
+  }
+}
