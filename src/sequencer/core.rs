@@ -237,7 +237,7 @@ impl Default for Limits {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Core {
     limits: Limits,
-    /// The id of a stream that has no header (DESIGN: the implicit id).
+    /// The id of a stream that has no header (docs/wire.md, "The header").
     implicit_id: BackendId,
     knowledge: Knowledge,
     /// In the order of arrival; the first is the one being worked on.
@@ -520,7 +520,7 @@ enum Verdict {
     Answer(Answer),
 }
 
-/// Decides a push against a tip that is certain (DESIGN §5, steps 1–5).
+/// Decides a push against a tip that is certain (docs/architecture.md, "A push").
 fn verdict(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>) -> Verdict {
     if let Some(received) = backend_id
         && *received != tip.backend_id
