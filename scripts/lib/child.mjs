@@ -1,0 +1,113 @@
+// A long-running child process that never outlives us and never leaves a grandchild behind.
+import { spawn } from 'node:child_process'
+import { createWriteStream } from 'node:fs'
+
+// The child leads a process group of its own: wrangler starts workerd, and a signal to wrangler alone can leave that
+// running. The group is on a leash: the background shell reads a pipe that only we hold open, so it sees the end
+// of it however we die, SIGKILL included, and takes the group with it.
+const LEASH = '(trap "" INT TERM HUP; cat <&3; kill -s KILL -- -$$) >/dev/null 2>&1 & exec 3<&-; exec "$@"'
+const GRACE_MS = 5_000
+const TAIL_LINES = 40
+
+/**
+ * @typedef {object} Command
+ * @property {string} name what messages and logs call it
+ * @property {string} command
+ * @property {string[]} args
+ * @property {NodeJS.ProcessEnv} env
+ * @property {string} cwd
+ *
+ * @typedef {object} Output
+ * @property {string} [logFile] gets everything the child prints
+ * @property {(line: string) => void} [onLine]
+ *
+ * @typedef {object} Child
+ * @property {string} name
+ * @property {number | undefined} group the id of its process group
+ * @property {() => boolean} isAlive
+ * @property {Promise<{ ok: boolean, how: string }>} exited `how` in words; never rejects
+ * @property {() => string} tail its last lines
+ * @property {() => Promise<void>} stop asks politely, then kills
+ * @property {() => Promise<void>} kill SIGKILL to the whole group
+ */
+
+/**
+ * @param {Command} command
+ * @param {Output} [output]
+ * @returns {Child}
+ */
+export function startChild({ name, command, args, env, cwd }, { logFile, onLine } = {}) {
+  const child = spawn('sh', ['-c', LEASH, 'sh', command, ...args], {
+    cwd,
+    env,
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+  })
+  const log = logFile === undefined ? undefined : createWriteStream(logFile)
+  /** @type {string[]} */
+  const lines = []
+  for (const stream of [child.stdout, child.stderr]) {
+    if (stream) eachLine(stream, (line) => {
+      lines.push(line)
+      if (lines.length > TAIL_LINES) lines.shift()
+      log?.write(`${line}\n`)
+      onLine?.(line)
+    })
+  }
+
+  let alive = true
+  /** @type {Child['exited']} */
+  const exited = new Promise((resolve) => {
+    child.once('error', (error) => resolve({ ok: false, how: `could not be started: ${error.message}` }))
+    child.once('exit', () => signalGroup('SIGKILL')) // whatever it started ends with it
+    // 'close' comes when all it printed has been read
+    child.once('close', (code, signal) => {
+      resolve({ ok: code === 0, how: signal ? `was ended by ${signal}` : `exited with code ${code}` })
+    })
+  })
+  exited.then(() => {
+    alive = false
+    log?.end()
+  })
+
+  /** @param {NodeJS.Signals} signal */
+  function signalGroup(signal) {
+    if (child.pid === undefined) return
+    try {
+      process.kill(-child.pid, signal)
+    } catch (error) {
+      if (/** @type {NodeJS.ErrnoException} */ (error).code !== 'ESRCH') throw error
+    }
+  }
+
+  async function kill() {
+    if (alive) signalGroup('SIGKILL')
+    await exited
+  }
+
+  async function stop() {
+    if (alive) signalGroup('SIGTERM')
+    const timer = setTimeout(() => signalGroup('SIGKILL'), GRACE_MS)
+    await exited
+    clearTimeout(timer)
+  }
+
+  return { name, group: child.pid, isAlive: () => alive, exited, tail: () => lines.join('\n'), stop, kill }
+}
+
+/**
+ * @param {import('node:stream').Readable} stream
+ * @param {(line: string) => void} take
+ */
+function eachLine(stream, take) {
+  let rest = ''
+  stream.setEncoding('utf8')
+  stream.on('data', (/** @type {string} */ chunk) => {
+    const parts = (rest + chunk).split('\n')
+    rest = parts.pop() ?? ''
+    for (const line of parts) take(line)
+  })
+  stream.on('end', () => {
+    if (rest) take(rest)
+  })
+}

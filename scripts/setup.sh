@@ -1,0 +1,226 @@
+#!/usr/bin/env bash
+# Installs what Headwater needs to build, run and test. Can be run again at any time: does only what is missing.
+#
+#   WASM_TOOLCHAIN=auto    (default) rustup's wasm target, and Debian's compiler where rustup cannot fetch one
+#   WASM_TOOLCHAIN=rustup  rustup only
+#   WASM_TOOLCHAIN=debian  Debian's rustc, with a wasm std built from Debian's own source package
+#
+# Tools go to .toolchain/, and .toolchain/env is the environment to use them in. Everything comes from package
+# registries: crates.io, npm, rustup or Debian.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PROJECT=$PWD
+PREFIX=$PROJECT/.toolchain
+WASM_TOOLCHAIN=${WASM_TOOLCHAIN:-auto}
+TARGET=wasm32-unknown-unknown
+MIN_RUST=91 # 1.91: what the worker crate asks for
+MIN_NODE=20 # enough to run npm, which then installs the Node that runs everything else
+WORKER_BUILD=0.8.7
+UPSTREAM=0.1.5
+export DEBIAN_FRONTEND=noninteractive
+
+main() {
+  mkdir -p "$PREFIX/logs"
+  trap stop_heartbeat EXIT
+  check_node
+  choose_rust
+  install_cargo_tools
+  install_npm_packages
+  write_env
+  say "ready: $(rustc -V | cut -d' ' -f1,2) ($ROUTE), node $(node_modules/.bin/node -v), $SECONDS s"
+}
+
+# --- saying what happens -------------------------------------------------------------------------------------------
+
+say() { printf '[setup] %s\n' "$*"; }
+die() { say "ERROR: $*" >&2; exit 1; }
+
+# step <label> <command…>: runs it with its output in a log, a sign of life every 15 s, the log's end if it fails
+step() {
+  local label=$1 started=$SECONDS status=0; shift
+  local log; log=$PREFIX/logs/$(tr -cs 'a-zA-Z0-9.' '-' <<<"$label").log
+  say "$label …"
+  heartbeat "$label" "$log" & HEARTBEAT=$!
+  "$@" >"$log" 2>&1 </dev/null || status=$?
+  stop_heartbeat
+  if [ $status != 0 ]; then
+    tail -n 20 "$log" >&2
+    say "$label: failed after $((SECONDS - started)) s" >&2
+    return $status
+  fi
+  say "$label: $((SECONDS - started)) s"
+}
+heartbeat() {
+  local started=$SECONDS
+  # its sleep must not hold our output open, nor may it outlive us
+  while sleep 15 >/dev/null 2>&1 </dev/null && kill -0 $$ 2>/dev/null; do
+    say "$1 … $((SECONDS - started)) s: $(tail -n 1 "$2" | tr -d '\r' | cut -c 1-80)"
+  done
+}
+HEARTBEAT=
+stop_heartbeat() {
+  [ -z "$HEARTBEAT" ] || { kill "$HEARTBEAT"; wait "$HEARTBEAT"; } 2>/dev/null || true
+  HEARTBEAT=
+}
+
+# --- Node ----------------------------------------------------------------------------------------------------------
+
+check_node() {
+  command -v node >/dev/null && command -v npm >/dev/null \
+    || die "Node.js and npm are missing. Install Node.js $MIN_NODE or newer (https://nodejs.org), then run this again."
+  local version; version=$(node -p 'process.versions.node')
+  [ "${version%%.*}" -ge $MIN_NODE ] \
+    || die "Node.js $version is too old. Install Node.js $MIN_NODE or newer (https://nodejs.org), then run this again."
+}
+
+# --- Rust with a wasm target ---------------------------------------------------------------------------------------
+
+ROUTE=   # which way was taken: rustup or debian
+CHANNEL= # value for RUSTUP_TOOLCHAIN; empty: leave it alone
+choose_rust() {
+  local wanted=$WASM_TOOLCHAIN
+  # What worked last time is not tried anew
+  if [ "$wanted" = auto ] && grep -q '^# route: debian$' "$PREFIX/env" 2>/dev/null; then wanted=debian; fi
+  case $wanted in
+    rustup) via_rustup || die "no Rust 1.$MIN_RUST with the target $TARGET. $RUST_HELP" ;;
+    debian) via_debian || die "Debian's packages gave no Rust for $TARGET. $RUST_HELP" ;;
+    auto) via_rustup || via_debian || die "no Rust 1.$MIN_RUST with the target $TARGET. $RUST_HELP" ;;
+    *) die "WASM_TOOLCHAIN is '$WASM_TOOLCHAIN'; it can be auto, rustup or debian" ;;
+  esac
+}
+RUST_HELP="Install Rust from https://rustup.rs (or 'rustup update stable' if it is there already), then run this again."
+
+has_wasm_std() { compgen -G "$("$1" --print target-libdir --target $TARGET 2>/dev/null)/libstd-*.rlib" >/dev/null; }
+minor_of() { "$1" -V 2>/dev/null | sed -n 's/^rustc 1\.\([0-9]*\).*/\1/p'; }
+new_enough() { local minor; minor=$(minor_of "$1"); [ "${minor:-0}" -ge $MIN_RUST ]; }
+
+# Any Rust on the PATH that has the target will do; rustup is only asked to add it.
+via_rustup() {
+  command -v cargo >/dev/null && command -v rustc >/dev/null || { say "no cargo on the PATH"; return 1; }
+  new_enough rustc || { say "$(rustc -V) is older than 1.$MIN_RUST"; return 1; }
+  if ! has_wasm_std rustc; then
+    command -v rustup >/dev/null || { say "$(rustc -V) has no $TARGET, and there is no rustup to add it"; return 1; }
+    step "rustup target add $TARGET" with_timeout 120 rustup target add $TARGET || return 1
+    has_wasm_std rustc || return 1
+  fi
+  # worker-build links the system's OpenSSL on Linux
+  if [ "$(uname)" = Linux ] && ! pkg-config --exists openssl 2>/dev/null; then
+    apt_install libssl-dev pkg-config gcc || die "the OpenSSL headers and pkg-config are missing; on Fedora: dnf install openssl-devel pkgconf gcc"
+  fi
+  ROUTE=rustup
+}
+with_timeout() { if command -v timeout >/dev/null; then timeout "$@"; else shift; "$@"; fi; }
+
+via_debian() {
+  command -v apt-get >/dev/null || { say "no apt-get here"; return 1; }
+  apt_install rustc-web cargo-web rust-web-src rust-web-clippy rustfmt-web libssl-dev pkg-config gcc || return 1
+  new_enough /usr/bin/rustc || { say "Debian's $(/usr/bin/rustc -V) is older than 1.$MIN_RUST"; return 1; }
+  link_wasm_linker || return 1
+  build_wasm_std || return 1
+  if command -v rustup >/dev/null; then
+    [ "$(readlink "$(rustup show home)/toolchains/debian" 2>/dev/null)" = /usr ] || rustup toolchain link debian /usr
+    CHANNEL=debian
+    export RUSTUP_TOOLCHAIN=$CHANNEL
+  fi
+  ROUTE=debian
+}
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi; }
+apt_install() { # only what is missing
+  command -v apt-get >/dev/null || return 1
+  local package missing=()
+  for package; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'ok installed' || missing+=("$package")
+  done
+  [ ${#missing[@]} -gt 0 ] || return 0
+  if ! as_root true 2>/dev/null; then
+    say "not root, and sudo asks for a password. Please run: sudo apt-get install ${missing[*]}" >&2
+    return 1
+  fi
+  if ! apt-cache policy "${missing[0]}" | grep -q 'Candidate: [0-9]'; then step "apt-get update" as_root apt-get update -q || return 1; fi
+  step "apt-get install ${missing[*]}" as_root apt-get install -y -q --no-install-recommends "${missing[@]}"
+}
+
+# rustc looks for the wasm linker under this name beside its own libraries; Debian packs it apart, by LLVM's version.
+link_wasm_linker() {
+  local bin llvm; bin=/usr/lib/rustlib/$(/usr/bin/rustc -vV | sed -n 's/^host: //p')/bin
+  [ ! -e "$bin/rust-lld" ] || return 0
+  llvm=$(/usr/bin/rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+  apt_install "lld-$llvm" || return 1
+  as_root mkdir -p "$bin" && as_root ln -sfn "/usr/bin/lld-$llvm" "$bin/rust-lld"
+}
+
+# Debian has no std for wasm32-unknown-unknown. Its source package carries everything to build one, offline.
+build_wasm_std() {
+  local lib=/usr/lib/rustlib/$TARGET/lib stamp; stamp=$(/usr/bin/rustc -vV | sha256sum | cut -c 1-16)-1
+  [ "$(cat "$lib/../.stamp" 2>/dev/null)" != "$stamp" ] || return 0
+  local work; work=$(mktemp -d)
+  step "building std for $TARGET" compile_std "$work" || { rm -rf "$work"; return 1; }
+  rm -f "$work"/target/$TARGET/release/deps/libstd_builder*.rlib
+  as_root rm -rf "$lib" && as_root mkdir -p "$lib" && as_root cp "$work"/target/$TARGET/release/deps/*.rlib "$lib/" || return 1
+  echo "$stamp" | as_root tee "$lib/../.stamp" >/dev/null
+  rm -rf "$work"
+}
+compile_std() { # an empty crate that has cargo build std as its dependency
+  local src=/usr/lib/rustlib/src/rust/library
+  mkdir "$1/src" && : >"$1/src/lib.rs"
+  printf '[package]\nname = "std-builder"\nversion = "0.0.0"\nedition = "2021"\n[profile.release]\ncodegen-units = 1\n' >"$1/Cargo.toml"
+  # embed-bitcode: crates that use lto need it. remap: no path of this machine in panic messages.
+  (cd "$1" && env -u RUSTUP_TOOLCHAIN -u CARGO_TARGET_DIR RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
+    RUSTFLAGS="-Cembed-bitcode=yes --remap-path-prefix=$(readlink -f $src/..)=/rustc --remap-path-prefix=/usr/lib/rustlib/src/rust=/rustc" \
+    /usr/bin/cargo build --offline --release --target $TARGET -Zbuild-std=std,panic_abort,panic_unwind,test,proc_macro \
+    --config 'source.crates-io.replace-with="v"' --config "source.v.directory=\"$src/vendor\"")
+}
+
+# --- tools from crates.io ------------------------------------------------------------------------------------------
+
+install_cargo_tools() {
+  # wasm-bindgen's tool must be of the very version the crate is linked with
+  local bindgen; bindgen=$(sed -n '/^name = "wasm-bindgen"$/{n;s/.*"\(.*\)"/\1/p;}' Cargo.lock)
+  [ -n "$bindgen" ] || die "no wasm-bindgen in Cargo.lock"
+  # Run once a build: worth less compile time. The upstream keeps its own profile: it is what gets measured.
+  local quick=(CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16)
+  cargo_tool worker-build "$WORKER_BUILD" "${quick[@]}"
+  cargo_tool wasm-bindgen-cli "$bindgen" "${quick[@]}"
+  cargo_tool durable-streams "$UPSTREAM"
+  rm -rf "$PREFIX/target"
+}
+cargo_tool() { # cargo_tool <crate> <version> [VAR=value…]
+  local crate=$1 version=$2; shift 2
+  if grep -q "^\"$crate $version " "$PREFIX/.crates.toml" 2>/dev/null; then return; fi # cargo's own list of what is there
+  step "cargo install $crate $version" host_cargo "$@" install --locked --force --root "$PREFIX" "$crate@$version" \
+    || die "could not install $crate $version"
+}
+host_cargo() { # host_cargo [VAR=value…] <arguments>: outside the project, so that no toolchain file of it applies
+  local vars=(CARGO_TARGET_DIR="$PREFIX/target")
+  while [[ ${1:-} == *=* ]]; do vars+=("$1"); shift; done
+  # rustup's own compiler, where there is one, is half as fast again as Debian's
+  if [ -n "$CHANNEL" ] && (cd / && unset RUSTUP_TOOLCHAIN && new_enough rustc); then vars=(-u RUSTUP_TOOLCHAIN "${vars[@]}"); fi
+  (cd / && env "${vars[@]}" cargo "$@")
+}
+
+# --- packages from npm ---------------------------------------------------------------------------------------------
+
+install_npm_packages() {
+  if node scripts/lib/npm-is-current.mjs; then return; fi
+  step "npm ci" npm ci || die "npm ci failed"
+}
+
+# --- the environment for builds ------------------------------------------------------------------------------------
+
+write_env() {
+  cat >"$PREFIX/env.new" <<END
+# Written by scripts/setup.sh, to be sourced.
+# route: $ROUTE
+${CHANNEL:+export RUSTUP_TOOLCHAIN=$CHANNEL}
+export WASM_BINDGEN_BIN="$PREFIX/bin/wasm-bindgen"
+export WASM_OPT_BIN="$PROJECT/node_modules/.bin/wasm-opt"
+export ESBUILD_BIN="$PROJECT/node_modules/esbuild/bin/esbuild"
+export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER="$PREFIX/bin/wasm-bindgen-test-runner"
+export WRANGLER_SEND_METRICS=false
+export PATH="$PROJECT/node_modules/.bin:$PREFIX/bin:\$PATH"
+END
+  mv "$PREFIX/env.new" "$PREFIX/env"
+}
+
+main "$@"

@@ -1,0 +1,183 @@
+// npm start: sets up and builds, then runs the upstream and the Worker until Ctrl-C. Until set-up is done this runs on
+// the system's Node, with only Node's own modules.
+import { createHash } from 'node:crypto'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { isFree } from './lib/ports.mjs'
+import { launch, rustUpstream, statusOf, worker } from './lib/services.mjs'
+import { build, onEndSignal, setUp, stopSteps } from './lib/steps.mjs'
+import { root } from './lib/tools.mjs'
+
+const HELP = `npm start -- [options]
+
+  --port N             the Worker's port (default 8787, or PORT in the environment)
+  --upstream URL       use this Durable Streams server, path prefix included, and start none
+                       (or UPSTREAM_URL in the environment)
+  --upstream-port N    the port of the upstream that is started (default 4437)
+  --verbose            show what the Worker and the upstream print
+  --help`
+
+/** @type {import('./lib/child.mjs').Child[]} */
+const children = []
+let ending = false
+
+main().catch((error) => fail(error.message))
+
+async function main() {
+  const options = readOptions()
+  await checkPorts(options)
+  onEndSignal(() => end(0, '\nStopping …', 'Stopped.'))
+  if (!(await setUp())) return fail('set-up failed')
+  if (!(await build())) return fail('the build failed')
+
+  const upstreamUrl = options.upstream ?? (await startUpstream(options))
+  if (options.upstream && (await statusOf(options.upstream)) === undefined) {
+    return fail(`the upstream ${options.upstream} does not answer`)
+  }
+  const service = worker({ port: options.port, upstreamUrl, persistTo: workerData(options), rebuild: true })
+  await start(service, options)
+  if (!ending) console.log(welcome(service.url, upstreamUrl, options))
+}
+
+/**
+ * @typedef {object} Options
+ * @property {number} port
+ * @property {number} upstreamPort
+ * @property {string | undefined} upstream
+ * @property {boolean} verbose
+ * @returns {Options}
+ */
+function readOptions() {
+  const { values } = parseArgs({
+    options: {
+      port: { type: 'string' },
+      upstream: { type: 'string' },
+      'upstream-port': { type: 'string' },
+      verbose: { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  })
+  if (values.help) {
+    console.log(HELP)
+    process.exit(0)
+  }
+  const upstream = (values.upstream ?? process.env.UPSTREAM_URL) || undefined
+  if (upstream !== undefined && !/^https?:\/\/./.test(upstream)) {
+    throw new Error(`the upstream must be an http or https URL, not ${upstream}`)
+  }
+  return {
+    port: portNumber('--port', values.port ?? (process.env.PORT || '8787')),
+    upstreamPort: portNumber('--upstream-port', values['upstream-port'] ?? '4437'),
+    upstream: upstream?.replace(/\/+$/, ''),
+    verbose: values.verbose,
+  }
+}
+
+/**
+ * @param {string} flag
+ * @param {string} text
+ */
+function portNumber(flag, text) {
+  const port = Number(text)
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new Error(`${flag} must be a port, not ${text}`)
+  return port
+}
+
+/** @param {Options} options */
+async function checkPorts({ port, upstream, upstreamPort }) {
+  if (!(await isFree(port))) {
+    throw new Error(`port ${port} is in use; choose another for the Worker: npm start -- --port ${port + 1}`)
+  }
+  if (upstream === undefined && !(await isFree(upstreamPort))) {
+    throw new Error(
+      `port ${upstreamPort} is in use; choose another for the upstream: npm start -- --upstream-port ${upstreamPort + 1}\n` +
+        `  or, if a Durable Streams server listens there, use it: npm start -- --upstream http://127.0.0.1:${upstreamPort}/v1/stream`,
+    )
+  }
+}
+
+/** @param {string[]} path */
+function dataFolder(...path) {
+  const folder = join(root, '.data', ...path)
+  mkdirSync(folder, { recursive: true })
+  return folder
+}
+
+// A Sequencer remembers where its stream ends, so each upstream has Durable Object storage of its own.
+/** @param {Options} options */
+function workerData({ upstream }) {
+  if (upstream === undefined) return dataFolder('worker')
+  return dataFolder(`worker-${createHash('sha256').update(upstream).digest('hex').slice(0, 12)}`)
+}
+
+/**
+ * @param {Options} options
+ * @returns {Promise<string>} its URL
+ */
+async function startUpstream(options) {
+  const service = rustUpstream({ port: options.upstreamPort, dataDir: dataFolder('upstream') })
+  await start(service, options)
+  return service.url
+}
+
+/**
+ * @param {import('./lib/services.mjs').Service} service
+ * @param {Options} options
+ */
+async function start(service, { verbose }) {
+  if (ending) return
+  console.log(`[start] ${service.name} …`)
+  const logFile = join(dataFolder(), `${service.name}.log`)
+  const onLine = (/** @type {string} */ line) => console.log(`[${service.name}] ${line}`)
+  const child = await launch(service, verbose ? { logFile, onLine } : { logFile }, (started) => children.push(started))
+  child.exited.then(({ how }) => {
+    if (!ending) fail(`the ${service.name} ${how}. Its last lines:\n${child.tail()}`)
+  })
+}
+
+/** @param {string} message */
+function fail(message) {
+  return end(1, '', `[start] ERROR: ${message}`)
+}
+
+/**
+ * The Worker first: the upstream waits for its readers when it stops.
+ * @param {number} code
+ * @param {string} before
+ * @param {string} after
+ */
+async function end(code, before, after) {
+  if (ending) return
+  ending = true
+  if (before) console.log(before)
+  await stopSteps()
+  for (const child of children.reverse()) await child.stop()
+  ;(code ? console.error : console.log)(after)
+  process.exit(code)
+}
+
+/**
+ * @param {string} url
+ * @param {string} upstreamUrl
+ * @param {Options} options
+ */
+function welcome(url, upstreamUrl, { upstream, verbose }) {
+  const stream = `${url}/v1/stream/demo/my-store`
+  const event = '{"name":"todoCreated","args":{"id":"1","text":"hello"},"seqNum":1,"parentSeqNum":0,"clientId":"c","sessionId":"s"}'
+  return `
+Headwater is running.
+
+  Worker    ${url}
+  upstream  ${upstreamUrl}${upstream === undefined ? '' : ' (not started here)'}
+
+Push an event:
+
+  curl -i '${stream}' -H 'content-type: application/json' -d '[${event}]'
+
+Read the store:
+
+  curl -i '${stream}?offset=-1'
+${verbose ? '' : '\nLogs are in .data/*.log; npm start -- --verbose shows them here.'}
+Data is kept in .data/. Ctrl-C stops everything.`
+}

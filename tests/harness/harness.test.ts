@@ -1,0 +1,123 @@
+// The harness itself, on the real upstreams: what a test relies on when it counts, cuts, kills and restarts.
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { type CountingProxy, type Server, startCountingProxy, startNodeUpstream, startRustUpstream, startWorker } from './index.ts'
+
+const upstreams = { rust: startRustUpstream, node: startNodeUpstream }
+
+describe.each(Object.entries(upstreams))('%s upstream behind the proxy', (_, start) => {
+  let upstream: Server
+  let proxy: CountingProxy
+  let stream: string
+  let streams = 0
+
+  beforeAll(async () => {
+    upstream = await start()
+    proxy = await startCountingProxy(upstream.url)
+  })
+  afterAll(async () => {
+    await proxy?.stop()
+    await upstream?.stop()
+  })
+  beforeEach(async () => {
+    stream = `${proxy.url}/tenant/store-${++streams}`
+    await fetch(stream, { method: 'PUT', headers: { 'content-type': 'application/json' } })
+    proxy.clear()
+  })
+
+  const append = (message: unknown) =>
+    fetch(stream, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify([message]) })
+  const read = async () => (await fetch(`${stream}?offset=-1`)).json()
+
+  test('passes and records requests', async () => {
+    const { status } = await append({ n: 1 })
+    expect(status).toBeLessThan(300)
+    expect(await read()).toEqual([{ n: 1 }])
+    expect(proxy.count()).toBe(2)
+    const [post, get] = proxy.requests
+    expect(post).toMatchObject({ method: 'POST', status })
+    expect(post?.headers['content-type']).toBe('application/json')
+    expect(post?.body.toString()).toBe('[{"n":1}]')
+    expect(get?.path).toMatch(/\/v1\/stream\/tenant\/store-\d+$/)
+    expect(get?.query.get('offset')).toBe('-1')
+  })
+
+  test('a dropped request is never applied, a dropped response is', async () => {
+    proxy.next({ method: 'POST' }, 'drop request')
+    await expect(append('a')).rejects.toThrow()
+    const dropped = proxy.next({ method: 'POST' }, 'drop response')
+    await expect(append('b')).rejects.toThrow()
+    await dropped.met
+    await append('c')
+    expect(await read()).toEqual(['b', 'c'])
+  })
+
+  test('a held request waits before the upstream, a held response after it', async () => {
+    const request = proxy.next({ method: 'POST' }, 'hold request')
+    const first = append('a')
+    await request.met
+    expect(await read()).toEqual([])
+    request.release()
+    expect((await first).ok).toBe(true)
+
+    const response = proxy.next({ method: 'POST' }, 'hold response')
+    const second = append('b')
+    await response.met
+    expect(await read()).toEqual(['a', 'b'])
+    response.release()
+    expect((await second).ok).toBe(true)
+  })
+
+  test('answers in the upstream’s stead, once', async () => {
+    proxy.next({ method: 'POST' }, { status: 503, headers: { 'retry-after': '1' }, body: 'later' })
+    const refused = await append('a')
+    expect([refused.status, refused.headers.get('retry-after'), await refused.text()]).toEqual([503, '1', 'later'])
+    expect((await append('b')).ok).toBe(true)
+    expect(await read()).toEqual(['b'])
+  })
+
+  test('offline cuts what is open and refuses what is new', async () => {
+    await append('a')
+    const live = await fetch(`${stream}?offset=-1&live=sse`)
+    proxy.setOnline(false)
+    await expect(live.text()).rejects.toThrow()
+    await expect(append('b')).rejects.toThrow()
+    proxy.setOnline(true)
+    expect(await read()).toEqual(['a'])
+  })
+
+  test('events of a live read arrive as they happen', async () => {
+    const live = await fetch(`${stream}?offset=-1&live=sse`)
+    const reader = live.body!.pipeThrough(new TextDecoderStream()).getReader()
+    await append({ n: 'now' })
+    let text = ''
+    while (!text.includes('"now"')) text += (await reader.read()).value
+    await reader.cancel()
+  })
+
+  test('data outlives a stop and a kill', async () => {
+    await append('a')
+    await upstream.restart()
+    expect(await read()).toEqual(['a'])
+    await append('b')
+    await upstream.kill()
+    await expect(read()).rejects.toThrow()
+    await upstream.restart()
+    expect(await read()).toEqual(['a', 'b'])
+  })
+})
+
+test('a Worker comes back on its port after a stop and a kill', async () => {
+  const worker = await startWorker({ upstreamUrl: 'http://127.0.0.1:9/v1/stream' })
+  const health = async () => (await fetch(`${worker.url}/health`)).status
+  try {
+    expect(await health()).toBe(200)
+    await worker.restart()
+    expect(await health()).toBe(200)
+    await worker.kill()
+    await expect(health()).rejects.toThrow()
+    await worker.restart()
+    expect(await health()).toBe(200)
+  } finally {
+    await worker.stop()
+  }
+})

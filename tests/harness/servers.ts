@@ -1,0 +1,120 @@
+// The real parts, as processes of their own: each can be stopped, killed and started again on the same data and port.
+import { execFile } from 'node:child_process'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { promisify } from 'node:util'
+import type { Child } from '../../scripts/lib/child.mjs'
+import { freePort } from '../../scripts/lib/ports.mjs'
+import { launch, rustUpstream, type Service, worker } from '../../scripts/lib/services.mjs'
+import { node, root, toolEnv } from '../../scripts/lib/tools.mjs'
+
+export interface Server {
+  /** The Worker's origin, or the upstream's base for `UPSTREAM_URL`. */
+  readonly url: string
+  readonly port: number
+  /** The last lines it printed. */
+  logs(): string
+  /** Ends it, and removes the folder it made for its data. */
+  stop(): Promise<void>
+  /** SIGKILL to its whole process group, as a crash would. The data stays. */
+  kill(): Promise<void>
+  /** Starts it on the same data and port; stops it first if it runs. */
+  restart(): Promise<void>
+  /** Bytes of physical memory that its server process (workerd, not wrangler) takes now. */
+  memory(): Promise<number>
+}
+
+interface UpstreamOptions {
+  port?: number
+  /** Kept by `stop`; by default a temporary folder, removed by it. */
+  dataDir?: string
+}
+
+export async function startRustUpstream(options: UpstreamOptions = {}): Promise<Server> {
+  const port = options.port ?? (await freePort())
+  const data = await dataFolder(options.dataDir)
+  return startServer(rustUpstream({ port, dataDir: data.path }), port, data)
+}
+
+/** The reference server of the protocol, storing to files so that it can be restarted. */
+export async function startNodeUpstream(options: UpstreamOptions = {}): Promise<Server> {
+  const port = options.port ?? (await freePort())
+  const data = await dataFolder(options.dataDir)
+  const url = `http://127.0.0.1:${port}/v1/stream`
+  const service: Service = {
+    name: 'Node upstream',
+    command: node,
+    args: [join(root, 'tests/harness/node-upstream.mjs'), String(port), data.path],
+    env: toolEnv(),
+    cwd: root,
+    url,
+    readyUrl: url,
+    isReady: () => true,
+  }
+  return startServer(service, port, data)
+}
+
+interface WorkerOptions {
+  upstreamUrl: string
+  /** Overrides of wrangler.toml's `[vars]`. */
+  vars?: Record<string, string>
+  /** Durable Object storage. Kept by `stop`; by default a temporary folder, removed by it. */
+  persistTo?: string
+  port?: number
+}
+
+export async function startWorker(options: WorkerOptions): Promise<Server> {
+  const port = options.port ?? (await freePort())
+  const data = await dataFolder(options.persistTo)
+  const { upstreamUrl, vars = {} } = options
+  return startServer(worker({ port, upstreamUrl, persistTo: data.path, vars }), port, data)
+}
+
+interface DataFolder {
+  path: string
+  temporary: boolean
+  remove(): Promise<void>
+}
+
+async function dataFolder(given: string | undefined): Promise<DataFolder> {
+  if (given !== undefined) return { path: given, temporary: false, remove: async () => {} }
+  const path = await mkdtemp(join(tmpdir(), 'headwater-'))
+  return { path, temporary: true, remove: () => rm(path, { recursive: true, force: true, maxRetries: 5 }) }
+}
+
+async function startServer(service: Service, port: number, data: DataFolder): Promise<Server> {
+  let child: Child
+  try {
+    child = await launch(service)
+  } catch (error) {
+    await data.remove()
+    throw error
+  }
+  return {
+    url: service.url,
+    port,
+    logs: () => child.tail(),
+    async stop() {
+      // An orderly stop waits for open connections, only to save what is thrown away next
+      await (data.temporary ? child.kill() : child.stop())
+      await data.remove()
+    },
+    kill: () => child.kill(),
+    async restart() {
+      await child.stop()
+      child = await launch(service)
+    },
+    memory: () => memoryOf(child, service.name === 'worker' ? 'workerd' : ''),
+  }
+}
+
+async function memoryOf(child: Child, command: string): Promise<number> {
+  const { stdout } = await promisify(execFile)('ps', ['-A', '-o', 'pgid=,rss=,comm='])
+  const kibibytes = stdout
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .filter(([group, , name = '']) => Number(group) === child.group && name.includes(command))
+    .map(([, rss]) => Number(rss))
+  return Math.max(...kibibytes) * 1024
+}
