@@ -259,7 +259,7 @@ enum Loss {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(5_000))]
 
     #[test]
     fn nothing_is_lost_or_doubled_and_everyone_gets_through(choices in prop::collection::vec(any::<u16>(), 0..400)) {

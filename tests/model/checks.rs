@@ -1,0 +1,90 @@
+//! What the checker must and must not find.
+
+use std::time::Instant;
+
+use stateright::{Checker, Model};
+
+use super::world::{Faults, Mutation, World};
+
+/// Fault-free except for what is named.
+const NONE: Faults = Faults { losses: 0, delays: 0, crashes: 0, leaves: 0, amnesias: 0 };
+
+/// Larger worlds are asked for by `npm run model`.
+fn large() -> bool {
+    std::env::var_os("HEADWATER_MODEL").is_some_and(|size| size == "large")
+}
+
+fn world(sequencers: usize, clients: &[u8], faults: Faults) -> World {
+    World { sequencers, clients: clients.to_vec(), faults, mutation: Mutation::None }
+}
+
+/// Explores all of a world; the names of the properties that a path breaks.
+fn broken(name: &str, world: World) -> Vec<&'static str> {
+    let started = Instant::now();
+    let checker = world.checker().threads(2).spawn_dfs().join();
+    println!(
+        "{name}: {} states ({} unique), depth {}, {:.1} s",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth(),
+        started.elapsed().as_secs_f32()
+    );
+    let mut broken: Vec<&str> = checker.discoveries().into_keys().collect();
+    broken.sort();
+    broken
+}
+
+#[track_caller]
+fn holds(name: &str, world: World) {
+    assert_eq!(broken(name, world), [""; 0], "{name}");
+}
+
+#[test]
+fn a_zombie_and_its_successor_under_losses_delays_and_crashes() {
+    let some = Faults { losses: 1, delays: 1, crashes: 1, leaves: 0, ..NONE };
+    holds("two Sequencers, two clients", world(2, &[1, 1], some));
+    holds("two Sequencers, three clients", world(2, &[1, 1, 1], Faults { losses: 1, delays: 1, ..NONE }));
+    if large() {
+        let more = Faults { losses: 2, delays: 1, crashes: 1, leaves: 1, ..NONE };
+        holds("two Sequencers, two clients with two events", world(2, &[2, 2], some));
+        holds("two Sequencers, two clients, more faults", world(2, &[1, 1], more));
+        holds("two Sequencers, three clients, crashes", world(2, &[1, 1, 1], some));
+    }
+}
+
+#[test]
+fn clients_that_leave() {
+    holds("clients leave", world(1, &[2, 1], Faults { losses: 1, leaves: 2, ..NONE }));
+}
+
+/// The upstream forgets its last `Stream-Seq`, but no append of a zombie is on its way.
+#[test]
+fn an_amnesic_upstream_with_one_sequencer() {
+    holds("amnesia", world(1, &[2, 1, 1], Faults { losses: 2, crashes: 1, amnesias: 1, ..NONE }));
+}
+
+/// The one exception that is known, and not promised: both at once.
+#[test]
+fn an_amnesic_upstream_and_a_zombie_break_the_chain() {
+    assert!(!broken("amnesia and a zombie", world(2, &[1, 1], Faults { amnesias: 1, ..NONE })).is_empty());
+    assert!(!broken("amnesia and a late append", world(1, &[1, 1], Faults { amnesias: 1, delays: 1, ..NONE })).is_empty());
+}
+
+#[test]
+fn without_the_fence_it_breaks() {
+    let world = World { mutation: Mutation::NoFence, ..world(2, &[1, 1], NONE) };
+    assert!(broken("no fence", world).contains(&"the log is a chain"));
+}
+
+#[test]
+fn with_blind_retries_it_breaks() {
+    let faults = Faults { losses: 1, amnesias: 1, ..NONE };
+    let world = World { mutation: Mutation::BlindRetry, ..world(1, &[1], faults) };
+    assert!(broken("blind retry", world).contains(&"no event is in the log twice"));
+}
+
+#[test]
+fn with_the_head_before_the_append_it_breaks() {
+    let world = World { mutation: Mutation::HeadBeforeAppend, ..world(1, &[1], Faults { crashes: 1, ..NONE }) };
+    assert!(broken("head before append", world).contains(&"an acknowledged event is in the log exactly once"));
+}

@@ -1,0 +1,446 @@
+//! The world as a [`Model`]: clients that push and push again, Sequencers that act on one stream (one
+//! may be a zombie that does not know of its successor), and an upstream behind a lossy network. How
+//! many faults of each kind may happen is part of the state, so that every path ends.
+
+use headwater::batch::Batch;
+use headwater::event::{BackendId, Fingerprinter, Offset, ROOT, SeqNum};
+use headwater::sequencer::core::{Answer, Core, Input, Limits, Op, Output, Reply, Request, Ticket, Tip};
+use headwater::sequencer::scan::{Break, Probe, Stretch};
+use stateright::{Model, Property};
+
+/// What may happen, and how often.
+#[derive(Clone, Debug)]
+pub struct World {
+    pub sequencers: usize,
+    /// Events that each client wants to get in, one push each.
+    pub clients: Vec<u8>,
+    pub faults: Faults,
+    pub mutation: Mutation,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Faults {
+    /// Requests and responses that get lost between a Sequencer and the upstream.
+    pub losses: u8,
+    /// Appends that the sender gives up on and that land later, or never.
+    pub delays: u8,
+    /// Sequencers that crash and start again from what they stored.
+    pub crashes: u8,
+    /// Clients that stop waiting for an answer.
+    pub leaves: u8,
+    /// Upstreams that crash and forget their last `Stream-Seq`.
+    pub amnesias: u8,
+}
+
+/// Ways to break the protocol, to show that the checker sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutation {
+    None,
+    /// The upstream does not compare `Stream-Seq`.
+    NoFence,
+    /// An append without an answer is sent again, and the log not read first.
+    BlindRetry,
+    /// A push is acknowledged, and the head recorded, before it is appended.
+    HeadBeforeAppend,
+}
+
+/// One client's n-th event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Id(usize, u8);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Event {
+    id: Id,
+    parent: SeqNum,
+}
+
+impl Event {
+    fn seq(self) -> SeqNum {
+        self.parent + 1
+    }
+
+    fn bytes(self) -> [u8; 3] {
+        [self.id.0 as u8, self.id.1, self.parent as u8]
+    }
+
+    fn batch(self) -> Batch {
+        let mut fingerprinter = Fingerprinter::default();
+        fingerprinter.event(&self.bytes());
+        let (first, last) = (self.seq(), self.seq());
+        Batch { parent: self.parent, first, last, events: 1, bytes: 3, fingerprint: fingerprinter.fingerprint() }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    pub log: Vec<Event>,
+    fence: Option<SeqNum>,
+    sequencers: Vec<Sequencer>,
+    pub clients: Vec<Client>,
+    /// Appends on their way that nobody waits for any more, in order, so that equal worlds are equal.
+    late: Vec<Event>,
+    faults: Faults,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Sequencer {
+    core: Core,
+    stored: Option<Tip>,
+    open: Option<Request>,
+    calls: Vec<(Ticket, Call)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Call {
+    event: Event,
+    /// Whether its client still waits.
+    heard: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Client {
+    head: SeqNum,
+    pulled: usize,
+    /// The next event to get in; all are in when it equals `World::clients`.
+    pub next: u8,
+    waiting: bool,
+    pub acknowledged: Vec<Id>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    Push { client: usize, sequencer: usize },
+    Pull(usize),
+    Leave(usize),
+    Deliver(usize),
+    LoseRequest(usize),
+    LoseResponse(usize),
+    Delay(usize),
+    Land(usize),
+    /// Before the request is sent, with it on its way, or after so many of the things done on the reply.
+    CrashUnsent(usize),
+    CrashInFlight(usize),
+    CrashAfter(usize, usize),
+    Amnesia,
+}
+
+fn new_core(stored: Option<Tip>) -> Core {
+    Core::new(stored, BackendId("b".into()), Limits { queue: 8, queue_bytes: 1_000, attempts: 2 })
+}
+
+fn offset(log: &[Event]) -> Offset {
+    Offset(format!("{:03}", log.len()))
+}
+
+impl World {
+    fn upstream(&self, state: &mut State, request: &Request, append: Option<Event>) -> Reply {
+        match request {
+            Request::Head => Reply::Tail(offset(&state.log)),
+            Request::ReadAll => Reply::Read(stretch(&state.log, ROOT, None), offset(&state.log)),
+            Request::ReadOn { from, probe } => {
+                let rest = &state.log[from.0.parse().expect("an offset of ours")..];
+                let before = rest.first().map_or(ROOT, |event| event.parent);
+                Reply::Read(stretch(rest, before, *probe), offset(&state.log))
+            }
+            Request::Append { .. } => self.append(state, append.expect("an append has an event")),
+            Request::Create | Request::Delete => unreachable!("the stream is there from the beginning"),
+        }
+    }
+
+    fn append(&self, state: &mut State, event: Event) -> Reply {
+        let refused = state.fence.is_some_and(|last| event.parent <= last);
+        if refused && self.mutation != Mutation::NoFence {
+            return Reply::Conflict;
+        }
+        state.fence = Some(event.parent);
+        state.log.push(event);
+        Reply::Appended(offset(&state.log))
+    }
+
+    /// Hands a reply (or a call) to a core and carries out the first `survive` of what it says.
+    fn handle(&self, state: &mut State, sequencer: usize, input: Input, survive: usize) -> usize {
+        let outputs = state.sequencers[sequencer].core.handle(input);
+        let all = outputs.len();
+        for output in outputs.into_iter().take(survive) {
+            let s = &mut state.sequencers[sequencer];
+            match output {
+                Output::Record(tip) => s.stored = Some(tip),
+                Output::Forget => s.stored = None,
+                Output::Request(request, _) => {
+                    if let (Mutation::HeadBeforeAppend, Request::Append { ticket, .. }) = (self.mutation, &request) {
+                        self.acknowledge_early(state, sequencer, *ticket);
+                    }
+                    state.sequencers[sequencer].open = Some(request);
+                }
+                Output::Reply(ticket, answer) => {
+                    let at = s.calls.iter().position(|(t, _)| *t == ticket).expect("answered once");
+                    let (_, call) = s.calls.remove(at);
+                    self.answered(state, call, Some(answer));
+                }
+            }
+        }
+        all
+    }
+
+    fn acknowledge_early(&self, state: &mut State, sequencer: usize, ticket: Ticket) {
+        let s = &mut state.sequencers[sequencer];
+        let (_, call) = s.calls.iter_mut().find(|(t, _)| *t == ticket).expect("a call");
+        let told = *call;
+        call.heard = false;
+        let tip = s.core.tip().expect("a tip").clone();
+        self.answered(state, told, Some(Answer::Accepted(tip)));
+    }
+
+    fn answered(&self, state: &mut State, call: Call, answer: Option<Answer>) {
+        if !call.heard {
+            return;
+        }
+        let client = call.event.id.0;
+        let c = &mut state.clients[client];
+        c.waiting = false;
+        match answer {
+            Some(Answer::Accepted(_)) => {
+                c.acknowledged.push(call.event.id);
+                if call.event.id.1 == c.next {
+                    c.next += 1;
+                    c.head = c.head.max(call.event.seq());
+                }
+            }
+            Some(Answer::ServerAhead { .. } | Answer::Gap { .. }) => pull(state, client),
+            Some(Answer::Unavailable | Answer::Overloaded) | None => {}
+            Some(other) => panic!("{other:?}"),
+        }
+    }
+
+    fn take_open(&self, state: &mut State, sequencer: usize) -> (Request, Option<Event>) {
+        let s = &mut state.sequencers[sequencer];
+        let request = s.open.take().expect("an open request");
+        let event = match &request {
+            Request::Append { ticket, .. } => s.calls.iter().find(|(t, _)| t == ticket).map(|(_, call)| call.event),
+            _ => None,
+        };
+        (request, event)
+    }
+
+    fn fail(&self, state: &mut State, sequencer: usize, request: &Request, event: Option<Event>) {
+        let reply = match (self.mutation, request) {
+            (Mutation::BlindRetry, Request::Append { .. }) => self.upstream(state, request, event),
+            _ => Reply::Failed,
+        };
+        self.handle(state, sequencer, Input::Upstream(reply), usize::MAX);
+    }
+
+    fn restart(&self, state: &mut State, sequencer: usize) {
+        let s = &mut state.sequencers[sequencer];
+        s.core = new_core(s.stored.clone());
+        s.open = None;
+        for (_, call) in std::mem::take(&mut s.calls) {
+            self.answered(state, call, None);
+        }
+    }
+
+    fn push(&self, state: &mut State, client: usize, sequencer: usize) {
+        let c = &mut state.clients[client];
+        c.waiting = true;
+        let event = Event { id: Id(client, c.next), parent: c.head };
+        let s = &mut state.sequencers[sequencer];
+        let ticket = (0..).map(Ticket).find(|t| s.calls.iter().all(|(used, _)| used != t)).expect("a free ticket");
+        s.calls.push((ticket, Call { event, heard: true }));
+        let op = Op::Push { batch: event.batch(), backend_id: None };
+        self.handle(state, sequencer, Input::Call(ticket, op), usize::MAX);
+    }
+}
+
+/// LiveStore's rule: what is in the log is no longer pending, and the rest follows the head.
+fn pull(state: &mut State, client: usize) {
+    let c = &mut state.clients[client];
+    for event in &state.log[c.pulled..] {
+        c.head = event.seq();
+        if event.id == Id(client, c.next) {
+            c.next += 1;
+        }
+    }
+    c.pulled = state.log.len();
+}
+
+fn stretch(events: &[Event], before: SeqNum, probe: Option<Probe>) -> Stretch {
+    let mut fingerprinter = Fingerprinter::default();
+    let mut broken = None;
+    let mut head = before;
+    let mut probe_found = false;
+    for (n, event) in (1u64..).zip(events) {
+        if event.parent != head {
+            broken.get_or_insert(Break::Link { seq: event.seq(), parent: event.parent, before: head });
+        }
+        head = event.seq();
+        fingerprinter.event(&event.bytes());
+        probe_found |= probe.is_some_and(|p| p.events == n && p.fingerprint == fingerprinter.fingerprint());
+    }
+    Stretch {
+        header: None,
+        events: events.len() as u64,
+        bytes: 3 * events.len() as u64,
+        link: events.first().map(|first| (first.parent, head)),
+        broken,
+        fingerprint: fingerprinter.fingerprint(),
+        probe_found,
+    }
+}
+
+pub fn is_chain(log: &[Event]) -> bool {
+    let parents = std::iter::once(ROOT).chain(log.iter().map(|event| event.seq()));
+    log.iter().zip(parents).all(|(event, before)| event.parent == before)
+}
+
+pub fn times(log: &[Event], id: Id) -> usize {
+    log.iter().filter(|event| event.id == id).count()
+}
+
+impl Model for World {
+    type State = State;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<State> {
+        let sequencer = Sequencer { core: new_core(None), stored: None, open: None, calls: Vec::new() };
+        let client = Client { head: ROOT, pulled: 0, next: 0, waiting: false, acknowledged: Vec::new() };
+        vec![State {
+            log: Vec::new(),
+            fence: None,
+            sequencers: vec![sequencer; self.sequencers],
+            clients: vec![client; self.clients.len()],
+            late: Vec::new(),
+            faults: self.faults,
+        }]
+    }
+
+    fn actions(&self, state: &State, actions: &mut Vec<Action>) {
+        let Faults { losses, delays, crashes, leaves, amnesias } = state.faults;
+        for (client, c) in state.clients.iter().enumerate() {
+            if c.waiting {
+                if leaves > 0 {
+                    actions.push(Action::Leave(client));
+                }
+            } else if c.next < self.clients[client] {
+                actions.extend((0..self.sequencers).map(|sequencer| Action::Push { client, sequencer }));
+                if c.pulled < state.log.len() {
+                    actions.push(Action::Pull(client));
+                }
+            }
+        }
+        for (sequencer, s) in state.sequencers.iter().enumerate() {
+            let Some(request) = &s.open else { continue };
+            let appends = matches!(request, Request::Append { .. });
+            actions.push(Action::Deliver(sequencer));
+            if losses > 0 {
+                actions.push(Action::LoseRequest(sequencer));
+                if appends {
+                    actions.push(Action::LoseResponse(sequencer));
+                }
+            }
+            if delays > 0 && appends {
+                actions.push(Action::Delay(sequencer));
+            }
+            if crashes > 0 {
+                actions.push(Action::CrashUnsent(sequencer));
+                if appends && delays > 0 {
+                    actions.push(Action::CrashInFlight(sequencer));
+                }
+                actions.extend((0..4).map(|survive| Action::CrashAfter(sequencer, survive)));
+            }
+        }
+        actions.extend((0..state.late.len()).map(Action::Land));
+        if amnesias > 0 && state.fence.is_some() {
+            actions.push(Action::Amnesia);
+        }
+    }
+
+    fn next_state(&self, last: &State, action: Action) -> Option<State> {
+        let mut state = last.clone();
+        match action {
+            Action::Push { client, sequencer } => self.push(&mut state, client, sequencer),
+            Action::Pull(client) => pull(&mut state, client),
+            Action::Leave(client) => {
+                state.faults.leaves -= 1;
+                state.clients[client].waiting = false;
+                for (_, call) in state.sequencers.iter_mut().flat_map(|s| &mut s.calls) {
+                    call.heard &= call.event.id.0 != client;
+                }
+            }
+            Action::Deliver(sequencer) => {
+                let (request, event) = self.take_open(&mut state, sequencer);
+                let reply = self.upstream(&mut state, &request, event);
+                self.handle(&mut state, sequencer, Input::Upstream(reply), usize::MAX);
+            }
+            Action::LoseRequest(sequencer) => {
+                state.faults.losses -= 1;
+                let (request, event) = self.take_open(&mut state, sequencer);
+                self.fail(&mut state, sequencer, &request, event);
+            }
+            Action::LoseResponse(sequencer) => {
+                state.faults.losses -= 1;
+                let (request, event) = self.take_open(&mut state, sequencer);
+                self.upstream(&mut state, &request, event);
+                // What happens meanwhile, happens before the sender gives up.
+                if self.mutation == Mutation::BlindRetry && state.faults.amnesias > 0 {
+                    state.faults.amnesias -= 1;
+                    state.fence = None;
+                }
+                self.fail(&mut state, sequencer, &request, event);
+            }
+            Action::Delay(sequencer) => {
+                state.faults.delays -= 1;
+                let (request, event) = self.take_open(&mut state, sequencer);
+                state.late.extend(event);
+                state.late.sort();
+                self.fail(&mut state, sequencer, &request, event);
+            }
+            Action::Land(at) => {
+                let event = state.late.remove(at);
+                self.append(&mut state, event);
+            }
+            Action::CrashUnsent(sequencer) => {
+                state.faults.crashes -= 1;
+                self.restart(&mut state, sequencer);
+            }
+            Action::CrashInFlight(sequencer) => {
+                state.faults.crashes -= 1;
+                state.faults.delays -= 1;
+                let (_, event) = self.take_open(&mut state, sequencer);
+                state.late.extend(event);
+                state.late.sort();
+                self.restart(&mut state, sequencer);
+            }
+            Action::CrashAfter(sequencer, survive) => {
+                state.faults.crashes -= 1;
+                let (request, event) = self.take_open(&mut state, sequencer);
+                let reply = self.upstream(&mut state, &request, event);
+                let outputs = self.handle(&mut state, sequencer, Input::Upstream(reply), survive);
+                if survive > outputs {
+                    return None; // the same as with fewer
+                }
+                self.restart(&mut state, sequencer);
+            }
+            Action::Amnesia => {
+                state.faults.amnesias -= 1;
+                state.fence = None;
+            }
+        }
+        Some(state)
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("the log is a chain", |_, state: &State| is_chain(&state.log)),
+            Property::always("an acknowledged event is in the log exactly once", |_, state: &State| {
+                let acknowledged = state.clients.iter().flat_map(|c| &c.acknowledged);
+                acknowledged.into_iter().all(|id| times(&state.log, *id) == 1)
+            }),
+            Property::always("no event is in the log twice", |_, state: &State| {
+                state.log.iter().all(|event| times(&state.log, event.id) == 1)
+            }),
+            Property::eventually("every client gets its events in", |world: &World, state: &State| {
+                state.clients.iter().zip(&world.clients).all(|(c, wanted)| c.next == *wanted)
+            }),
+        ]
+    }
+}
