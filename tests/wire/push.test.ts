@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { chain, checkChain, event, Store, upstreams, useParts } from './support.ts'
+import { chain, checkChain, event, json, type Problem, Store, upstreams, useParts } from './support.ts'
 
 describe.each(upstreams)('a push, on $name', ({ start }) => {
   const parts = useParts(start)
@@ -66,7 +66,7 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
       let head = 0
       for (let written = 0; written < 5; ) {
         const response = await s.push([event(head + 1, { name, written })])
-        const problem = response.status === 200 ? undefined : await response.json()
+        const problem = response.status === 200 ? undefined : await json<Problem>(response)
         if (problem === undefined) {
           head += 1
           written += 1
@@ -128,7 +128,7 @@ describe('the batch check', () => {
       [JSON.stringify(chain(0, 1, 'x'.repeat(5000))), 413, '5000 bytes'],
     ] as const) {
       const refused = await s.push(body)
-      const problem = await refused.json()
+      const problem = await json<Problem>(refused)
       expect([refused.status, problem.detail]).toEqual([status, expect.stringContaining(detail)])
     }
     expect((await s.push(chain(0, 1), { 'content-type': 'text/plain' })).status).toBe(415)

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { startWorker } from '../harness/index.ts'
-import { chain, event, sse, Store, upstreams, useParts } from './support.ts'
+import { chain, event, json, sse, Store, upstreams, useParts } from './support.ts'
 
 describe.each(upstreams)('a read, on $name', ({ start }) => {
   const parts = useParts(start)
@@ -15,7 +15,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     expect(all.headers.get('x-cache')).toBe('BYPASS')
     expect(all.headers.get('cache-control')).toBe('no-store')
     expect(all.headers.get('livestore-backend-id')).toBe(first.headers.get('livestore-backend-id'))
-    const [header, ...events] = await all.json()
+    const [header, ...events] = await json<unknown[]>(all)
     expect(header).toEqual({ livestore: { backendId: first.headers.get('livestore-backend-id'), version: 1 } })
     expect(events).toEqual(chain(0, 4))
 

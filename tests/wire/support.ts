@@ -103,12 +103,12 @@ export class Store {
 
   /** All events, the header left out, from the Worker. */
   async events(): Promise<Event[]> {
-    return withoutHeader(await (await this.read()).json())
+    return withoutHeader(await json<Message[]>(await this.read()))
   }
 
   /** All events, from the upstream itself. */
   async eventsUpstream(): Promise<Event[]> {
-    return withoutHeader(await (await fetch(`${this.upstreamUrl}?offset=-1`)).json())
+    return withoutHeader(await json<Message[]>(await fetch(`${this.upstreamUrl}?offset=-1`)))
   }
 
   request(method: string, init: RequestInit = {}): Promise<Response> {
@@ -116,7 +116,19 @@ export class Store {
   }
 }
 
-const withoutHeader = (messages: (Event | { livestore: unknown })[]): Event[] =>
+/** A body that the test knows the type of. */
+export const json = async <T>(response: Response): Promise<T> => (await response.json()) as T
+
+/** The members of a problem that tests look at. */
+export interface Problem {
+  _tag: string
+  detail: string
+  minimumExpectedNum: number
+}
+
+type Message = Event | { livestore: unknown }
+
+const withoutHeader = (messages: Message[]): Event[] =>
   messages.filter((message): message is Event => !('livestore' in message))
 
 /** Throws unless the events are a chain from the root. */
