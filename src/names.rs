@@ -60,11 +60,6 @@ impl StorePath {
         Self::new(&tenant, &store)
     }
 
-    /// Takes back what [`StorePath::as_str`] gave out, on the far side of the call to the Sequencer.
-    pub fn from_encoded(path: String) -> Self {
-        Self(path)
-    }
-
     /// The path, without leading slash.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -81,8 +76,8 @@ fn check(name: &str) -> Result<&str, NameError> {
 
 /// Encodes a name into `[A-Za-z0-9._~-]`: letters, digits and `-` stay, `_` and `.` stay except at
 /// the start (so that nothing becomes `.`, `..` or the protocol's reserved `__ds`, §6), and every
-/// other byte of its UTF-8 becomes `~` and two upper-case hex digits. [`decode`] inverts it, hence
-/// it is injective. What would be longer than 200 characters becomes `~h` and the name's SHA-256
+/// other byte of its UTF-8 becomes `~` and two upper-case hex digits. That can be read back, hence it
+/// is injective. What would be longer than 200 characters becomes `~h` and the name's SHA-256
 /// instead, which nothing else is encoded as.
 pub fn encode(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
@@ -96,22 +91,12 @@ pub fn encode(name: &str) -> String {
     if out.len() > MAX_ENCODED { format!("~h{:x}", Sha256::digest(name)) } else { out }
 }
 
-/// The name that [`encode`] was given, unless it hashed it; `None` also for what it never gives.
-pub fn decode(encoded: &str) -> Option<String> {
-    let name = unescape(encoded, b'~')?;
-    (encode(&name) == encoded).then_some(name)
-}
-
 /// Decodes one segment of a URL (RFC 3986 §2.1).
 fn percent_decode(segment: &str) -> Option<String> {
-    unescape(segment, b'%')
-}
-
-fn unescape(text: &str, mark: u8) -> Option<String> {
-    let mut bytes = text.bytes();
-    let mut out = Vec::with_capacity(text.len());
+    let mut bytes = segment.bytes();
+    let mut out = Vec::with_capacity(segment.len());
     while let Some(byte) = bytes.next() {
-        if byte == mark {
+        if byte == b'%' {
             let high = (bytes.next()? as char).to_digit(16)?;
             let low = (bytes.next()? as char).to_digit(16)?;
             out.push((high * 16 + low) as u8);

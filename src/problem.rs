@@ -6,8 +6,8 @@ use std::fmt::Display;
 use serde_json::{Map, Value, json};
 
 use crate::batch::BatchError;
-use crate::event::SeqNum;
-use crate::sequencer::core::{Answer, Halt};
+use crate::event::{BackendId, SeqNum};
+use crate::sequencer::core::{Answer, Halt, Refusal};
 
 /// One refusal, ready to become a response.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,12 +26,14 @@ pub struct Problem {
     pub retry_after: Option<u32>,
     /// `Allow`, for a 405.
     pub allow: Option<&'static str>,
+    /// `Livestore-Backend-Id`, where it is known.
+    pub backend_id: Option<BackendId>,
 }
 
 impl Problem {
     fn new(status: u16, kind: &'static str, tag: &'static str, detail: impl Display) -> Self {
         let detail = detail.to_string();
-        Self { status, kind, tag, detail, fields: Map::new(), retry_after: None, allow: None }
+        Self { status, kind, tag, detail, fields: Map::new(), retry_after: None, allow: None, backend_id: None }
     }
 
     fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
@@ -41,6 +43,12 @@ impl Problem {
 
     fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The same problem, met with this backend.
+    pub fn of(mut self, backend_id: Option<&BackendId>) -> Self {
+        self.backend_id = backend_id.cloned();
         self
     }
 
@@ -105,8 +113,9 @@ impl Problem {
     }
 
     /// The upstream asked to slow down.
-    pub fn rate_limited(seconds: u32) -> Self {
-        Self::new(429, "rate-limited", "RateLimitedError", "Too many requests. Try again later.").retry_after(seconds)
+    pub fn rate_limited(retry_after: Option<u32>) -> Self {
+        Self::new(429, "rate-limited", "RateLimitedError", "Too many requests. Try again later.")
+            .retry_after(retry_after.unwrap_or(1))
     }
 
     /// The upstream could not be reached in time, or failed.
@@ -153,9 +162,13 @@ impl Problem {
                 Self::new(503, "overloaded", "OverloadedError", detail).retry_after(1)
             }
             Answer::Unavailable => Self::unavailable(),
-            Answer::Refused(429) => Self::rate_limited(1),
-            Answer::Refused(status) => Self::upstream_refused(*status),
-            Answer::Halted(halt) => halted(halt),
+            Answer::Refused(Refusal { status: 429, retry_after }) => Self::rate_limited(*retry_after),
+            Answer::Refused(Refusal { status: 413, .. }) => {
+                let detail = "The log's server takes no batch of this size; send fewer or smaller events.";
+                Self::new(413, "too-large", "PayloadTooLargeError", detail)
+            }
+            Answer::Refused(Refusal { status, .. }) => Self::upstream_refused(*status),
+            Answer::Halted(halt, backend_id) => halted(halt).of(backend_id.as_ref()),
         })
     }
 }
@@ -182,6 +195,7 @@ fn halted(halt: &Halt) -> Problem {
             "The log is not a chain ({place}): something other than Headwater wrote to it. \
              Reset this store (DELETE); until then it takes no pushes."
         ),
+        Halt::Closed => "The log was closed and takes no events any more. Reset this store (DELETE).".into(),
     };
     Problem::new(503, "store-halted", "StoreHaltedError", detail).retry_after(30)
 }

@@ -1,27 +1,34 @@
-//! Requests to the Durable Streams server that keeps the log: one function a protocol operation, no
-//! decisions. Nothing here retries; who calls knows whether it may.
+//! Requests to the Durable Streams server that keeps the log: one function a protocol operation.
+//! Nothing here retries; who calls knows whether it may.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use futures::future::{Either, select};
-use futures::stream::StreamExt;
+use futures::io::{AsyncRead, AsyncReadExt};
+use wasm_streams::ReadableStream;
 use worker::{
     AbortController, CacheMode, Delay, Fetch, Headers, Method, Request, RequestInit, RequestRedirect, Response,
-    ResponseBody, js_sys::Uint8Array,
+    ResponseBody, js_sys::Uint8Array, wasm_bindgen::JsCast,
 };
 
 use crate::event::{BackendId, Offset, SeqNum, fence};
-use crate::messages::MessageSplitter;
-use crate::sequencer::core::Reply;
-use crate::sequencer::scan::{Probe, Scan, header_message};
+use crate::messages::{MessageSplitter, SplitError};
+use crate::sequencer::core::{Refusal, Reply};
+use crate::sequencer::scan::{Probe, Scan, header_message, header_of};
 use crate::settings::UpstreamSettings;
 
 /// The tail after an operation (protocol §5).
 pub const NEXT_OFFSET: &str = "stream-next-offset";
 /// Present when a read reached the tail (protocol §5.6).
 pub const UP_TO_DATE: &str = "stream-up-to-date";
+/// Present when the stream takes no appends any more (protocol §4.1).
+pub const CLOSED: &str = "stream-closed";
 
 const JSON: &str = "application/json";
+
+/// Bytes read at a time.
+const CHUNK: usize = 64 << 10;
 
 /// The upstream gave no answer: refused connection, time-out, broken off.
 #[derive(Debug)]
@@ -40,16 +47,63 @@ impl Stream {
         Self { settings, url }
     }
 
-    /// Protocol §5.5.
-    pub async fn head(&self) -> Reply {
-        let response = match self.send(Method::Head, "", &[], None).await {
-            Ok(response) => response,
+    /// Whose stream is it, and where does it end? Both from the head of one read; only a server that
+    /// answers in pages is asked for its tail apart (protocol §5.5).
+    pub async fn check(&self) -> Reply {
+        let page = match self.read(&Offset(Offset::START.into())).await {
+            Ok(page) => page,
             Err(NoAnswer) => return Reply::Failed,
         };
-        match (status_reply(&response), offset(&response)) {
-            (Some(reply), _) => reply,
-            (None, Some(tail)) => Reply::Tail(tail),
-            (None, None) => Reply::Failed,
+        if let Some(reply) = status_reply(&page) {
+            return reply;
+        }
+        let tail = offset(&page).filter(|_| is_up_to_date(&page));
+        let header = match self.first_message(page).await {
+            Ok(first) => first.as_deref().and_then(header_of),
+            Err(reply) => return reply,
+        };
+        match tail {
+            Some(tail) => Reply::Checked(header, tail),
+            None => self.tail().await.map_or_else(|reply| reply, |tail| Reply::Checked(header, tail)),
+        }
+    }
+
+    async fn tail(&self) -> Result<Offset, Reply> {
+        let response = self.send(Method::Head, "", &[], None).await.map_err(|NoAnswer| Reply::Failed)?;
+        match status_reply(&response) {
+            Some(reply) => Err(reply),
+            None => offset(&response).ok_or(Reply::Failed),
+        }
+    }
+
+    /// Reads no further than the first message.
+    async fn first_message(&self, page: Response) -> Result<Option<Vec<u8>>, Reply> {
+        let mut first = None;
+        self.messages(page, |message| {
+            first.get_or_insert_with(|| message.to_vec());
+            ControlFlow::Break(())
+        })
+        .await?;
+        Ok(first)
+    }
+
+    /// Hands each message of a page to `sink`, until that has enough. One buffer serves the whole page:
+    /// a new one for each chunk would pile up faster than the runtime collects them.
+    async fn messages(&self, page: Response, mut sink: impl FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), Reply> {
+        let mut splitter = MessageSplitter::default();
+        let mut enough = ControlFlow::Continue(());
+        let mut body = body_of(&page).ok_or(Reply::Failed)?;
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            let read = within(self.settings.timeout, body.read(&mut buffer)).await;
+            let Ok(Ok(length)) = read else { return Err(Reply::Failed) };
+            if length == 0 {
+                return splitter.finish().map_err(split_reply);
+            }
+            splitter.feed(&buffer[..length], |message| enough = sink(message)).map_err(split_reply)?;
+            if enough.is_break() {
+                return Ok(());
+            }
         }
     }
 
@@ -78,7 +132,8 @@ impl Stream {
         };
         if response.status_code() == 409 {
             discard(&response);
-            return Reply::Conflict;
+            let closed = response.headers().has(CLOSED).unwrap_or(false);
+            return if closed { Reply::Closed } else { Reply::Conflict };
         }
         match (status_reply(&response), offset(&response)) {
             (Some(reply), _) => reply,
@@ -108,17 +163,20 @@ impl Stream {
             if let Some(reply) = status_reply(&page) {
                 return reply;
             }
-            let (Some(next), up_to_date) = (offset(&page), page.headers().has(UP_TO_DATE).unwrap_or(false)) else {
-                return Reply::Failed;
-            };
-            if self.scan_page(page, &mut scan).await.is_err() {
-                return Reply::Failed;
+            let Some(next) = offset(&page) else { return Reply::Failed };
+            let up_to_date = is_up_to_date(&page);
+            let read = self.messages(page, |message| {
+                scan.message(message);
+                ControlFlow::Continue(())
+            });
+            if let Err(reply) = read.await {
+                return reply;
             }
             if up_to_date {
                 return Reply::Read(scan.finish(), next);
             }
             // A page that leads nowhere would be read for ever.
-            if next <= at && at.0 != Offset::START {
+            if next == at || (next < at && at.0 != Offset::START) {
                 return Reply::Failed;
             }
             at = next;
@@ -127,16 +185,6 @@ impl Stream {
 
     async fn read(&self, at: &Offset) -> Result<Response, NoAnswer> {
         self.send(Method::Get, &format!("?offset={}", at.0), &[], None).await
-    }
-
-    async fn scan_page(&self, mut page: Response, scan: &mut Scan) -> Result<(), NoAnswer> {
-        let mut splitter = MessageSplitter::default();
-        let mut chunks = page.stream().map_err(|_| NoAnswer)?;
-        while let Some(chunk) = within(self.settings.timeout, chunks.next()).await? {
-            let chunk = chunk.map_err(|_| NoAnswer)?;
-            splitter.feed(&chunk, |message| scan.message(message)).map_err(|_| NoAnswer)?;
-        }
-        splitter.finish().map_err(|_| NoAnswer)
     }
 
     async fn send(
@@ -199,6 +247,16 @@ impl Stream {
     }
 }
 
+/// The body, to be read into a buffer of ours; dropping it cancels what has not been read.
+fn body_of(page: &Response) -> Option<impl AsyncRead + Unpin + use<>> {
+    match page.body() {
+        ResponseBody::Stream(stream) => {
+            ReadableStream::from_raw(stream.clone().unchecked_into()).try_into_async_read().ok()
+        }
+        ResponseBody::Empty | ResponseBody::Body(_) => None,
+    }
+}
+
 /// What an answer's status alone says; `None` for success.
 fn status_reply(response: &Response) -> Option<Reply> {
     if let 200..=299 = response.status_code() {
@@ -207,10 +265,27 @@ fn status_reply(response: &Response) -> Option<Reply> {
     discard(response);
     match response.status_code() {
         404 | 410 => Some(Reply::Missing),
-        // The server may have done it nevertheless, or may yet; 408 and 429 pass with time.
-        408 | 429 | 500.. => Some(Reply::Failed),
-        status => Some(Reply::Refused(status)),
+        // The server may have done it nevertheless, or may yet.
+        408 | 500.. => Some(Reply::Failed),
+        status => Some(Reply::Refused(Refusal { status, retry_after: retry_after(response) })),
     }
+}
+
+/// `Retry-After` in seconds, where it is not a date.
+pub fn retry_after(response: &Response) -> Option<u32> {
+    response.headers().get("retry-after").ok().flatten()?.parse().ok()
+}
+
+fn split_reply(error: SplitError) -> Reply {
+    match error {
+        // Cut off on the way, most likely.
+        SplitError::Truncated => Reply::Failed,
+        SplitError::Unexpected(_) | SplitError::TooLarge => Reply::Unreadable,
+    }
+}
+
+fn is_up_to_date(page: &Response) -> bool {
+    page.headers().has(UP_TO_DATE).unwrap_or(false)
 }
 
 /// Lets go of a body that nobody will read: the runtime allows few open connections a request.

@@ -1,6 +1,7 @@
 //! The batch check: what passes, and what each refusal names.
 
 use headwater::batch::{Batch, BatchError, Limits, check};
+use headwater::sequencer::scan::Scan;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -20,6 +21,18 @@ fn without(field: &str) -> Value {
     let mut event = event(5, 4);
     event.as_object_mut().unwrap().remove(field);
     event
+}
+
+/// JSON that is legal, but not always what serde_json's `Value` can hold.
+fn json_text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just(r#"{"backendId":"x"}"#.to_string()),
+        Just(r#""\ud83d""#.to_string()),
+        Just("1e999".to_string()),
+        Just("12345678901234567890123".to_string()),
+        Just(r#"{"a":1,"a":2}"#.to_string()),
+        any::<String>().prop_map(|s| Value::from(s).to_string()),
+    ]
 }
 
 fn check_json(batch: Value) -> Result<Batch, BatchError> {
@@ -110,6 +123,24 @@ fn bodies_that_are_no_batch() {
 }
 
 proptest! {
+    /// Else one odd event would make the log unreadable to the Sequencer.
+    #[test]
+    fn what_the_check_lets_pass_the_scan_reads(
+        extra in prop::collection::vec((prop_oneof![Just("livestore".to_string()), "[a-z]{0,9}"], json_text()), 0..4),
+        args in json_text(),
+    ) {
+        let extra: String = extra.iter().map(|(key, value)| format!(r#","{key}":{value}"#)).collect();
+        let event = format!(
+            r#"{{"name":"e","args":{args},"seqNum":1,"parentSeqNum":0,"clientId":"c","sessionId":"s"{extra}}}"#
+        );
+        if check(format!("[{event}]").as_bytes(), LIMITS).is_ok() {
+            let mut scan = Scan::from_start();
+            scan.message(event.as_bytes());
+            let stretch = scan.finish();
+            prop_assert_eq!((stretch.broken, stretch.link, stretch.header), (None, Some((0, 1)), None));
+        }
+    }
+
     #[test]
     fn a_fingerprint_tells_batches_apart_but_not_their_white_space(texts in prop::collection::vec(".*", 1..5), other in ".*") {
         let events = |texts: &[String]| -> Vec<Value> {

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use worker::{Date, Env, Headers, Method, Request, RequestInit, js_sys::Uint8Array};
+use worker::{Date, Env, Headers, Method, Request, RequestInit, Stub, console_error, js_sys::Uint8Array};
 
 use super::Failure;
 use crate::event::{BackendId, SeqNum};
@@ -42,12 +42,20 @@ pub async fn call(env: &Env, store: &StorePath, op: Op, body: Option<&[u8]>) -> 
     init.with_method(Method::Post).with_headers(headers).with_body(body.map(|bytes| Uint8Array::from(bytes).into()));
     let request = Request::new_with_init("http://sequencer/", &init)?;
     let object = env.durable_object(SEQUENCER_BINDING)?.get_by_name(store.as_str())?;
-    let answer: Answer = object.fetch_with_request(request).await?.json().await?;
+    // An object that is overloaded, restarting or broken: nobody knows what it did.
+    let answer = ask(&object, request).await.map_err(|error| {
+        console_error!("the Sequencer did not answer: {error}");
+        Problem::unavailable()
+    })?;
     remember(store, &answer);
     match Problem::from_answer(&answer) {
         Some(problem) => Err(problem.into()),
         None => Ok(answer),
     }
+}
+
+async fn ask(object: &Stub, request: Request) -> worker::Result<Answer> {
+    object.fetch_with_request(request).await?.json().await
 }
 
 /// What is known of a store: from memory, else from the Sequencer. `None` while it has no stream, or

@@ -25,7 +25,7 @@ mod worker_edge {
     use super::route::{Route, Verb, route};
     use super::{manage, push, read, reply};
     use crate::problem::Problem;
-    use crate::settings::Settings;
+    use crate::settings::{Origins, Settings};
 
     /// Why a request got no ordinary answer.
     pub enum Failure {
@@ -52,7 +52,7 @@ mod worker_edge {
         let started = Date::now().as_millis();
         let settings = match Settings::read(&env) {
             Ok(settings) => settings,
-            Err(problem) => return reply::problem(&problem),
+            Err(problem) => return reply::finish(reply::problem(&problem)?, &request, &Origins::Any, 0),
         };
         let response = match answer(&mut request, &env, &settings).await {
             Ok(response) => response,
@@ -62,7 +62,8 @@ mod worker_edge {
                 reply::problem(&Problem::internal())?
             }
         };
-        reply::finish(response, &request, &settings, Date::now().as_millis() - started)
+        let took = Date::now().as_millis().saturating_sub(started);
+        reply::finish(response, &request, &settings.allowed_origins, took)
     }
 
     async fn answer(request: &mut Request, env: &Env, settings: &Settings) -> std::result::Result<Response, Failure> {

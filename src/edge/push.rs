@@ -21,10 +21,21 @@ pub async fn push(
     check_type(request)?;
     let body = body(request, settings.limits).await?;
     let batch = batch::check(&body, settings.limits).map_err(|error| Problem::invalid_batch(&error))?;
-    let backend_id = request.headers().get(reply::BACKEND_ID)?.map(BackendId);
+    let backend_id = backend_id(request)?;
     match lookup::call(env, store, Op::Push { batch, backend_id }, Some(&body)).await? {
         Answer::Accepted(tip) => Ok(reply::tip(200, &tip)?),
         other => Err(worker::Error::from(format!("a push was answered {other:?}")).into()),
+    }
+}
+
+/// What an earlier answer gave: no server makes one that is longer, or not plain ASCII.
+fn backend_id(request: &Request) -> Result<Option<BackendId>, Failure> {
+    match request.headers().get(reply::BACKEND_ID)? {
+        Some(id) if id.len() > 1024 || !id.bytes().all(|b| b.is_ascii_graphic()) => {
+            let detail = "Livestore-Backend-Id must be one that an earlier answer gave, or left out.";
+            Err(Problem::bad_request(reply::BACKEND_ID, detail).into())
+        }
+        id => Ok(id.map(BackendId)),
     }
 }
 

@@ -11,19 +11,11 @@ use crate::names::StorePath;
 use crate::problem::Problem;
 use crate::sequencer::core::{Answer, Op};
 use crate::settings::Settings;
-use crate::upstream::{NEXT_OFFSET, NoAnswer, Stream, UP_TO_DATE, discard};
+use crate::upstream::{CLOSED, NEXT_OFFSET, NoAnswer, Stream, UP_TO_DATE, discard, retry_after};
 
 /// Headers of the upstream's answer that a reader gets to see.
-const PASSED_ON: [&str; 8] = [
-    "content-type",
-    "etag",
-    NEXT_OFFSET,
-    UP_TO_DATE,
-    "stream-cursor",
-    "stream-closed",
-    "stream-sse-data-encoding",
-    "retry-after",
-];
+const PASSED_ON: [&str; 7] =
+    ["content-type", "etag", NEXT_OFFSET, UP_TO_DATE, "stream-cursor", CLOSED, "stream-sse-data-encoding"];
 
 /// Answers a read.
 pub async fn read(
@@ -48,7 +40,7 @@ pub async fn read(
         known = Some(tip.into());
         response = fetch(&stream, &read, condition.as_deref()).await?;
     }
-    let response = checked(response)?;
+    let response = checked(response).map_err(|problem| problem.of(known.as_ref().map(|known| &known.backend_id)))?;
     let headers = passed_on(&response)?;
     if let Some(known) = known {
         reply::identify(&headers, &known.backend_id, known.head)?;
@@ -77,9 +69,12 @@ async fn fetch(stream: &Stream, read: &Read, condition: Option<&str>) -> Result<
 /// How long a long-poll may wait for news, beyond the upstream's time-out.
 const LONG_POLL: Duration = Duration::from_secs(60);
 
-fn checked(response: Response) -> Result<Response, Failure> {
+/// What the upstream may answer a read with; everything else becomes a problem.
+fn checked(response: Response) -> Result<Response, Problem> {
     let status = response.status_code();
-    if let 200 | 204 | 304 = status {
+    let kind = response.headers().get("content-type").ok().flatten().unwrap_or_default();
+    let is_log = kind.starts_with("application/json") || kind.starts_with("text/event-stream");
+    if matches!(status, 204 | 304) || (status == 200 && is_log) {
         return Ok(response);
     }
     discard(&response);
@@ -87,10 +82,9 @@ fn checked(response: Response) -> Result<Response, Failure> {
         400 => Problem::bad_request("offset", "The log's server does not know this offset."),
         404 | 500.. => Problem::unavailable(),
         410 => Problem::gone(),
-        429 => Problem::rate_limited(1),
+        429 => Problem::rate_limited(retry_after(&response)),
         _ => Problem::upstream_refused(status),
-    }
-    .into())
+    })
 }
 
 fn passed_on(response: &Response) -> Result<Headers, Failure> {
@@ -102,6 +96,5 @@ fn passed_on(response: &Response) -> Result<Headers, Failure> {
     }
     // Nothing that ends at the tail is final.
     headers.set("cache-control", "no-store")?;
-    headers.set(reply::CACHE, "BYPASS")?;
     Ok(headers)
 }

@@ -1,11 +1,11 @@
 //! What every response has in common: the headers of identity, CORS, security and timing.
 
-use worker::{Headers, Request, Response, Result};
+use worker::{Headers, Method, Request, Response, Result};
 
 use crate::event::{BackendId, Offset, ROOT, SeqNum};
 use crate::problem::Problem;
 use crate::sequencer::core::Tip;
-use crate::settings::{Origins, Settings};
+use crate::settings::Origins;
 use crate::upstream::{NEXT_OFFSET, UP_TO_DATE};
 
 /// The backend id, on requests what the client believes.
@@ -61,7 +61,6 @@ pub fn empty_page(at: &Offset) -> Result<Response> {
     headers.set(NEXT_OFFSET, &at.0)?;
     headers.set(UP_TO_DATE, "true")?;
     headers.set("cache-control", "no-store")?;
-    headers.set(CACHE, "BYPASS")?;
     Ok(response)
 }
 
@@ -73,6 +72,9 @@ pub fn problem(problem: &Problem) -> Result<Response> {
     headers.set("cache-control", "no-store")?;
     if let Some(seconds) = problem.retry_after {
         headers.set("retry-after", &seconds.to_string())?;
+    }
+    if let Some(backend_id) = &problem.backend_id {
+        headers.set(BACKEND_ID, &backend_id.0)?;
     }
     if let Some(allow) = problem.allow {
         headers.set("allow", allow)?;
@@ -87,14 +89,17 @@ pub fn identify(headers: &Headers, backend_id: &BackendId, head: SeqNum) -> Resu
 }
 
 /// Puts on what every response carries.
-pub fn finish(response: Response, request: &Request, settings: &Settings, took_ms: u64) -> Result<Response> {
+pub fn finish(response: Response, request: &Request, allowed: &Origins, took_ms: u64) -> Result<Response> {
     let headers = response.headers();
     headers.set("server-timing", &format!("total;dur={took_ms}"))?;
     // Protocol §12.7.
     headers.set("x-content-type-options", "nosniff")?;
     headers.set("cross-origin-resource-policy", "cross-origin")?;
     headers.set("access-control-expose-headers", EXPOSED)?;
-    match &settings.allowed_origins {
+    if request.method() == Method::Get && !headers.has(CACHE)? {
+        headers.set(CACHE, "BYPASS")?;
+    }
+    match allowed {
         Origins::Any => headers.set("access-control-allow-origin", "*")?,
         Origins::Listed(origins) => {
             headers.append("vary", "origin")?;

@@ -81,6 +81,9 @@ pub fn route(method: &str, path: &str, query: &[(String, String)]) -> Result<Rou
 }
 
 fn read(query: &[(String, String)]) -> Result<Read, Problem> {
+    if single(query, "after")?.is_some() {
+        return Err(Problem::bad_request("after", "Reads from a seqNum are not built yet; use an offset."));
+    }
     let live = match single(query, "live")? {
         None => None,
         Some("long-poll") => Some(Live::LongPoll),

@@ -113,7 +113,7 @@ impl Desk {
 
     async fn perform(&self, request: core::Request) -> Reply {
         match request {
-            core::Request::Head => self.stream.head().await,
+            core::Request::Check => self.stream.check().await,
             core::Request::ReadAll => self.stream.scan(None, None).await,
             core::Request::ReadOn { from, probe } => self.stream.scan(Some(&from), probe).await,
             core::Request::Create => self.stream.create(BackendId(random_uuid())).await,
@@ -147,7 +147,7 @@ impl Desk {
     }
 
     fn reply(&self, ticket: Ticket, answer: Answer) {
-        if let Answer::Halted(halt) = &answer {
+        if let Answer::Halted(halt, _) = &answer {
             console_error!("store halted: {halt:?}");
         }
         if let Some(waiting) = self.waiting.borrow_mut().remove(&ticket) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use crate::event::{BackendId, Fingerprint, Fingerprinter, ROOT, SeqNum};
+use crate::event::{BackendId, Fingerprint, Fingerprinter, MAX_SEQ_NUM, ROOT, SeqNum};
 
 /// The batch whose append had an unknown outcome: is it at the front of what is read?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,21 +82,37 @@ pub struct Scan {
     probe_found: bool,
 }
 
-/// The parts of a message that matter here. The header message is
-/// `{"livestore":{"backendId":"…","version":1}}`.
+/// The parts of an event that matter here. Whatever the batch check lets pass, this reads.
 #[derive(Deserialize)]
-struct Message {
+struct Links {
     #[serde(rename = "seqNum")]
-    seq: Option<SeqNum>,
+    seq: SeqNum,
     #[serde(rename = "parentSeqNum")]
-    parent: Option<SeqNum>,
-    livestore: Option<Header>,
+    parent: SeqNum,
+}
+
+/// The header message: `{"livestore":{"backendId":"…","version":1}}`.
+#[derive(Deserialize)]
+struct Header {
+    livestore: Identity,
 }
 
 #[derive(Deserialize)]
-struct Header {
+struct Identity {
     #[serde(rename = "backendId")]
     backend_id: BackendId,
+}
+
+/// The backend id, if the message is a header.
+pub fn header_of(json: &[u8]) -> Option<BackendId> {
+    match links_of(json) {
+        Some(_) => None,
+        None => serde_json::from_slice::<Header>(json).ok().map(|header| header.livestore.backend_id),
+    }
+}
+
+fn links_of(json: &[u8]) -> Option<Links> {
+    serde_json::from_slice::<Links>(json).ok().filter(|links| links.seq <= MAX_SEQ_NUM)
 }
 
 /// The body that creates a stream with its header message.
@@ -118,14 +134,12 @@ impl Scan {
     /// Takes the next message.
     pub fn message(&mut self, json: &[u8]) {
         self.bytes += json.len() as u64;
-        match serde_json::from_slice::<Message>(json) {
-            Ok(Message { seq: Some(seq), parent: Some(parent), .. }) => self.event(seq, parent, json),
-            Ok(Message { seq: None, livestore: Some(header), .. }) => {
-                self.header.get_or_insert(header.backend_id);
-            }
-            _ => {
-                self.broken.get_or_insert(Break::NotAnEvent(self.events));
-            }
+        if let Some(Links { seq, parent }) = links_of(json) {
+            self.event(seq, parent, json);
+        } else if let Some(backend_id) = header_of(json) {
+            self.header.get_or_insert(backend_id);
+        } else {
+            self.broken.get_or_insert(Break::NotAnEvent(self.events));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use headwater::batch::{self, Batch};
 use headwater::event::{BackendId, SeqNum};
-use headwater::sequencer::core::{Answer, Core, Halt, Input, Limits, Op, Output, Reply, Request, Ticket, Tip};
+use headwater::sequencer::core::{Answer, Core, Halt, Input, Limits, Op, Output, Refusal, Reply, Request, Ticket, Tip};
 
 use super::upstream::{Upstream, event};
 
@@ -33,6 +33,10 @@ fn rig() -> Rig {
 
 fn implicit() -> BackendId {
     BackendId("path:t/s".into())
+}
+
+fn life(n: u32) -> BackendId {
+    BackendId(format!("life-{n}"))
 }
 
 /// A batch of `count` events that follows `parent`.
@@ -199,19 +203,23 @@ fn of_two_on_one_parent_the_first_to_come_wins() {
 fn a_push_beyond_the_head_is_a_gap_once_the_log_says_so_too() {
     let mut rig = Rig::warm(3);
     assert_eq!(rig.push(chain(7, 1, "a")), Answer::Gap { head: 3, parent: 7 });
-    assert_eq!(rig.upstream.requests, ["HEAD"]);
+    assert_eq!(rig.upstream.requests, ["CHECK"]);
     // Someone appends past us: then the same push is no gap.
     rig.upstream.append(3, &chain(3, 4, "direct"));
     assert_eq!(head(&rig.push(chain(7, 1, "a"))), 8);
 }
 
 #[test]
-fn another_backend_is_refused_before_anything_else() {
+fn another_backend_is_refused_once_the_log_says_so_too() {
     let mut rig = Rig::warm(3);
-    let received = BackendId("another".into());
-    let op = Op::Push { batch: checked(&chain(1, 1, "stale")), backend_id: Some(received.clone()) };
-    let expected = BackendId("life-1".into());
-    assert_eq!(rig.call(op), Answer::BackendIdMismatch { expected, received });
+    let push = |id| Op::Push { batch: checked(&chain(1, 1, "stale")), backend_id: Some(id) };
+    let mismatch = |expected, received| Answer::BackendIdMismatch { expected, received };
+    assert_eq!(rig.call(push(life(2))), mismatch(life(1), life(2)));
+    assert_eq!(rig.upstream.requests, ["CHECK"]);
+    // Recreated past us: then it is the other client that is behind.
+    rig.upstream.recreate(chain(0, 2, "new"));
+    assert!(matches!(rig.call(push(life(2))), Answer::ServerAhead { .. }));
+    assert_eq!(rig.call(push(life(1))), mismatch(life(2), life(1)));
 }
 
 #[test]
@@ -221,7 +229,7 @@ fn a_lost_acknowledgement_is_found_in_the_log() {
     rig.step(Some(Reply::Failed)); // landed, but the answer is lost
     rig.settle();
     assert_eq!(head(&rig.answer(push)), 5);
-    assert_eq!(rig.upstream.requests, ["POST", "HEAD", "GET"], "read before anything is tried again");
+    assert_eq!(rig.upstream.requests, ["POST", "CHECK", "GET"], "read before anything is tried again");
     assert_eq!(rig.log().len(), 5);
 }
 
@@ -232,7 +240,7 @@ fn a_lost_append_is_tried_again_after_a_look() {
     rig.lose_request();
     rig.settle();
     assert_eq!(head(&rig.answer(push)), 5);
-    assert_eq!(rig.upstream.requests, ["HEAD", "POST"]);
+    assert_eq!(rig.upstream.requests, ["CHECK", "POST"]);
 }
 
 #[test]
@@ -240,7 +248,7 @@ fn a_late_append_is_kept_out_or_taken_for_what_it_is() {
     let mut rig = Rig::warm(3);
     let push = rig.begin_push(chain(3, 1, "a"));
     rig.lose_request();
-    rig.step(None); // HEAD: not there yet
+    rig.step(None); // not there yet
     rig.upstream.append(3, &chain(3, 1, "a")); // now it lands
     rig.settle(); // the second try meets the fence, and finds the first
     assert_eq!(head(&rig.answer(push)), 4);
@@ -286,7 +294,7 @@ fn a_refusal_that_no_event_explains_ends() {
             rig.step(None)
         }
     }
-    assert_eq!(rig.answer(push), Answer::Refused(409));
+    assert_eq!(rig.answer(push), Answer::Refused(Refusal { status: 409, retry_after: None }));
 }
 
 #[test]
@@ -309,7 +317,7 @@ fn after_a_restart_the_tail_is_looked_at_once() {
     assert!(rig.upstream.requests.is_empty(), "a look-up is content with what is stored");
     assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4);
     assert_eq!(head(&rig.push(chain(4, 1, "b"))), 5);
-    assert_eq!(rig.upstream.requests, ["HEAD", "POST", "POST"]);
+    assert_eq!(rig.upstream.requests, ["CHECK", "POST", "POST"]);
 }
 
 #[test]
@@ -363,14 +371,72 @@ fn a_wiped_upstream_is_a_new_backend() {
 }
 
 #[test]
-fn an_upstream_that_was_recreated_is_a_new_backend() {
+fn an_upstream_that_was_recreated_is_a_new_backend_whatever_its_length() {
+    for events in [0, 2, 3, 5] {
+        let mut rig = Rig::warm(3);
+        rig.upstream.recreate(chain(0, events, "new"));
+        rig.restart();
+        let Answer::Tip(Some(tip)) = rig.call(Op::Look { fresh: true }) else { panic!("no tip") };
+        assert_eq!((tip.head, &tip.backend_id), (events, &life(2)));
+        assert_eq!(rig.stored, Some(tip), "nothing of the old life is kept");
+    }
+}
+
+#[test]
+fn an_append_that_lands_where_it_can_not_belong_is_not_acknowledged() {
+    let mut rig = Rig::warm(5);
+    rig.upstream.log.as_mut().unwrap().truncate(2); // restored to an older state under a warm Sequencer
+    let answer = rig.push(chain(5, 1, "a"));
+    assert!(matches!(answer, Answer::Halted(Halt::Broken(_), _)), "{answer:?}");
+}
+
+#[test]
+fn what_can_not_be_read_from_an_offset_is_read_from_the_start() {
+    for odd in [Reply::Unreadable, Reply::Refused(Refusal { status: 400, retry_after: None })] {
+        let mut rig = Rig::warm(3);
+        rig.upstream.append(3, &chain(3, 1, "direct"));
+        let push = rig.begin_push(chain(4, 1, "a"));
+        rig.step(None); // there is more
+        rig.step(Some(odd));
+        rig.settle();
+        assert_eq!(head(&rig.answer(push)), 5);
+    }
+}
+
+#[test]
+fn a_stream_that_is_not_json_is_not_for_us() {
+    let mut rig = rig();
+    let push = rig.begin_push(chain(0, 1, "a"));
+    while rig.open.take().is_some() {
+        rig.handle(Input::Upstream(Reply::Unreadable));
+    }
+    assert!(matches!(rig.answer(push), Answer::Halted(Halt::Broken(_), None)));
+}
+
+#[test]
+fn a_closed_stream_takes_no_pushes_and_says_so() {
     let mut rig = Rig::warm(3);
-    rig.upstream.log = None;
+    let push = rig.begin_push(chain(3, 1, "a"));
+    rig.open = None;
+    rig.handle(Input::Upstream(Reply::Closed));
+    while let Some(request) = rig.open.clone() {
+        let closed = matches!(request, Request::Append { .. });
+        rig.step(closed.then_some(Reply::Closed));
+    }
+    assert_eq!(rig.answer(push), Answer::Halted(Halt::Closed, Some(life(1))));
+}
+
+#[test]
+fn a_stream_that_is_just_being_created_is_not_taken_for_one_without_header() {
+    let mut rig = rig();
     rig.upstream.perform(&Request::Create, &[]);
-    rig.restart();
-    let Answer::Tip(Some(tip)) = rig.call(Op::Look { fresh: true }) else { panic!("no tip") };
-    assert_eq!((tip.head, tip.backend_id.0.as_str()), (0, "life-2"));
-    assert_eq!(rig.stored, Some(tip), "nothing of the old life is kept");
+    let header = rig.upstream.log.replace(Vec::new());
+    let look = rig.begin(Op::Look { fresh: false }, vec![]);
+    rig.step(None); // there, but empty
+    rig.upstream.log = header;
+    rig.settle();
+    let Answer::Tip(Some(tip)) = rig.answer(look) else { panic!("no tip") };
+    assert_eq!(tip.backend_id, life(1));
 }
 
 #[test]
@@ -378,13 +444,22 @@ fn a_log_that_went_backwards_takes_no_pushes_until_it_is_restored() {
     let mut rig = Rig::warm(3);
     let lost = rig.upstream.log.as_mut().unwrap().pop().unwrap();
     rig.restart();
-    let halted = Answer::Halted(Halt::WentBackwards { acknowledged: 3, found: 2 });
+    let halted = Answer::Halted(Halt::WentBackwards { acknowledged: 3, found: 2 }, Some(life(1)));
     assert_eq!(rig.push(chain(3, 1, "a")), halted);
     assert_eq!(rig.push(chain(2, 1, "b")), halted, "nor what would fit the shorter log");
     assert_eq!(rig.log().len(), 2);
     rig.upstream.log.as_mut().unwrap().push(lost);
-    rig.call(Op::Look { fresh: true });
-    assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4);
+    assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4, "and goes on by itself when it is restored");
+}
+
+#[test]
+fn a_tail_that_was_told_too_short_halts_nothing() {
+    let mut rig = Rig::warm(3);
+    rig.restart();
+    let push = rig.begin_push(chain(3, 1, "a"));
+    rig.step(Some(Reply::Checked(Some(life(1)), headwater::event::Offset("00000002".into()))));
+    rig.settle();
+    assert_eq!(head(&rig.answer(push)), 4);
 }
 
 #[test]
@@ -392,7 +467,7 @@ fn a_log_that_is_no_chain_takes_no_pushes_until_it_is_reset() {
     let mut rig = Rig::warm(3);
     rig.upstream.log.as_mut().unwrap().push(event(9, 7, "foreign"));
     rig.restart();
-    let Answer::Halted(Halt::Broken(place)) = rig.push(chain(3, 1, "a")) else { panic!("not halted") };
+    let Answer::Halted(Halt::Broken(place), _) = rig.push(chain(3, 1, "a")) else { panic!("not halted") };
     assert_eq!(place, "event 9 has the parent 7, but follows event 3");
     assert_eq!(head(&rig.call(Op::Reset)), 0);
     assert_eq!(head(&rig.push(chain(0, 1, "a"))), 1);

@@ -2,7 +2,7 @@
 
 use headwater::event::{BackendId, Offset, SeqNum, fence};
 use headwater::sequencer::core::{Reply, Request};
-use headwater::sequencer::scan::{Scan, header_message};
+use headwater::sequencer::scan::{Scan, header_message, header_of};
 
 /// One event as JSON; `id` makes it unlike any other.
 pub fn event(seq: SeqNum, parent: SeqNum, id: &str) -> String {
@@ -26,7 +26,7 @@ impl Upstream {
     /// Does what is asked, completely. `batch` holds the events of an append.
     pub fn perform(&mut self, request: &Request, batch: &[String]) -> Reply {
         self.requests.push(match request {
-            Request::Head => "HEAD",
+            Request::Check => "CHECK",
             Request::ReadAll | Request::ReadOn { .. } => "GET",
             Request::Create => "PUT",
             Request::Append { .. } => "POST",
@@ -47,7 +47,9 @@ impl Upstream {
                 self.log = None;
                 Reply::Deleted
             }
-            (Request::Head, Some(_)) => Reply::Tail(self.tail()),
+            (Request::Check, Some(log)) => {
+                Reply::Checked(log.first().and_then(|first| header_of(first.as_bytes())), self.tail())
+            }
             (Request::ReadAll, Some(log)) => self.read(log, Scan::from_start()),
             (Request::ReadOn { from, probe }, Some(log)) => {
                 let from: usize = from.0.parse().expect("an offset of ours");
@@ -55,6 +57,16 @@ impl Upstream {
             }
             (Request::Append { parent, .. }, Some(_)) => self.append(*parent, batch),
         }
+    }
+
+    /// Someone else deletes the stream and makes another one that holds this batch.
+    pub fn recreate(&mut self, batch: Vec<String>) {
+        self.log = None;
+        self.perform(&Request::Create, &[]);
+        if !batch.is_empty() {
+            self.append(0, &batch);
+        }
+        self.requests.clear();
     }
 
     pub fn append(&mut self, parent: SeqNum, batch: &[String]) -> Reply {

@@ -67,7 +67,9 @@ fn an_amnesic_upstream_with_one_sequencer() {
 #[test]
 fn an_amnesic_upstream_and_a_zombie_break_the_chain() {
     assert!(!broken("amnesia and a zombie", world(2, &[1, 1], Faults { amnesias: 1, ..NONE })).is_empty());
-    assert!(!broken("amnesia and a late append", world(1, &[1, 1], Faults { amnesias: 1, delays: 1, ..NONE })).is_empty());
+    assert!(
+        !broken("amnesia and a late append", world(1, &[1, 1], Faults { amnesias: 1, delays: 1, ..NONE })).is_empty()
+    );
 }
 
 #[test]

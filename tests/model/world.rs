@@ -109,7 +109,10 @@ pub struct Client {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
-    Push { client: usize, sequencer: usize },
+    Push {
+        client: usize,
+        sequencer: usize,
+    },
     Pull(usize),
     Leave(usize),
     Deliver(usize),
@@ -125,7 +128,11 @@ pub enum Action {
 }
 
 fn new_core(stored: Option<Tip>) -> Core {
-    Core::new(stored, BackendId("b".into()), Limits { queue: 8, queue_bytes: 1_000, attempts: 2 })
+    Core::new(stored, backend_id(), Limits { queue: 8, queue_bytes: 1_000, attempts: 2 })
+}
+
+fn backend_id() -> BackendId {
+    BackendId("b".into())
 }
 
 fn offset(log: &[Event]) -> Offset {
@@ -135,7 +142,7 @@ fn offset(log: &[Event]) -> Offset {
 impl World {
     fn upstream(&self, state: &mut State, request: &Request, append: Option<Event>) -> Reply {
         match request {
-            Request::Head => Reply::Tail(offset(&state.log)),
+            Request::Check => Reply::Checked(Some(backend_id()), offset(&state.log)),
             Request::ReadAll => Reply::Read(stretch(&state.log, ROOT, None), offset(&state.log)),
             Request::ReadOn { from, probe } => {
                 let rest = &state.log[from.0.parse().expect("an offset of ours")..];
@@ -277,7 +284,7 @@ fn stretch(events: &[Event], before: SeqNum, probe: Option<Probe>) -> Stretch {
         probe_found |= probe.is_some_and(|p| p.events == n && p.fingerprint == fingerprinter.fingerprint());
     }
     Stretch {
-        header: None,
+        header: None, // that of a whole log is `backend_id()`, the implicit one
         events: events.len() as u64,
         bytes: 3 * events.len() as u64,
         link: events.first().map(|first| (first.parent, head)),

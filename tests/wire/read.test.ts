@@ -1,3 +1,4 @@
+import { get } from 'node:http'
 import { describe, expect, it } from 'vitest'
 import { startWorker } from '../harness/index.ts'
 import { chain, event, json, sse, Store, upstreams, useParts } from './support.ts'
@@ -84,7 +85,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     controller.abort()
   })
 
-  it('never touches the Sequencer again within the look-up’s time', async () => {
+  it('is one upstream request', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     parts.proxy.clear()
@@ -117,6 +118,13 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     expect(await s.events()).toEqual(chain(0, 1, 'of the new life'))
   })
 
+  it('of a stream that is not JSON is refused, and so is a push to it', async () => {
+    const s = store()
+    await fetch(s.upstreamUrl, { method: 'PUT', headers: { 'content-type': 'text/html' }, body: '<script>alert(1)</script>' })
+    expect((await s.read()).status).toBe(502)
+    expect(await (await s.push(chain(0, 1))).json()).toMatchObject({ _tag: 'StoreHaltedError', status: 503 })
+  })
+
   it('of a bad address is told what is wrong', async () => {
     const s = store()
     for (const [query, status, field] of [
@@ -124,6 +132,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
       ['offset=-1&live=maybe', 400, 'live'],
       ['offset=a%26b', 400, 'offset'],
       ['offset=1&offset=2', 400, 'offset'],
+      ['after=1', 400, 'after'],
     ] as const) {
       const refused = await s.read(query)
       expect([refused.status, await refused.json()]).toMatchObject([status, { field, type: 'urn:headwater:problem:bad-request' }])
@@ -162,7 +171,19 @@ describe('every answer', () => {
     }
   })
 
-  it('without authentication is for local hosts only, and origins can be listed', async () => {
+  it('without authentication is for local hosts only', async () => {
+    for (const [host, status] of [
+      ['sync.example.com', 403],
+      ['localhost.example.com', 403],
+      ['192.168.1.2:8787', 403],
+      ['localhost', 200],
+      ['app.localhost:8787', 200],
+    ] as const) {
+      expect([host, await statusFor(parts.worker.url, host)]).toEqual([host, status])
+    }
+  })
+
+  it('is for the origins that are listed', async () => {
     const worker = await startWorker({ upstreamUrl: parts.proxy.url, vars: { ALLOWED_ORIGINS: 'https://a.example, https://b.example/' } })
     try {
       for (const [origin, allowed] of [['https://a.example', 'https://a.example'], ['https://b.example', 'https://b.example'], ['https://c.example', null]] as const) {
@@ -174,3 +195,13 @@ describe('every answer', () => {
     }
   })
 })
+
+/** `fetch` does not let a test choose the host. */
+function statusFor(url: string, host: string): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    get(`${url}/health`, { headers: { host } }, (response) => {
+      response.resume()
+      resolve(response.statusCode)
+    }).once('error', reject)
+  })
+}

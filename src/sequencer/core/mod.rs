@@ -11,181 +11,14 @@
 //!   with the fence of the batch's parent, so that even a wrong belief can't break the chain.
 //! - **An unknown outcome is never retried blindly**: the log is read first.
 
-use std::collections::VecDeque;
+mod terms;
 
-use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 
 use super::scan::{Probe, Stretch};
 use crate::batch::Batch;
-use crate::event::{BackendId, Fingerprint, Offset, ROOT, SeqNum};
-
-/// Names one call to the Sequencer, so that its answer finds it. Chosen by the driver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Ticket(pub u64);
-
-/// What a caller wants.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Op {
-    /// Append a batch.
-    Push {
-        /// The checked batch.
-        batch: Batch,
-        /// The backend the client believes in, if it said.
-        backend_id: Option<BackendId>,
-    },
-    /// Tell the tip. With `fresh` the upstream is asked; without, what is known will do.
-    Look {
-        /// Ask the upstream first.
-        fresh: bool,
-    },
-    /// Make sure that the stream exists (after asking the upstream), then tell the tip.
-    Ensure,
-    /// Delete the stream and begin a new backend.
-    Reset,
-}
-
-/// The end of the log as the Sequencer knows it: the authoritative head, and where it lies.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Tip {
-    /// Which life of the stream this is.
-    pub backend_id: BackendId,
-    /// `seqNum` of the last event; 0 without events.
-    pub head: SeqNum,
-    /// The offset behind the last event.
-    pub offset: Offset,
-    /// Events in the stream.
-    pub events: u64,
-    /// Bytes of all messages in the stream.
-    pub bytes: u64,
-    /// Parent and fingerprint of what made the head, to know it again.
-    pub made_by: Option<(SeqNum, Fingerprint)>,
-}
-
-/// Why the Sequencer refuses to append until an operator resets the store.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Halt {
-    /// The upstream no longer has events that it acknowledged.
-    WentBackwards {
-        /// The head that was acknowledged.
-        acknowledged: SeqNum,
-        /// The head that the upstream has now.
-        found: SeqNum,
-    },
-    /// The log is no chain: something other than Headwater wrote to it. Holds where.
-    Broken(String),
-}
-
-/// The answer to one call.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub enum Answer {
-    /// The batch is in the log, once.
-    Accepted(Tip),
-    /// The batch was made on a head that has been passed.
-    ServerAhead {
-        /// The lowest `seqNum` that would be accepted.
-        minimum_expected: SeqNum,
-        /// The `seqNum` that came.
-        provided: SeqNum,
-    },
-    /// The batch was made on a head that does not exist.
-    Gap {
-        /// The head.
-        head: SeqNum,
-        /// The batch's parent.
-        parent: SeqNum,
-    },
-    /// The client knows another life of this store.
-    BackendIdMismatch {
-        /// The store's backend id.
-        expected: BackendId,
-        /// The client's.
-        received: BackendId,
-    },
-    /// The end of the log; `None` while there is no stream.
-    Tip(Option<Tip>),
-    /// Too many pushes wait already.
-    Overloaded,
-    /// The upstream does not answer, or can't be understood. The batch of a push may still land.
-    Unavailable,
-    /// The upstream refused, with this status.
-    Refused(u16),
-    /// Nothing is appended until an operator resets the store.
-    Halted(Halt),
-}
-
-/// One request to the upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Request {
-    /// Ask for the tail's offset.
-    Head,
-    /// Read the whole stream.
-    ReadAll,
-    /// Read what follows `from`, to the tail.
-    ReadOn {
-        /// The offset to read from.
-        from: Offset,
-        /// The batch to look for at the front.
-        probe: Option<Probe>,
-    },
-    /// Create the stream with a header message, under a new backend id.
-    Create,
-    /// Append the batch of this call, fenced with `parent`.
-    Append {
-        /// The call whose batch it is.
-        ticket: Ticket,
-        /// The parent of the batch's first event.
-        parent: SeqNum,
-    },
-    /// Delete the stream.
-    Delete,
-}
-
-/// What became of a request. Each request has the replies that its variant names, and `Failed`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Reply {
-    /// To `Head`: the tail's offset.
-    Tail(Offset),
-    /// To the reads: what was read, and the offset behind it.
-    Read(Stretch, Offset),
-    /// To `Create`: created, with this header, which ends at this offset.
-    Created(BackendId, Offset),
-    /// To `Create`: there is a stream already.
-    Exists,
-    /// To `Append`: landed; the new tail.
-    Appended(Offset),
-    /// To `Append`: not appended, because of the fence (or a closed stream).
-    Conflict,
-    /// To `Delete`: deleted.
-    Deleted,
-    /// To any: there is no such stream.
-    Missing,
-    /// To any: the server refused with this status, and did nothing.
-    Refused(u16),
-    /// To any: no answer, or none that tells. A change that was asked for may have happened, or may yet.
-    Failed,
-}
-
-/// What the driver brings.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Input {
-    /// A new call.
-    Call(Ticket, Op),
-    /// The outcome of the open request.
-    Upstream(Reply),
-}
-
-/// What the driver must do.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Output {
-    /// Store the tip: one row.
-    Record(Tip),
-    /// Drop all that is stored: it described a stream that is gone.
-    Forget,
-    /// Answer a call. Its batch is needed no longer.
-    Reply(Ticket, Answer),
-    /// Send a request upstream; how many have failed just before, to be waited out, comes with it.
-    Request(Request, u8),
-}
+use crate::event::{BackendId, Offset, ROOT, SeqNum};
+pub use terms::{Answer, Halt, Input, Op, Output, Refusal, Reply, Request, Ticket, Tip};
 
 /// How sure the Sequencer is of the end of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -223,7 +56,7 @@ pub struct Limits {
     pub queue: usize,
     /// Bytes of batches that may wait.
     pub queue_bytes: u64,
-    /// Requests that may fail in a row before all that wait is answered `Unavailable`.
+    /// Requests for one job that may fail before all that wait is answered `Unavailable`.
     pub attempts: u8,
 }
 
@@ -244,7 +77,7 @@ pub struct Core {
     queue: VecDeque<Job>,
     /// The request that is open.
     open: Option<Request>,
-    /// Requests that failed in a row.
+    /// Requests for the first job that failed.
     failures: u8,
 }
 
@@ -296,7 +129,7 @@ impl Core {
             (Op::Push { batch, backend_id }, Knowledge::Current(tip)) => {
                 match verdict(tip, batch, backend_id.as_ref()) {
                     Verdict::Answer(answer) => Some(answer),
-                    Verdict::Append | Verdict::Gap => None,
+                    Verdict::Append | Verdict::Odd(_) => None,
                 }
             }
             (Op::Look { fresh: false }, Knowledge::Absent) => Some(Answer::Tip(None)),
@@ -331,15 +164,23 @@ impl Core {
         match (request, reply) {
             (Request::Append { .. }, Reply::Appended(offset)) => self.appended(offset, out),
             (Request::Append { .. }, Reply::Conflict) => self.conflict(out),
-            (Request::Head, Reply::Tail(tail)) => self.tail_seen(tail),
+            (Request::Append { .. }, Reply::Closed) => self.halt(Halt::Closed),
+            (Request::Check, Reply::Checked(header, tail)) => self.checked(header, tail, out),
             (Request::ReadOn { .. }, Reply::Read(stretch, end)) => self.read_on(stretch, end, out),
+            // An offset of another life may lie in the middle of a message, or be no offset at all.
+            (Request::ReadOn { .. }, Reply::Unreadable | Reply::Refused(Refusal { status: 400, .. })) => self.suspect(),
             (Request::ReadAll, Reply::Read(stretch, end)) => self.read_all(stretch, end, out),
+            (Request::Check | Request::ReadAll, Reply::Unreadable) => {
+                self.halt(Halt::Broken("the stream is not JSON".into()))
+            }
             (Request::Create, Reply::Created(backend_id, offset)) => self.created(backend_id, offset, out),
             (Request::Create, Reply::Exists) => self.knowledge = Knowledge::Unread(None),
-            (Request::Create, Reply::Missing) => self.answer(Answer::Refused(404), out),
+            (Request::Create, Reply::Missing) => {
+                self.answer(Answer::Refused(Refusal { status: 404, retry_after: None }), out)
+            }
             (Request::Delete, Reply::Deleted | Reply::Missing) => self.deleted(out),
             (_, Reply::Missing) => self.gone(out),
-            (_, Reply::Refused(status)) => self.answer(Answer::Refused(status), out),
+            (_, Reply::Refused(refusal)) => self.answer(Answer::Refused(refusal), out),
             _ => self.failed(out),
         }
     }
@@ -350,6 +191,10 @@ impl Core {
         else {
             unreachable!("only a push at the front appends, and only to a current tip")
         };
+        if offset <= tip.offset {
+            // The log was shorter than we knew: what landed is not where it belongs.
+            return self.suspect();
+        }
         let tip = Tip {
             backend_id: tip.backend_id.clone(),
             head: batch.last,
@@ -367,8 +212,9 @@ impl Core {
         if let Some(job) = self.queue.front_mut()
             && std::mem::replace(&mut job.refused, true)
         {
-            // The log was read, and no event explains the refusal: a closed stream, say.
-            return self.answer(Answer::Refused(409), out);
+            // The log was read, and no event explains the refusal: is it the log we know?
+            self.change(Knowledge::doubted);
+            return self.answer(Answer::Refused(Refusal { status: 409, retry_after: None }), out);
         }
         self.change(|knowledge| match knowledge {
             Knowledge::Current(tip) => Knowledge::Passed(tip),
@@ -376,11 +222,15 @@ impl Core {
         });
     }
 
-    fn tail_seen(&mut self, tail: Offset) {
+    fn checked(&mut self, header: Option<BackendId>, tail: Offset, out: &mut Vec<Output>) {
+        let backend_id = header.unwrap_or_else(|| self.implicit_id.clone());
         self.change(|knowledge| match knowledge {
+            Knowledge::Unchecked(tip) if tip.backend_id != backend_id => {
+                out.push(Output::Forget);
+                Knowledge::Unread(None)
+            }
             Knowledge::Unchecked(tip) if tail == tip.offset => Knowledge::Current(tip),
             Knowledge::Unchecked(tip) if tail > tip.offset => Knowledge::Passed(tip),
-            // The log is shorter than it was: reset by someone else, or restored to an older state?
             Knowledge::Unchecked(tip) => Knowledge::Unread(Some(tip)),
             Knowledge::Absent => Knowledge::Unread(None),
             other => other,
@@ -390,10 +240,7 @@ impl Core {
     fn read_on(&mut self, stretch: Stretch, end: Offset, out: &mut Vec<Output>) {
         let Knowledge::Passed(tip) = &self.knowledge else { unreachable!("read on from a tip that was passed") };
         if !stretch.continues(tip.head) || end < tip.offset {
-            return self.change(|knowledge| match knowledge {
-                Knowledge::Passed(tip) => Knowledge::Unread(Some(tip)),
-                other => other,
-            });
+            return self.suspect();
         }
         let next = Tip {
             backend_id: tip.backend_id.clone(),
@@ -414,19 +261,22 @@ impl Core {
             Knowledge::Unread(suspect) => suspect.clone(),
             _ => unreachable!("all is read when nothing is known"),
         };
-        if let Some(broken) = &stretch.broken {
-            self.knowledge = Knowledge::Halted(Halt::Broken(broken.to_string()), suspect);
+        if stretch.bytes == 0 && self.failures + 1 < self.limits.attempts {
+            // Being created just now: not every server shows a stream and its first message at once.
+            self.failures += 1;
             return;
+        }
+        if let Some(broken) = &stretch.broken {
+            return self.halt(Halt::Broken(broken.to_string()));
         }
         let head = stretch.link.map_or(ROOT, |(_, last)| last);
         let backend_id = stretch.header.unwrap_or_else(|| self.implicit_id.clone());
         if let Some(old) = suspect {
-            if old.backend_id == backend_id {
-                let halt = Halt::WentBackwards { acknowledged: old.head, found: head };
-                self.knowledge = Knowledge::Halted(halt, Some(old));
-                return;
+            if old.backend_id != backend_id {
+                out.push(Output::Forget);
+            } else if head < old.head || end < old.offset {
+                return self.halt(Halt::WentBackwards { acknowledged: old.head, found: head });
             }
-            out.push(Output::Forget);
         }
         let made_by = stretch.link.map(|(parent, _)| (parent, stretch.fingerprint));
         let (events, bytes) = (stretch.events, stretch.bytes);
@@ -447,6 +297,18 @@ impl Core {
     fn gone(&mut self, out: &mut Vec<Output>) {
         self.knowledge = Knowledge::Absent;
         out.push(Output::Forget);
+    }
+
+    /// What was read or landed does not fit the tip: the whole log must say what it is.
+    fn suspect(&mut self) {
+        self.change(|knowledge| match knowledge {
+            Knowledge::Passed(tip) | Knowledge::Current(tip) => Knowledge::Unread(Some(tip)),
+            other => other,
+        });
+    }
+
+    fn halt(&mut self, halt: Halt) {
+        self.change(|knowledge| Knowledge::Halted(halt, knowledge.into_tip()));
     }
 
     /// An outcome that nobody knows. What was believed is checked before anything else; after too
@@ -481,18 +343,22 @@ enum Step {
 
 /// What the job at the front needs next.
 fn next_step(knowledge: &mut Knowledge, job: &mut Job) -> Step {
-    if !job.prepared && matches!(job.op, Op::Look { fresh: true } | Op::Ensure) {
+    let asks_first = matches!(job.op, Op::Look { fresh: true } | Op::Ensure);
+    let halted = matches!((&*knowledge, &job.op), (Knowledge::Halted(..), Op::Push { .. }));
+    if !job.prepared && (asks_first || halted) {
         job.prepared = true;
         *knowledge = knowledge.clone().doubted();
         if matches!((&job.op, &knowledge), (Op::Look { .. }, Knowledge::Absent)) {
-            return Step::Request(Request::Head);
+            return Step::Request(Request::Check);
         }
     }
     match (&*knowledge, &job.op) {
         (_, Op::Reset) if !job.prepared => Step::Request(Request::Delete),
-        (Knowledge::Halted(halt, _), _) => Step::Answer(Answer::Halted(halt.clone())),
+        (Knowledge::Halted(halt, tip), _) => {
+            Step::Answer(Answer::Halted(halt.clone(), tip.as_ref().map(|tip| tip.backend_id.clone())))
+        }
         (Knowledge::Unread(_), _) => Step::Request(Request::ReadAll),
-        (Knowledge::Unchecked(_), _) => Step::Request(Request::Head),
+        (Knowledge::Unchecked(_), _) => Step::Request(Request::Check),
         (Knowledge::Passed(tip), op) => {
             Step::Request(Request::ReadOn { from: tip.offset.clone(), probe: op.probe_at(tip.head) })
         }
@@ -501,11 +367,11 @@ fn next_step(knowledge: &mut Knowledge, job: &mut Job) -> Step {
         (Knowledge::Current(tip), Op::Push { batch, backend_id }) => match verdict(tip, batch, backend_id.as_ref()) {
             Verdict::Answer(answer) => Step::Answer(answer),
             Verdict::Append => Step::Request(Request::Append { ticket: job.ticket, parent: batch.parent }),
-            Verdict::Gap if job.prepared => Step::Answer(Answer::Gap { head: tip.head, parent: batch.parent }),
-            Verdict::Gap => {
+            Verdict::Odd(answer) if job.prepared => Step::Answer(answer),
+            Verdict::Odd(_) => {
                 job.prepared = true;
                 *knowledge = knowledge.clone().doubted();
-                Step::Request(Request::Head)
+                Step::Request(Request::Check)
             }
         },
         (Knowledge::Current(tip), _) => Step::Answer(Answer::Tip(Some(tip.clone()))),
@@ -515,18 +381,19 @@ fn next_step(knowledge: &mut Knowledge, job: &mut Job) -> Step {
 enum Verdict {
     /// The batch follows the head.
     Append,
-    /// The batch's parent lies beyond the head, as far as is known.
-    Gap,
     Answer(Answer),
+    /// The answer if the upstream confirms the tip: either the client is wrong, or we have not yet
+    /// heard of what someone else did.
+    Odd(Answer),
 }
 
-/// Decides a push against a tip that is certain (docs/architecture.md, "A push").
+/// Decides a push against a tip (docs/architecture.md, "A push").
 fn verdict(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>) -> Verdict {
     if let Some(received) = backend_id
         && *received != tip.backend_id
     {
         let (expected, received) = (tip.backend_id.clone(), received.clone());
-        return Verdict::Answer(Answer::BackendIdMismatch { expected, received });
+        return Verdict::Odd(Answer::BackendIdMismatch { expected, received });
     }
     let made_the_head = batch.last == tip.head && tip.made_by == Some((batch.parent, batch.fingerprint));
     if made_the_head {
@@ -537,11 +404,19 @@ fn verdict(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>) -> Verdict 
             Verdict::Answer(Answer::ServerAhead { minimum_expected: tip.head + 1, provided: batch.first })
         }
         std::cmp::Ordering::Equal => Verdict::Append,
-        std::cmp::Ordering::Greater => Verdict::Gap,
+        std::cmp::Ordering::Greater => Verdict::Odd(Answer::Gap { head: tip.head, parent: batch.parent }),
     }
 }
 
 impl Knowledge {
+    fn into_tip(self) -> Option<Tip> {
+        match self {
+            Knowledge::Unchecked(tip) | Knowledge::Passed(tip) | Knowledge::Current(tip) => Some(tip),
+            Knowledge::Unread(tip) | Knowledge::Halted(_, tip) => tip,
+            Knowledge::Absent => None,
+        }
+    }
+
     /// The same, but to be checked against the upstream before it is relied on.
     fn doubted(self) -> Self {
         match self {

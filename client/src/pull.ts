@@ -1,0 +1,312 @@
+/**
+ * The pull: reads sessions one after the other, judges what they bring, and hands LiveStore items.
+ *
+ * It runs only while LiveStore asks for the next item, so everything handed out before has been processed whenever
+ * anything here changes. That is what makes two of LiveStore's rules hold (LeaderSyncProcessor.ts,
+ * `backgroundBackendPulling`): items wait while `isConnected` is false, and local pushes wait from an item that says
+ * more until one that says `NoMore`. Neither can be left waiting by a connection that is lost meanwhile.
+ */
+import { type BackendIdMismatchError, type IsOfflineError, SyncBackend, UnknownError } from '@livestore/common'
+import { Effect, Option, Schedule, type Scope, Stream } from 'effect'
+
+import type { BackendId } from './backend-id.ts'
+import { backoffDelay } from './backoff.ts'
+import type { Connection, LiveConnection } from './connection.ts'
+import { type HttpFailure, isTransient, retryAfterMs, toSyncError, toUnknownError, TransportError } from './errors.ts'
+import type { Settings } from './options.ts'
+import { cutPage, type Page, type PullResItem, readPage, START_OFFSET, startOf } from './page.ts'
+import { type Batch, type Next, openSession, type Session } from './session.ts'
+import type { Transport } from './transport.ts'
+
+export type PullError = IsOfflineError | BackendIdMismatchError | UnknownError
+
+export interface PullDeps {
+  readonly url: string
+  readonly transport: Transport
+  readonly backendId: BackendId
+  readonly connection: Connection
+  readonly settings: Settings
+  /** The live pulls now open, for a push that learns that the server is ahead. */
+  readonly livePulls: Set<LivePull>
+  /** Failures in a row of pulls that are not live: LiveStore starts a failed pull anew at once, whatever the cause. */
+  readonly pace: { failures: number }
+}
+
+export interface LivePull {
+  /** Makes the pull catch up at once, and again until it has brought this seqNum. */
+  readonly catchUpTo: (seqNum: number) => Effect.Effect<void>
+}
+
+type Cursor = Parameters<SyncBackend.SyncBackend['pull']>[0]
+
+export const makePull =
+  (deps: PullDeps) =>
+  (cursor: Cursor, options?: { readonly live?: boolean }): Stream.Stream<PullResItem, PullError> =>
+    Stream.unwrapScoped(
+      Effect.map(options?.live === true ? openLivePull(deps, cursor) : openPlainPull(deps, cursor), ({ next }) =>
+        Stream.repeatEffectOption(next),
+      ),
+    )
+
+const openPlainPull = (deps: PullDeps, cursor: Cursor) => acquirePuller(deps, cursor, undefined)
+
+const openLivePull = (deps: PullDeps, cursor: Cursor) =>
+  Effect.gen(function* () {
+    const puller = yield* acquirePuller(deps, cursor, yield* deps.connection.live)
+    yield* Effect.acquireRelease(
+      Effect.sync(() => deps.livePulls.add(puller)),
+      () => Effect.sync(() => deps.livePulls.delete(puller)),
+    )
+    return puller
+  })
+
+interface Puller extends LivePull {
+  /** Fails with `None` when all is read. */
+  readonly next: Effect.Effect<PullResItem, Option.Option<PullError>>
+}
+
+const acquirePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undefined) =>
+  Effect.map(
+    Effect.acquireRelease(makePuller(deps, cursor, live), ({ close }) => close),
+    ({ puller }) => puller,
+  ) satisfies Effect.Effect<Puller, never, Scope.Scope>
+
+/** A session shorter than this counts as a failed try, however well it began, unless it brought events. */
+const SHORTEST_LIFE_MS = 1_000
+/** So many SSE connections in a row that were cut at once mean that something on the way buffers or forbids them. */
+const SHORT_SSE_BEFORE_LONG_POLL = 3
+/** Tries with a token that the server refuses, where the app may hand out another one for each. */
+const UNAUTHORIZED_TRIES = 3
+
+const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undefined) =>
+  Effect.gen(function* () {
+    const { settings, backendId } = deps
+    const wake = yield* Effect.makeLatch(false)
+
+    /** The last good position: where the next read starts, and the last event that LiveStore was given. */
+    const position = { offset: startOf(cursor).offset, seqNum: startOf(cursor).seqNum }
+    /** The seqNum up to which a catch-up is owed, and how many have not brought it. */
+    let target = 0
+    let overdue = 0
+    const ready: Array<PullResItem> = []
+    let started = false
+    let saidMore = false
+    let ended = false
+
+    let session: Session | undefined
+    /** What the open session has done so far. */
+    let onePage = true
+    let answered = false
+    let progressed = false
+    let caughtUp = false
+
+    let failures = live === undefined ? deps.pace.failures : 0
+    let setback: { readonly delay: number; readonly lost: boolean } | undefined =
+      failures > 0 ? { delay: backoffDelay(failures, settings), lost: false } : undefined
+    let liveMode = settings.liveMode
+    let shortSse = 0
+    /** The last page broke the chain, and is being read once more. */
+    let suspect = false
+    /** Read past HTTP caches: they may hold what a reset has thrown away. */
+    let fresh = false
+
+    const next: Puller['next'] = Effect.gen(function* () {
+      while (ready.length === 0) {
+        if (ended) return yield* Effect.fail(Option.none<PullError>())
+        yield* Effect.mapError(step, Option.some)
+      }
+      const item = ready.shift() ?? SyncBackend.pullResItemEmpty()
+      started = true
+      saidMore = item.pageInfo._tag !== 'NoMore'
+      return item as PullResItem
+    })
+
+    const step: Effect.Effect<void, PullError> = Effect.gen(function* () {
+      if (setback !== undefined) yield* sitOut(setback)
+      const open = session ?? (yield* openNext)
+      const got = yield* waitFor(open)
+      switch (got._tag) {
+        case 'Batch':
+          return yield* onBatch(open, got.batch)
+        case 'Renew':
+          if (position.seqNum < target) overdue++
+          shortSse = 0
+          return closeSession()
+        case 'OtherBackend':
+          return yield* doubting(open, backendId.observe(got.backendId))
+        default:
+          return yield* onEnd(open, got)
+      }
+    })
+
+    const sitOut = ({ delay, lost }: NonNullable<typeof setback>) =>
+      Effect.gen(function* () {
+        setback = undefined
+        if (lost && live !== undefined) yield* live.down
+        if (delay > 0) yield* Effect.raceFirst(Effect.sleep(delay), wake.await)
+      })
+
+    const openNext = Effect.gen(function* () {
+      yield* wake.close
+      onePage = live === undefined || suspect
+      answered = progressed = caughtUp = false
+      session = openSession({
+        url: deps.url,
+        offset: position.offset,
+        live: onePage ? false : liveMode,
+        // Whoever remembers no backend cannot tell a cached page of an old one.
+        fresh: fresh || backendId.remembered() === undefined,
+        isExpected: (id) => id === (backendId.remembered() ?? id),
+        fetch: deps.transport.fetch,
+        stallTimeout: settings.stallTimeout,
+        renewAfter: settings.renewInterval * (0.75 + Math.random() / 4),
+      })
+      return session
+    })
+
+    /**
+     * A session that has caught up is left for a newer one in good time, and soon when a push has said that it misses
+     * something: then it is followed, too, but not believed.
+     */
+    const waitFor = (open: Session): Effect.Effect<Next | { readonly _tag: 'Renew' }> => {
+      const batch = Effect.promise(open.next)
+      if (!caughtUp) return batch
+      const inGoodTime = Math.max(0, open.renewAt - Date.now())
+      const wait = position.seqNum < target ? Math.min(inGoodTime, backoffDelay(overdue + 1, settings)) : inGoodTime
+      const renew = Effect.raceFirst(wake.await, Effect.sleep(wait))
+      return Effect.raceFirst(batch, Effect.as(renew, { _tag: 'Renew' }))
+    }
+
+    const onBatch = (open: Session, batch: Batch): Effect.Effect<void, PullError> =>
+      doubting(open, Effect.gen(function* () {
+        answered = true
+        const page = readPage(batch.messages, position.seqNum)
+        // The log's own word goes first: on a first contact it is the one to remember.
+        for (const id of [page.backendId, open.backendId()]) {
+          if (id !== undefined) yield* backendId.observe(id)
+        }
+        if (page._tag === 'Broken') return yield* onBroken(page)
+        suspect = fresh = false
+
+        yield* live === undefined ? deps.connection.observed(true) : live.up
+        return accept(page.events, batch, open.head())
+      }))
+
+    const accept = (events: (Page & { _tag: 'Linked' })['events'], batch: Batch, head: number | undefined): void => {
+      const stuck = !batch.upToDate && batch.messages.length === 0 && batch.offset === position.offset
+      const isEnd = batch.upToDate || caughtUp
+      ready.push(
+        ...cutPage(events, {
+          readFrom: position.offset,
+          next: batch.offset,
+          upToDate: isEnd,
+          head,
+          maxItemEvents: settings.maxItemEvents,
+        }),
+      )
+      position.offset = batch.offset
+      position.seqNum = events.at(-1)?.seqNum ?? position.seqNum
+      if (events.length > 0) {
+        progressed = true
+        overdue = 0
+        if (position.seqNum >= target) wake.unsafeClose()
+      }
+
+      if (isEnd) {
+        caughtUp = true
+        if (events.length === 0 && (!started || saidMore)) ready.push(SyncBackend.pullResItemEmpty())
+        if (live === undefined) {
+          ended = true
+          deps.pace.failures = 0
+        }
+      }
+      if (onePage || stuck) closeSession()
+      if (stuck) setback = { delay: backoffDelay(++failures, settings), lost: false }
+    }
+
+    /** A break is never applied. A torn or repeated delivery heals when read again; a broken log does not. */
+    const onBroken = ({ expected, found }: Page & { _tag: 'Broken' }): Effect.Effect<void, PullError | HttpFailure> =>
+      Effect.gen(function* () {
+        if (!suspect) {
+          suspect = fresh = true
+          return closeSession()
+        }
+        yield* confirmBackend
+        const note = `the log is broken after offset ${position.offset}: expected ${expected}, found ${found}`
+        return yield* new UnknownError({ cause: new Error(note), note, payload: { ...position, expected, found } })
+      })
+
+    /** A server that answers, but not this: it has seen the broken log too. */
+    const confirmBackend = backendId.confirm.pipe(
+      Effect.retry({
+        while: (error) => error._tag !== 'BackendIdMismatchError',
+        schedule: Schedule.exponential(settings.initialDelay).pipe(Schedule.intersect(Schedule.recurs(2))),
+      }),
+      Effect.catchTag('ResponseError', () => Effect.void),
+    )
+
+    /** An answer that cannot be judged, of another backend but unconfirmed, is no answer: it is asked for again. */
+    const doubting = (open: Session, judging: Effect.Effect<void, PullError | HttpFailure>): Effect.Effect<void, PullError> => {
+      const onDoubt = (failure: HttpFailure) => {
+        fresh = true
+        return onEnd(open, { _tag: 'Failed', failure })
+      }
+      return Effect.catchTags(judging, { TransportError: onDoubt, ResponseError: onDoubt })
+    }
+
+    const onEnd = (open: Session, end: Next & { _tag: 'Ended' | 'Failed' }): Effect.Effect<void, PullError> =>
+      Effect.gen(function* () {
+        const now = Date.now()
+        closeSession()
+        const liveSince = open.liveSince()
+        if (liveSince !== undefined && liveMode === 'sse') {
+          shortSse = now - liveSince < SHORTEST_LIFE_MS ? shortSse + 1 : 0
+          if (shortSse >= SHORT_SSE_BEFORE_LONG_POLL) liveMode = 'long-poll'
+        }
+        failures = progressed || (answered && now - open.openedAt >= SHORTEST_LIFE_MS) ? 0 : failures + 1
+
+        const failure = end._tag === 'Failed' ? end.failure : undefined
+        if (failure !== undefined && !isRiddenOut(failure)) {
+          if (!canStartOver(failure)) return yield* toUnknownError(failure)
+          position.offset = START_OFFSET
+        }
+        if (live === undefined && failures >= settings.attempts) {
+          deps.pace.failures = failures
+          yield* deps.connection.observed(false)
+          return yield* toSyncError(failure ?? new TransportError('the server closed the read'))
+        }
+        if (saidMore) ready.push(SyncBackend.pullResItemEmpty())
+        const wait = failure === undefined || failures > 0 ? backoffDelay(failures, settings) : backoffDelay(1, settings) / 2
+        setback = {
+          delay: failure === undefined ? wait : Math.max(wait, retryAfterMs(failure)),
+          // Not at the routine end of a connection, but when a new one did not come about.
+          lost: !answered,
+        }
+      })
+
+    const isRiddenOut = (failure: HttpFailure): boolean =>
+      isTransient(failure) ||
+      (failure._tag === 'ResponseError' &&
+        failure.status === 401 &&
+        deps.transport.headersAreDynamic &&
+        failures < UNAUTHORIZED_TRIES)
+
+    /** An offset that the server does not know, as after a move to another one: the events before the cursor are dropped. */
+    const canStartOver = (failure: HttpFailure): boolean =>
+      failure._tag === 'ResponseError' &&
+      (failure.status === 400 || failure.status === 410) &&
+      position.offset !== START_OFFSET
+
+    const closeSession = (): void => {
+      session?.close()
+      session = undefined
+    }
+
+    const catchUpTo = (seqNum: number) =>
+      Effect.suspend(() => {
+        target = Math.max(target, seqNum)
+        return position.seqNum < target ? wake.open : Effect.void
+      })
+
+    return { puller: { next, catchUpTo } satisfies Puller, close: Effect.sync(closeSession) }
+  })

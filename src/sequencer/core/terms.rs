@@ -1,0 +1,190 @@
+//! What the core is told and what it says.
+
+use serde::{Deserialize, Serialize};
+
+use crate::batch::Batch;
+use crate::event::{BackendId, Fingerprint, Offset, SeqNum};
+use crate::sequencer::scan::{Probe, Stretch};
+
+/// Names one call to the Sequencer, so that its answer finds it. Chosen by the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// What a caller wants.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Op {
+    /// Append a batch.
+    Push {
+        /// The checked batch.
+        batch: Batch,
+        /// The backend the client believes in, if it said.
+        backend_id: Option<BackendId>,
+    },
+    /// Tell the tip. With `fresh` the upstream is asked; without, what is known will do.
+    Look {
+        /// Ask the upstream first.
+        fresh: bool,
+    },
+    /// Make sure that the stream exists (after asking the upstream), then tell the tip.
+    Ensure,
+    /// Delete the stream and begin a new backend.
+    Reset,
+}
+
+/// The end of the log as the Sequencer knows it: the authoritative head, and where it lies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Tip {
+    /// Which life of the stream this is.
+    pub backend_id: BackendId,
+    /// `seqNum` of the last event; 0 without events.
+    pub head: SeqNum,
+    /// The offset behind the last event.
+    pub offset: Offset,
+    /// Events in the stream.
+    pub events: u64,
+    /// Bytes of all messages in the stream.
+    pub bytes: u64,
+    /// Parent and fingerprint of what made the head, to know it again.
+    pub made_by: Option<(SeqNum, Fingerprint)>,
+}
+
+/// Why the Sequencer refuses to append until an operator resets the store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Halt {
+    /// The upstream no longer has events that it acknowledged.
+    WentBackwards {
+        /// The head that was acknowledged.
+        acknowledged: SeqNum,
+        /// The head that the upstream has now.
+        found: SeqNum,
+    },
+    /// The log is no chain: something other than Headwater wrote to it. Holds where.
+    Broken(String),
+    /// The stream was closed: it takes no appends any more.
+    Closed,
+}
+
+/// A refusal of the upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Refusal {
+    /// The HTTP status.
+    pub status: u16,
+    /// Its `Retry-After`, in seconds.
+    pub retry_after: Option<u32>,
+}
+
+/// The answer to one call.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Answer {
+    /// The batch is in the log, once.
+    Accepted(Tip),
+    /// The batch was made on a head that has been passed.
+    ServerAhead {
+        /// The lowest `seqNum` that would be accepted.
+        minimum_expected: SeqNum,
+        /// The `seqNum` that came.
+        provided: SeqNum,
+    },
+    /// The batch was made on a head that does not exist.
+    Gap {
+        /// The head.
+        head: SeqNum,
+        /// The batch's parent.
+        parent: SeqNum,
+    },
+    /// The client knows another life of this store.
+    BackendIdMismatch {
+        /// The store's backend id.
+        expected: BackendId,
+        /// The client's.
+        received: BackendId,
+    },
+    /// The end of the log; `None` while there is no stream.
+    Tip(Option<Tip>),
+    /// Too many pushes wait already.
+    Overloaded,
+    /// The upstream does not answer, or can't be understood. The batch of a push may still land.
+    Unavailable,
+    /// The upstream refused.
+    Refused(Refusal),
+    /// Nothing is appended until an operator resets the store; whose it is, if that is known.
+    Halted(Halt, Option<BackendId>),
+}
+
+/// One request to the upstream.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Request {
+    /// Ask whose stream it is, and where it ends.
+    Check,
+    /// Read the whole stream.
+    ReadAll,
+    /// Read what follows `from`, to the tail.
+    ReadOn {
+        /// The offset to read from.
+        from: Offset,
+        /// The batch to look for at the front.
+        probe: Option<Probe>,
+    },
+    /// Create the stream with a header message, under a new backend id.
+    Create,
+    /// Append the batch of this call, fenced with `parent`.
+    Append {
+        /// The call whose batch it is.
+        ticket: Ticket,
+        /// The parent of the batch's first event.
+        parent: SeqNum,
+    },
+    /// Delete the stream.
+    Delete,
+}
+
+/// What became of a request. Each request has the replies that its variant names, and `Failed`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reply {
+    /// To `Check`: the backend id of the header message, if the stream begins with one, and the tail.
+    Checked(Option<BackendId>, Offset),
+    /// To the reads: what was read, and the offset behind it.
+    Read(Stretch, Offset),
+    /// To `Create`: created, with this header, which ends at this offset.
+    Created(BackendId, Offset),
+    /// To `Create`: there is a stream already.
+    Exists,
+    /// To `Append`: landed; the new tail.
+    Appended(Offset),
+    /// To `Append`: not appended, because of the fence.
+    Conflict,
+    /// To `Append`: not appended, because the stream is closed (protocol §4.1).
+    Closed,
+    /// To `Delete`: deleted.
+    Deleted,
+    /// To any: there is no such stream.
+    Missing,
+    /// To the reads and `Check`: what came is no array of JSON messages.
+    Unreadable,
+    /// To any: the server refused, and did nothing.
+    Refused(Refusal),
+    /// To any: no answer, or none that tells. A change that was asked for may have happened, or may yet.
+    Failed,
+}
+
+/// What the driver brings.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Input {
+    /// A new call.
+    Call(Ticket, Op),
+    /// The outcome of the open request.
+    Upstream(Reply),
+}
+
+/// What the driver must do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Output {
+    /// Store the tip: one row.
+    Record(Tip),
+    /// Drop all that is stored: it described a stream that is gone.
+    Forget,
+    /// Answer a call. Its batch is needed no longer.
+    Reply(Ticket, Answer),
+    /// Send a request upstream; how many have failed just before, to be waited out, comes with it.
+    Request(Request, u8),
+}

@@ -1,0 +1,138 @@
+// Real LiveStore stores, as an app makes them, and a checker that reads the log past all of it.
+import { makeAdapter } from '@livestore/adapter-node'
+import { createStorePromise, Events, makeSchema, makeShutdownDeferred, Schema, State, type Store } from '@livestore/livestore'
+import { Deferred, Effect, Exit, LogLevel } from '@livestore/utils/effect'
+import { makeSyncBackend, type SyncBackendOptions } from '../../client/src/index.ts'
+
+const tables = {
+  notes: State.SQLite.table({
+    name: 'notes',
+    columns: { id: State.SQLite.text({ primaryKey: true }), writer: State.SQLite.text(), slot: State.SQLite.integer() },
+  }),
+  /** The last writer of each slot: differs between stores as soon as their order of events does. */
+  slots: State.SQLite.table({
+    name: 'slots',
+    columns: { slot: State.SQLite.integer({ primaryKey: true }), note: State.SQLite.text() },
+  }),
+}
+
+export const events = {
+  noted: Events.synced({
+    name: 'v1.Noted',
+    schema: Schema.Struct({ id: Schema.String, writer: Schema.String, slot: Schema.Int }),
+  }),
+  /** No args at all: JSON drops them on the wire. */
+  ticked: Events.synced({ name: 'v1.Ticked', schema: Schema.Void }),
+}
+
+const schema = makeSchema({
+  events,
+  state: State.SQLite.makeState({
+    tables,
+    materializers: State.SQLite.materializers(events, {
+      'v1.Noted': ({ id, writer, slot }) => [
+        tables.notes.insert({ id, writer, slot }),
+        tables.slots.insert({ slot, note: id }).onConflict('slot', 'replace'),
+      ],
+      'v1.Ticked': () => [],
+    }),
+  }),
+})
+
+export interface TestStore {
+  readonly name: string
+  readonly store: Store<typeof schema>
+  /** Commits so many notes more. */
+  readonly note: (count: number) => void
+  /** All that its user sees. */
+  readonly state: () => { readonly notes: readonly unknown[]; readonly slots: readonly unknown[] }
+  readonly count: () => number
+  readonly isConnected: () => boolean
+  /** Resolves with the reason when LiveStore itself ends the store. */
+  readonly ended: Promise<unknown>
+  readonly stop: () => Promise<void>
+}
+
+export const openStore = async (options: {
+  readonly name: string
+  readonly storeId: string
+  readonly sync: SyncBackendOptions
+  /** In memory without. */
+  readonly directory?: string
+}): Promise<TestStore> => {
+  const { name, storeId, sync, directory } = options
+  const shutdown = await Effect.runPromise(makeShutdownDeferred)
+  const store = await createStorePromise({
+    schema,
+    storeId,
+    disableDevtools: true,
+    shutdownDeferred: shutdown,
+    logLevel: LogLevel.None,
+    adapter: makeAdapter({
+      storage: directory === undefined ? { type: 'in-memory' } : { type: 'fs', baseDirectory: directory },
+      clientId: name,
+      sync: { backend: makeSyncBackend(sync), onSyncError: 'shutdown' },
+    }),
+  })
+  let next = store.query(tables.notes.where({ writer: name }).count())
+  return {
+    name,
+    store,
+    note: (count) => {
+      const notes = Array.from({ length: count }, () => {
+        next += 1
+        return events.noted({ id: `${name}-${next}`, writer: name, slot: next % 7 })
+      })
+      store.commit(...notes)
+    },
+    state: () => ({
+      notes: store.query(tables.notes.orderBy('id', 'asc')),
+      slots: store.query(tables.slots.orderBy('slot', 'asc')),
+    }),
+    count: () => store.query(tables.notes.count()),
+    isConnected: () => Effect.runSync(store.networkStatus).isConnected,
+    ended: Effect.runPromise(Effect.exit(Deferred.await(shutdown))).then((exit) => (Exit.isFailure(exit) ? exit.cause : exit.value)),
+    stop: () => store.shutdownPromise(),
+  }
+}
+
+/** Waits for a condition; in vain, it throws with the state. */
+export const eventually = async (what: string, holds: () => boolean, state: () => unknown, withinMs = 20_000): Promise<void> => {
+  const deadline = Date.now() + withinMs
+  while (!holds()) {
+    if (Date.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}\n${JSON.stringify(state(), null, 2)}`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
+
+/** Until every store has so many notes, and all show the same. */
+export const converged = (stores: readonly TestStore[], count: number, withinMs?: number): Promise<void> =>
+  eventually(
+    `${stores.map((_) => _.name).join(', ')} with the same ${count} notes`,
+    () => stores.every((_) => _.count() === count) && new Set(stores.map((_) => JSON.stringify(_.state()))).size === 1,
+    () => stores.map((_) => ({ name: _.name, count: _.count(), ...(_.store.syncStatus() as object) })),
+    withinMs,
+  )
+
+interface LoggedEvent {
+  readonly name: string
+  readonly args?: { readonly id: string; readonly writer: string }
+  readonly seqNum: number
+  readonly parentSeqNum: number
+}
+
+/** The chain (docs/wire.md, "Events") on what the upstream itself says, and each writer's notes once and in order. */
+export const checkLog = (messages: readonly unknown[]): { readonly events: number; readonly notesOf: (writer: string) => string[] } => {
+  const [header, ...log] = messages as [{ livestore?: { backendId?: string } }, ...LoggedEvent[]]
+  if (typeof header.livestore?.backendId !== 'string') throw new Error(`no header: ${JSON.stringify(header)}`)
+  log.forEach((event, i) => {
+    const parent = log[i - 1]?.seqNum ?? 0
+    if (event.parentSeqNum !== parent || event.seqNum !== parent + 1) {
+      throw new Error(`broken at message ${i + 1}: after ${parent} comes ${JSON.stringify(event)}`)
+    }
+  })
+  const notes = log.flatMap((_) => (_.args === undefined ? [] : [_.args]))
+  return { events: log.length, notesOf: (writer) => notes.filter((_) => _.writer === writer).map((_) => _.id) }
+}
+
+export const notesOf = (name: string, count: number): string[] => Array.from({ length: count }, (_, i) => `${name}-${i + 1}`)

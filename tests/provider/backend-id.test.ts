@@ -1,0 +1,124 @@
+// A client learns that its backend was reset, and never wrongly.
+import { BackendIdMismatchError } from '@livestore/common'
+import { Effect, KeyValueStore, Option } from '@livestore/utils/effect'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { cursorAt, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
+import { eventsFrom } from './support/events.ts'
+import { makeNetwork } from './support/network.ts'
+import { startWorld, type World } from './support/world.ts'
+
+let world: World
+beforeAll(async () => {
+  world = await startWorld()
+})
+afterAll(() => world?.stop())
+
+const remembered = Effect.flatMap(KeyValueStore.KeyValueStore, (_) => _.get('backendId'))
+
+/** The upstream loses the stream, and somebody begins anew. */
+const reset = (storeId: string, events: number) =>
+  Effect.gen(function* () {
+    yield* Effect.promise(() => world.atUpstream(storeId).remove())
+    yield* Effect.promise(() => fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'PUT' }))
+    const other = yield* openElsewhere({ url: world.worker.url }, storeId)
+    yield* other.push(eventsFrom(0, events, {}, 'other'))
+  })
+
+const headerOf = (storeId: string) =>
+  Effect.map(Effect.promise(() => world.atUpstream(storeId).messages()), ([header]) =>
+    (header as { livestore: { backendId: string } }).livestore.backendId)
+
+test('the first contact is remembered, by pull and by push', () =>
+  run(Effect.gen(function* () {
+    const storeId = world.newStore()
+    const backend = yield* open({ url: world.network.url }, storeId)
+    yield* pullAll(backend)
+    expect(yield* remembered).toEqual(Option.none())
+    yield* backend.push(eventsFrom(0, 1))
+    expect(yield* remembered).toEqual(Option.some(yield* headerOf(storeId)))
+
+    const another = world.newStore()
+    yield* Effect.flatMap(openElsewhere({ url: world.network.url }, another), (_) => _.push(eventsFrom(0, 1)))
+    const memory = yield* Effect.gen(function* () {
+      yield* pullAll(yield* open({ url: world.network.url }, another))
+      return yield* remembered
+    }).pipe(Effect.provide(KeyValueStore.layerMemory))
+    expect(memory).toEqual(Option.some(yield* headerOf(another)))
+  })))
+
+test.each([['a shorter log', 1], ['a longer log', 9]])('after a reset with %s: push, pull and live pull fail with the mismatch', (_, count) =>
+  run(Effect.gen(function* () {
+    const storeId = world.newStore()
+    const backend = yield* open({ url: world.network.url, live: { renewInterval: 500 } }, storeId)
+    yield* backend.push(eventsFrom(0, 5))
+    const items = yield* pullAll(backend)
+    const follower = yield* follow(backend)
+    yield* follower.until('the events', () => follower.seqNums().length === 5)
+    const expected = yield* headerOf(storeId)
+
+    yield* reset(storeId, count)
+    const mismatch = new BackendIdMismatchError({ expected, received: yield* headerOf(storeId) })
+    yield* follower.until('the end', () => follower.exit() !== undefined, 45_000)
+    expect(follower.exit()).toMatchObject({ cause: { _tag: 'Fail', error: mismatch } })
+    expect(follower.seqNums()).toEqual([1, 2, 3, 4, 5])
+    expect(yield* Effect.flip(pullAll(backend))).toEqual(mismatch)
+    expect(yield* Effect.flip(pullAll(backend, cursorAt(items, 3)))).toEqual(mismatch)
+    expect(yield* Effect.flip(backend.push(eventsFrom(5, 1)))).toMatchObject({ _tag: 'BackendIdMismatchError' })
+    // What LiveStore then clears includes the memory; were the new id written here, a store that keeps its data would mix both
+    expect(yield* remembered).toEqual(Option.some(expected))
+  })), 90_000)
+
+test('a store that is gone and that nobody has begun anew is noticed by the next live read', () =>
+  run(Effect.gen(function* () {
+    const storeId = world.newStore()
+    const backend = yield* open({ url: world.network.url, live: { renewInterval: 500 } }, storeId)
+    yield* backend.push(eventsFrom(0, 3))
+    const follower = yield* follow(backend)
+    yield* follower.until('the events', () => follower.seqNums().length === 3)
+    yield* Effect.promise(() => world.atUpstream(storeId).remove())
+    yield* follower.until('the end', () => follower.exit() !== undefined)
+    expect(follower.exit()).toMatchObject({ cause: { error: { _tag: 'BackendIdMismatchError' } } })
+  })))
+
+test('an id that the server does not confirm wipes nobody’s data: it is asked again', () =>
+  run(Effect.gen(function* () {
+    const network = makeNetwork()
+    const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+    yield* backend.push(eventsFrom(0, 3))
+    // An edge that still, or already, believes in another backend
+    let stale = 2
+    network.intercept((ask, next) =>
+      ask.method !== 'GET' || ask.live !== null || stale-- <= 0 ? undefined : next().then((response) => {
+        const headers = new Headers(response.headers)
+        headers.set('livestore-backend-id', 'another')
+        return new Response(response.body, { headers })
+      }))
+    const follower = yield* follow(backend)
+    yield* follower.until('the events', () => follower.seqNums().length === 3)
+    expect(network.count((_) => _.method === 'HEAD')).toBe(2)
+  })))
+
+test('an id with a quote in it reaches LiveStore’s SQL without one, and comes back whole', () =>
+  run(Effect.gen(function* () {
+    const network = makeNetwork()
+    const id = "path:default/o'clock%27"
+    network.intercept((ask) =>
+      ask.method === 'POST' ? Promise.resolve(new Response('{}', { headers: { 'livestore-backend-id': id } })) : undefined)
+    const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+    yield* backend.push(eventsFrom(0, 1))
+    expect(Option.getOrThrow(yield* remembered)).not.toContain("'")
+    const restarted = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+    yield* restarted.push(eventsFrom(1, 1))
+    expect(new Headers(network.asked.at(-1)?.init?.headers).get('livestore-backend-id')).toBe(id)
+  })))
+
+test('a first contact reads past the HTTP cache, a later one does not', () =>
+  run(Effect.gen(function* () {
+    const network = makeNetwork()
+    const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+    yield* Effect.flatMap(openElsewhere({ url: world.network.url }, world.newStore()), () => pullAll(backend))
+    yield* backend.push(eventsFrom(0, 1))
+    yield* pullAll(backend)
+    const reads = network.asked.filter((_) => _.method === 'GET')
+    expect(reads.map((_) => _.init?.cache)).toEqual(['no-store', undefined])
+  })))

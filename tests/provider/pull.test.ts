@@ -1,0 +1,204 @@
+// Reading: pages, metadata, page info, the chain check, what failures of a pull that is not live become.
+import { SyncBackend, UnknownError } from '@livestore/common'
+import { Effect, Exit, Option, Stream } from '@livestore/utils/effect'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { cursorAt, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
+import { eventsFrom } from './support/events.ts'
+import { mangle, makeNetwork } from './support/network.ts'
+import { startWorld, type World } from './support/world.ts'
+
+let world: World
+beforeAll(async () => {
+  world = await startWorld()
+})
+afterAll(() => world?.stop())
+
+const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
+const failureOf = (exit: Exit.Exit<unknown, unknown> | undefined) =>
+  exit !== undefined && Exit.isFailure(exit) && exit.cause._tag === 'Fail' ? exit.cause.error : exit
+
+describe('sync metadata resumes without loss, also in the middle of a page', () => {
+  test('from every event of a page, by a fresh client too', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const options = { url: world.network.url, pull: { maxItemEvents: 4 } }
+      const backend = yield* open(options, storeId)
+      yield* backend.push(eventsFrom(0, 10))
+      yield* backend.push(eventsFrom(10, 5))
+      const items = yield* pullAll(backend)
+      expect(seqNums(items)).toEqual(numbers(1, 15))
+      for (const seqNum of numbers(1, 14)) {
+        // LiveStore keeps the metadata as JSON (eventlog-tables.ts)
+        const cursor = cursorAt(JSON.parse(JSON.stringify(items), reviveOption), seqNum)
+        const elsewhere = yield* openElsewhere(options, storeId)
+        expect(seqNums(yield* pullAll(elsewhere, cursor))).toEqual(numbers(seqNum + 1, 15))
+      }
+      expect(yield* pullAll(backend, cursorAt(items, 15))).toEqual([SyncBackend.pullResItemEmpty()])
+    })))
+
+  test('the last event of a page resumes after it: nothing is read twice', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      yield* backend.push(eventsFrom(0, 10))
+      const items = yield* pullAll(backend)
+      const metadata = items.flatMap((_) => _.batch).map((_) => Option.getOrThrow(_.metadata).offset)
+      expect(new Set(metadata.slice(0, -1))).toEqual(new Set(['-1']))
+      yield* pullAll(backend, cursorAt(items, 10))
+      expect(network.asked.at(-1)?.url.searchParams.get('offset')).toBe(metadata.at(-1))
+    })))
+
+  test('a cursor without metadata reads from the start and drops', () =>
+    run(Effect.gen(function* () {
+      const backend = yield* open({ url: world.network.url }, world.newStore())
+      yield* backend.push(eventsFrom(0, 10))
+      const cursor = Option.some({ eventSequenceNumber: 7, metadata: Option.none() }) as Parameters<typeof pullAll>[1]
+      expect(seqNums(yield* pullAll(backend, cursor))).toEqual([8, 9, 10])
+    })))
+
+  test('an offset that the upstream refuses is left for the start', () =>
+    run(Effect.gen(function* () {
+      const backend = yield* open({ url: world.network.url }, world.newStore())
+      yield* backend.push(eventsFrom(0, 10))
+      const cursor = Option.some({ eventSequenceNumber: 7, metadata: Option.some({ offset: 'no such thing!' }) })
+      expect(seqNums(yield* pullAll(backend, cursor as Parameters<typeof pullAll>[1]))).toEqual([8, 9, 10])
+    })))
+})
+
+describe('page info', () => {
+  test('remaining counts down to NoMore', () =>
+    run(Effect.gen(function* () {
+      const backend = yield* open({ url: world.network.url, pull: { maxItemEvents: 4 } }, world.newStore())
+      yield* backend.push(eventsFrom(0, 10))
+      const infos = (items: readonly { pageInfo: unknown }[]) => items.map((_) => _.pageInfo)
+      const expected = [{ _tag: 'MoreKnown', remaining: 6 }, { _tag: 'MoreKnown', remaining: 2 }, { _tag: 'NoMore' }]
+      expect(infos(yield* pullAll(backend))).toEqual(expected)
+      const follower = yield* follow(backend)
+      yield* follower.until('all', () => follower.seqNums().length === 10)
+      expect(infos(follower.items)).toEqual(expected)
+    })))
+
+  test('a page that is not up to date is followed by another, and then by NoMore', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      yield* backend.push(eventsFrom(0, 10))
+      // As the Worker will cut history into segments
+      let first = true
+      network.intercept((ask, next) => (ask.method !== 'GET' || !first ? undefined : next().then((response) => {
+        first = false
+        const headers = new Headers(response.headers)
+        headers.delete('stream-up-to-date')
+        return new Response(response.body, { headers })
+      })))
+      const items = yield* pullAll(backend)
+      expect(items.map((_) => [_.batch.length, _.pageInfo._tag])).toEqual([[10, 'MoreUnknown'], [0, 'NoMore']])
+    })))
+})
+
+describe('a break of the chain is never applied', () => {
+  test('of the log itself: the pull fails and says where', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const backend = yield* open({ url: world.network.url }, storeId)
+      yield* backend.push(eventsFrom(0, 3))
+      const follower = yield* follow(backend)
+      yield* follower.until('the events', () => follower.seqNums().length === 3)
+      yield* Effect.promise(() => world.atUpstream(storeId).append(eventsFrom(7, 2)))
+      yield* follower.until('the end', () => follower.exit() !== undefined)
+      expect(follower.seqNums()).toEqual([1, 2, 3])
+      const error = failureOf(follower.exit())
+      expect(error).toBeInstanceOf(UnknownError)
+      expect((error as UnknownError).note).toMatch(
+        /broken after offset \S+: expected an event whose parentSeqNum is 3, found seqNum 8 with parentSeqNum 7/,
+      )
+      const plain = yield* Effect.exit(pullAll(backend))
+      expect(failureOf(plain)).toBeInstanceOf(UnknownError)
+    })))
+
+  test('of a delivery: it is read again, once, and nobody notices', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      yield* backend.push(eventsFrom(0, 3))
+      const follower = yield* follow(backend)
+      yield* follower.until('live', () => network.count((_) => _.live === 'sse') === 1 && follower.seqNums().length === 3)
+      const undo = network.intercept((ask, next) =>
+        ask.live === 'sse' ? mangle(next, (text) => text.replace('"seqNum":4', '"seqNum":5')) : undefined)
+      // A new session, whose live part goes through the fault
+      world.network.setOnline(false)
+      world.network.setOnline(true)
+      yield* follower.until('live again', () => network.count((_) => _.live === 'sse') >= 2)
+      yield* backend.push([...eventsFrom(3, 2)])
+      yield* follower.until('the events', () => follower.seqNums().length === 5)
+      undo()
+      expect(follower.seqNums()).toEqual([1, 2, 3, 4, 5])
+      expect(follower.exit()).toBeUndefined()
+    })))
+})
+
+describe('a pull that is not live', () => {
+  test('tries again before it fails', () =>
+    run(Effect.gen(function* () {
+      const backend = yield* open({ url: world.network.url }, world.newStore())
+      yield* backend.push(eventsFrom(0, 3))
+      world.network.next({ method: 'GET' }, 'drop response')
+      world.network.next({ method: 'GET' }, { status: 503, headers: { 'retry-after': '0' } })
+      expect(seqNums(yield* pullAll(backend))).toEqual([1, 2, 3])
+    })))
+
+  test('offline it fails with IsOfflineError, and paces whoever starts it anew at once', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      network.intercept(() => Promise.reject(new TypeError('fetch failed')))
+      const started = Date.now()
+      for (let i = 0; i < 5; i++) {
+        expect(failureOf(yield* Effect.exit(pullAll(backend)))).toMatchObject({ _tag: 'IsOfflineError' })
+      }
+      // 3 tries, then one a pull, each after a longer wait: 50 + 100, 200, 400, 800, 1600 ms at least, halved by jitter
+      expect(network.asked.length).toBe(7)
+      expect(Date.now() - started).toBeGreaterThan(1_500)
+      expect(yield* backend.isConnected.get).toBe(false)
+    })))
+
+  test.each([
+    [400, { title: 'Bad Request', detail: 'no such offset' }],
+    [401, { title: 'Unauthorized', detail: 'no token' }],
+    [403, { title: 'Forbidden', detail: 'not your tenant' }],
+    [404, { title: 'Not Found', detail: 'no such route' }],
+  ])('%i is UnknownError with the problem’s detail, at once', (status, problem) =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      network.intercept(() => Promise.resolve(new Response(JSON.stringify(problem), { status })))
+      const error = failureOf(yield* Effect.exit(pullAll(backend))) as UnknownError
+      expect(error).toBeInstanceOf(UnknownError)
+      expect(error.note).toContain(problem.detail)
+      expect(error.payload).toMatchObject({ status, ...problem })
+      expect(network.asked.length).toBe(1)
+    })))
+
+  test('a page of a captive portal is no UnknownError', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      network.intercept(() => Promise.resolve(new Response('<html>log in', { headers: { 'content-type': 'text/html' } })))
+      expect(failureOf(yield* Effect.exit(pullAll(backend)))).toMatchObject({ _tag: 'IsOfflineError' })
+    })))
+})
+
+test('taking only the first item leaves no request open', () =>
+  run(Effect.gen(function* () {
+    const network = makeNetwork()
+    const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+    yield* backend.push(eventsFrom(0, 3))
+    yield* backend.pull(Option.none(), { live: true }).pipe(Stream.runHead)
+    expect(network.inFlight()).toBe(0)
+  })))
+
+/** What JSON makes of an Option, made an Option again. */
+function reviveOption(_key: string, value: unknown): unknown {
+  if (typeof value !== 'object' || value === null || !('_id' in value) || value._id !== 'Option') return value
+  return 'value' in value ? Option.some(value.value) : Option.none()
+}

@@ -1,0 +1,351 @@
+// Writing: chunks, what each answer becomes, lost acknowledgements, and the catch-up a ServerAheadError forces.
+import { BackendIdMismatchError, IsOfflineError, ServerAheadError, UnknownError } from '@livestore/common'
+import { Effect, Option, Schedule } from '@livestore/utils/effect'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
+import { type Event, eventsFrom } from './support/events.ts'
+import { makeNetwork, silent } from './support/network.ts'
+import { startWorld, type World } from './support/world.ts'
+
+let world: World
+beforeAll(async () => {
+  world = await startWorld()
+})
+afterAll(() => world?.stop())
+
+const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
+const isPush = (ask: { method: string }) => ask.method === 'POST'
+const isLive = (ask: { live: string | null }) => ask.live !== null
+const answerPushes = (network: ReturnType<typeof makeNetwork>, status: number, body: unknown = {}) =>
+  network.intercept((ask) => (isPush(ask) ? Promise.resolve(new Response(JSON.stringify(body), { status })) : undefined))
+
+describe('chunks', () => {
+  test('at most 100 events a request, in order', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      yield* backend.push(eventsFrom(0, 250))
+      const sizes = network.asked.filter(isPush).map((_) => JSON.parse(String(_.init?.body)).length)
+      expect(sizes).toEqual([100, 100, 50])
+      expect(seqNums(yield* pullAll(backend))).toEqual(numbers(1, 250))
+    })))
+
+  test('at most 1 MiB a request', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      yield* backend.push(eventsFrom(0, 30, { text: 'ü'.repeat(50_000) }))
+      const sizes = network.asked.filter(isPush).map((_) => Buffer.byteLength(String(_.init?.body)))
+      expect(sizes.length).toBe(3)
+      expect(Math.max(...sizes)).toBeLessThanOrEqual(1024 * 1024)
+      expect(seqNums(yield* pullAll(backend))).toEqual(numbers(1, 30))
+    })))
+
+  test('an event as big as a request may be is accepted; a bigger one fails and is named', () =>
+    run(Effect.gen(function* () {
+      const backend = yield* open({ url: world.network.url }, world.newStore())
+      const overhead = Buffer.byteLength(JSON.stringify(eventsFrom(0, 1, { text: '' })))
+      yield* backend.push(eventsFrom(0, 1, { text: 'x'.repeat(1024 * 1024 - overhead) }))
+      const error = yield* Effect.flip(backend.push(eventsFrom(1, 1, { text: 'x'.repeat(1024 * 1024) })))
+      expect(error).toBeInstanceOf(UnknownError)
+      expect((error as UnknownError).note).toMatch(/^event 2 takes 1048\d\d\d bytes, more than the 1048576 /)
+    })))
+
+  test('the first that fails is the last that is sent', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const options = { url: world.network.url, fetch: network.fetch, push: { maxBatchEvents: 10 } }
+      const backend = yield* open(options, world.newStore())
+      network.intercept((ask) =>
+        isPush(ask) && network.count(isPush) === 2 ? Promise.resolve(new Response('', { status: 503 })) : undefined)
+      expect(yield* Effect.flip(backend.push(eventsFrom(0, 30)))).toBeInstanceOf(IsOfflineError)
+      expect(network.count(isPush)).toBe(2)
+      expect(seqNums(yield* pullAll(backend))).toEqual(numbers(1, 10))
+    })))
+
+  test('nothing to push asks nobody', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      yield* backend.push([])
+      expect(network.asked).toEqual([])
+    })))
+})
+
+describe('what an answer becomes', () => {
+  test.each([408, 425, 429, 502, 503, 504])('%i is IsOfflineError', (status) =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      answerPushes(network, status)
+      expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toBeInstanceOf(IsOfflineError)
+      expect(network.count(isPush)).toBe(1)
+    })))
+
+  test('a lost connection is IsOfflineError', () =>
+    run(Effect.gen(function* () {
+      const backend = yield* open({ url: world.network.url }, world.newStore())
+      world.network.next({ method: 'POST' }, 'drop request')
+      expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toBeInstanceOf(IsOfflineError)
+    })))
+
+  test('no answer in time is IsOfflineError', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const options = { url: world.network.url, fetch: network.fetch, push: { requestTimeout: 100 } }
+      const backend = yield* open(options, world.newStore())
+      network.intercept(silent)
+      expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toBeInstanceOf(IsOfflineError)
+    })))
+
+  test.each([400, 401, 403, 404, 413, 415, 500])('%i is UnknownError with the problem’s detail', (status) =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      answerPushes(network, status, { title: 'A title', detail: 'the detail' })
+      const error = (yield* Effect.flip(backend.push(eventsFrom(0, 1)))) as UnknownError
+      expect(error).toBeInstanceOf(UnknownError)
+      expect(error.note).toBe(`HTTP ${status}: A title: the detail`)
+      expect(error.payload).toEqual({ status, title: 'A title', detail: 'the detail' })
+    })))
+
+  test('the Worker’s 422 names event and field', () =>
+    run(Effect.gen(function* () {
+      const backend = yield* open({ url: world.network.url }, world.newStore())
+      const [first, second] = eventsFrom(0, 2)
+      const error = (yield* Effect.flip(backend.push([first!, { ...second!, clientId: 7 as unknown as string }]))) as UnknownError
+      expect(error).toBeInstanceOf(UnknownError)
+      expect(error.payload).toMatchObject({ status: 422, _tag: 'InvalidPushError', index: 1, field: 'clientId' })
+      expect(error.note).toMatch(/index 1.*field clientId/)
+    })))
+
+  test('a push behind the head is ServerAheadError', () =>
+    run(Effect.gen(function* () {
+      const backend = yield* open({ url: world.network.url }, world.newStore())
+      yield* backend.push(eventsFrom(0, 5))
+      const error = yield* Effect.flip(backend.push(eventsFrom(2, 1, {}, 'another')))
+      expect(error).toEqual(new ServerAheadError({ minimumExpectedNum: 6 as never, providedNum: 3 as never }))
+    })))
+
+  test('a push beyond the head is UnknownError, reason gap', () =>
+    run(Effect.gen(function* () {
+      const backend = yield* open({ url: world.network.url }, world.newStore())
+      yield* backend.push(eventsFrom(0, 5))
+      const error = (yield* Effect.flip(backend.push(eventsFrom(9, 1)))) as UnknownError
+      expect(error.payload).toMatchObject({ status: 409, _tag: 'InvalidPushError', reason: 'gap' })
+    })))
+
+  test('a 409 for another backend is BackendIdMismatchError', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      answerPushes(network, 409, { _tag: 'BackendIdMismatchError', expected: 'a', received: 'b' })
+      const error = yield* Effect.flip(backend.push(eventsFrom(0, 1)))
+      expect(error).toEqual(new BackendIdMismatchError({ expected: 'a', received: 'b' }))
+    })))
+})
+
+describe('an acknowledgement that is lost', () => {
+  test('the same push again is accepted, and is in the stream once', () =>
+    run(Effect.gen(function* () {
+      const backend = yield* open({ url: world.network.url }, world.newStore())
+      yield* backend.push(eventsFrom(0, 3))
+      world.network.next({ method: 'POST' }, 'drop response')
+      expect(yield* Effect.flip(backend.push(eventsFrom(3, 3)))).toBeInstanceOf(IsOfflineError)
+      yield* backend.push(eventsFrom(3, 3))
+      expect(seqNums(yield* pullAll(backend))).toEqual(numbers(1, 6))
+    })))
+
+  test('of the first of two chunks: the same push again, whole', () =>
+    run(Effect.gen(function* () {
+      const backend = yield* open({ url: world.network.url, push: { maxBatchEvents: 3 } }, world.newStore())
+      world.network.next({ method: 'POST' }, 'drop response')
+      yield* Effect.flip(backend.push(eventsFrom(0, 6)))
+      yield* backend.push(eventsFrom(0, 6))
+      expect(seqNums(yield* pullAll(backend))).toEqual(numbers(1, 6))
+    })))
+})
+
+test('a device that knows no backend is not sent to wait for events that a wipe took away', () =>
+  run(Effect.gen(function* () {
+    const storeId = world.newStore()
+    const before = yield* openElsewhere({ url: world.network.url }, storeId)
+    yield* before.push(eventsFrom(0, 3)) // the Sequencer is warm, its head 3
+    yield* Effect.promise(() => world.atUpstream(storeId).remove())
+    const backend = yield* open({ url: world.network.url }, storeId)
+    yield* backend.push(eventsFrom(0, 1))
+    expect(seqNums(yield* pullAll(backend))).toEqual([1])
+  })))
+
+describe('ServerAheadError makes the live pull catch up at once', () => {
+  // What livestorejs/livestore issues 1394 and 1462 are about: the pull that LiveStore waits for is dead and nobody knows
+  test('though its connection has died without a word', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, storeId)
+      const other = yield* openElsewhere({ url: world.worker.url }, storeId)
+      network.intercept((ask) => (isLive(ask) ? silent(ask) : undefined))
+      const follower = yield* follow(backend)
+      yield* eventually('live', () => network.count(isLive) > 0)
+      yield* other.push(eventsFrom(0, 5, {}, 'other'))
+      expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toBeInstanceOf(ServerAheadError)
+      yield* follower.until('what it missed', () => follower.seqNums().length === 5, 1_000)
+      expect(yield* backend.isConnected.get).toBe(true)
+    })))
+
+  test('and again, until it has brought what the push missed', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, storeId)
+      const other = yield* openElsewhere({ url: world.worker.url }, storeId)
+      // Catch-ups that lag behind: a cache, or a replica
+      let lagging = 0
+      const follower = yield* follow(backend)
+      yield* eventually('live', () => network.count(isLive) > 0)
+      network.intercept((ask) => {
+        if (isLive(ask)) return silent(ask)
+        if (ask.method !== 'GET' || lagging++ >= 4) return undefined
+        const headers = { 'stream-next-offset': ask.url.searchParams.get('offset') ?? '', 'stream-up-to-date': 'true' }
+        return Promise.resolve(new Response('[]', { headers: { ...headers, 'content-type': 'application/json' } }))
+      })
+      world.network.setOnline(false)
+      world.network.setOnline(true)
+      yield* other.push(eventsFrom(0, 5, {}, 'other'))
+      yield* backend.push(eventsFrom(0, 1)).pipe(Effect.retry({ while: (_) => _._tag === 'IsOfflineError', times: 20 }), Effect.flip)
+      yield* follower.until('what it missed', () => follower.seqNums().length === 5)
+      expect(lagging).toBeGreaterThanOrEqual(5)
+    })))
+
+  test('while it waits to try again', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const network = makeNetwork()
+      const options = { url: world.network.url, fetch: network.fetch, retry: { initialDelay: 60_000, maxDelay: 60_000 } }
+      const backend = yield* open(options, storeId)
+      const other = yield* openElsewhere({ url: world.worker.url }, storeId)
+      yield* other.push(eventsFrom(0, 5, {}, 'other'))
+      const undo = network.intercept((ask) => (ask.method === 'GET' ? Promise.reject(new TypeError('no')) : undefined))
+      const follower = yield* follow(backend)
+      yield* eventually('a failed try', () => network.asked.length > 0)
+      undo()
+      expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toBeInstanceOf(ServerAheadError)
+      yield* follower.until('what it missed', () => follower.seqNums().length === 5, 2_000)
+    })))
+
+  test('with no live pull open nothing is read', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      yield* backend.push(eventsFrom(0, 5))
+      yield* Effect.flip(backend.push(eventsFrom(0, 1, {}, 'another')))
+      expect(network.asked.filter((_) => _.method === 'GET')).toEqual([])
+    })))
+
+  test('two writers that only push and pull get all their events in', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const writers = yield* Effect.forEach(['a', 'b'], (name) =>
+        Effect.map(openElsewhere({ url: world.network.url }, storeId), (backend) => ({ name, backend })))
+      yield* Effect.forEach(writers, ({ name, backend }) =>
+        Effect.gen(function* () {
+          const follower = yield* follow(backend)
+          const head = () => follower.seqNums().at(-1) ?? 0
+          for (let n = 0; n < 25; n++) {
+            // As LiveStore's leader does: refused, it waits for the pull and rebases
+            yield* Effect.suspend(() => backend.push(eventsFrom(head(), 1, { n }, name))).pipe(
+              Effect.tapErrorTag('ServerAheadError', ({ minimumExpectedNum }) =>
+                follower.until('what it missed', () => head() >= minimumExpectedNum - 1)),
+              Effect.retry({ while: (_) => _._tag === 'ServerAheadError' }),
+            )
+          }
+        }), { concurrency: 'unbounded' })
+      const items = yield* pullAll(writers[0]!.backend)
+      const events = items.flatMap((_) => _.batch).map((_) => _.eventEncoded as Event)
+      expect(events.map((_) => _.seqNum)).toEqual(numbers(1, 50))
+      for (const { name } of writers) {
+        const own = events.filter((_) => _.clientId === name).map((_) => _.args.n)
+        expect(own).toEqual(numbers(0, 24))
+      }
+    })), 60_000)
+})
+
+describe('auth', () => {
+  const authorization = (network: ReturnType<typeof makeNetwork>) =>
+    network.asked.map((_) => new Headers(_.init?.headers).get('authorization'))
+
+  test('payload.authToken is a bearer token on every request', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore(), { authToken: 'a-token' })
+      yield* backend.push(eventsFrom(0, 1))
+      yield* backend.ping
+      yield* follow(backend)
+      yield* eventually('live', () => network.count(isLive) > 0)
+      expect(new Set(authorization(network))).toEqual(new Set(['Bearer a-token']))
+    })))
+
+  test('unless the headers say otherwise; a function is called for each request', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      let calls = 0
+      const headers = async () => ({ Authorization: `Bearer ${++calls}`, 'x-mine': 'yes' })
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch, headers }, world.newStore(), { authToken: 'no' })
+      yield* backend.push(eventsFrom(0, 1))
+      yield* pullAll(backend)
+      expect(authorization(network)).toEqual(['Bearer 1', 'Bearer 2'])
+      expect(new Headers(network.asked[1]?.init?.headers).get('x-mine')).toBe('yes')
+    })))
+
+  test('a function that fails for want of a network is being offline', () =>
+    run(Effect.gen(function* () {
+      const headers = () => Promise.reject(new Error('no fresh token'))
+      const backend = yield* open({ url: world.network.url, headers }, world.newStore())
+      expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toBeInstanceOf(IsOfflineError)
+    })))
+
+  test('a live pull outlives a token that has just run out, where a fresh one can be had', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      let token = 'old'
+      const options = { url: world.network.url, fetch: network.fetch, headers: () => ({ authorization: token }) }
+      const backend = yield* open(options, world.newStore())
+      network.intercept((ask) => {
+        if (ask.method !== 'GET' || new Headers(ask.init?.headers).get('authorization') !== 'old') return undefined
+        token = 'new'
+        return Promise.resolve(new Response('{}', { status: 401 }))
+      })
+      const follower = yield* follow(backend)
+      yield* follower.until('the first item', () => follower.items.length > 0)
+    })))
+
+  test('a token that stays refused ends the live pull', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch, headers: () => ({}) }, world.newStore())
+      network.intercept(() => Promise.resolve(new Response('{"detail":"expired"}', { status: 401 })))
+      const follower = yield* follow(backend)
+      yield* follower.until('the end', () => follower.exit() !== undefined)
+      expect(JSON.stringify(follower.exit())).toContain('expired')
+    })))
+})
+
+describe('names and URLs', () => {
+  test.each([
+    ['a tenant ..', { tenant: '..' }, 'store'], ['an empty tenant', { tenant: '' }, 'store'],
+    ['a store .', {}, '.'], ['an empty store', {}, ''], ['half a character', {}, '\ud800'],
+    ['no URL', { url: 'nonsense' }, 'store'], ['not http', { url: 'ftp://x' }, 'store'],
+  ])('%s is refused', (_, options, storeId) =>
+    run(Effect.gen(function* () {
+      const error = yield* Effect.flip(open({ url: 'http://127.0.0.1:1', ...options }, storeId))
+      expect((error as UnknownError).note).toMatch(/cannot be part of a URL|not well-formed|is not a URL|must be http/)
+    })))
+
+  test.each(['a/b', '%2f', 'ünï', '🙂', "o'clock", 'a b?c#d', '...', 'x'.repeat(500)])('%s is a store of its own', (name) =>
+    run(Effect.gen(function* () {
+      const backend = yield* open({ url: `${world.network.url}/`, tenant: name }, `${name}-${world.newStore()}`)
+      yield* backend.push(eventsFrom(0, 2))
+      expect(seqNums(yield* pullAll(backend))).toEqual([1, 2])
+    })))
+})

@@ -1,0 +1,75 @@
+// Faults that only a client's own `fetch` can show at the right request: which one is live, what its bytes are.
+type Fetch = typeof globalThis.fetch
+type Ask = { readonly url: URL; readonly live: string | null; readonly method: string; readonly init: RequestInit | undefined }
+
+export interface Network {
+  readonly fetch: Fetch
+  readonly asked: Ask[]
+  readonly count: (matching: (ask: Ask) => boolean) => number
+  /** Requests open or bodies unread right now. */
+  readonly inFlight: () => number
+  /** Answers a matching request in the server's stead, until undone. */
+  intercept: (handler: (ask: Ask, next: () => Promise<Response>) => Promise<Response> | undefined) => () => void
+}
+
+export const makeNetwork = (): Network => {
+  const asked: Ask[] = []
+  const handlers = new Set<Parameters<Network['intercept']>[0]>()
+  const open = new Set<object>()
+
+  const fetchNow: Fetch = async (input, init) => {
+    const url = new URL(String(input))
+    const ask: Ask = { url, live: url.searchParams.get('live'), method: init?.method ?? 'GET', init }
+    asked.push(ask)
+    const key = {}
+    open.add(key)
+    init?.signal?.addEventListener('abort', () => open.delete(key))
+    try {
+      const next = () => globalThis.fetch(input, init)
+      const handled = [...handlers].map((handler) => handler(ask, next)).find((_) => _ !== undefined)
+      const response = await (handled ?? next())
+      if (ask.live === null) open.delete(key)
+      return response
+    } catch (error) {
+      open.delete(key)
+      throw error
+    }
+  }
+
+  return {
+    fetch: fetchNow,
+    asked,
+    count: (matching) => asked.filter(matching).length,
+    inFlight: () => open.size,
+    intercept: (handler) => {
+      handlers.add(handler)
+      return () => handlers.delete(handler)
+    },
+  }
+}
+
+/** Headers, then silence for ever: a connection that died without a word. */
+export const silent = (ask: Ask): Promise<Response> => {
+  const body = new ReadableStream({
+    start: (controller) => ask.init?.signal?.addEventListener('abort', () => controller.error(ask.init?.signal?.reason)),
+  })
+  return Promise.resolve(new Response(body, { headers: { 'content-type': 'text/event-stream' } }))
+}
+
+/** The server's bytes, changed on their way; `last` ends them there. */
+export const mangle = async (
+  next: () => Promise<Response>,
+  change: (text: string) => string | { readonly last: string },
+): Promise<Response> => {
+  const response = await next()
+  const body = response.body!.pipeThrough(new TextDecoderStream()).pipeThrough(
+    new TransformStream<string, string>({
+      transform: (text, controller) => {
+        const changed = change(text)
+        controller.enqueue(typeof changed === 'string' ? changed : changed.last)
+        if (typeof changed !== 'string') controller.terminate()
+      },
+    }),
+  )
+  return new Response(body.pipeThrough(new TextEncoderStream()), { status: response.status, headers: response.headers })
+}

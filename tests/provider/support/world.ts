@@ -1,0 +1,57 @@
+// The real parts a test file needs, with the client's network between: `network` stands before the Worker.
+import { type CountingProxy, type Server, startCountingProxy, startRustUpstream, startWorker } from '../../harness/index.ts'
+
+export interface World {
+  readonly upstream: Server
+  readonly worker: Server
+  /** What the provider talks to; see counting-proxy.ts for what it can break. */
+  readonly network: CountingProxy
+  /** A store nobody has used. */
+  newStore(): string
+  /** The store's stream at the upstream, past the Worker. */
+  readonly atUpstream: (storeId: string) => UpstreamStream
+  stop(): Promise<void>
+}
+
+export interface UpstreamStream {
+  readonly messages: () => Promise<unknown[]>
+  /** As a foreign tool would: without the fence. */
+  readonly append: (messages: readonly unknown[]) => Promise<void>
+  readonly remove: () => Promise<void>
+}
+
+export const startWorld = async (): Promise<World> => {
+  const upstream = await startRustUpstream()
+  const worker = await startWorker({ upstreamUrl: upstream.url })
+  const network = await startCountingProxy(worker.url)
+  const run = Math.random().toString(36).slice(2, 8)
+  let stores = 0
+  return {
+    upstream,
+    worker,
+    network,
+    newStore: () => `store-${run}-${++stores}`,
+    atUpstream: (storeId) => upstreamStream(`${upstream.url}/default/${storeId}`),
+    stop: async () => {
+      await network.stop()
+      await worker.stop()
+      await upstream.stop()
+    },
+  }
+}
+
+const upstreamStream = (url: string): UpstreamStream => {
+  const ask = async (init: RequestInit, query = '') => {
+    const response = await fetch(`${url}${query}`, init)
+    if (!response.ok) throw new Error(`${init.method} ${url}: ${response.status} ${await response.text()}`)
+    return response
+  }
+  return {
+    messages: async () => (await ask({}, '?offset=-1')).json() as Promise<unknown[]>,
+    append: async (messages) => {
+      const headers = { 'content-type': 'application/json' }
+      await ask({ method: 'POST', headers, body: JSON.stringify(messages) })
+    },
+    remove: async () => void (await ask({ method: 'DELETE' })),
+  }
+}
