@@ -80,6 +80,8 @@ pub struct State {
     /// Appends on their way that nobody waits for any more, in order, so that equal worlds are equal.
     late: Vec<Event>,
     faults: Faults,
+    /// Someone was refused although it had pulled everything there is.
+    pub refused_without_news: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -213,7 +215,10 @@ impl World {
                     c.head = c.head.max(call.event.seq());
                 }
             }
-            Some(Answer::ServerAhead { .. } | Answer::Gap { .. }) => pull(state, client),
+            Some(Answer::ServerAhead { .. } | Answer::Gap { .. }) => {
+                state.refused_without_news |= c.pulled == state.log.len();
+                pull(state, client);
+            }
             Some(Answer::Unavailable | Answer::Overloaded) | None => {}
             Some(other) => panic!("{other:?}"),
         }
@@ -317,6 +322,7 @@ impl Model for World {
             clients: vec![client; self.clients.len()],
             late: Vec::new(),
             faults: self.faults,
+            refused_without_news: false,
         }]
     }
 
@@ -445,6 +451,9 @@ impl Model for World {
             Property::always("no event is in the log twice", |_, state: &State| {
                 state.log.iter().all(|event| times(&state.log, event.id) == 1)
             }),
+            // With the next one this means that nobody is refused for ever: a refusal is followed by news, of which
+            // there is an end, and every other way to be turned away uses up a fault. So no path is endless.
+            Property::always("who is refused has something to pull", |_, state: &State| !state.refused_without_news),
             Property::eventually("every client gets its events in", |world: &World, state: &State| {
                 state.clients.iter().zip(&world.clients).all(|(c, wanted)| c.next == *wanted)
             }),
