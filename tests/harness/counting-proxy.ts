@@ -1,37 +1,15 @@
 // A transparent reverse proxy that counts what passes and breaks what it is told to. Put before an upstream it shows
 // what the Worker asks of it; put before the Worker it is a client's network, which can go away.
-import { Agent, createServer, type IncomingHttpHeaders, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import { setMaxListeners } from 'node:events'
+import { Agent, createServer } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
-import { pipeline } from 'node:stream'
-
-export interface RecordedRequest {
-  readonly method: string
-  readonly path: string
-  readonly query: URLSearchParams
-  readonly headers: IncomingHttpHeaders
-  /** The first MiB of the body; complete when the response has begun. */
-  body: Buffer
-  /** What the upstream answered, or the fault in its stead; undefined while, or if, there is no answer. */
-  status: number | undefined
-}
+import { type Fault, type RecordedRequest, record, serve } from './exchange.ts'
 
 /** Which requests: by method, and by a part of the path. */
 export interface RequestFilter {
   method?: string
   path?: string
 }
-
-export type Fault =
-  /** The connection is cut; the upstream never hears of the request. */
-  | 'drop request'
-  /** The upstream handles the request; the connection is cut instead of answering. */
-  | 'drop response'
-  /** The request waits here, before the upstream, until released. */
-  | 'hold request'
-  /** The upstream handles the request; its answer waits here until released. */
-  | 'hold response'
-  /** Answered here; the upstream never hears of the request. */
-  | { status: number; headers?: Record<string, string>; body?: string }
 
 export interface ArmedFault {
   /** Resolves once a request has met the fault: at a hold, when it waits. */
@@ -49,12 +27,19 @@ export interface CountingProxy {
   clear(): void
   /** The next matching request meets the fault, and only that one. Faults armed first are met first. */
   next(filter: RequestFilter, fault: Fault): ArmedFault
+  /**
+   * From now on `decide` chooses the fault of each request that no `next` waits for; `met` hears of those that bit.
+   * Without arguments no request meets a fault any more.
+   */
+  inject(decide?: (request: RecordedRequest) => Fault | undefined, met?: (fault: Fault, request: RecordedRequest) => void): void
+  /** Resolves once no request waits here with a fault, neither to go on nor for its answer. */
+  settled(): Promise<void>
+  /** Everything under way is forgotten and cut on both sides, held requests too: none reaches the upstream later. */
+  abandon(): void
   /** Off: every connection is cut and each new one at once. */
   setOnline(online: boolean): void
   stop(): Promise<void>
 }
-
-const BODY_CAP = 1024 * 1024
 
 export async function startCountingProxy(upstreamUrl: string, options: { port?: number } = {}): Promise<CountingProxy> {
   const upstream = new URL(upstreamUrl)
@@ -63,14 +48,40 @@ export async function startCountingProxy(upstreamUrl: string, options: { port?: 
   const sockets = new Set<Socket>()
   const requests: RecordedRequest[] = []
   const faults: PendingFault[] = []
+  const faulty = new Set<Promise<void>>()
+  let injection: Parameters<CountingProxy['inject']> = []
+  let life = new AbortController()
   let online = true
+  setMaxListeners(0, life.signal)
 
+  const choose = (recorded: RecordedRequest): PendingFault | undefined => {
+    const index = faults.findIndex(({ filter }) => matches(recorded, filter))
+    if (index >= 0) return faults.splice(index, 1)[0]
+    const [decide, met] = injection
+    const fault = decide?.(recorded)
+    if (fault === undefined) return undefined
+    const pending = new PendingFault({}, fault)
+    void pending.met.promise.then(() => met?.(fault, recorded))
+    return pending
+  }
   const server = createServer((incoming, outgoing) => {
     const recorded = record(incoming)
     requests.push(recorded)
-    const index = faults.findIndex(({ filter }) => matches(recorded, filter))
-    const [pending] = index < 0 ? [] : faults.splice(index, 1)
-    serve({ upstream, agent }, incoming, outgoing, recorded, pending)
+    const pending = choose(recorded)
+    const served = serve({
+      upstream,
+      agent,
+      incoming,
+      outgoing,
+      recorded,
+      fault: pending?.fault,
+      met: () => pending?.met.resolve(recorded),
+      released: pending?.released.promise ?? Promise.resolve(),
+      abandoned: life.signal,
+    })
+    if (pending === undefined) return
+    faulty.add(served)
+    void served.finally(() => faulty.delete(served))
   })
   server.on('connection', (socket) => {
     if (!online) return socket.destroy()
@@ -103,6 +114,16 @@ export async function startCountingProxy(upstreamUrl: string, options: { port?: 
         },
       }
     },
+    inject: (...args) => void (injection = args),
+    async settled() {
+      while (faulty.size > 0) await Promise.all(faulty)
+    },
+    abandon() {
+      life.abort()
+      life = new AbortController()
+      setMaxListeners(0, life.signal)
+      cut()
+    },
     setOnline(value) {
       online = value
       if (!online) cut()
@@ -129,96 +150,4 @@ class PendingFault {
 
 function matches(request: RecordedRequest, { method, path }: RequestFilter): boolean {
   return (method === undefined || request.method === method) && (path === undefined || request.path.includes(path))
-}
-
-function record(incoming: IncomingMessage): RecordedRequest {
-  // The path as it was sent: `new URL` would resolve the dots that some tests are about
-  const [path = '', ...query] = (incoming.url ?? '').split('?')
-  const recorded: RecordedRequest = {
-    method: incoming.method ?? '',
-    path,
-    query: new URLSearchParams(query.join('?')),
-    headers: incoming.headers,
-    body: Buffer.alloc(0),
-    status: undefined,
-  }
-  incoming.on('data', (chunk: Buffer) => {
-    recorded.body = Buffer.concat([recorded.body, chunk.subarray(0, BODY_CAP - recorded.body.length)])
-  })
-  incoming.pause() // until it is piped on: listening for data alone would let it flow
-  return recorded
-}
-
-interface Target {
-  upstream: URL
-  agent: Agent
-}
-
-async function serve(
-  { upstream, agent }: Target,
-  incoming: IncomingMessage,
-  outgoing: ServerResponse,
-  recorded: RecordedRequest,
-  pending: PendingFault | undefined,
-): Promise<void> {
-  const fault = pending?.fault
-  if (fault === 'drop request') {
-    pending?.met.resolve(recorded)
-    return void incoming.socket.destroy()
-  }
-  if (typeof fault === 'object') return answer(fault, incoming, outgoing, recorded, pending)
-  if (fault === 'hold request') {
-    pending?.met.resolve(recorded)
-    await pending?.released.promise
-  }
-
-  const onward = request({
-    agent,
-    host: upstream.hostname,
-    port: upstream.port,
-    method: incoming.method,
-    path: incoming.url,
-    headers: incoming.headers, // the host too: absolute links in answers then lead back here
-  })
-  // An upstream that goes away looks to the asker as it would without us: the connection is lost
-  onward.on('error', () => incoming.socket.destroy())
-  onward.on('response', async (response) => {
-    if (fault === 'drop response') {
-      response.resume()
-      await new Promise((resolve) => response.once('close', resolve))
-      pending?.met.resolve(recorded)
-      return void incoming.socket.destroy()
-    }
-    if (fault === 'hold response') {
-      pending?.met.resolve(recorded)
-      await pending?.released.promise
-    }
-    recorded.status = response.statusCode
-    outgoing.writeHead(response.statusCode ?? 502, response.statusMessage, response.rawHeaders)
-    outgoing.flushHeaders() // an event stream that is still silent has begun all the same
-    pipeline(response, outgoing, (error) => {
-      if (error) incoming.socket.destroy()
-    })
-  })
-  // Who asked has gone: the upstream may stop too. Not under a fault, whose point is that the upstream finishes.
-  outgoing.once('close', () => {
-    if (!outgoing.writableFinished && fault === undefined) onward.destroy()
-  })
-  incoming.pipe(onward)
-}
-
-function answer(
-  { status, headers, body }: Exclude<Fault, string>,
-  incoming: IncomingMessage,
-  outgoing: ServerResponse,
-  recorded: RecordedRequest,
-  pending: PendingFault | undefined,
-): void {
-  incoming.resume()
-  incoming.once('end', () => {
-    recorded.status = status
-    outgoing.writeHead(status, headers)
-    outgoing.end(body)
-    pending?.met.resolve(recorded)
-  })
 }
