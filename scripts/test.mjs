@@ -19,6 +19,7 @@ const STEPS = {
   rust: { title: 'Rust tests', run: rustTests },
   build: { title: 'build of the Worker', run: build },
   wire: { title: 'wire tests', run: () => vitest('wire') },
+  chaos: { title: 'chaos tests', run: () => vitest('chaos') },
   provider: { title: 'provider tests', run: () => vitest('provider') },
   livestore: { title: 'LiveStore end-to-end tests', run: () => vitest('livestore') },
 }

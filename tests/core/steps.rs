@@ -294,7 +294,7 @@ fn a_refusal_that_no_event_explains_ends() {
             rig.step(None)
         }
     }
-    assert_eq!(rig.answer(push), Answer::Refused(Refusal { status: 409, retry_after: None }));
+    assert_eq!(rig.answer(push), Answer::Unavailable, "for it may have landed");
 }
 
 #[test]

@@ -212,9 +212,10 @@ impl Core {
         if let Some(job) = self.queue.front_mut()
             && std::mem::replace(&mut job.refused, true)
         {
-            // The log was read, and no event explains the refusal: is it the log we know?
+            // The log was read, and no event explains the refusal. Perhaps one that landed is not shown
+            // yet; perhaps it is not the log we know.
             self.change(Knowledge::doubted);
-            return self.answer(Answer::Refused(Refusal { status: 409, retry_after: None }), out);
+            return self.answer(Answer::Unavailable, out);
         }
         self.change(|knowledge| match knowledge {
             Knowledge::Current(tip) => Knowledge::Passed(tip),

@@ -1,0 +1,43 @@
+// npm run chaos -- --minutes N --seed S: sets up and builds, then runs the real parts under faults and crashes
+// (tests/chaos) and checks that nothing was lost. Until set-up is done this runs on the system's Node, with only
+// Node's own modules.
+import { parseArgs } from 'node:util'
+import { build, onEndSignal, run, setUp, stopSteps } from './lib/steps.mjs'
+import { node } from './lib/tools.mjs'
+
+const HELP = `npm run chaos -- [options]
+
+  --minutes N   how long (default 3); it runs in rounds of at most 45 s, each with stores of its own
+  --seed S      what all randomness comes from (default: by chance); the first round's own seed
+  --no-kills    faults of the network only: no process is killed
+  --help
+
+The last line is one JSON object. The exit code is 1 if anything was lost, doubled, stuck or otherwise wrong.`
+
+onEndSignal(async () => {
+  await stopSteps()
+  process.exit(130)
+})
+const options = readOptions()
+const ok = (await setUp()) && (await build()) && (await run('chaos', [node, 'tests/chaos/cli.ts', ...options]))
+process.exitCode = ok ? 0 : 1
+
+function readOptions() {
+  const { values } = parseArgs({
+    options: {
+      minutes: { type: 'string', default: '3' },
+      seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 32)) },
+      'no-kills': { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
+  })
+  if (values.help) {
+    console.log(HELP)
+    process.exit(0)
+  }
+  const minutes = Number(values.minutes)
+  const seed = Number(values.seed)
+  if (!(minutes > 0)) throw new Error(`--minutes must be a number above 0, not ${values.minutes}`)
+  if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32) throw new Error(`--seed must be a whole number below 2^32, not ${values.seed}`)
+  return ['--minutes', String(minutes), '--seed', String(seed), ...(values['no-kills'] ? ['--no-kills'] : [])]
+}

@@ -1,0 +1,37 @@
+// The real parts under faults and crashes, with fixed seeds: `npm run chaos` does the same for as long as asked.
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Parts, startParts, stopParts } from './parts.ts'
+import { complaints, figures, table } from './report.ts'
+import { type Round, runRound } from './round.ts'
+import { TROUBLE_KINDS } from './tally.ts'
+
+describe('nothing is lost, nothing doubled, nobody stuck', () => {
+  let parts: Parts
+  const rounds: Round[] = []
+  beforeAll(async () => {
+    parts = await startParts()
+  })
+  afterAll(async () => {
+    if (parts) await stopParts(parts)
+    console.log(table(SEEDS[0].seed, rounds))
+  })
+
+  const SEEDS = [
+    { seed: 1, seconds: 30, kills: false },
+    { seed: 2, seconds: 45, kills: true },
+    { seed: 3, seconds: 45, kills: true },
+  ] as const
+
+  it.each(SEEDS)('with seed $seed, $seconds s, kills: $kills', { timeout: 180_000 }, async (options) => {
+    console.log(`seed ${options.seed}`)
+    const round = await runRound(parts, options)
+    rounds.push(round)
+    expect(complaints(round)).toBe('')
+    expect(round.tally.acknowledged).toBeGreaterThan(100)
+  })
+
+  it('while every kind of fault was injected', () => {
+    const { faultsByKind } = figures(SEEDS[0].seed, rounds)
+    expect(TROUBLE_KINDS.filter((kind) => faultsByKind[kind] === 0)).toEqual([])
+  })
+})

@@ -1,0 +1,39 @@
+// npm run chaos: rounds of faults and crashes for as long as asked. Its last line is one JSON object.
+import { parseArgs } from 'node:util'
+import { onEndSignal } from '../../scripts/lib/steps.mjs'
+import { startParts, stopParts } from './parts.ts'
+import { Random } from './random.ts'
+import { complaints, figures, progress, table } from './report.ts'
+import { isGood, type Round, runRound } from './round.ts'
+
+const ROUND_SECONDS = 45
+
+const { values } = parseArgs({
+  options: { minutes: { type: 'string' }, seed: { type: 'string' }, 'no-kills': { type: 'boolean', default: false } },
+})
+const minutes = Number(values.minutes)
+const seed = Number(values.seed)
+
+console.log(`[chaos] seed ${seed}, ${minutes} minutes${values['no-kills'] ? ', no kills' : ''}`)
+const parts = await startParts()
+onEndSignal(async () => {
+  await stopParts(parts)
+  process.exit(130)
+})
+const rounds: Round[] = []
+const end = Date.now() + minutes * 60_000
+try {
+  // The first round's seed is the one given: so a round that went wrong can be run again alone
+  for (let next = seed; rounds.length === 0 || Date.now() < end - 10_000; next = new Random(next).fork('next').seed) {
+    const seconds = Math.max(10, Math.min(ROUND_SECONDS, (end - Date.now()) / 1_000 - 5))
+    const round = await runRound(parts, { seed: next, seconds, kills: !values['no-kills'] })
+    rounds.push(round)
+    console.log(`[chaos] round ${rounds.length}, ${progress(round)}`)
+    if (!isGood(round)) console.log(complaints(round))
+  }
+} finally {
+  await stopParts(parts)
+}
+console.log(`\n${table(seed, rounds)}\n`)
+console.log(JSON.stringify({ ok: rounds.every(isGood), minutes, ...figures(seed, rounds) }))
+process.exitCode = rounds.every(isGood) ? 0 : 1

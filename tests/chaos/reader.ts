@@ -1,0 +1,85 @@
+// A client that follows a store by server-sent events through the Worker, and goes on from the last control event's
+// offset whenever the connection ends. It has no time-out of its own: a stream that falls silent is to be found, not healed.
+import { setTimeout as pause } from 'node:timers/promises'
+import { type ChaosEvent, View } from './history.ts'
+import type { Random } from './random.ts'
+import type { Tally } from './tally.ts'
+
+interface ReaderOptions {
+  name: string
+  /** Of the store, at the Worker. */
+  url: string
+  random: Random
+  tally: Tally
+  /** Ends it. */
+  stop: AbortSignal
+}
+
+export class Reader {
+  readonly view: View
+  readonly #options: ReaderOptions
+  #offset = '-1'
+  #doing = 'nothing yet'
+
+  constructor(options: ReaderOptions) {
+    this.#options = options
+    this.view = new View(options.name)
+  }
+
+  async run(): Promise<void> {
+    const { random, tally, stop } = this.#options
+    while (!stop.aborted) {
+      await this.#follow().catch((error: unknown) => void (this.#doing = `lost the connection: ${error}`))
+      if (stop.aborted) return
+      tally.reconnects += 1
+      await pause(random.between(20, 200), undefined, { signal: stop }).catch(() => {})
+    }
+  }
+
+  state(): string {
+    return `${this.#options.name}: head ${this.view.head}, offset ${this.#offset}; ${this.#doing}`
+  }
+
+  async #follow(): Promise<void> {
+    const { url, stop } = this.#options
+    this.#doing = 'connecting'
+    const response = await fetch(`${url}?offset=${this.#offset}&live=sse`, { signal: stop })
+    this.#doing = `following, status ${response.status}`
+    if (!response.ok || response.body === null) return void (await response.body?.cancel())
+    for await (const { event, data } of serverSentEvents(response.body)) {
+      if (event === 'data') this.#events(this.#parsed(data))
+      if (event === 'control') this.#offset = this.#parsed<{ streamNextOffset: string }>(data).streamNextOffset
+    }
+    this.#doing = 'the stream ended'
+  }
+
+  /** An event of the stream that is whole must be JSON, wherever the connection was cut. */
+  #parsed<T>(data: string): T {
+    try {
+      return JSON.parse(data) as T
+    } catch (error) {
+      this.view.breaks.push(`after ${this.#offset} came what is no JSON: ${data.slice(0, 200)}`)
+      throw error
+    }
+  }
+
+  #events(messages: (ChaosEvent | { livestore: unknown })[]): void {
+    for (const message of messages) if (!('livestore' in message)) this.view.take(message)
+  }
+}
+
+/** Whole ones only: what a connection that ends leaves unfinished is no event. */
+async function* serverSentEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<{ event: string; data: string }> {
+  const decoder = new TextDecoder()
+  let text = ''
+  for await (const chunk of body) {
+    text += decoder.decode(chunk, { stream: true })
+    for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
+      const lines = text.slice(0, end).split('\n')
+      text = text.slice(end + 2)
+      const field = (name: string) =>
+        lines.flatMap((line) => (line.startsWith(`${name}:`) ? [line.slice(name.length + 1).replace(/^ /, '')] : [])).join('\n')
+      yield { event: field('event'), data: field('data') }
+    }
+  }
+}

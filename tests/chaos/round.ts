@@ -1,0 +1,200 @@
+// One round: fresh stores, writers and readers on them, faults and crashes for a while; then calm, until everyone has
+// everything; then judgement.
+import { setTimeout as pause } from 'node:timers/promises'
+import type { RecordedRequest } from '../harness/index.ts'
+import { kindOf, planFaults } from './faults.ts'
+import { type ChaosEvent, History } from './history.ts'
+import { acquittal, isClean, judge, type Verdict } from './oracle.ts'
+import { crashNowAndThen, type Parts } from './parts.ts'
+import { Random } from './random.ts'
+import { Reader } from './reader.ts'
+import { Stalls } from './stalls.ts'
+import { Tally } from './tally.ts'
+import { Writer } from './writer.ts'
+
+const STORES = 3
+const WRITERS = 9
+const READERS = 4
+
+/** From the last fault on, everyone must have everything within this. What the Worker needs is a few seconds. */
+const DRAIN_MS = 60_000
+
+const TENANT = 'chaos'
+
+export interface RoundOptions {
+  seed: number
+  seconds: number
+  kills: boolean
+}
+
+export interface Round {
+  seed: number
+  tally: Tally
+  verdict: Verdict
+  /** Who did not get done in time. */
+  stuck: string[]
+  /** Answers that nobody should get. */
+  anomalies: string[]
+  /** If something is wrong: what everyone was doing. */
+  dump: string
+}
+
+export const isGood = ({ verdict, stuck, anomalies }: Pick<Round, 'verdict' | 'stuck' | 'anomalies'>) =>
+  isClean(verdict) && stuck.length + anomalies.length === 0
+
+interface Store {
+  name: string
+  history: History
+  stalls: Stalls
+  writers: Writer[]
+  readers: Reader[]
+}
+
+export async function runRound(parts: Parts, { seed, seconds, kills }: RoundOptions): Promise<Round> {
+  const random = new Random(seed)
+  const tally = new Tally()
+  const giveUp = new AbortController()
+  parts.proxy.clear()
+  const lateAppends = beginFaults(parts, random, tally)
+  const stores = makeStores(parts, random, tally, giveUp.signal)
+  const clients = stores.flatMap(({ writers, readers }) => [...writers, ...readers])
+  const running = new Map(clients.map((client) => [client, client.run()]))
+  for (const run of running.values()) run.catch(() => {}) // who gives up is found stuck below
+
+  try {
+    await trouble(parts, random, tally, seconds, kills)
+    parts.proxy.inject()
+    const stuck = await drain(parts, stores, running)
+    const verdict = await judgeAll(parts, stores, tally)
+    const anomalies = stores.flatMap(({ history }) => history.anomalies)
+    const good = isGood({ verdict, stuck, anomalies })
+    const dump = good ? '' : [...clients.map((client) => client.state()), ...partsState(parts)].join('\n')
+    countLate(tally, lateAppends)
+    return { seed, tally, verdict, stuck, anomalies, dump }
+  } finally {
+    parts.proxy.inject()
+    giveUp.abort()
+    await Promise.allSettled(running.values())
+  }
+}
+
+/** Returns the appends that are held past the Worker's time-out; what became of each is known later. */
+function beginFaults({ proxy }: Parts, random: Random, tally: Tally): RecordedRequest[] {
+  const lateAppends: RecordedRequest[] = []
+  const intensity = random.between(10, 30) / 100
+  proxy.inject(planFaults(random.fork('faults'), intensity), (fault, request) => {
+    const kind = kindOf(fault)
+    tally.troubles[kind] += 1
+    if (kind === 'request late' && request.method === 'POST') lateAppends.push(request)
+  })
+  return lateAppends
+}
+
+function countLate(tally: Tally, lateAppends: RecordedRequest[]): void {
+  for (const { status } of lateAppends) {
+    tally.late[status === undefined ? 'cut by a crash' : status === 409 ? 'fenced' : 'applied'] += 1
+  }
+}
+
+function makeStores({ worker }: Parts, random: Random, tally: Tally, giveUp: AbortSignal): Store[] {
+  const stores = Array.from({ length: STORES }, (_, index): Store => {
+    const name = `seed-${random.seed}-${index}`
+    return { name, history: new History(), stalls: new Stalls(tally.stalls.store), writers: [], readers: [] }
+  })
+  const common = ({ name }: Store, client: string) => ({
+    name: client,
+    url: `${worker.url}/v1/stream/${TENANT}/${name}`,
+    random: random.fork(client),
+    tally,
+  })
+  for (const [index, store] of dealt(stores, WRITERS)) {
+    const { history, stalls: storeStalls } = store
+    store.writers.push(new Writer({ ...common(store, `w${index}`), history, storeStalls, giveUp }))
+  }
+  for (const [index, store] of dealt(stores, READERS)) {
+    store.readers.push(new Reader({ ...common(store, `r${index}`), stop: giveUp }))
+  }
+  return stores
+}
+
+const dealt = (stores: Store[], count: number) =>
+  Array.from({ length: count }, (_, index): [number, Store] => [index, stores[index % stores.length]!])
+
+/** Resolves when nothing dies any more and all parts run. */
+async function trouble(parts: Parts, random: Random, tally: Tally, seconds: number, kills: boolean): Promise<void> {
+  const over = new AbortController()
+  const crashes = kills ? crashNowAndThen(parts, random.fork('crashes'), tally, over.signal) : undefined
+  await Promise.race([pause(seconds * 1_000), crashes ?? new Promise(() => {})])
+  over.abort()
+  await crashes
+}
+
+/** Lets everyone get done: every event in, no request held, every view whole. Returns what those were doing who could not. */
+async function drain(parts: Parts, stores: Store[], running: Map<Writer | Reader, Promise<void>>): Promise<string[]> {
+  const inTime = deadline(DRAIN_MS)
+  const writers = stores.flatMap((store) => store.writers)
+  for (const writer of writers) writer.finish()
+  const stuck = await Promise.all([
+    ...writers.map((writer) => inTime(running.get(writer), () => writer.state())),
+    inTime(parts.proxy.settled(), () => 'the proxy still holds requests'),
+  ])
+  // Only now is the log final, and known to be what everyone must come to see
+  for (const { name, writers, readers } of stores) {
+    const { length } = await readLog(parts, name)
+    const views = [
+      ...readers.map((reader) => inTime(reader.view.reaches(length), () => `${reader.state()}; the log has ${length} events`)),
+      ...writers.map((writer) => inTime(writer.catchUp(), () => `${writer.state()}; the log has ${length} events`)),
+    ]
+    stuck.push(...(await Promise.all(views)))
+  }
+  return stuck.filter((state) => state !== undefined)
+}
+
+/** One clock for all: a function that resolves to `undefined` when the work is done in time, else to the state. */
+function deadline(ms: number) {
+  const late = Symbol('late')
+  const timer = pause(ms, late, { ref: false })
+  return async (work: Promise<void> | undefined, state: () => string): Promise<string | undefined> => {
+    const failed = (error: unknown) => `${error}`
+    const outcome = await Promise.race([work?.then(() => undefined, failed), timer])
+    if (outcome === undefined) return undefined
+    return outcome === late ? state() : `${state()}: ${String(outcome)}`
+  }
+}
+
+async function judgeAll(parts: Parts, stores: Store[], tally: Tally): Promise<Verdict> {
+  const all = acquittal()
+  for (const { name, history, writers, readers } of stores) {
+    const log = await readLog(parts, name)
+    const views = [...writers, ...readers].map(({ view }) => view)
+    const verdict = judge({ log, made: history.made, attempts: history.attempts, views })
+    for (const key of Object.keys(all) as (keyof Verdict)[]) all[key].push(...verdict[key].map((wrong) => `${name}: ${wrong}`))
+
+    const inLog = new Set(log.map(({ args }) => args.attempt))
+    for (const [attempt, { outcome }] of history.attempts) {
+      tally[outcome] += 1
+      if (outcome === 'maybe' && inLog.has(attempt)) tally.landed += 1
+    }
+  }
+  return all
+}
+
+/** The store's events as the upstream has them, past the Worker and the proxy. */
+async function readLog({ upstream }: Parts, store: string): Promise<ChaosEvent[]> {
+  const events: ChaosEvent[] = []
+  for (let offset = '-1'; ; ) {
+    const response = await fetch(`${upstream.url}/${TENANT}/${store}?offset=${offset}`)
+    if (!response.ok) throw new Error(`reading the log of ${store}: ${response.status}`)
+    const messages = (await response.json()) as (ChaosEvent | { livestore: unknown })[]
+    events.push(...messages.filter((message): message is ChaosEvent => !('livestore' in message)))
+    offset = response.headers.get('stream-next-offset') ?? offset
+    if (response.headers.has('stream-up-to-date')) return events
+  }
+}
+
+function partsState({ proxy, worker, upstream }: Parts): string[] {
+  const requests = proxy.requests
+    .slice(-30)
+    .map(({ method, path, query, headers, status }) => `${method} ${path}?${query} ${headers['stream-seq'] ?? ''} ${status ?? 'no answer'}`)
+  return ['--- the last requests to the upstream', ...requests, '--- the Worker', worker.logs(), '--- the upstream', upstream.logs()]
+}
