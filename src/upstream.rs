@@ -122,18 +122,29 @@ impl Stream {
         }
     }
 
-    /// Protocol §5.2, with the fence.
-    pub async fn append(&self, parent: SeqNum, batch: &[u8]) -> Reply {
-        let fence = fence(parent);
-        let headers = [("content-type", JSON), ("stream-seq", fence.as_str())];
+    /// Protocol §5.2, with the fence; and as the `streak`-th append of `producer` (§5.2.1), so that a
+    /// server that was restored to an older state, or lost its memory, refuses instead of leaving a hole.
+    pub async fn append(&self, parent: SeqNum, producer: &str, streak: u64, batch: &[u8]) -> Reply {
+        let (fence, streak) = (fence(parent), streak.to_string());
+        let headers = [
+            ("content-type", JSON),
+            ("stream-seq", fence.as_str()),
+            ("producer-id", producer),
+            ("producer-epoch", "0"),
+            ("producer-seq", streak.as_str()),
+        ];
         let response = match self.send(Method::Post, "", &headers, Some(batch)).await {
             Ok(response) => response,
             Err(NoAnswer) => return Reply::Failed,
         };
         if response.status_code() == 409 {
             discard(&response);
-            let closed = response.headers().has(CLOSED).unwrap_or(false);
-            return if closed { Reply::Closed } else { Reply::Conflict };
+            let has = |name| response.headers().has(name).unwrap_or(false);
+            return match (has(CLOSED), has("producer-expected-seq")) {
+                (true, _) => Reply::Closed,
+                (false, true) => Reply::Failed,
+                (false, false) => Reply::Conflict,
+            };
         }
         match (status_reply(&response), offset(&response)) {
             (Some(reply), _) => reply,

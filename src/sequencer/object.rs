@@ -60,6 +60,8 @@ struct Desk {
     next_ticket: Cell<u64>,
     /// The request that the core wants sent, until the courier takes it.
     outgoing: RefCell<Option<(core::Request, u8)>>,
+    /// Names the current streak of appends to the upstream.
+    producer: RefCell<String>,
     /// The storage failed: the next call starts from what is stored.
     abandoned: Cell<bool>,
 }
@@ -82,6 +84,7 @@ impl Desk {
             waiting: RefCell::default(),
             next_ticket: Cell::new(0),
             outgoing: RefCell::default(),
+            producer: RefCell::default(),
             abandoned: Cell::new(false),
         })
     }
@@ -118,10 +121,14 @@ impl Desk {
             core::Request::ReadOn { from, probe } => self.stream.scan(Some(&from), probe).await,
             core::Request::Create => self.stream.create(BackendId(random_uuid())).await,
             core::Request::Delete => self.stream.delete().await,
-            core::Request::Append { ticket, parent } => {
+            core::Request::Append { ticket, parent, streak } => {
+                if streak == 0 {
+                    self.producer.replace(random_uuid());
+                }
+                let producer = self.producer.borrow().clone();
                 let batch = self.waiting.borrow().get(&ticket).map(|w| w.batch.clone());
                 let batch = batch.expect("a batch is kept until its push is answered");
-                self.stream.append(parent, &batch).await
+                self.stream.append(parent, &producer, streak, &batch).await
             }
         }
     }

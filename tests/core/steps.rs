@@ -391,6 +391,22 @@ fn an_append_that_lands_where_it_can_not_belong_is_not_acknowledged() {
 }
 
 #[test]
+fn appends_are_counted_from_the_last_look_at_the_log() {
+    let mut rig = Rig::warm(3); // by the append that follows the creation
+    let streak = |rig: &mut Rig, parent| {
+        rig.begin_push(chain(parent, 1, "a"));
+        let Some(Request::Append { streak, .. }) = rig.open else { panic!("{:?}", rig.open) };
+        streak
+    };
+    assert_eq!(streak(&mut rig, 3), 1);
+    rig.settle();
+    assert_eq!(streak(&mut rig, 4), 2);
+    rig.step(Some(Reply::Failed)); // landed, or refused for the streak: who knows
+    rig.settle();
+    assert_eq!(streak(&mut rig, 5), 0);
+}
+
+#[test]
 fn what_can_not_be_read_from_an_offset_is_read_from_the_start() {
     for odd in [Reply::Unreadable, Reply::Refused(Refusal { status: 400, retry_after: None })] {
         let mut rig = Rig::warm(3);

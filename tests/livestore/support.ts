@@ -1,6 +1,15 @@
 // Real LiveStore stores, as an app makes them, and a checker that reads the log past all of it.
 import { makeAdapter } from '@livestore/adapter-node'
-import { createStorePromise, Events, makeSchema, makeShutdownDeferred, Schema, State, type Store } from '@livestore/livestore'
+import {
+  createStorePromise,
+  Events,
+  makeSchema,
+  makeShutdownDeferred,
+  Schema,
+  State,
+  type Store,
+  StoreInternalsSymbol,
+} from '@livestore/livestore'
 import { Deferred, Effect, Exit, LogLevel } from '@livestore/utils/effect'
 import { makeSyncBackend, type SyncBackendOptions } from '../../client/src/index.ts'
 
@@ -48,6 +57,12 @@ export interface TestStore {
   readonly state: () => { readonly notes: readonly unknown[]; readonly slots: readonly unknown[] }
   readonly count: () => number
   readonly isConnected: () => boolean
+  /** Events that the leader has not taken from the session yet. */
+  readonly pendingInSession: () => number
+  /** Events of which the backend has not said that it has them, those of the session included. */
+  readonly pending: () => number
+  /** What a failing test shows of it. Never throws. */
+  readonly status: () => unknown
   /** Resolves with the reason when LiveStore itself ends the store. */
   readonly ended: Promise<unknown>
   readonly stop: () => Promise<void>
@@ -59,21 +74,30 @@ export const openStore = async (options: {
   readonly sync: SyncBackendOptions
   /** In memory without. */
   readonly directory?: string
+  readonly onBackendIdMismatch?: 'reset' | 'shutdown' | 'ignore'
 }): Promise<TestStore> => {
-  const { name, storeId, sync, directory } = options
+  const { name, storeId, sync, directory, onBackendIdMismatch } = options
   const shutdown = await Effect.runPromise(makeShutdownDeferred)
   const store = await createStorePromise({
     schema,
-    storeId,
+    // What ends a store ends all of its id in the process (adapter-node's shutdown-channel.ts), as it should the tabs of
+    // one browser. Ours are devices: each has an id of its own, and only the backend knows the common one.
+    storeId: `${storeId}-on-${name}`,
     disableDevtools: true,
     shutdownDeferred: shutdown,
     logLevel: LogLevel.None,
     adapter: makeAdapter({
       storage: directory === undefined ? { type: 'in-memory' } : { type: 'fs', baseDirectory: directory },
       clientId: name,
-      sync: { backend: makeSyncBackend(sync), onSyncError: 'shutdown' },
+      sync: {
+        backend: (device) => makeSyncBackend(sync)({ ...device, storeId }),
+        onSyncError: 'shutdown',
+        ...(onBackendIdMismatch === undefined ? {} : { onBackendIdMismatch }),
+      },
     }),
   })
+  const leader = () => Effect.runSync(store[StoreInternalsSymbol].clientSession.leaderThread.syncState.get)
+  const pendingInSession = () => store.syncStatus().pendingCount
   let next = store.query(tables.notes.where({ writer: name }).count())
   return {
     name,
@@ -91,6 +115,19 @@ export const openStore = async (options: {
     }),
     count: () => store.query(tables.notes.count()),
     isConnected: () => Effect.runSync(store.networkStatus).isConnected,
+    pendingInSession,
+    pending: () => pendingInSession() + leader().pending.length,
+    status: () => {
+      try {
+        const { isConnected } = Effect.runSync(store.networkStatus)
+        const { upstreamHead, localHead, pending } = leader()
+        const heads = { upstream: upstreamHead.global, local: localHead.global }
+        const count = store.query(tables.notes.count())
+        return { name, count, isConnected, session: store.syncStatus(), leader: { ...heads, pending: pending.length } }
+      } catch (error) {
+        return { name, ended: String(error) }
+      }
+    },
     ended: Effect.runPromise(Effect.exit(Deferred.await(shutdown))).then((exit) => (Exit.isFailure(exit) ? exit.cause : exit.value)),
     stop: () => store.shutdownPromise(),
   }
@@ -110,7 +147,7 @@ export const converged = (stores: readonly TestStore[], count: number, withinMs?
   eventually(
     `${stores.map((_) => _.name).join(', ')} with the same ${count} notes`,
     () => stores.every((_) => _.count() === count) && new Set(stores.map((_) => JSON.stringify(_.state()))).size === 1,
-    () => stores.map((_) => ({ name: _.name, count: _.count(), ...(_.store.syncStatus() as object) })),
+    () => stores.map((_) => _.status()),
     withinMs,
   )
 

@@ -93,7 +93,7 @@ describe('stores converge', () => {
     world.network.setOnline(true)
     await eventually('a follows silence', () => network.asked.at(-1)?.live === 'sse' && a.isConnected(), () => network.asked.length)
     b.note(5)
-    await expect.poll(async () => (await log()).events).toBe(6)
+    await expect.poll(async () => (await log()).events, { timeout: 20_000 }).toBe(6)
     expect(a.count()).toBe(1)
     a.note(1)
     await converged([a, b], 7, 5_000)
@@ -124,7 +124,7 @@ describe('a store on disk', () => {
     await stop(a)
     world.network.setOnline(true)
     b.note(5)
-    await expect.poll(async () => (await log()).events).toBe(26)
+    await expect.poll(async () => (await log()).events, { timeout: 20_000 }).toBe(26)
     world.network.clear()
     const again = await start('a', { directory: join(directory, storeId) })
     expect(again.count()).toBeGreaterThanOrEqual(26)
@@ -137,7 +137,7 @@ describe('a store on disk', () => {
   test('of a backend that was reset, it starts over, and the next boot knows the new one', async () => {
     const a = await start('a', { directory: join(directory, storeId), live: { renewInterval: 500 } })
     a.note(20)
-    await expect.poll(async () => (await log()).events).toBe(20)
+    await expect.poll(async () => (await log()).events, { timeout: 20_000 }).toBe(20)
     await world.atUpstream(storeId).remove()
     expect(String(await a.ended)).toContain('backend-id-mismatch')
 

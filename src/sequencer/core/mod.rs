@@ -79,13 +79,15 @@ pub struct Core {
     open: Option<Request>,
     /// Requests for the first job that failed.
     failures: u8,
+    /// Appends that landed since the log was last looked at.
+    streak: u64,
 }
 
 impl Core {
     /// A Sequencer that begins with what was stored. `implicit_id` names a stream without a header.
     pub fn new(stored: Option<Tip>, implicit_id: BackendId, limits: Limits) -> Self {
         let knowledge = stored.map_or(Knowledge::Unread(None), Knowledge::Unchecked);
-        Self { limits, implicit_id, knowledge, queue: VecDeque::new(), open: None, failures: 0 }
+        Self { limits, implicit_id, knowledge, queue: VecDeque::new(), open: None, failures: 0, streak: 0 }
     }
 
     /// Takes one input and says what to do, in order.
@@ -143,7 +145,7 @@ impl Core {
         while self.open.is_none()
             && let Some(job) = self.queue.front_mut()
         {
-            match next_step(&mut self.knowledge, job) {
+            match next_step(&mut self.knowledge, job, self.streak) {
                 Step::Answer(answer) => self.answer(answer, out),
                 Step::Request(request) => {
                     out.push(Output::Request(request.clone(), self.failures));
@@ -161,6 +163,8 @@ impl Core {
     }
 
     fn replied(&mut self, request: Request, reply: Reply, out: &mut Vec<Output>) {
+        let goes_on = matches!((&request, &reply), (Request::Append { .. }, Reply::Appended(_)));
+        self.streak = if goes_on { self.streak + 1 } else { 0 };
         match (request, reply) {
             (Request::Append { .. }, Reply::Appended(offset)) => self.appended(offset, out),
             (Request::Append { .. }, Reply::Conflict) => self.conflict(out),
@@ -343,7 +347,7 @@ enum Step {
 }
 
 /// What the job at the front needs next.
-fn next_step(knowledge: &mut Knowledge, job: &mut Job) -> Step {
+fn next_step(knowledge: &mut Knowledge, job: &mut Job, streak: u64) -> Step {
     let asks_first = matches!(job.op, Op::Look { fresh: true } | Op::Ensure);
     let halted = matches!((&*knowledge, &job.op), (Knowledge::Halted(..), Op::Push { .. }));
     if !job.prepared && (asks_first || halted) {
@@ -367,7 +371,7 @@ fn next_step(knowledge: &mut Knowledge, job: &mut Job) -> Step {
         (Knowledge::Absent, _) => Step::Request(Request::Create),
         (Knowledge::Current(tip), Op::Push { batch, backend_id }) => match verdict(tip, batch, backend_id.as_ref()) {
             Verdict::Answer(answer) => Step::Answer(answer),
-            Verdict::Append => Step::Request(Request::Append { ticket: job.ticket, parent: batch.parent }),
+            Verdict::Append => Step::Request(Request::Append { ticket: job.ticket, parent: batch.parent, streak }),
             Verdict::Odd(answer) if job.prepared => Step::Answer(answer),
             Verdict::Odd(_) => {
                 job.prepared = true;

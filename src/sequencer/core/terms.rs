@@ -133,6 +133,10 @@ pub enum Request {
         ticket: Ticket,
         /// The parent of the batch's first event.
         parent: SeqNum,
+        /// How many appends have landed one after the other since the log was last looked at. The
+        /// upstream is to refuse if it knows of fewer: then it is not the server, or not the log, of
+        /// the append before.
+        streak: u64,
     },
     /// Delete the stream.
     Delete,

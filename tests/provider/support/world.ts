@@ -40,7 +40,7 @@ export const startWorld = async (): Promise<World> => {
   }
 }
 
-const upstreamStream = (url: string): UpstreamStream => {
+export const upstreamStream = (url: string): UpstreamStream => {
   const ask = async (init: RequestInit, query = '') => {
     const response = await fetch(`${url}${query}`, init)
     if (!response.ok) throw new Error(`${init.method} ${url}: ${response.status} ${await response.text()}`)

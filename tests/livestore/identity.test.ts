@@ -1,0 +1,231 @@
+// What a user sees when the backend is no longer what it was: reset, wiped, restored to an older state, or its Durable
+// Object's storage lost.
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { SyncBackendOptions } from '../../client/src/index.ts'
+import { makeNetwork, silent } from '../provider/support/network.ts'
+import { makeOpened, type Parts, report, startParts, timed } from './parts.ts'
+import { checkLog, converged, eventually, notesOf, openStore, type TestStore } from './support.ts'
+
+/**
+ * A live read that hears nothing of it is renewed within this time, and then it knows. By default these are 60 s; the
+ * tests have no time for that.
+ */
+const RENEW_MS = 2_000
+/** Renewed, and a few requests on a busy machine. */
+const NOTICE_MS = RENEW_MS + 3_000
+/** LiveStore itself repeats a push that failed with its own back-off, which ends at 30 s. */
+const REPEAT_MS = 30_000
+
+let parts: Parts
+let storeId: string
+const opened = makeOpened()
+
+beforeAll(async () => {
+  parts = await startParts()
+})
+afterAll(() => parts?.stop())
+beforeEach(() => {
+  storeId = parts.newStore()
+})
+afterEach(() => opened.stopAll())
+
+type Policy = 'reset' | 'shutdown' | 'ignore'
+
+/** A device with a disk. Booting the same name again finds what was there. */
+const boot = async (name: string, options: { policy?: Policy; sync?: Partial<SyncBackendOptions> } = {}) =>
+  opened.add(
+    await openStore({
+      name,
+      storeId,
+      directory: join(parts.disks, storeId),
+      sync: { url: parts.network.url, live: { renewInterval: RENEW_MS }, ...options.sync },
+      onBackendIdMismatch: options.policy ?? 'reset',
+    }),
+  )
+
+const url = () => `${parts.worker.url}/v1/stream/default/${storeId}`
+const log = async () => checkLog(await parts.atUpstream(storeId).messages())
+const backendId = async () => (await fetch(url(), { method: 'HEAD' })).headers.get('livestore-backend-id')
+const refusals = (status: number) => parts.network.requests.filter((_) => _.method === 'POST' && _.path.includes(storeId) && _.status === status)
+
+const push = (body: string) => fetch(url(), { method: 'POST', headers: { 'content-type': 'application/json' }, body })
+
+const whileDown = async <T>(work: () => Promise<T>): Promise<T> => {
+  await parts.upstream.kill()
+  const result = await work()
+  await parts.upstream.restart()
+  return result
+}
+
+/** How long it took until LiveStore ended it, and why it says it did. */
+const endOf = async (store: TestStore, since: number) => {
+  let reason: string | undefined
+  void store.ended.then((_) => (reason = String(_)))
+  await eventually(`the end of ${store.name}`, () => reason !== undefined, () => store.status(), NOTICE_MS)
+  await opened.stop(store).catch(() => {})
+  return { reason, ms: performance.now() - since }
+}
+
+const synced = (stores: readonly TestStore[]) =>
+  eventually('all synced', () => stores.every((_) => _.pending() === 0), () => stores.map((_) => _.status()))
+
+const ways: [string, () => Promise<unknown>][] = [
+  ['is reset with DELETE', async () => expect((await fetch(url(), { method: 'DELETE' })).status).toBe(204)],
+  ['loses its stream at the upstream', () => parts.atUpstream(storeId).remove()],
+  [
+    'comes back with an upstream that has lost its data',
+    () => whileDown(() => parts.data.upstream.wipe()),
+  ],
+]
+
+describe.each(ways)('the backend %s:', (way, wipe) => {
+  test('each store notices and does what it was told to', async () => {
+    const [a, b] = [await boot('a'), await boot('b')]
+    const [stopping, ignoring] = [await boot('s', { policy: 'shutdown' }), await boot('i', { policy: 'ignore' })]
+    a.note(3)
+    await converged([a, b, stopping, ignoring], 3)
+    await synced([a])
+    const before = await backendId()
+
+    await wipe()
+    const since = performance.now()
+    const [endOfA, endOfB, endOfStopping] = await Promise.all([a, b, stopping].map((_) => endOf(_, since)))
+    report(`the backend ${way}: noticed by a live pull`, [endOfA, endOfB, endOfStopping].map((_) => _?.ms ?? Number.NaN), NOTICE_MS)
+
+    // 'reset', LiveStore's default: the app ends, and its next boot has a clean slate
+    expect([endOfA?.reason, endOfB?.reason]).toEqual([expect.stringContaining('backend-id-mismatch'), expect.stringContaining('backend-id-mismatch')])
+    expect(await backendId()).not.toBe(before)
+    const [a2, b2] = [await boot('a'), await boot('b')]
+    expect([a2.count(), b2.count()]).toEqual([0, 0])
+    a2.note(2)
+    await converged([a2, b2], 2)
+    b2.note(2)
+    await converged([a2, b2], 4)
+
+    // 'shutdown': it ends and keeps its data; so does every boot, until it is told otherwise
+    expect(endOfStopping?.reason).toContain('BackendIdMismatchError')
+    const stopping2 = await boot('s', { policy: 'shutdown' })
+    expect(stopping2.count()).toBe(3)
+    expect((await endOf(stopping2, performance.now())).reason).toContain('BackendIdMismatchError')
+
+    // 'ignore': it goes on alone, with its old data. What it commits stays here
+    parts.network.clear()
+    ignoring.note(1)
+    await eventually('a refused push', () => refusals(409).length > 0, () => parts.network.requests.length)
+    expect([ignoring.count(), ignoring.pending()]).toEqual([4, 1])
+    a2.note(1)
+    await converged([a2, b2], 5)
+    expect([ignoring.count(), ignoring.pending()]).toEqual([4, 1])
+    await opened.stop(ignoring)
+    // Told to reset, it does at its next boot; what only it had is gone then
+    const ignoring2 = await boot('i')
+    expect((await endOf(ignoring2, performance.now())).reason).toContain('backend-id-mismatch')
+    await converged([a2, b2, await boot('i')], 5)
+
+    const { events, notesOf: logged } = await log()
+    expect([events, logged('a'), logged('i')]).toEqual([5, notesOf('a', 3), []])
+  }, 60_000)
+})
+
+// What it commits meanwhile belongs to a life of the store that is over, and ends with it: 'reset' clears it too.
+test('a push notices a reset at once, though its live read is dead and renewed only every 60 s', async () => {
+  const network = makeNetwork()
+  network.intercept((ask) => (ask.live === null ? undefined : silent(ask)))
+  const a = await boot('a', { sync: { fetch: network.fetch, live: {} } })
+  a.note(3)
+  await eventually('pushed', () => refusals(200).length > 0, () => a.status())
+  await fetch(url(), { method: 'DELETE' })
+  const since = performance.now()
+  a.note(1)
+  const { reason, ms } = await endOf(a, since)
+  expect(reason).toContain('backend-id-mismatch')
+  expect(refusals(409)).toHaveLength(1)
+  report('a push noticed a reset', [ms], NOTICE_MS)
+  const again = await boot('a')
+  expect(again.count()).toBe(0)
+  again.note(2)
+  await expect.poll(async () => (await log()).notesOf('a'), { timeout: NOTICE_MS }).toEqual(notesOf('a', 2))
+})
+
+test('an upstream restored to an older state: pushes are refused and kept, until the newer state is back', async () => {
+  const [a, b] = [await boot('a'), await boot('b')]
+  a.note(5)
+  await converged([a, b], 5)
+  const restoreOld = await whileDown(() => parts.data.upstream.save())
+  b.note(3)
+  await converged([a, b], 8)
+  await synced([a, b])
+  const before = await backendId()
+
+  parts.network.clear()
+  const restoreNew = await whileDown(async () => {
+    // Somebody wants to write meanwhile. That nobody answers is what makes the Sequencer look before it writes again
+    a.note(2)
+    await eventually('a push in vain', () => refusals(503).length > 0, () => a.status())
+    const restoreNew = await parts.data.upstream.save()
+    await restoreOld()
+    return restoreNew
+  })
+  const inVain = refusals(503).length
+  await eventually('a refused push', () => refusals(503).length > inVain, () => a.status())
+  const refused = await push(refusals(503)[0]?.body.toString() ?? '')
+  expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '30'])
+  expect(await refused.json()).toMatchObject({
+    type: 'urn:headwater:problem:store-halted',
+    _tag: 'StoreHaltedError',
+    detail: expect.stringMatching(/ends at event 5, but event 8 was acknowledged: .* restored to an older state/),
+  })
+  // The users see all that they have seen; what they do meanwhile is kept
+  b.note(1)
+  expect([a.count(), b.count(), a.pending(), b.pending()]).toEqual([10, 9, 2, 1])
+  expect((await log()).events).toBe(5)
+
+  await whileDown(restoreNew)
+  const ms = await timed(() => converged([a, b], 11, REPEAT_MS))
+  await synced([a, b])
+  report('the newer state put back: gone on', [ms], REPEAT_MS)
+  expect(await backendId()).toBe(before)
+  const { events, notesOf: logged } = await log()
+  expect([events, logged('a'), logged('b')]).toEqual([11, notesOf('a', 7), notesOf('b', 4)])
+}, 90_000)
+
+// A Sequencer that was idle while the upstream was away has no reason to look again. The server itself must refuse: it
+// does not know the appends that this one goes on from (protocol §5.2.1).
+test('an upstream restored to an older state behind a Sequencer that has not noticed the outage', async () => {
+  const events = (first: number, count: number) =>
+    JSON.stringify(Array.from({ length: count }, (_, i) => ({
+      name: 'v1.Noted',
+      args: { id: `w-${first + i}`, writer: 'w', slot: 1 },
+      seqNum: first + i,
+      parentSeqNum: first + i - 1,
+      clientId: 'w',
+      sessionId: 'w',
+    })))
+  expect((await push(events(1, 5))).status).toBe(200)
+  const restoreOld = await whileDown(() => parts.data.upstream.save())
+  expect((await push(events(6, 3))).status).toBe(200)
+  await whileDown(restoreOld)
+  expect((await push(events(9, 10))).status).toBe(503)
+  expect((await log()).events).toBe(5)
+})
+
+test('a Durable Object that has lost its storage: nobody notices, and the chain goes on', async () => {
+  const [a, b] = [await boot('a'), await boot('b')]
+  a.note(3)
+  await converged([a, b], 3)
+  await synced([a, b])
+  const before = await backendId()
+  await parts.worker.kill()
+  await parts.data.worker.wipe()
+  a.note(2)
+  await parts.worker.restart()
+  const ms = await timed(() => converged([a, b], 5, NOTICE_MS))
+  b.note(2)
+  await converged([a, b], 7)
+  await synced([a, b])
+  report('went on without the Durable Object’s storage', [ms], NOTICE_MS)
+  expect(await backendId()).toBe(before)
+  const { events, notesOf: logged } = await log()
+  expect([events, logged('a'), logged('b')]).toEqual([7, notesOf('a', 5), notesOf('b', 2)])
+}, 60_000)

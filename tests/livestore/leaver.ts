@@ -1,0 +1,124 @@
+// A client at the wire that goes away in the middle of its push: in mid-body, or with the whole of it sent.
+import { connect } from 'node:net'
+import type { CountingProxy } from '../harness/index.ts'
+
+export type Departure =
+  /** Half of the body is sent. */
+  | 'in mid-body'
+  /** All is sent, and nothing is waited for. */
+  | 'all sent'
+  /** The batch is on its way to the upstream, which has not got it yet. */
+  | 'before the append'
+  /** The batch is in the log, and the Sequencer has not heard of it yet. */
+  | 'after the append'
+
+/** One push that its client did not stay for, or one that was answered too soon. */
+export interface Push {
+  readonly notes: readonly string[]
+  readonly departure: Departure
+  /** The answer's status, if it came before the client could leave. */
+  readonly status: number | undefined
+}
+
+export interface Leaver {
+  /** Pushes until it has left in mid-push once; all it tried comes back. */
+  readonly leave: (departure: Departure) => Promise<readonly Push[]>
+}
+
+const BATCH = 3
+
+export const makeLeaver = (options: {
+  readonly name: string
+  readonly workerUrl: string
+  readonly storeId: string
+  readonly between: CountingProxy
+}): Leaver => {
+  const { name, workerUrl, storeId, between } = options
+  const url = new URL(`${workerUrl}/v1/stream/default/${storeId}`)
+  let next = 0
+
+  const batchOn = (parent: number) =>
+    Array.from({ length: BATCH }, (_, i) => {
+      next += 1
+      return {
+        name: 'v1.Noted',
+        args: { id: `${name}-${next}`, writer: name, slot: next % 7 },
+        seqNum: parent + i + 1,
+        parentSeqNum: parent + i,
+        clientId: name,
+        sessionId: name,
+      }
+    })
+
+  const tryOnce = async (departure: Departure): Promise<Push> => {
+    const { headers } = await fetch(url, { method: 'HEAD' })
+    const batch = batchOn(Number(headers.get('livestore-head')))
+    const notes = batch.map((_) => _.args.id)
+    const push = openPush(url, JSON.stringify(batch))
+    const left = { notes, departure, status: undefined }
+    switch (departure) {
+      case 'in mid-body':
+        await push.sendHalf()
+        await push.leave()
+        return left
+      case 'all sent':
+        await push.sendAll()
+        await push.leave()
+        return left
+      default: {
+        const fault = departure === 'before the append' ? 'hold request' : 'hold response'
+        for (let sent = false; ; ) {
+          const held = between.next({ method: 'POST', path: storeId }, fault)
+          try {
+            if (!sent) await push.sendAll()
+            sent = true
+            const met = await Promise.race([held.met, push.answered])
+            if (typeof met === 'number') return { ...left, status: met }
+            // Another's append: it goes on, and ours is waited for
+            if (!met.body.includes(`"${notes[0]}"`)) continue
+            await push.leave()
+            // The Worker hears of the departure first: this asks and is answered after it
+            await (await fetch(`${workerUrl}/health`)).text()
+            return left
+          } finally {
+            held.release()
+          }
+        }
+      }
+    }
+  }
+
+  return {
+    leave: async (departure) => {
+      const tried: Push[] = []
+      do tried.push(await tryOnce(departure))
+      while (tried.at(-1)?.status !== undefined)
+      return tried
+    },
+  }
+}
+
+/** A push by hand: `fetch` would not say when the bytes have gone out. */
+const openPush = (url: URL, body: string) => {
+  const socket = connect(Number(url.port), url.hostname)
+  socket.on('error', () => {}) // the other side may be faster to close
+  const closed = new Promise<void>((resolve) => socket.once('close', () => resolve()))
+  const answered = new Promise<number>((resolve) => {
+    socket.once('data', (chunk) => resolve(Number(/^HTTP\/1\.1 (\d+)/.exec(chunk.toString())?.[1])))
+    socket.once('close', () => resolve(0)) // cut by the other side: as good as no answer
+  })
+  const bytes = Buffer.from(body)
+  const head = `POST ${url.pathname} HTTP/1.1\r\nhost: ${url.host}\r\ncontent-type: application/json\r\ncontent-length: ${bytes.length}\r\n\r\n`
+  const send = (...parts: (string | Buffer)[]) =>
+    new Promise<void>((resolve) => socket.write(Buffer.concat(parts.map((part) => Buffer.from(part))), () => resolve()))
+  return {
+    answered,
+    sendHalf: () => send(head, bytes.subarray(0, bytes.length / 2)),
+    sendAll: () => send(head, bytes),
+    // Not by a reset, which would throw away what the Worker has not read yet
+    leave: async () => {
+      socket.destroy()
+      await closed
+    },
+  }
+}
