@@ -27,7 +27,7 @@ pub struct Problem {
     /// `Allow`, for a 405.
     pub allow: Option<&'static str>,
     /// `Livestore-Backend-Id`, where it is known.
-    pub backend_id: Option<BackendId>,
+    pub backend_id: Option<Box<BackendId>>,
 }
 
 impl Problem {
@@ -48,7 +48,7 @@ impl Problem {
 
     /// The same problem, met with this backend.
     pub fn of(mut self, backend_id: Option<&BackendId>) -> Self {
-        self.backend_id = backend_id.cloned();
+        self.backend_id = backend_id.cloned().map(Box::new);
         self
     }
 
