@@ -1,0 +1,70 @@
+//! `route` on any request, and the offset and cursor that it lets through.
+//!
+//! The input is a method, a path and a query, a line each.
+
+#![no_main]
+
+use headwater::edge::route::{Live, Read, Route, Verb, route};
+use headwater::problem::Problem;
+use libfuzzer_sys::fuzz_target;
+use url::{Url, form_urlencoded};
+
+type Query = Vec<(String, String)>;
+
+fuzz_target!(|input: &str| {
+    let mut lines = input.splitn(3, '\n');
+    let mut line = || lines.next().unwrap_or_default();
+    let (method, path, query) = (line(), line(), line());
+
+    let pairs: Query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+    answers(method, path, &pairs);
+    // As the Worker is called: everything has been through a URL.
+    if let Ok(url) = Url::parse(&format!("http://edge.test{path}?{query}")) {
+        let pairs: Query = url.query_pairs().into_owned().collect();
+        answers(method, url.path(), &pairs);
+    }
+});
+
+fn answers(method: &str, path: &str, query: &Query) {
+    match route(method, path, query) {
+        Ok(Route::Health) => assert!(path == "/health" && matches!(method, "GET" | "HEAD")),
+        Ok(Route::Store(store, verb)) => {
+            assert!(path.starts_with("/v1/stream/"));
+            let segments: Vec<&str> = store.as_str().split('/').collect();
+            assert!(segments.len() == 2 && segments.iter().all(|segment| !segment.is_empty()));
+            match (method, verb) {
+                ("GET", Verb::Read(read)) => can_be_passed_on(&read),
+                ("POST", Verb::Push) | ("HEAD", Verb::Look) | ("PUT", Verb::Ensure) | ("DELETE", Verb::Reset) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        Err(problem) => refuses(&problem),
+    }
+}
+
+/// The URL that `edge::read` makes of a read means upstream what it meant here, and nothing else.
+fn can_be_passed_on(read: &Read) {
+    let live = read.live.map(|live| match live {
+        Live::LongPoll => "long-poll",
+        Live::Sse => "sse",
+    });
+    let pairs = [("cursor", read.cursor.as_deref()), ("live", live), ("offset", Some(read.offset.0.as_str()))];
+    let pairs: Vec<(&str, &str)> = pairs.into_iter().filter_map(|(name, value)| value.map(|v| (name, v))).collect();
+    let written: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+
+    let url = Url::parse(&format!("http://log.test/v1/t/s?{}", written.join("&"))).unwrap();
+    assert_eq!((url.host_str(), url.path(), url.fragment()), (Some("log.test"), "/v1/t/s", None));
+    let understood: Query = url.query_pairs().into_owned().collect();
+    let sent: Query = pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    assert_eq!(understood, sent);
+
+    let tokens = [Some(&read.offset.0), read.cursor.as_ref()];
+    assert!(tokens.into_iter().flatten().all(|token| (1..=256).contains(&token.len())));
+}
+
+fn refuses(problem: &Problem) {
+    assert!(matches!(problem.status, 400 | 404 | 405), "{problem:?}");
+    assert_eq!(problem.allow.is_some(), problem.status == 405);
+    assert!(!problem.detail.is_empty());
+    assert_eq!(problem.to_json()["status"], problem.status);
+}
