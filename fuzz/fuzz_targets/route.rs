@@ -1,6 +1,7 @@
 //! `route` on any request, and the offset and cursor that it lets through.
 //!
-//! The input is a method, a path and a query, a line each.
+//! The input is a method, a path and a query, a line each; the last two are also tried as they are
+//! for a cursor and an offset.
 
 #![no_main]
 
@@ -18,6 +19,8 @@ fuzz_target!(|input: &str| {
 
     let pairs: Query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     answers(method, path, &pairs);
+    let tokens = [("offset", query), ("cursor", path)].map(|(name, value)| (name.to_string(), value.to_string()));
+    answers("GET", "/v1/stream/t/s", &tokens.to_vec());
     // As the Worker is called: everything has been through a URL.
     if let Ok(url) = Url::parse(&format!("http://edge.test{path}?{query}")) {
         let pairs: Query = url.query_pairs().into_owned().collect();
