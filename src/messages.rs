@@ -115,10 +115,10 @@ impl MessageSplitter {
 
     fn complete(&mut self, rest: &[u8], sink: &mut impl FnMut(&[u8])) -> Result<(), SplitError> {
         if self.held.is_empty() {
-            sink(rest.trim_ascii_end());
+            sink(trim_end(rest));
         } else {
             self.hold(rest)?;
-            sink(self.held.trim_ascii_end());
+            sink(trim_end(&self.held));
             self.held.clear();
         }
         Ok(())
@@ -131,4 +131,12 @@ impl MessageSplitter {
         self.held.extend_from_slice(part);
         Ok(())
     }
+}
+
+/// Without JSON's white space (RFC 8259 §2) at the end. ASCII's has one more, and that is damage.
+fn trim_end(mut message: &[u8]) -> &[u8] {
+    while let [rest @ .., b' ' | b'\t' | b'\n' | b'\r'] = message {
+        message = rest;
+    }
+    message
 }

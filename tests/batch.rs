@@ -170,3 +170,14 @@ proptest! {
         let _ = check(&body, LIMITS);
     }
 }
+
+/// Serde reads a struct from an array too; a log that holds such messages is no chain of events.
+#[test]
+fn the_scan_takes_no_array_for_an_event_or_a_header() {
+    for message in ["[1,0]", r#"[["b"]]"#, r#"{"livestore":["b"]}"#] {
+        let mut scan = Scan::from_start();
+        scan.message(message.as_bytes());
+        let stretch = scan.finish();
+        assert!(stretch.broken.is_some() && stretch.header.is_none(), "{message}");
+    }
+}

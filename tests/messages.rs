@@ -87,3 +87,8 @@ fn what_is_no_array_is_refused() {
         assert_eq!(split(&[body.as_bytes()]), Err(error), "{body:?}");
     }
 }
+
+#[test]
+fn only_json_white_space_is_passed_over() {
+    assert_eq!(split(&[b"[1 \t\r\n, 2\x0c]"]), Ok(vec![b"1".to_vec(), b"2\x0c".to_vec()]));
+}

@@ -67,6 +67,7 @@ fn reads_take_offset_live_and_cursor() {
         (vec![("offset", "")], "offset"),
         (vec![("offset", "a&b=c")], "offset"),
         (vec![("offset", "a b")], "offset"),
+        (vec![("offset", "a+b")], "offset"),
         (vec![("offset", "../x")], "offset"),
         (vec![("offset", "é")], "offset"),
         (vec![("offset", "1"), ("cursor", "a/b")], "cursor"),

@@ -114,12 +114,12 @@ fn single<'q>(query: &'q [(String, String)], name: &'static str) -> Result<Optio
 fn token(name: &'static str, value: &str) -> Result<String, Problem> {
     let fits = !value.is_empty()
         && value.len() <= MAX_TOKEN
-        && value.bytes().all(|b| b.is_ascii_graphic() && !b",&=?/#%".contains(&b));
+        && value.bytes().all(|b| b.is_ascii_graphic() && !b",&=?/#%+".contains(&b));
     if fits {
         Ok(value.to_string())
     } else {
         let what = format!(
-            "{name} must be one an earlier answer gave, or -1 or now: 1 to {MAX_TOKEN} visible ASCII characters without , & = ? / # %."
+            "{name} must be one an earlier answer gave, or -1 or now: 1 to {MAX_TOKEN} visible ASCII characters without , & = ? / # % +."
         );
         Err(Problem::bad_request(name, what))
     }

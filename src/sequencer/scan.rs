@@ -1,8 +1,10 @@
 //! Reads a stretch of the log and tells what it holds, in constant memory.
 
 use std::fmt;
+use std::marker::PhantomData;
 
-use serde::Deserialize;
+use serde::Deserialize as DeriveDeserialize;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessDeserializer};
 
 use crate::event::{BackendId, Fingerprint, Fingerprinter, MAX_SEQ_NUM, ROOT, SeqNum};
 
@@ -83,7 +85,7 @@ pub struct Scan {
 }
 
 /// The parts of an event that matter here. Whatever the batch check lets pass, this reads.
-#[derive(Deserialize)]
+#[derive(DeriveDeserialize)]
 struct Links {
     #[serde(rename = "seqNum")]
     seq: SeqNum,
@@ -92,27 +94,50 @@ struct Links {
 }
 
 /// The header message: `{"livestore":{"backendId":"…","version":1}}`.
-#[derive(Deserialize)]
+#[derive(DeriveDeserialize)]
 struct Header {
-    livestore: Identity,
+    livestore: Object<Identity>,
 }
 
-#[derive(Deserialize)]
+#[derive(DeriveDeserialize)]
 struct Identity {
     #[serde(rename = "backendId")]
     backend_id: BackendId,
+}
+
+/// A JSON object. Serde's derived reader alone would take an array of its fields' values as well.
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
+}
+
+struct ObjectVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+    type Value = Object<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Object<T>, M::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+    }
 }
 
 /// The backend id, if the message is a header.
 pub fn header_of(json: &[u8]) -> Option<BackendId> {
     match links_of(json) {
         Some(_) => None,
-        None => serde_json::from_slice::<Header>(json).ok().map(|header| header.livestore.backend_id),
+        None => serde_json::from_slice::<Object<Header>>(json).ok().map(|header| header.0.livestore.0.backend_id),
     }
 }
 
 fn links_of(json: &[u8]) -> Option<Links> {
-    serde_json::from_slice::<Links>(json).ok().filter(|links| links.seq <= MAX_SEQ_NUM)
+    serde_json::from_slice::<Object<Links>>(json).ok().map(|links| links.0).filter(|links| links.seq <= MAX_SEQ_NUM)
 }
 
 /// The body that creates a stream with its header message.
