@@ -20,9 +20,10 @@ export interface UpstreamStream {
   readonly remove: () => Promise<void>
 }
 
-export const startWorld = async (): Promise<World> => {
+/** `vars` override those of wrangler.toml. */
+export const startWorld = async (vars: Record<string, string> = {}): Promise<World> => {
   const upstream = await startRustUpstream()
-  const worker = await startWorker({ upstreamUrl: upstream.url })
+  const worker = await startWorker({ upstreamUrl: upstream.url, vars })
   const network = await startCountingProxy(worker.url)
   const run = Math.random().toString(36).slice(2, 8)
   let stores = 0
