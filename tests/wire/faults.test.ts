@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { chain, checkChain, event, Store, upstreams, useParts } from './support.ts'
+import { chain, checkChain, event, json, type Problem, Store, upstreams, useParts } from './support.ts'
 
 describe.each(upstreams)('with faults, on $name,', ({ start }) => {
   const parts = useParts(start, { UPSTREAM_TIMEOUT_MS: '1000' })
@@ -127,5 +127,45 @@ describe('a stream that holds events already', () => {
     parts.proxy.clear()
     await s.pushed([event(50_002)])
     expect(parts.proxy.requests.map(({ method }) => method)).toEqual(['POST'])
+  })
+})
+
+// Limits of src/sequencer/core: 256 calls and 32 MiB of batches may wait for one store.
+describe('a store that is flooded with pushes while the upstream hangs', () => {
+  const parts = useParts()
+
+  it.each([
+    ['small', 10, 400, 256],
+    ['large', 900_000, 80, 37],
+  ])('lets only so many %s ones wait, and goes on when the upstream does', async (_, size, count, waiting) => {
+    const [s, neighbour] = [new Store(parts), new Store(parts)]
+    await s.pushed(chain(0, 1))
+    const before = await parts.worker.memory()
+    const held = parts.proxy.next({ method: 'POST', path: s.name }, 'hold request')
+    const first = s.push(chain(1, 1, 'x'.repeat(size)))
+    await held.met
+    let open = count - 1
+    const answers = Array.from({ length: count - 1 }, async () => {
+      const response = await s.push(chain(1, 1, 'y'.repeat(size)))
+      open -= 1
+      return { status: response.status, retryAfter: response.headers.get('retry-after'), body: await json<Problem>(response) }
+    })
+    await expect.poll(() => open, { timeout: 20_000 }).toBe(waiting - 1)
+    await neighbour.pushed(chain(0, 1))
+    const grown = (await parts.worker.memory()) - before
+    held.release()
+    expect((await first).status).toBe(200)
+
+    const refused = (await Promise.all(answers)).filter(({ status }) => status !== 409)
+    expect(refused).toHaveLength(count - waiting)
+    for (const { status, retryAfter, body } of refused) {
+      expect([status, retryAfter, body._tag]).toEqual([503, '1', 'OverloadedError'])
+    }
+    console.log(`${count} pushes of ${size} bytes at once: ${Math.round(grown / 2 ** 20)} MiB more while ${waiting} wait`)
+    expect(grown).toBeLessThan(256 * 2 ** 20)
+    await s.pushed(chain(2, 1))
+    const events = await s.eventsUpstream()
+    expect(events.map(({ seqNum }) => seqNum)).toEqual([1, 2, 3])
+    checkChain(events)
   })
 })
