@@ -20,7 +20,7 @@ use crate::problem::Problem;
 use crate::sequencer::call::{Located, Position};
 use crate::sequencer::core::Reply;
 use crate::sequencer::plan::Plan;
-use crate::upstream::Stream;
+use crate::upstream::{Stream, discard};
 
 /// The edge cache that is Headwater's alone.
 const CACHE: &str = "headwater-segments";
@@ -134,7 +134,8 @@ async fn read(
             }
             let put = shelf.cache.put(shelf.key(&sealed.from), kept).await;
             // Without a cache, to read ahead would be to read for nothing.
-            if put.is_err() || (!std::mem::replace(&mut trusted, true) && shelf.find(&sealed.from).await.is_none()) {
+            trusted = put.is_ok() && (trusted || shelf.holds(&sealed.from).await);
+            if !trusted {
                 DISTRUSTED_UNTIL.set(Date::now().as_millis() + DISTRUST_MS);
                 return Ok(());
             }
@@ -175,6 +176,10 @@ impl Shelf {
     /// A cache that fails is as good as none.
     async fn find(&self, from: &Offset) -> Option<Response> {
         self.cache.get(self.key(from), true).await.ok().flatten()
+    }
+
+    async fn holds(&self, from: &Offset) -> bool {
+        self.find(from).await.inspect(discard).is_some()
     }
 
     /// What another request of this isolate is about to keep is looked for again and again: the runtime
