@@ -10,7 +10,8 @@
  * - Nothing is appended but onto a head that this client has seen at the end of the log, and with the fence. An offset
  *   within an append is no such end: there the fence would let a second batch through.
  * - An append of unknown outcome is never repeated before the log was read from the last offset known to be committed.
- * - A new streak begins only after the log was looked at (docs/architecture.md, "The chain and the fence").
+ * - A new streak begins only where the same push has just looked at the log (docs/architecture.md, "The chain and the
+ *   fence"): a server that has forgotten its fence would take anything, and only a streak shows that it has.
  */
 import type { LiveStoreEvent } from '@livestore/common/schema'
 
@@ -59,7 +60,7 @@ export interface Push {
   readonly landed: boolean
   /** The fence has refused it, and the log has been read since. */
   readonly refused: boolean
-  /** The log has been compared for its sake. */
+  /** The log has been looked at for its sake. */
   readonly looked: boolean
 }
 
@@ -116,9 +117,8 @@ const againstTip = (tip: Tip, { chunk, looked }: Push, streak: number): Step => 
   const parent = parentOf(chunk)
   if (tip.madeBy === chunk.body) return { _tag: 'Accepted' }
   if (parent < tip.head) return { _tag: 'ServerAhead', head: tip.head }
-  if (parent === tip.head) return { _tag: 'Append', tip, streak }
-  // Either the caller is wrong, or we have not yet heard of what others did.
-  return looked ? { _tag: 'Gap', head: tip.head } : { _tag: 'Check' }
+  if (!looked && (streak === 0 || parent > tip.head)) return { _tag: 'Check' }
+  return parent === tip.head ? { _tag: 'Append', tip, streak } : { _tag: 'Gap', head: tip.head }
 }
 
 /** An append onto this tip is about to be sent. */
@@ -136,7 +136,8 @@ export const replied = (writer: Writer, push: Push, request: Request, reply: Rep
       return request.from === undefined ? readAll(writer, push, reply) : readOn(request.from, push, reply)
     case 'Create':
       if (reply._tag === 'Exists') return go(unread(undefined), push)
-      return reply._tag === 'Created' ? go(current({ offset: reply.offset, head: 0 }), push) : later(writer)
+      if (reply._tag !== 'Created') return later(writer)
+      return go(current({ offset: reply.offset, head: 0 }), { ...push, looked: true })
     case 'Append':
       return appended(request, push, reply)
   }
@@ -157,7 +158,7 @@ const readOn = (from: Tip, push: Push, { messages, end }: Reply & { _tag: 'Read'
   if (page._tag === 'Broken' || page.backendId !== undefined || end < from.offset) return go(unread(from), push)
   const last = page.events.at(-1)
   const tip = last === undefined ? { ...from, offset: end } : { offset: end, head: last.seqNum }
-  return go(current(tip), { ...push, landed: holds(page.events, push.chunk) })
+  return go(current(tip), { ...push, looked: true, landed: holds(page.events, push.chunk) })
 }
 
 const readAll = (writer: Writer, push: Push, { messages, end }: Reply & { _tag: 'Read' }): Verdict => {
@@ -170,7 +171,7 @@ const readAll = (writer: Writer, push: Push, { messages, end }: Reply & { _tag: 
   if (lost !== undefined && (head < lost.head || end < lost.offset)) {
     return { _tag: 'Stop', writer, why: `the log lost events: it ends at ${head}, and once went to ${lost.head}` }
   }
-  return go(current({ offset: end, head }), { ...push, landed: holds(page.events, push.chunk) })
+  return go(current({ offset: end, head }), { ...push, looked: true, landed: holds(page.events, push.chunk) })
 }
 
 const appended = ({ tip, streak }: Request & { _tag: 'Append' }, push: Push, reply: Reply): Verdict => {
