@@ -121,7 +121,7 @@ export class SimulatedClient {
 
   /** The request that is open fails, and the push with it: LiveStore tries again. */
   loseRequest() {
-    if (this.push !== undefined) this.push = newPush(this.push.chunk)
+    if (this.push !== undefined && !this.push.landed) this.push = newPush(this.push.chunk)
   }
 
   finish() {
