@@ -27,6 +27,13 @@ impl Offset {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BackendId(pub String);
 
+impl BackendId {
+    /// The id of a stream without a header (docs/wire.md, "The header"); `path` is the store's encoded path.
+    pub fn implicit(path: &str) -> Self {
+        Self(format!("path:{path}"))
+    }
+}
+
 /// The `Stream-Seq` of an append: the batch's parent, so that of two batches on one parent the
 /// upstream takes only the first, and refuses every batch whose parent has been passed (protocol §5.2).
 /// Zero-padded, because the protocol compares it byte by byte.

@@ -5,7 +5,7 @@
 //! [`upstream`] (requests to the Durable Streams server that keeps the log).
 //!
 //! What decides needs no runtime and builds on any host: [`names`], [`batch`], [`messages`],
-//! [`problem`], [`edge::route`], [`sequencer::core`]. What performs it builds for Wasm only.
+//! [`problem`], [`edge::route`], [`edge::cut`], [`sequencer::core`], [`sequencer::plan`]. What performs it builds for Wasm only.
 
 pub mod batch;
 pub mod edge;
@@ -29,7 +29,7 @@ mod entry {
     }
 
     #[event(fetch)]
-    async fn fetch(request: Request, env: Env, _context: Context) -> Result<Response> {
-        crate::edge::handle(request, env).await
+    async fn fetch(request: Request, env: Env, context: Context) -> Result<Response> {
+        crate::edge::handle(request, env, context).await
     }
 }

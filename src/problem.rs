@@ -112,6 +112,12 @@ impl Problem {
         Self::new(410, "gone", "OffsetGoneError", "This offset is no longer kept. Read from the start (offset=-1).")
     }
 
+    /// The log ends before the event that a read wants to go on from.
+    pub fn beyond(after: SeqNum, head: SeqNum) -> Self {
+        let detail = format!("There is no event {after} in this store, which ends at event {head}.");
+        Self::bad_request("after", detail).with("head", head)
+    }
+
     /// The upstream asked to slow down.
     pub fn rate_limited(retry_after: Option<u32>) -> Self {
         Self::new(429, "rate-limited", "RateLimitedError", "Too many requests. Try again later.")

@@ -7,6 +7,8 @@ use worker::Env;
 
 use crate::batch;
 use crate::problem::Problem;
+use crate::sequencer::core::SegmentSize;
+use crate::sequencer::plan::MAX_SEGMENT_BYTES;
 
 /// The name of the Durable Object binding.
 pub const SEQUENCER_BINDING: &str = "SEQUENCER";
@@ -76,6 +78,16 @@ impl UpstreamSettings {
             timeout: Duration::from_millis(number(env, "UPSTREAM_TIMEOUT_MS", 10_000)?),
         })
     }
+}
+
+/// `SEGMENT_BYTES` (default 1 MiB, at most 4), `SEGMENT_EVENTS` (default 10,000).
+pub fn segment_size(env: &Env) -> Result<SegmentSize, Problem> {
+    let size =
+        SegmentSize { bytes: number(env, "SEGMENT_BYTES", 1 << 20)?, events: number(env, "SEGMENT_EVENTS", 10_000)? };
+    if size.bytes > MAX_SEGMENT_BYTES / 2 {
+        return Err(Problem::misconfigured("SEGMENT_BYTES", format!("may be {} at most.", MAX_SEGMENT_BYTES / 2)));
+    }
+    Ok(size)
 }
 
 fn origins(listed: Option<String>) -> Origins {

@@ -5,8 +5,9 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use futures::future::{Either, select};
-use futures::io::{AsyncRead, AsyncReadExt};
+use futures::io::AsyncReadExt;
 use wasm_streams::ReadableStream;
+use wasm_streams::readable::IntoAsyncRead;
 use worker::{
     AbortController, CacheMode, Delay, Fetch, Headers, Method, Request, RequestInit, RequestRedirect, Response,
     ResponseBody, js_sys::Uint8Array, wasm_bindgen::JsCast,
@@ -87,23 +88,32 @@ impl Stream {
         Ok(first)
     }
 
-    /// Hands each message of a page to `sink`, until that has enough. One buffer serves the whole page:
-    /// a new one for each chunk would pile up faster than the runtime collects them.
+    /// Hands each message of a page to `sink`, until that has enough.
     async fn messages(&self, page: Response, mut sink: impl FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), Reply> {
         let mut splitter = MessageSplitter::default();
         let mut enough = ControlFlow::Continue(());
-        let mut body = body_of(&page).ok_or(Reply::Failed)?;
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let read = within(self.settings.timeout, body.read(&mut buffer)).await;
-            let Ok(Ok(length)) = read else { return Err(Reply::Failed) };
-            if length == 0 {
-                return splitter.finish().map_err(split_reply);
-            }
-            splitter.feed(&buffer[..length], |message| enough = sink(message)).map_err(split_reply)?;
+        let mut body = self.body(&page).map_err(|NoAnswer| Reply::Failed)?;
+        while let Some(chunk) = body.chunk().await.map_err(|NoAnswer| Reply::Failed)? {
+            splitter.feed(chunk, |message| enough = sink(message)).map_err(split_reply)?;
             if enough.is_break() {
                 return Ok(());
             }
+        }
+        splitter.finish().map_err(split_reply)
+    }
+
+    fn body(&self, page: &Response) -> Result<Body, NoAnswer> {
+        let ResponseBody::Stream(stream) = page.body() else { return Err(NoAnswer) };
+        let reader = ReadableStream::from_raw(stream.clone().unchecked_into()).try_into_async_read();
+        Ok(Body { reader: reader.map_err(|_| NoAnswer)?, buffer: vec![0; CHUNK], timeout: self.settings.timeout })
+    }
+
+    /// The log from an offset on, to be read bit by bit.
+    pub async fn open(&self, at: &Offset) -> Result<Body, Reply> {
+        let page = self.read(at).await.map_err(|NoAnswer| Reply::Failed)?;
+        match status_reply(&page) {
+            Some(reply) => Err(reply),
+            None => self.body(&page).map_err(|NoAnswer| Reply::Failed),
         }
     }
 
@@ -258,13 +268,20 @@ impl Stream {
     }
 }
 
-/// The body, to be read into a buffer of ours; dropping it cancels what has not been read.
-fn body_of(page: &Response) -> Option<impl AsyncRead + Unpin + use<>> {
-    match page.body() {
-        ResponseBody::Stream(stream) => {
-            ReadableStream::from_raw(stream.clone().unchecked_into()).try_into_async_read().ok()
-        }
-        ResponseBody::Empty | ResponseBody::Body(_) => None,
+/// The body of an answer; dropping it cancels what has not been read.
+pub struct Body {
+    reader: IntoAsyncRead<'static>,
+    /// One for the whole body: a new one for each chunk would pile up faster than the runtime collects them.
+    buffer: Vec<u8>,
+    timeout: Duration,
+}
+
+impl Body {
+    /// The next bytes; `None` at the end.
+    pub async fn chunk(&mut self) -> Result<Option<&[u8]>, NoAnswer> {
+        let read = within(self.timeout, self.reader.read(&mut self.buffer)).await;
+        let Ok(Ok(length)) = read else { return Err(NoAnswer) };
+        Ok((length > 0).then(|| &self.buffer[..length]))
     }
 }
 

@@ -4,6 +4,7 @@ use headwater::edge::route::{Live, Read, Route, Verb, route};
 use headwater::event::Offset;
 use headwater::names::StorePath;
 use headwater::problem::Problem;
+use headwater::sequencer::call::Position;
 
 fn get(query: &[(&str, &str)]) -> Result<Read, Problem> {
     let query: Vec<_> = query.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
@@ -50,17 +51,36 @@ fn each_method_has_its_verb() {
 
 #[test]
 fn reads_take_offset_live_and_cursor() {
-    let offset = |o: &str| Offset(o.into());
-    assert_eq!(get(&[]), Ok(Read { offset: offset("-1"), live: None, cursor: None }));
+    let offset = |o: &str| Position::Offset(Offset(o.into()));
+    assert_eq!(get(&[]), Ok(Read { from: offset("-1"), live: None, cursor: None }));
     assert_eq!(
         get(&[("offset", "12_34"), ("other", "x")]),
-        Ok(Read { offset: offset("12_34"), live: None, cursor: None })
+        Ok(Read { from: offset("12_34"), live: None, cursor: None })
     );
     assert_eq!(
         get(&[("offset", "now"), ("live", "long-poll"), ("cursor", "7")]),
-        Ok(Read { offset: offset("now"), live: Some(Live::LongPoll), cursor: Some("7".into()) })
+        Ok(Read { from: offset("now"), live: Some(Live::LongPoll), cursor: Some("7".into()) })
+    );
+    for (query, from) in [
+        (vec![("after", "0")], Position::After(0)),
+        (vec![("after", "9007199254740991"), ("offset", "-1")], Position::After((1 << 53) - 1)),
+        (vec![("after", "7"), ("offset", "12_34")], offset("12_34")),
+        (vec![("after", "7"), ("offset", "now")], offset("now")),
+    ] {
+        assert_eq!(get(&query), Ok(Read { from, live: None, cursor: None }), "{query:?}");
+    }
+    assert_eq!(
+        get(&[("after", "7"), ("live", "sse")]),
+        Ok(Read { from: Position::After(7), live: Some(Live::Sse), cursor: None })
     );
     for (query, field) in [
+        (vec![("after", "")], "after"),
+        (vec![("after", "-1")], "after"),
+        (vec![("after", "+1")], "after"),
+        (vec![("after", "1.0")], "after"),
+        (vec![("after", "9007199254740992")], "after"),
+        (vec![("after", "1"), ("after", "1")], "after"),
+        (vec![("after", "x"), ("offset", "12_34")], "after"),
         (vec![("live", "sse")], "offset"),
         (vec![("offset", "1"), ("live", "yes")], "live"),
         (vec![("offset", "1"), ("offset", "2")], "offset"),

@@ -3,14 +3,15 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use serde::de::DeserializeOwned;
 use worker::{Date, Env, Headers, Method, Request, RequestInit, Stub, console_error, js_sys::Uint8Array};
 
 use super::Failure;
-use crate::event::{BackendId, SeqNum};
+use crate::event::{BackendId, Offset, SeqNum};
 use crate::names::StorePath;
 use crate::problem::Problem;
-use crate::sequencer::call::{CALL_HEADER, Call};
-use crate::sequencer::core::{Answer, Op, Tip};
+use crate::sequencer::call::{Ask, CALL_HEADER, Call, Located, Position};
+use crate::sequencer::core::{Answer, Need, Op, Sealed, Tip};
 use crate::settings::SEQUENCER_BINDING;
 
 /// How long a look-up is good for: reads call the Sequencer once in this time, a store and isolate.
@@ -19,13 +20,26 @@ const REMEMBER_MS: u64 = 30_000;
 /// Stores remembered at most; beyond it all are forgotten, which costs a call each.
 const REMEMBER_STORES: usize = 10_000;
 
-/// What a read wants to know of a store.
+/// What a read wants to know of a store, at most [`REMEMBER_MS`] old.
 #[derive(Clone)]
 pub struct Known {
     /// Which life of the stream this is.
     pub backend_id: BackendId,
-    /// The head, at most [`REMEMBER_MS`] old.
+    /// The head.
     pub head: SeqNum,
+    /// Up to where the log is cut into segments.
+    pub sealed: Sealed,
+    /// Where the log ended.
+    tail: Offset,
+    /// Where a reader has seen the log end meanwhile.
+    seen: Option<Offset>,
+}
+
+impl Known {
+    /// Whether a segment may begin at the offset, or contain it.
+    pub fn is_sealed_at(&self, offset: &Offset) -> bool {
+        *offset < self.sealed.offset
+    }
 }
 
 thread_local! {
@@ -35,18 +49,7 @@ thread_local! {
 
 /// Calls a store's Sequencer. A refusal comes back as its [`Problem`].
 pub async fn call(env: &Env, store: &StorePath, op: Op, body: Option<&[u8]>) -> Result<Answer, Failure> {
-    let call = serde_json::to_string(&Call { path: store.as_str().into(), op }).map_err(worker::Error::from)?;
-    let headers = Headers::new();
-    headers.set(CALL_HEADER, &call)?;
-    let mut init = RequestInit::new();
-    init.with_method(Method::Post).with_headers(headers).with_body(body.map(|bytes| Uint8Array::from(bytes).into()));
-    let request = Request::new_with_init("http://sequencer/", &init)?;
-    let object = env.durable_object(SEQUENCER_BINDING)?.get_by_name(store.as_str())?;
-    // An object that is overloaded, restarting or broken: nobody knows what it did.
-    let answer = ask(&object, request).await.map_err(|error| {
-        console_error!("the Sequencer did not answer: {error}");
-        Problem::unavailable()
-    })?;
+    let answer: Answer = ask(env, store, Ask::Op(op), body).await?;
     remember(store, &answer);
     match Problem::from_answer(&answer) {
         Some(problem) => Err(problem.into()),
@@ -54,28 +57,60 @@ pub async fn call(env: &Env, store: &StorePath, op: Op, body: Option<&[u8]>) -> 
     }
 }
 
-async fn ask(object: &Stub, request: Request) -> worker::Result<Answer> {
+/// Asks a store's Sequencer for the place of a position.
+pub async fn locate(env: &Env, store: &StorePath, position: Position) -> Result<Located, Failure> {
+    ask(env, store, Ask::Locate(position), None).await
+}
+
+async fn ask<A: DeserializeOwned>(env: &Env, store: &StorePath, ask: Ask, body: Option<&[u8]>) -> Result<A, Failure> {
+    let call = serde_json::to_string(&Call { path: store.as_str().into(), ask }).map_err(worker::Error::from)?;
+    let headers = Headers::new();
+    headers.set(CALL_HEADER, &call)?;
+    let mut init = RequestInit::new();
+    init.with_method(Method::Post).with_headers(headers).with_body(body.map(|bytes| Uint8Array::from(bytes).into()));
+    let request = Request::new_with_init("http://sequencer/", &init)?;
+    let object = env.durable_object(SEQUENCER_BINDING)?.get_by_name(store.as_str())?;
+    // An object that is overloaded, restarting or broken: nobody knows what it did.
+    fetch(&object, request).await.map_err(|error| {
+        console_error!("the Sequencer did not answer: {error}");
+        Problem::unavailable().into()
+    })
+}
+
+async fn fetch<A: DeserializeOwned>(object: &Stub, request: Request) -> worker::Result<A> {
     object.fetch_with_request(request).await?.json().await
 }
 
-/// What is known of a store: from memory, else from the Sequencer. `None` while it has no stream, or
-/// when the Sequencer can't tell because the upstream is down.
+/// What is known of a store: from memory, else from the Sequencer, and if that can't tell because the
+/// upstream is down, from an older memory. `None` while it has no stream.
 pub async fn known(env: &Env, store: &StorePath) -> Result<Option<Known>, Failure> {
     let now = Date::now().as_millis();
     let remembered = REMEMBERED.with_borrow(|all| all.get(store).cloned());
-    match remembered {
-        Some((at, known)) if now.saturating_sub(at) < REMEMBER_MS => Ok(Some(known)),
-        _ => match call(env, store, Op::Look { fresh: false }, None).await {
-            Ok(Answer::Tip(tip)) => Ok(tip.map(Known::from)),
-            Ok(_) | Err(Failure::Problem(_)) => Ok(None),
-            Err(error) => Err(error),
-        },
+    let need = match &remembered {
+        Some((at, known)) if now.saturating_sub(*at) < REMEMBER_MS => return Ok(Some(known.clone())),
+        // The Sequencer has heard of that, unless someone wrote past it.
+        Some((_, Known { seen: Some(seen), tail, .. })) if seen > tail => Need::Reaching(seen.clone()),
+        _ => Need::Known,
+    };
+    match call(env, store, Op::Look(need), None).await {
+        Ok(Answer::Tip(tip)) => Ok(tip.map(Known::from)),
+        Ok(_) | Err(Failure::Problem(_)) => Ok(remembered.map(|(_, known)| known)),
+        Err(error) => Err(error),
     }
+}
+
+/// Takes note of where a reader has seen the log end.
+pub fn saw(store: &StorePath, tail: Offset) {
+    REMEMBERED.with_borrow_mut(|all| {
+        if let Some((_, known)) = all.get_mut(store) {
+            known.seen = known.seen.take().max(Some(tail));
+        }
+    });
 }
 
 impl From<Tip> for Known {
     fn from(tip: Tip) -> Self {
-        Self { backend_id: tip.backend_id, head: tip.head }
+        Self { backend_id: tip.backend_id, head: tip.head, sealed: tip.sealed, tail: tip.offset, seen: None }
     }
 }
 

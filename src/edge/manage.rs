@@ -4,11 +4,11 @@ use worker::{Env, Response};
 
 use super::{Failure, lookup, reply};
 use crate::names::StorePath;
-use crate::sequencer::core::{Answer, Op, Tip};
+use crate::sequencer::core::{Answer, Need, Op, Tip};
 
 /// `HEAD`: head, tail and backend id, as the upstream has them now. A store without a stream has the head 0.
 pub async fn look(env: &Env, store: &StorePath) -> Result<Response, Failure> {
-    match tip(env, store, Op::Look { fresh: true }).await? {
+    match tip(env, store, Op::Look(Need::Fresh)).await? {
         Some(tip) => Ok(reply::tip(200, &tip)?),
         None => Ok(reply::no_stream()?),
     }
@@ -16,7 +16,7 @@ pub async fn look(env: &Env, store: &StorePath) -> Result<Response, Failure> {
 
 /// `PUT`: makes sure the stream exists; 201 if it did not.
 pub async fn ensure(env: &Env, store: &StorePath) -> Result<Response, Failure> {
-    let existed = tip(env, store, Op::Look { fresh: true }).await?;
+    let existed = tip(env, store, Op::Look(Need::Fresh)).await?;
     match existed {
         Some(tip) => Ok(reply::tip(200, &tip)?),
         None => created(201, tip(env, store, Op::Ensure).await?),

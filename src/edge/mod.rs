@@ -1,10 +1,14 @@
 //! The Worker at the edge: stateless, it routes, checks, reads, and calls the Sequencer for the rest.
 //!
-//! [`route`] decides; the Wasm-only rest performs: `push`, `read` and `manage` answer the verbs,
-//! `lookup` asks the Sequencer, `reply` finishes every response.
+//! [`route`] and [`cut`] decide; the Wasm-only rest performs: `push`, `read` and `manage` answer the
+//! verbs, `history` keeps sealed segments in the edge cache, `lookup` asks the Sequencer, `reply`
+//! finishes every response.
 
+pub mod cut;
 pub mod route;
 
+#[cfg(target_arch = "wasm32")]
+mod history;
 #[cfg(target_arch = "wasm32")]
 mod lookup;
 #[cfg(target_arch = "wasm32")]
@@ -16,11 +20,13 @@ mod read;
 #[cfg(target_arch = "wasm32")]
 mod reply;
 #[cfg(target_arch = "wasm32")]
+mod timing;
+#[cfg(target_arch = "wasm32")]
 pub use worker_edge::{Failure, handle};
 
 #[cfg(target_arch = "wasm32")]
 mod worker_edge {
-    use worker::{Date, Env, Method, Request, Response, Result, console_error};
+    use worker::{Context, Date, Env, Method, Request, Response, Result, console_error};
 
     use super::route::{Route, Verb, route};
     use super::{manage, push, read, reply};
@@ -48,13 +54,13 @@ mod worker_edge {
     }
 
     /// Answers one request, whatever happens.
-    pub async fn handle(mut request: Request, env: Env) -> Result<Response> {
+    pub async fn handle(mut request: Request, env: Env, context: Context) -> Result<Response> {
         let started = Date::now().as_millis();
         let settings = match Settings::read(&env) {
             Ok(settings) => settings,
             Err(problem) => return reply::finish(reply::problem(&problem)?, &request, &Origins::Any, 0),
         };
-        let response = match answer(&mut request, &env, &settings).await {
+        let response = match answer(&mut request, &env, &context, &settings).await {
             Ok(response) => response,
             Err(Failure::Problem(problem)) => reply::problem(&problem)?,
             Err(Failure::Runtime(error)) => {
@@ -66,7 +72,12 @@ mod worker_edge {
         reply::finish(response, &request, &settings.allowed_origins, took)
     }
 
-    async fn answer(request: &mut Request, env: &Env, settings: &Settings) -> std::result::Result<Response, Failure> {
+    async fn answer(
+        request: &mut Request,
+        env: &Env,
+        context: &Context,
+        settings: &Settings,
+    ) -> std::result::Result<Response, Failure> {
         let url = request.url()?;
         admit(url.host_str().unwrap_or_default(), settings)?;
         if request.method() == Method::Options {
@@ -76,7 +87,7 @@ mod worker_edge {
         match route(request.method().as_ref(), url.path(), &query)? {
             Route::Health => Ok(reply::health()?),
             Route::Store(store, Verb::Push) => push::push(request, env, settings, &store).await,
-            Route::Store(store, Verb::Read(read)) => read::read(request, env, settings, &store, read).await,
+            Route::Store(store, Verb::Read(read)) => read::read(request, env, context, settings, &store, read).await,
             Route::Store(store, Verb::Look) => manage::look(env, &store).await,
             Route::Store(store, Verb::Ensure) => manage::ensure(env, &store).await,
             Route::Store(store, Verb::Reset) => manage::reset(env, &store).await,

@@ -1,15 +1,21 @@
-//! `GET`: catch-up and live reads, straight from the upstream. The Sequencer is asked at most for a
-//! look-up; bodies pass through the runtime without entering the Wasm module's memory.
+//! `GET`: sealed history from the edge cache; the tail, and what is live, straight from the upstream.
+//! The Sequencer is asked at most for a look-up; what the upstream answers passes through the runtime
+//! without entering the Wasm module's memory.
 
 use std::time::Duration;
 
-use worker::{Env, Headers, Method, Request, Response};
+use worker::{Context, Env, Headers, Method, Request, Response};
 
+use super::history::{self, Page};
+use super::lookup::{self, Known};
 use super::route::{Live, Read};
-use super::{Failure, lookup, reply};
+use super::timing::Timing;
+use super::{Failure, reply};
+use crate::event::{Offset, SeqNum};
 use crate::names::StorePath;
 use crate::problem::Problem;
-use crate::sequencer::core::{Answer, Op};
+use crate::sequencer::call::{Located, Position};
+use crate::sequencer::core::{Answer, Need, Op};
 use crate::settings::Settings;
 use crate::upstream::{CLOSED, NEXT_OFFSET, NoAnswer, Stream, UP_TO_DATE, discard, retry_after};
 
@@ -21,34 +27,106 @@ const PASSED_ON: [&str; 7] =
 pub async fn read(
     request: &Request,
     env: &Env,
+    context: &Context,
     settings: &Settings,
     store: &StorePath,
     read: Read,
 ) -> Result<Response, Failure> {
-    let stream = Stream::new(settings.upstream.clone(), store.as_str());
     let condition = request.headers().get("if-none-match")?;
-    let mut known = lookup::known(env, store).await?;
-    let mut response = fetch(&stream, &read, condition.as_deref()).await?;
-    if response.status_code() == 404 {
-        discard(&response);
-        // The Sequencer may not know yet that the stream is gone, or that there never was one.
-        let op = if read.live.is_some() { Op::Ensure } else { Op::Look { fresh: true } };
-        let tip = match lookup::call(env, store, op, None).await? {
-            Answer::Tip(Some(tip)) => tip,
-            _ => return Ok(reply::empty_page(&read.offset)?),
-        };
-        known = Some(tip.into());
-        response = fetch(&stream, &read, condition.as_deref()).await?;
+    let stream = || Stream::new(settings.upstream.clone(), store.as_str());
+    let mut timing = Timing::start();
+    let known = lookup::known(env, store).await?;
+    let from = match read.from {
+        Position::Offset(offset) => offset,
+        Position::After(seq) => offset_after(env, store, seq, known.as_ref()).await?,
+    };
+    timing.lap("sequencer");
+    if let (None, Some(known)) = (read.live, known.as_ref().filter(|known| known.is_sealed_at(&from))) {
+        let page = history::page(env, context, stream(), store, known, &from).await;
+        timing.lap("history");
+        if let Some(page) = page? {
+            return sealed(page, known, condition.as_deref(), timing);
+        }
     }
-    let response = checked(response).map_err(|problem| problem.of(known.as_ref().map(|known| &known.backend_id)))?;
+    let read = Passage { from, live: read.live, cursor: read.cursor, condition };
+    pass_through(env, store, &stream(), read, known, timing).await
+}
+
+/// The offset of the append that holds the event after `seq`.
+async fn offset_after(env: &Env, store: &StorePath, seq: SeqNum, known: Option<&Known>) -> Result<Offset, Failure> {
+    match lookup::locate(env, store, Position::After(seq)).await? {
+        Located::Found(plan) => Ok(plan.from),
+        Located::Beyond(head) => Err(Problem::beyond(seq, head).of(known.map(|known| &known.backend_id)).into()),
+        Located::Refused(answer) => Err(Problem::from_answer(&answer).unwrap_or_else(Problem::unavailable).into()),
+        Located::Unknown => Err(Problem::internal().into()),
+    }
+}
+
+/// A sealed segment: final, for as long as the backend lives.
+fn sealed(page: Page, known: &Known, condition: Option<&str>, timing: Timing) -> Result<Response, Failure> {
+    let Page { response, hit } = page;
     let headers = passed_on(&response)?;
-    if let Some(known) = known {
-        reply::identify(&headers, &known.backend_id, known.head)?;
+    // For the browser's own cache, and there not for whoever logs in next.
+    headers.set("cache-control", "private, max-age=31536000, immutable")?;
+    headers.set("vary", "authorization")?;
+    headers.set(reply::CACHE, if hit { "HIT" } else { "MISS" })?;
+    headers.set("server-timing", &timing.report())?;
+    reply::identify(&headers, &known.backend_id, known.head)?;
+    let tag = headers.get("etag")?;
+    if tag.as_deref().is_some_and(|tag| condition.is_some_and(|condition| matches(condition, tag))) {
+        discard(&response);
+        return Ok(Response::empty()?.with_status(304).with_headers(headers));
     }
     Ok(response.with_headers(headers))
 }
 
-async fn fetch(stream: &Stream, read: &Read, condition: Option<&str>) -> Result<Response, Failure> {
+/// `If-None-Match` (RFC 9110 §13.1.2): a list of tags, weak ones too, or `*`.
+fn matches(condition: &str, tag: &str) -> bool {
+    condition.split(',').map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+}
+
+/// A read that the upstream answers.
+struct Passage {
+    from: Offset,
+    live: Option<Live>,
+    cursor: Option<String>,
+    condition: Option<String>,
+}
+
+async fn pass_through(
+    env: &Env,
+    store: &StorePath,
+    stream: &Stream,
+    read: Passage,
+    mut known: Option<Known>,
+    mut timing: Timing,
+) -> Result<Response, Failure> {
+    let mut response = fetch(stream, &read).await?;
+    if response.status_code() == 404 {
+        discard(&response);
+        // The Sequencer may not know yet that the stream is gone, or that there never was one.
+        let op = if read.live.is_some() { Op::Ensure } else { Op::Look(Need::Fresh) };
+        let tip = match lookup::call(env, store, op, None).await? {
+            Answer::Tip(Some(tip)) => tip,
+            _ => return Ok(reply::empty_page(&read.from)?),
+        };
+        known = Some(tip.into());
+        response = fetch(stream, &read).await?;
+    }
+    timing.lap("upstream");
+    let response = checked(response).map_err(|problem| problem.of(known.as_ref().map(|known| &known.backend_id)))?;
+    let headers = passed_on(&response)?;
+    if let (true, Some(tail)) = (headers.has(UP_TO_DATE)?, headers.get(NEXT_OFFSET)?) {
+        lookup::saw(store, Offset(tail));
+    }
+    if let Some(known) = known {
+        reply::identify(&headers, &known.backend_id, known.head)?;
+    }
+    headers.set("server-timing", &timing.report())?;
+    Ok(response.with_headers(headers))
+}
+
+async fn fetch(stream: &Stream, read: &Passage) -> Result<Response, Failure> {
     // In the order of the names, as the protocol wants it for caches (§10.1).
     let cursor = read.cursor.as_ref().map(|c| format!("cursor={c}&")).unwrap_or_default();
     let live = match read.live {
@@ -56,7 +134,8 @@ async fn fetch(stream: &Stream, read: &Read, condition: Option<&str>) -> Result<
         Some(Live::LongPoll) => "live=long-poll&",
         Some(Live::Sse) => "live=sse&",
     };
-    let query = format!("?{cursor}{live}offset={}", read.offset.0);
+    let query = format!("?{cursor}{live}offset={}", read.from.0);
+    let condition = read.condition.as_deref();
     let condition = condition.map(|tag| ("if-none-match", tag));
     let headers: Vec<(&str, &str)> = condition.into_iter().collect();
     let patience = if read.live == Some(Live::LongPoll) { LONG_POLL } else { Duration::ZERO };

@@ -64,6 +64,17 @@ pub fn empty_page(at: &Offset) -> Result<Response> {
     Ok(response)
 }
 
+/// A segment, as it is kept in the edge cache.
+pub fn segment(body: &[u8], end: &Offset, tag: &str) -> Result<Response> {
+    let response = Response::from_bytes(body.to_vec())?;
+    let headers = response.headers();
+    headers.set("content-type", "application/json")?;
+    headers.set("etag", &format!("\"{tag}\""))?;
+    headers.set(NEXT_OFFSET, &end.0)?;
+    headers.set("cache-control", "public, max-age=31536000, immutable")?;
+    Ok(response)
+}
+
 /// A refusal.
 pub fn problem(problem: &Problem) -> Result<Response> {
     let response = Response::from_json(&problem.to_json())?.with_status(problem.status);
@@ -91,7 +102,7 @@ pub fn identify(headers: &Headers, backend_id: &BackendId, head: SeqNum) -> Resu
 /// Puts on what every response carries.
 pub fn finish(response: Response, request: &Request, allowed: &Origins, took_ms: u64) -> Result<Response> {
     let headers = response.headers();
-    headers.set("server-timing", &format!("total;dur={took_ms}"))?;
+    headers.append("server-timing", &format!("total;dur={took_ms}"))?;
     // Protocol §12.7.
     headers.set("x-content-type-options", "nosniff")?;
     headers.set("cross-origin-resource-policy", "cross-origin")?;

@@ -1,8 +1,9 @@
 //! From method, path and query to what is wanted. Pure: tested on any host.
 
-use crate::event::Offset;
+use crate::event::{MAX_SEQ_NUM, Offset, SeqNum};
 use crate::names::StorePath;
 use crate::problem::Problem;
+use crate::sequencer::call::Position;
 
 /// What a request wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +32,8 @@ pub enum Verb {
 /// A read of the stream (protocol §5.6–5.8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
-    /// Where to begin.
-    pub offset: Offset,
+    /// Where to begin. `after` counts only where there is no offset but the start.
+    pub from: Position,
     /// How to go on at the tail.
     pub live: Option<Live>,
     /// The protocol's cursor (§10.1), passed on as it came.
@@ -81,9 +82,6 @@ pub fn route(method: &str, path: &str, query: &[(String, String)]) -> Result<Rou
 }
 
 fn read(query: &[(String, String)]) -> Result<Read, Problem> {
-    if single(query, "after")?.is_some() {
-        return Err(Problem::bad_request("after", "Reads from a seqNum are not built yet; use an offset."));
-    }
     let live = match single(query, "live")? {
         None => None,
         Some("long-poll") => Some(Live::LongPoll),
@@ -92,13 +90,30 @@ fn read(query: &[(String, String)]) -> Result<Read, Problem> {
             return Err(Problem::bad_request("live", format!("live is {other:?}, but must be long-poll or sse.")));
         }
     };
-    let offset = match single(query, "offset")? {
-        Some(offset) => token("offset", offset)?,
-        None if live.is_none() => Offset::START.to_string(),
-        None => return Err(Problem::bad_request("offset", "A live read needs an offset (-1 for the start).")),
+    let offset = single(query, "offset")?.map(|offset| token("offset", offset)).transpose()?;
+    let after = single(query, "after")?.map(seq_num).transpose()?;
+    let from = match (offset, after) {
+        // A client goes on by offset without having to drop what it began with.
+        (Some(offset), None) => Position::Offset(Offset(offset)),
+        (Some(offset), Some(_)) if offset != Offset::START => Position::Offset(Offset(offset)),
+        (_, Some(seq)) => Position::After(seq),
+        (None, None) if live.is_none() => Position::Offset(Offset(Offset::START.into())),
+        (None, None) => {
+            return Err(Problem::bad_request("offset", "A live read needs an offset (-1 for the start) or after."));
+        }
     };
     let cursor = single(query, "cursor")?.map(|cursor| token("cursor", cursor)).transpose()?;
-    Ok(Read { offset: Offset(offset), live, cursor })
+    Ok(Read { from, live, cursor })
+}
+
+fn seq_num(value: &str) -> Result<SeqNum, Problem> {
+    let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+    value.parse().ok().filter(|seq| digits && *seq <= MAX_SEQ_NUM).ok_or_else(|| {
+        Problem::bad_request(
+            "after",
+            format!("after is {value:?}, but must be a seqNum: an integer from 0 to {MAX_SEQ_NUM}."),
+        )
+    })
 }
 
 fn single<'q>(query: &'q [(String, String)], name: &'static str) -> Result<Option<&'q str>, Problem> {

@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::core::Op;
+use super::core::{Answer, Op};
+use super::plan::Plan;
+use crate::event::{Offset, SeqNum};
 
 /// The request header that carries a [`Call`].
 pub const CALL_HEADER: &str = "headwater-call";
@@ -14,5 +16,36 @@ pub struct Call {
     /// The store's encoded path ([`crate::names::StorePath`]), which a Durable Object does not know of itself.
     pub path: String,
     /// What is wanted.
-    pub op: Op,
+    pub ask: Ask,
+}
+
+/// What is wanted.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Ask {
+    /// Something that the core decides; an [`Answer`] comes back.
+    Op(Op),
+    /// The place of a position in the index; a [`Located`] comes back.
+    Locate(Position),
+}
+
+/// Where a reader wants to begin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Position {
+    /// At an offset, which may be [`Offset::START`].
+    Offset(Offset),
+    /// At the append that holds the event after this one.
+    After(SeqNum),
+}
+
+/// What the Sequencer knows of a position.
+#[derive(Debug, Serialize, Deserialize)]
+pub enum Located {
+    /// Where it is, and what lies before the reader from there.
+    Found(Plan),
+    /// The index does not know the offset: another writer's, or another backend's.
+    Unknown,
+    /// The log ends before the event; holds the head, 0 while there is no stream.
+    Beyond(SeqNum),
+    /// The Sequencer can't tell.
+    Refused(Answer),
 }

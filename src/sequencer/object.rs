@@ -9,11 +9,12 @@ use futures::channel::oneshot;
 use worker::wasm_bindgen::prelude::wasm_bindgen;
 use worker::{Delay, DurableObject, Env, Error, Request, Response, Result, State, console_error, durable_object};
 
-use super::call::{CALL_HEADER, Call};
-use super::core::{self, Answer, Core, Input, Limits, Output, Reply, Ticket};
+use super::call::{Ask, CALL_HEADER, Call, Located, Position};
+use super::core::{self, Answer, Core, Input, Limits, Need, Op, Output, Reply, Ticket};
 use super::storage::Rows;
-use crate::event::BackendId;
-use crate::settings::UpstreamSettings;
+use crate::event::{BackendId, ROOT, SeqNum};
+use crate::problem::Problem;
+use crate::settings::{self, UpstreamSettings};
 use crate::upstream::Stream;
 
 /// One store's Sequencer. Called by the Worker only, with a [`Call`] in a header.
@@ -35,8 +36,10 @@ impl DurableObject for Sequencer {
         let call: Call = serde_json::from_str(&call)?;
         let body = request.bytes().await?;
         let desk = self.desk(&call.path)?;
-        let answer = desk.call(call, body, &self.state).await?;
-        Response::from_json(&answer)
+        match call.ask {
+            Ask::Op(op) => Response::from_json(&desk.call(op, body, &self.state).await?),
+            Ask::Locate(position) => Response::from_json(&desk.locate(&position, &self.state).await?),
+        }
     }
 }
 
@@ -73,10 +76,10 @@ struct Waiting {
 
 impl Desk {
     fn open(state: &State, env: &Env, path: &str) -> Result<Self> {
-        let settings = UpstreamSettings::read(env).map_err(|problem| Error::from(problem.detail))?;
+        let settings = UpstreamSettings::read(env).map_err(as_error)?;
         let mut rows = Rows::open(state.storage().sql())?;
-        let implicit_id = BackendId(format!("path:{path}"));
-        let core = Core::new(rows.load()?, implicit_id, Limits::default());
+        let limits = Limits { segment: settings::segment_size(env).map_err(as_error)?, ..Limits::default() };
+        let core = Core::new(rows.load()?, BackendId::implicit(path), limits);
         Ok(Self {
             core: RefCell::new(core),
             rows: RefCell::new(rows),
@@ -89,11 +92,28 @@ impl Desk {
         })
     }
 
-    async fn call(self: Rc<Self>, call: Call, body: Vec<u8>, state: &State) -> Result<Answer> {
+    /// Finds a position in the index. Every row of it was true when it was recorded, and is for ever, as
+    /// long as the backend is the same.
+    async fn locate(self: Rc<Self>, position: &Position, state: &State) -> Result<Located> {
+        let mut answer = self.clone().call(Op::Look(Need::Known), Vec::new(), state).await?;
+        if let Position::After(seq) = position {
+            if head_of(&answer).is_some_and(|head| head < *seq) {
+                answer = self.clone().call(Op::Look(Need::Fresh), Vec::new(), state).await?;
+            }
+            match head_of(&answer) {
+                Some(head) if head < *seq => return Ok(Located::Beyond(head)),
+                Some(_) => {}
+                None => return Ok(Located::Refused(answer)),
+            }
+        }
+        Ok(self.rows.borrow().locate(position)?.map_or(Located::Unknown, Located::Found))
+    }
+
+    async fn call(self: Rc<Self>, op: Op, body: Vec<u8>, state: &State) -> Result<Answer> {
         let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
         let (sender, answer) = oneshot::channel();
         self.waiting.borrow_mut().insert(ticket, Waiting { answer: sender, batch: Rc::new(body) });
-        self.handle(Input::Call(ticket, call.op));
+        self.handle(Input::Call(ticket, op));
         if let Some((request, failures)) = self.outgoing.take() {
             // The courier belongs to the object, not to this caller, who may leave at any time.
             state.wait_until(self.clone().courier(request, failures));
@@ -171,6 +191,18 @@ impl Desk {
         self.outgoing.take();
         self.waiting.borrow_mut().clear();
     }
+}
+
+/// The head that an answer tells; 0 where there is no stream.
+fn head_of(answer: &Answer) -> Option<SeqNum> {
+    match answer {
+        Answer::Tip(tip) => Some(tip.as_ref().map_or(ROOT, |tip| tip.head)),
+        _ => None,
+    }
+}
+
+fn as_error(problem: Problem) -> Error {
+    Error::from(problem.detail)
 }
 
 #[wasm_bindgen]

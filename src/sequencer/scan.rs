@@ -187,6 +187,16 @@ impl Scan {
         }
     }
 
+    /// Events so far.
+    pub fn events(&self) -> u64 {
+        self.events
+    }
+
+    /// Whether what came so far is no chain.
+    pub fn is_broken(&self) -> bool {
+        self.broken.is_some()
+    }
+
     /// What was read.
     pub fn finish(self) -> Stretch {
         Stretch {

@@ -4,37 +4,53 @@
 use serde::Deserialize;
 use worker::{Result, SqlStorage, SqlStorageValue};
 
-use super::core::Tip;
+use super::call::Position;
+use super::core::{Sealed, Tip};
+use super::plan::{Place, Plan};
 use crate::event::{BackendId, Fingerprint, Offset, SeqNum};
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS backend (
         only INTEGER PRIMARY KEY CHECK (only = 1),
-        backend_id TEXT NOT NULL
+        backend_id TEXT NOT NULL,
+        index_start TEXT NOT NULL
     );
     CREATE TABLE IF NOT EXISTS append (
         last_seq INTEGER PRIMARY KEY,
         end_offset TEXT NOT NULL,
         events_so_far INTEGER NOT NULL,
         bytes_so_far INTEGER NOT NULL,
+        seals INTEGER NOT NULL,
         parent INTEGER,
         fingerprint TEXT
-    );";
+    );
+    CREATE INDEX IF NOT EXISTS segment ON append (end_offset) WHERE seals = 1;";
 
-const LAST: &str = "
-    SELECT backend_id, last_seq, end_offset, events_so_far, bytes_so_far, parent, fingerprint
-    FROM append, backend ORDER BY last_seq DESC LIMIT 1";
+const LAST: &str = "SELECT * FROM append ORDER BY last_seq DESC LIMIT 1";
+const LAST_SEALING: &str = "SELECT * FROM append WHERE seals = 1 ORDER BY end_offset DESC LIMIT 1";
+
+/// The segments' ends after an offset. Offsets sort as the appends do (protocol §8).
+const ENDS_AFTER: &str = "SELECT * FROM append WHERE seals = 1 AND end_offset > ? ORDER BY end_offset LIMIT ?";
+const END_UP_TO: &str = "SELECT * FROM append WHERE seals = 1 AND end_offset <= ? ORDER BY end_offset DESC LIMIT 1";
+/// Inside of one segment, so that no more than its rows are read.
+const AT: &str = "SELECT * FROM append WHERE last_seq > ? AND last_seq <= ? AND end_offset = ?";
+const UP_TO_EVENT: &str = "SELECT * FROM append WHERE last_seq <= ? ORDER BY last_seq DESC LIMIT 1";
 
 /// The rows of one store.
 pub struct Rows {
     sql: SqlStorage,
-    /// The backend id that is stored, to write it only when it changes.
-    backend_id: Option<BackendId>,
+    /// What is stored of the backend, to write it only when it changes.
+    backend: Option<(BackendId, Offset)>,
+}
+
+#[derive(Deserialize)]
+struct Backend {
+    backend_id: BackendId,
+    index_start: Offset,
 }
 
 #[derive(Deserialize)]
 struct Row {
-    backend_id: BackendId,
     last_seq: SeqNum,
     end_offset: Offset,
     events_so_far: u64,
@@ -47,30 +63,39 @@ impl Rows {
     /// Opens the storage, creating the tables at the first use of a store.
     pub fn open(sql: SqlStorage) -> Result<Self> {
         sql.exec(SCHEMA, None)?;
-        Ok(Self { sql, backend_id: None })
+        Ok(Self { sql, backend: None })
     }
 
     /// The tip that was recorded last.
     pub fn load(&mut self) -> Result<Option<Tip>> {
-        let rows: Vec<Row> = self.sql.exec(LAST, None)?.to_array()?;
-        let tip = rows.into_iter().next().map(|row| Tip {
-            backend_id: row.backend_id,
+        let backend: Vec<Backend> = self.sql.exec("SELECT backend_id, index_start FROM backend", None)?.to_array()?;
+        let (Some(backend), Some(row)) = (backend.into_iter().next(), self.row(LAST, vec![])?) else {
+            return Ok(None);
+        };
+        let mut sealed = Sealed::nothing(backend.index_start.clone());
+        if let Some(end) = self.row(LAST_SEALING, vec![])? {
+            (sealed.offset, sealed.events, sealed.bytes) = (end.end_offset, end.events_so_far, end.bytes_so_far);
+        }
+        self.backend = Some((backend.backend_id.clone(), backend.index_start));
+        Ok(Some(Tip {
+            backend_id: backend.backend_id,
             head: row.last_seq,
             offset: row.end_offset,
             events: row.events_so_far,
             bytes: row.bytes_so_far,
+            sealed,
             made_by: row.parent.zip(row.fingerprint.as_deref().and_then(Fingerprint::from_hex)),
-        });
-        self.backend_id = tip.as_ref().map(|tip| tip.backend_id.clone());
-        Ok(tip)
+        }))
     }
 
     /// Records a tip. The runtime holds back what is sent afterwards until it is durable (the
     /// output gate).
     pub fn record(&mut self, tip: &Tip) -> Result<()> {
-        if self.backend_id.as_ref() != Some(&tip.backend_id) {
-            self.sql.exec("INSERT OR REPLACE INTO backend VALUES (1, ?)", vec![tip.backend_id.0.as_str().into()])?;
-            self.backend_id = Some(tip.backend_id.clone());
+        let backend = (tip.backend_id.clone(), tip.sealed.index.clone());
+        if self.backend.as_ref() != Some(&backend) {
+            let values = vec![backend.0.0.as_str().into(), backend.1.0.as_str().into()];
+            self.sql.exec("INSERT OR REPLACE INTO backend VALUES (1, ?, ?)", values)?;
+            self.backend = Some(backend);
         }
         let (parent, fingerprint) = match tip.made_by {
             Some((parent, fingerprint)) => (integer(parent)?, fingerprint.to_hex().into()),
@@ -81,19 +106,56 @@ impl Rows {
             tip.offset.0.as_str().into(),
             integer(tip.events)?,
             integer(tip.bytes)?,
+            integer(tip.seals().into())?,
             parent,
             fingerprint,
         ];
-        self.sql.exec("INSERT OR REPLACE INTO append VALUES (?, ?, ?, ?, ?, ?)", values)?;
+        self.sql.exec("INSERT OR REPLACE INTO append VALUES (?, ?, ?, ?, ?, ?, ?)", values)?;
         Ok(())
     }
 
     /// Drops everything: it described a stream that is gone.
     pub fn forget(&mut self) -> Result<()> {
         self.sql.exec("DELETE FROM append; DELETE FROM backend;", None)?;
-        self.backend_id = None;
+        self.backend = None;
         Ok(())
     }
+
+    /// Finds a position among the appends; `None` if no append ends at the offset.
+    pub fn locate(&self, position: &Position) -> Result<Option<Plan>> {
+        let place = match position {
+            Position::Offset(offset) => self.place_at(offset)?,
+            Position::After(seq) => Some(self.row(UP_TO_EVENT, vec![integer(*seq)?])?.map_or(Place::start(), as_place)),
+        };
+        let Some(place) = place else { return Ok(None) };
+        let ends = vec![place.offset.0.as_str().into(), integer(Plan::AHEAD as u64)?];
+        let ends: Vec<Row> = self.sql.exec(ENDS_AFTER, ends)?.to_array()?;
+        Ok(Some(Plan::new(place, ends.into_iter().map(as_place))))
+    }
+
+    fn place_at(&self, offset: &Offset) -> Result<Option<Place>> {
+        if offset.0 == Offset::START {
+            return Ok(Some(Place::start()));
+        }
+        let before = self.row(END_UP_TO, vec![offset.0.as_str().into()])?;
+        let (from, to) = match &before {
+            Some(end) if end.end_offset == *offset => return Ok(before.map(as_place)),
+            _ => (before, self.row(ENDS_AFTER, vec![offset.0.as_str().into(), integer(1)?])?),
+        };
+        // In the unsealed tail nothing is cut, so nothing need be found.
+        let Some(to) = to else { return Ok(None) };
+        let from = from.map_or(SqlStorageValue::try_from_i64(-1), |row| integer(row.last_seq))?;
+        Ok(self.row(AT, vec![from, integer(to.last_seq)?, offset.0.as_str().into()])?.map(as_place))
+    }
+
+    fn row(&self, query: &str, values: Vec<SqlStorageValue>) -> Result<Option<Row>> {
+        let rows: Vec<Row> = self.sql.exec(query, values)?.to_array()?;
+        Ok(rows.into_iter().next())
+    }
+}
+
+fn as_place(row: Row) -> Place {
+    Place { offset: row.end_offset, head: row.last_seq, events: row.events_so_far, bytes: row.bytes_so_far }
 }
 
 fn integer(value: u64) -> Result<SqlStorageValue> {

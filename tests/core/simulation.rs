@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 
 use headwater::batch;
 use headwater::event::{BackendId, SeqNum};
-use headwater::sequencer::core::{Answer, Core, Input, Limits, Op, Output, Reply, Request, Ticket, Tip};
+use headwater::sequencer::core::{Answer, Core, Input, Limits, Op, Output, Reply, Request, SegmentSize, Ticket, Tip};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -46,7 +46,7 @@ struct World {
 }
 
 fn new_core(stored: Option<Tip>) -> Core {
-    let limits = Limits { queue: 2, queue_bytes: 1 << 20, attempts: 2 };
+    let limits = Limits { queue: 2, queue_bytes: 1 << 20, attempts: 2, segment: SegmentSize { events: 3, bytes: 300 } };
     Core::new(stored, BackendId("path:t/s".into()), limits)
 }
 

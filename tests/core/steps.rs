@@ -2,11 +2,16 @@
 
 use headwater::batch::{self, Batch};
 use headwater::event::{BackendId, SeqNum};
-use headwater::sequencer::core::{Answer, Core, Halt, Input, Limits, Op, Output, Refusal, Reply, Request, Ticket, Tip};
+use headwater::sequencer::core::{
+    Answer, Core, Halt, Input, Limits, Need, Op, Output, Refusal, Reply, Request, SegmentSize, Ticket, Tip,
+};
 
 use super::upstream::{Upstream, event};
 
-const LIMITS: Limits = Limits { queue: 4, queue_bytes: 10_000, attempts: 3 };
+const LIMITS: Limits = Limits { queue: 4, queue_bytes: 10_000, attempts: 3, segment: SEGMENT };
+
+/// A segment ends at the append with which it has so many events, or bytes.
+const SEGMENT: SegmentSize = SegmentSize { events: 5, bytes: 1_000 };
 
 /// A Sequencer, its storage and its upstream.
 struct Rig {
@@ -267,11 +272,8 @@ fn a_writer_past_us_wins_and_is_learned_of() {
 #[test]
 fn when_the_upstream_stays_away_everyone_who_waits_is_told() {
     let mut rig = Rig::warm(3);
-    let calls = [
-        rig.begin_push(chain(3, 1, "a")),
-        rig.begin_push(chain(3, 1, "b")),
-        rig.begin(Op::Look { fresh: true }, vec![]),
-    ];
+    let calls =
+        [rig.begin_push(chain(3, 1, "a")), rig.begin_push(chain(3, 1, "b")), rig.begin(Op::Look(Need::Fresh), vec![])];
     for _ in 0..3 {
         rig.lose_request();
     }
@@ -313,7 +315,7 @@ fn what_waits_is_bounded_in_number_and_bytes() {
 fn after_a_restart_the_tail_is_looked_at_once() {
     let mut rig = Rig::warm(3);
     rig.restart();
-    assert_eq!(head(&rig.call(Op::Look { fresh: false })), 3);
+    assert_eq!(head(&rig.call(Op::Look(Need::Known))), 3);
     assert!(rig.upstream.requests.is_empty(), "a look-up is content with what is stored");
     assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4);
     assert_eq!(head(&rig.push(chain(4, 1, "b"))), 5);
@@ -337,7 +339,7 @@ fn a_lost_storage_is_read_back_from_the_log() {
     let mut rig = Rig::warm(3);
     rig.stored = None;
     rig.restart();
-    let Answer::Tip(Some(tip)) = rig.call(Op::Look { fresh: false }) else { panic!("no tip") };
+    let Answer::Tip(Some(tip)) = rig.call(Op::Look(Need::Known)) else { panic!("no tip") };
     assert_eq!((tip.head, tip.events, tip.backend_id.0.as_str()), (3, 3, "life-1"));
     assert_eq!(rig.stored, Some(tip));
 }
@@ -346,7 +348,7 @@ fn a_lost_storage_is_read_back_from_the_log() {
 fn a_stream_without_header_has_an_implicit_id() {
     let mut rig = rig();
     rig.upstream.log = Some(chain(0, 2, "foreign"));
-    let Answer::Tip(Some(tip)) = rig.call(Op::Look { fresh: false }) else { panic!("no tip") };
+    let Answer::Tip(Some(tip)) = rig.call(Op::Look(Need::Known)) else { panic!("no tip") };
     assert_eq!((tip.head, tip.backend_id), (2, implicit()));
 }
 
@@ -376,7 +378,7 @@ fn an_upstream_that_was_recreated_is_a_new_backend_whatever_its_length() {
         let mut rig = Rig::warm(3);
         rig.upstream.recreate(chain(0, events, "new"));
         rig.restart();
-        let Answer::Tip(Some(tip)) = rig.call(Op::Look { fresh: true }) else { panic!("no tip") };
+        let Answer::Tip(Some(tip)) = rig.call(Op::Look(Need::Fresh)) else { panic!("no tip") };
         assert_eq!((tip.head, &tip.backend_id), (events, &life(2)));
         assert_eq!(rig.stored, Some(tip), "nothing of the old life is kept");
     }
@@ -447,7 +449,7 @@ fn a_stream_that_is_just_being_created_is_not_taken_for_one_without_header() {
     let mut rig = rig();
     rig.upstream.perform(&Request::Create, &[]);
     let header = rig.upstream.log.replace(Vec::new());
-    let look = rig.begin(Op::Look { fresh: false }, vec![]);
+    let look = rig.begin(Op::Look(Need::Known), vec![]);
     rig.step(None); // there, but empty
     rig.upstream.log = header;
     rig.settle();
@@ -500,9 +502,64 @@ fn a_reset_begins_a_new_backend() {
 #[test]
 fn looking_at_a_store_without_a_stream_creates_none() {
     let mut rig = rig();
-    assert_eq!(rig.call(Op::Look { fresh: true }), Answer::Tip(None));
-    assert_eq!(rig.call(Op::Look { fresh: false }), Answer::Tip(None));
+    assert_eq!(rig.call(Op::Look(Need::Fresh)), Answer::Tip(None));
+    assert_eq!(rig.call(Op::Look(Need::Known)), Answer::Tip(None));
     assert!(rig.upstream.log.is_none());
     assert_eq!(head(&rig.call(Op::Ensure)), 0);
     assert!(rig.upstream.log.is_some());
+}
+
+fn tip(answer: Answer) -> Tip {
+    match answer {
+        Answer::Accepted(tip) | Answer::Tip(Some(tip)) => tip,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_segment_is_sealed_by_the_append_that_makes_it_long_enough() {
+    let mut rig = Rig::warm(0);
+    let start = tip(rig.call(Op::Look(Need::Known)));
+    assert_eq!((start.sealed.offset.0.as_str(), start.seals()), ("-1", false));
+    let sealed = |rig: &mut Rig, parent, count, id: &str| {
+        let tip = tip(rig.push(chain(parent, count, id)));
+        (tip.seals(), tip.sealed.events)
+    };
+    assert_eq!(sealed(&mut rig, 0, 3, "a"), (false, 0));
+    assert_eq!(sealed(&mut rig, 3, 3, "b"), (true, 6), "by its events");
+    assert_eq!(sealed(&mut rig, 6, 1, "c"), (false, 6));
+    assert_eq!(sealed(&mut rig, 7, 1, &"x".repeat(1_000)), (true, 8), "by its bytes");
+    assert_eq!(sealed(&mut rig, 8, 1, "d"), (false, 8));
+    let before = tip(rig.call(Op::Look(Need::Known)));
+    rig.restart();
+    assert_eq!(tip(rig.call(Op::Look(Need::Known))), before);
+    assert_eq!(rig.recorded, 5, "one row a push");
+}
+
+#[test]
+fn an_index_that_begins_anew_is_another_one() {
+    let mut rig = Rig::warm(3);
+    let before = tip(rig.push(chain(3, 1, "a")));
+    rig.stored = None;
+    rig.restart();
+    let adopted = tip(rig.push(chain(4, 1, "b")));
+    assert_eq!(adopted.backend_id, before.backend_id);
+    assert_ne!(adopted.sealed.index, before.sealed.index);
+    assert_eq!(adopted.sealed.events, 5, "counted from the log's beginning");
+}
+
+#[test]
+fn a_look_that_must_reach_an_offset_asks_the_upstream_only_if_it_has_to() {
+    let mut rig = Rig::warm(3);
+    let tail = tip(rig.call(Op::Look(Need::Known))).offset;
+    assert_eq!(head(&rig.call(Op::Look(Need::Reaching(tail.clone())))), 3);
+    assert!(rig.upstream.requests.is_empty());
+    // A direct-mode writer appends past it.
+    rig.upstream.append(3, &chain(3, 2, "direct"));
+    assert_eq!(head(&rig.call(Op::Look(Need::Known))), 3);
+    let beyond = headwater::event::Offset(format!("{}x", tail.0));
+    let caught_up = tip(rig.call(Op::Look(Need::Reaching(beyond))));
+    assert_eq!((caught_up.head, caught_up.events, caught_up.seals()), (5, 5, true));
+    assert_eq!(rig.upstream.requests, ["CHECK", "GET"]);
+    assert_eq!(rig.stored, Some(caught_up));
 }

@@ -12,6 +12,8 @@ export interface RecordedRequest {
   body: Buffer
   /** What the upstream answered, or the fault in its stead; undefined while, or if, neither has. */
   status: number | undefined
+  /** Bytes of the answer's body that the upstream has sent here, whether or not anyone still wanted them. */
+  sent: number
 }
 
 export type Fault =
@@ -77,6 +79,7 @@ export function record(incoming: IncomingMessage): RecordedRequest {
     headers: incoming.headers,
     body: Buffer.alloc(0),
     status: undefined,
+    sent: 0,
   }
   incoming.on('data', (chunk: Buffer) => {
     recorded.body = Buffer.concat([recorded.body, chunk.subarray(0, BODY_CAP - recorded.body.length)])
@@ -100,6 +103,7 @@ export async function serve(exchange: Exchange): Promise<void> {
     if (holds(fault, 'request')) await hold(exchange)
     const response = await ask(exchange, body)
     exchange.recorded.status = response.statusCode
+    count(exchange, response)
     await respond(exchange, fault, response)
   } catch {
     cutOff(exchange) // the upstream, the asker or the proxy's owner has cut it
@@ -114,6 +118,7 @@ function pass(exchange: Exchange): void {
   onward.on('error', () => cutOff(exchange))
   onward.on('response', (response) => {
     recorded.status = response.statusCode
+    count(exchange, response)
     begin(exchange, response)
     pipeline(response, outgoing, (error) => {
       if (error) cutOff(exchange)
@@ -160,6 +165,11 @@ async function hold({ fault, met, released, abandoned }: Exchange): Promise<void
   const gone = Promise.withResolvers<never>()
   abandoned.addEventListener('abort', () => gone.reject(abandoned.reason), { once: true })
   await Promise.race([released, gone.promise])
+}
+
+function count({ recorded }: Exchange, response: IncomingMessage): void {
+  response.on('data', (chunk: Buffer) => (recorded.sent += chunk.length))
+  response.pause() // until it is piped on: listening for data alone would let it flow
 }
 
 function open({ agent, upstream, incoming, abandoned }: Exchange): ClientRequest {

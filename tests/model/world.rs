@@ -4,7 +4,7 @@
 
 use headwater::batch::Batch;
 use headwater::event::{BackendId, Fingerprinter, Offset, ROOT, SeqNum};
-use headwater::sequencer::core::{Answer, Core, Input, Limits, Op, Output, Reply, Request, Ticket, Tip};
+use headwater::sequencer::core::{Answer, Core, Input, Limits, Op, Output, Reply, Request, SegmentSize, Ticket, Tip};
 use headwater::sequencer::scan::{Break, Probe, Stretch};
 use stateright::{Model, Property};
 
@@ -130,7 +130,8 @@ pub enum Action {
 }
 
 fn new_core(stored: Option<Tip>) -> Core {
-    Core::new(stored, backend_id(), Limits { queue: 8, queue_bytes: 1_000, attempts: 2 })
+    let segment = SegmentSize { events: 100, bytes: 1_000 };
+    Core::new(stored, backend_id(), Limits { queue: 8, queue_bytes: 1_000, attempts: 2, segment })
 }
 
 fn backend_id() -> BackendId {

@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use super::scan::{Probe, Stretch};
 use crate::batch::Batch;
 use crate::event::{BackendId, Offset, ROOT, SeqNum};
-pub use terms::{Answer, Halt, Input, Op, Output, Refusal, Reply, Request, Ticket, Tip};
+pub use terms::{Answer, Halt, Input, Need, Op, Output, Refusal, Reply, Request, Sealed, SegmentSize, Ticket, Tip};
 
 /// How sure the Sequencer is of the end of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -58,11 +58,14 @@ pub struct Limits {
     pub queue_bytes: u64,
     /// Requests for one job that may fail before all that wait is answered `Unavailable`.
     pub attempts: u8,
+    /// How long segments are.
+    pub segment: SegmentSize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { queue: 256, queue_bytes: 32 << 20, attempts: 3 }
+        let segment = SegmentSize { events: 10_000, bytes: 1 << 20 };
+        Self { queue: 256, queue_bytes: 32 << 20, attempts: 3, segment }
     }
 }
 
@@ -134,8 +137,11 @@ impl Core {
                     Verdict::Append | Verdict::Odd(_) => None,
                 }
             }
-            (Op::Look { fresh: false }, Knowledge::Absent) => Some(Answer::Tip(None)),
-            (Op::Look { fresh: false }, _) => self.tip().map(|tip| Answer::Tip(Some(tip.clone()))),
+            (Op::Look(Need::Known), Knowledge::Absent) => Some(Answer::Tip(None)),
+            (Op::Look(Need::Known), _) => self.tip().map(|tip| Answer::Tip(Some(tip.clone()))),
+            (Op::Look(Need::Reaching(offset)), Knowledge::Current(tip)) if tip.offset >= *offset => {
+                Some(Answer::Tip(Some(tip.clone())))
+            }
             _ => None,
         }
     }
@@ -205,8 +211,10 @@ impl Core {
             offset,
             events: tip.events + batch.events,
             bytes: tip.bytes + batch.bytes,
+            sealed: tip.sealed.clone(),
             made_by: Some((batch.parent, batch.fingerprint)),
         };
+        let tip = tip.sealing(self.limits.segment);
         self.learn(tip.clone(), out);
         self.answer(Answer::Accepted(tip), out);
     }
@@ -253,8 +261,10 @@ impl Core {
             offset: end,
             events: tip.events + stretch.events,
             bytes: tip.bytes + stretch.bytes,
+            sealed: tip.sealed.clone(),
             made_by: stretch.link.map_or(tip.made_by, |(parent, _)| Some((parent, stretch.fingerprint))),
         };
+        let next = next.sealing(self.limits.segment);
         self.learn(next.clone(), out);
         if stretch.probe_found {
             self.answer(Answer::Accepted(next), out);
@@ -277,19 +287,21 @@ impl Core {
         let head = stretch.link.map_or(ROOT, |(_, last)| last);
         let backend_id = stretch.header.unwrap_or_else(|| self.implicit_id.clone());
         if let Some(old) = suspect {
-            if old.backend_id != backend_id {
-                out.push(Output::Forget);
-            } else if head < old.head || end < old.offset {
+            if old.backend_id == backend_id && (head < old.head || end < old.offset) {
                 return self.halt(Halt::WentBackwards { acknowledged: old.head, found: head });
             }
+            // Of another backend, or with offsets that the log may not know any more.
+            out.push(Output::Forget);
         }
         let made_by = stretch.link.map(|(parent, _)| (parent, stretch.fingerprint));
-        let (events, bytes) = (stretch.events, stretch.bytes);
-        self.learn(Tip { backend_id, head, offset: end, events, bytes, made_by }, out);
+        let (events, bytes, sealed) = (stretch.events, stretch.bytes, Sealed::nothing(end.clone()));
+        let tip = Tip { backend_id, head, offset: end, events, bytes, sealed, made_by };
+        self.learn(tip.sealing(self.limits.segment), out);
     }
 
     fn created(&mut self, backend_id: BackendId, offset: Offset, out: &mut Vec<Output>) {
-        self.learn(Tip { backend_id, head: ROOT, offset, events: 0, bytes: 0, made_by: None }, out);
+        let sealed = Sealed::nothing(offset.clone());
+        self.learn(Tip { backend_id, head: ROOT, offset, events: 0, bytes: 0, sealed, made_by: None }, out);
     }
 
     fn deleted(&mut self, out: &mut Vec<Output>) {
@@ -348,12 +360,12 @@ enum Step {
 
 /// What the job at the front needs next.
 fn next_step(knowledge: &mut Knowledge, job: &mut Job, streak: u64) -> Step {
-    let asks_first = matches!(job.op, Op::Look { fresh: true } | Op::Ensure);
+    let asks_first = matches!(job.op, Op::Look(Need::Fresh | Need::Reaching(_)) | Op::Ensure);
     let halted = matches!((&*knowledge, &job.op), (Knowledge::Halted(..), Op::Push { .. }));
     if !job.prepared && (asks_first || halted) {
         job.prepared = true;
         *knowledge = knowledge.clone().doubted();
-        if matches!((&job.op, &knowledge), (Op::Look { .. }, Knowledge::Absent)) {
+        if matches!((&job.op, &knowledge), (Op::Look(_), Knowledge::Absent)) {
             return Step::Request(Request::Check);
         }
     }
@@ -367,7 +379,7 @@ fn next_step(knowledge: &mut Knowledge, job: &mut Job, streak: u64) -> Step {
         (Knowledge::Passed(tip), op) => {
             Step::Request(Request::ReadOn { from: tip.offset.clone(), probe: op.probe_at(tip.head) })
         }
-        (Knowledge::Absent, Op::Look { .. }) => Step::Answer(Answer::Tip(None)),
+        (Knowledge::Absent, Op::Look(_)) => Step::Answer(Answer::Tip(None)),
         (Knowledge::Absent, _) => Step::Request(Request::Create),
         (Knowledge::Current(tip), Op::Push { batch, backend_id }) => match verdict(tip, batch, backend_id.as_ref()) {
             Verdict::Answer(answer) => Step::Answer(answer),

@@ -20,15 +20,23 @@ pub enum Op {
         /// The backend the client believes in, if it said.
         backend_id: Option<BackendId>,
     },
-    /// Tell the tip. With `fresh` the upstream is asked; without, what is known will do.
-    Look {
-        /// Ask the upstream first.
-        fresh: bool,
-    },
+    /// Tell the tip.
+    Look(Need),
     /// Make sure that the stream exists (after asking the upstream), then tell the tip.
     Ensure,
     /// Delete the stream and begin a new backend.
     Reset,
+}
+
+/// How new the tip must be that a look is answered with.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Need {
+    /// What is known will do.
+    Known,
+    /// Someone has seen the log reach this offset: what is known will do if it reaches as far.
+    Reaching(Offset),
+    /// As the upstream has it now.
+    Fresh,
 }
 
 /// The end of the log as the Sequencer knows it: the authoritative head, and where it lies.
@@ -42,10 +50,61 @@ pub struct Tip {
     pub offset: Offset,
     /// Events in the stream.
     pub events: u64,
-    /// Bytes of all messages in the stream.
+    /// Bytes of all messages in the stream; white space that a push had between them may count.
     pub bytes: u64,
+    /// Up to where the log is cut into segments.
+    pub sealed: Sealed,
     /// Parent and fingerprint of what made the head, to know it again.
     pub made_by: Option<(SeqNum, Fingerprint)>,
+}
+
+/// Up to where the log is cut into segments: sealed, immutable runs of whole appends.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Sealed {
+    /// Where the first append that the index knows of ends. An index that had to be begun anew has
+    /// another one, mostly: what was cut after the old one is not mixed with what is cut after it.
+    pub index: Offset,
+    /// The end of the last segment; the protocol's start of the stream while there is none.
+    pub offset: Offset,
+    /// Events up to there.
+    pub events: u64,
+    /// Bytes up to there.
+    pub bytes: u64,
+}
+
+/// When a run of appends is long enough to be sealed: as soon as it reaches one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SegmentSize {
+    /// `SEGMENT_EVENTS`
+    pub events: u64,
+    /// `SEGMENT_BYTES`
+    pub bytes: u64,
+}
+
+impl Tip {
+    /// The tip behind what was just learned, sealing what lies before it if that is long enough.
+    pub(super) fn sealing(mut self, size: SegmentSize) -> Self {
+        let events = self.events.saturating_sub(self.sealed.events);
+        let bytes = self.bytes.saturating_sub(self.sealed.bytes);
+        if events >= size.events || bytes >= size.bytes {
+            self.sealed.offset = self.offset.clone();
+            self.sealed.events = self.events;
+            self.sealed.bytes = self.bytes;
+        }
+        self
+    }
+
+    /// Whether a segment ends here.
+    pub fn seals(&self) -> bool {
+        self.sealed.offset == self.offset
+    }
+}
+
+impl Sealed {
+    /// Nothing is sealed yet of a log whose index begins with the append that ends at `index`.
+    pub fn nothing(index: Offset) -> Self {
+        Self { index, offset: Offset(Offset::START.into()), events: 0, bytes: 0 }
+    }
 }
 
 /// Why the Sequencer refuses to append until an operator resets the store.

@@ -30,9 +30,10 @@ export type Mode = 'proxy' | 'hybrid' | 'direct'
 export type Access = ProxyOptions | HybridOptions | DirectOptions
 export const modes: readonly Mode[] = ['proxy', 'hybrid', 'direct']
 
-export const startWorld = async (): Promise<World> => {
+/** `vars` override those of wrangler.toml. */
+export const startWorld = async (vars: Record<string, string> = {}): Promise<World> => {
   const upstream = await startRustUpstream()
-  const worker = await startWorker({ upstreamUrl: upstream.url })
+  const worker = await startWorker({ upstreamUrl: upstream.url, vars })
   const network = await startCountingProxy(worker.url)
   const bypass = await startCountingProxy(upstream.url)
   const run = Math.random().toString(36).slice(2, 8)

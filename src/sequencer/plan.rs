@@ -1,0 +1,78 @@
+//! What lies sealed before a reader: runs of whole appends that never change.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Offset, ROOT, SeqNum};
+
+/// A longer run is not kept, because it would have to be in memory, of which an isolate has 128 MB.
+/// Mostly these are logs that were adopted: all that was there then is one run.
+pub const MAX_SEGMENT_BYTES: u64 = 8 << 20;
+
+/// An end of an append, and all that lies before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The offset behind the append.
+    pub offset: Offset,
+    /// `seqNum` of its last event.
+    pub head: SeqNum,
+    /// Events in the log up to here.
+    pub events: u64,
+    /// Bytes of the log up to here.
+    pub bytes: u64,
+}
+
+impl Place {
+    /// The beginning of every log.
+    pub fn start() -> Self {
+        Self { offset: Offset(Offset::START.into()), head: ROOT, events: 0, bytes: 0 }
+    }
+}
+
+/// The sealed segments that follow a place in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// The offset of the place.
+    pub from: Offset,
+    /// `seqNum` of the event before it.
+    pub head: SeqNum,
+    /// The rest of the segment that the place is in, and those after it, as many as are to be read at
+    /// once. None in the unsealed tail, and none where what is sealed is too long to be kept.
+    pub segments: Vec<Segment>,
+}
+
+/// A sealed, immutable run of whole appends.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Segment {
+    /// How many events.
+    pub events: u64,
+    /// `seqNum` of the last event.
+    pub head: SeqNum,
+    /// The offset behind it.
+    pub end: Offset,
+}
+
+impl Plan {
+    /// Segments read at once, at most. Each costs the Worker one request to its cache, of which a free
+    /// plan allows 50 an invocation.
+    pub const AHEAD: usize = 32;
+
+    /// Bytes read at once, at most; within the 30 s that the runtime grants a Worker after its answer.
+    const AHEAD_BYTES: u64 = 32 << 20;
+
+    /// The plan of a reader at `from`, with the ends of the segments after it, in order.
+    pub fn new(from: Place, ends: impl IntoIterator<Item = Place>) -> Self {
+        let mut segments = Vec::new();
+        let mut at = &from;
+        let ends: Vec<Place> = ends.into_iter().take(Self::AHEAD).collect();
+        for end in &ends {
+            let whole = end.bytes.saturating_sub(from.bytes);
+            if end.bytes.saturating_sub(at.bytes) > MAX_SEGMENT_BYTES || (whole > Self::AHEAD_BYTES && at != &from) {
+                break;
+            }
+            let events = end.events.saturating_sub(at.events);
+            segments.push(Segment { events, head: end.head, end: end.offset.clone() });
+            at = end;
+        }
+        Self { from: from.offset.clone(), head: from.head, segments }
+    }
+}

@@ -1,0 +1,150 @@
+//! The cutter against serde_json, and segments against what their index says.
+
+use headwater::edge::cut::{Cutter, Misfit, Sealed, Segments};
+use headwater::event::{BackendId, Offset, SeqNum};
+use headwater::messages::SplitError;
+use headwater::sequencer::plan::{Plan, Segment};
+use headwater::sequencer::scan::header_message;
+use proptest::prelude::*;
+use serde_json::{Value, value::RawValue};
+
+mod common;
+use common::{chunked, json};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2048))]
+
+    #[test]
+    fn the_pieces_of_any_array_hold_its_elements_byte_for_byte(
+        values in prop::collection::vec(json(), 0..12),
+        pretty: bool,
+        cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
+        ends in prop::collection::vec(any::<bool>(), 12),
+    ) {
+        let array = Value::from(values);
+        let body = if pretty { serde_json::to_string_pretty(&array) } else { serde_json::to_string(&array) }.unwrap();
+        let elements: Vec<&RawValue> = serde_json::from_str(&body).unwrap();
+        let elements: Vec<&str> = elements.iter().map(|raw| raw.get()).collect();
+        let mut expected = Vec::new();
+        let mut piece = Vec::new();
+        for (element, end) in elements.iter().zip(&ends) {
+            piece.push(*element);
+            if *end {
+                expected.push(format!("[{}]", std::mem::take(&mut piece).join(",")));
+            }
+        }
+
+        let mut cutter = Cutter::default();
+        let mut at = 0;
+        let mut pieces = Vec::new();
+        for chunk in chunked(body.as_bytes(), cuts) {
+            pieces.extend(cutter.feed(chunk, |_| { at += 1; ends[at - 1] }).unwrap());
+        }
+        let pieces: Vec<String> = pieces.into_iter().map(|piece| String::from_utf8(piece).unwrap()).collect();
+        prop_assert_eq!(pieces, expected);
+    }
+}
+
+fn offset(n: usize) -> Offset {
+    Offset(if n == 0 { "-1".into() } else { format!("{n:04}") })
+}
+
+fn backend() -> BackendId {
+    BackendId("b".into())
+}
+
+fn implicit() -> BackendId {
+    BackendId("path:t/s".into())
+}
+
+fn event(seq: SeqNum) -> String {
+    format!(r#"{{"name":"e","args":[{seq}],"seqNum":{seq},"parentSeqNum":{},"clientId":"c","sessionId":"s"}}"#, seq - 1)
+}
+
+fn header(id: &BackendId) -> String {
+    let body = header_message(id);
+    body[1..body.len() - 1].into()
+}
+
+/// Segments that end at these events, read from after `from` events on.
+fn plan(from: SeqNum, ends: &[SeqNum]) -> Plan {
+    let begins = std::iter::once(&from).chain(ends);
+    let segment =
+        |(begin, end): (&SeqNum, &SeqNum)| Segment { events: end - begin, head: *end, end: offset(*end as usize) };
+    Plan { from: offset(from as usize), head: from, segments: begins.zip(ends).map(segment).collect() }
+}
+
+fn read(plan: Plan, body: &str, chunk: usize) -> Result<Vec<Sealed>, Misfit> {
+    let mut segments = Segments::new(plan, backend(), implicit());
+    let mut sealed = Vec::new();
+    for chunk in body.as_bytes().chunks(chunk) {
+        if segments.is_done() {
+            break;
+        }
+        sealed.extend(segments.feed(chunk)?);
+    }
+    Ok(sealed)
+}
+
+fn log(messages: impl IntoIterator<Item = String>) -> String {
+    format!("[{}]", messages.into_iter().collect::<Vec<_>>().join(", "))
+}
+
+#[test]
+fn a_log_comes_out_in_its_segments() {
+    let whole = log(std::iter::once(header(&backend())).chain((1..=9).map(event)));
+    for chunk in [1, 7, 100, 10_000] {
+        let sealed = read(plan(0, &[2, 3, 7]), &whole, chunk).unwrap();
+        let bodies: Vec<&str> = sealed.iter().map(|s| std::str::from_utf8(&s.body).unwrap()).collect();
+        let piece = |messages: Vec<String>| format!("[{}]", messages.join(","));
+        assert_eq!(
+            bodies,
+            [
+                piece(vec![header(&backend()), event(1), event(2)]),
+                piece(vec![event(3)]),
+                piece((4..=7).map(event).collect())
+            ]
+        );
+        let places: Vec<(Offset, Offset)> = sealed.into_iter().map(|s| (s.from, s.end)).collect();
+        assert_eq!(places, [(offset(0), offset(2)), (offset(2), offset(3)), (offset(3), offset(7))]);
+    }
+    let rest = log((6..=9).map(event));
+    assert_eq!(read(plan(5, &[7]), &rest, 7).unwrap().len(), 1);
+}
+
+#[test]
+fn a_log_without_header_is_that_of_its_implicit_id() {
+    let body = log((1..=3).map(event));
+    assert_eq!(read(plan(0, &[2]), &body, 64), Err(Misfit::Segment(offset(2))), "it should have a header");
+    let mut segments = Segments::new(plan(0, &[2]), implicit(), implicit());
+    assert_eq!(segments.feed(body.as_bytes()).unwrap().len(), 1);
+}
+
+#[test]
+fn what_is_not_what_was_appended_is_not_kept() {
+    let misfit = |n| Err(Misfit::Segment(offset(n)));
+    let with_header = |id: &BackendId, events: Vec<String>| log(std::iter::once(header(id)).chain(events));
+    let events = |seqs: &[SeqNum]| seqs.iter().map(|seq| event(*seq)).collect::<Vec<_>>();
+    let other = BackendId("other".into());
+    for (name, plan, body, expected) in [
+        ("another backend's", plan(0, &[2]), with_header(&other, events(&[1, 2])), misfit(2)),
+        ("a hole", plan(0, &[3]), with_header(&backend(), events(&[1, 3, 4])), misfit(3)),
+        ("another begin", plan(5, &[7]), log(events(&[5, 6])), misfit(7)),
+        ("a header inside", plan(5, &[7]), with_header(&backend(), events(&[6, 7])), misfit(7)),
+        ("no event", plan(5, &[7]), log([event(6), "{}".into(), event(7)]), misfit(7)),
+        ("no array", plan(5, &[7]), "{}".into(), Err(Misfit::Split(SplitError::Unexpected(b'{')))),
+    ] {
+        assert_eq!(read(plan, &body, 10), expected, "{name}");
+    }
+    // Only what comes before it is.
+    let body = log(events(&[1, 2, 4]));
+    let mut segments = Segments::new(plan(0, &[2, 3]), implicit(), implicit());
+    assert_eq!(segments.feed(body[..body.len() / 2].as_bytes()).map(|s| s.len()), Ok(0));
+}
+
+#[test]
+fn a_log_that_ends_early_leaves_its_last_segment_out() {
+    let mut segments = Segments::new(plan(0, &[1, 3]), implicit(), implicit());
+    assert_eq!(segments.feed(log([event(1), event(2)]).as_bytes()).unwrap().len(), 1);
+    assert!(!segments.is_done());
+}

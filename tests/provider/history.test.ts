@@ -1,0 +1,54 @@
+// Sealed history through the provider: what still comes while the upstream is down, and what follows.
+import { Effect, Either, SubscriptionRef } from 'effect'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
+import { eventsFrom } from './support/events.ts'
+import { startWorld, type World } from './support/world.ts'
+
+/** Events a segment; every push brings 10. */
+const SEGMENT = 20
+const EVENTS = 90
+const SEALED = Math.floor(EVENTS / SEGMENT) * SEGMENT
+/** A down upstream is given up on at once, and tried again soon. */
+const patience = { retry: { initialDelay: 50, maxDelay: 500 } }
+
+let world: World
+
+beforeAll(async () => {
+  world = await startWorld({ SEGMENT_EVENTS: String(SEGMENT) })
+})
+afterAll(() => world?.stop())
+
+const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
+
+test('while the upstream is down a fresh client gets all sealed history, says that it is offline, and goes on later', () =>
+  run(
+    Effect.gen(function* () {
+      const storeId = world.newStore()
+      const options = { url: world.network.url, ...patience }
+      const writer = yield* open(options, storeId)
+      for (let head = 0; head < EVENTS; head += 10) yield* writer.push(eventsFrom(head, 10))
+      expect(seqNums(yield* pullAll(writer))).toEqual(numbers(1, EVENTS))
+
+      yield* Effect.promise(() => world.upstream.kill())
+      // The Worker may forget what it remembers; the edge cache and the Sequencer's rows stay.
+      yield* Effect.promise(() => world.worker.restart())
+      const fresh = yield* openElsewhere(options, storeId)
+      const live = yield* follow(fresh)
+      const isConnected = () => Effect.runSync(SubscriptionRef.get(fresh.isConnected))
+      yield* live.until('all sealed history', () => live.seqNums().length === SEALED)
+      yield* eventually('an offline state', () => !isConnected())
+      expect([live.seqNums(), live.exit()]).toEqual([numbers(1, SEALED), undefined])
+      const plain = yield* Effect.either(pullAll(yield* openElsewhere(options, storeId)))
+      expect(Either.getLeft(plain)).toMatchObject({ value: { _tag: 'IsOfflineError' } })
+      const pushed = yield* Effect.either(writer.push(eventsFrom(EVENTS, 1)))
+      expect(Either.getLeft(pushed)).toMatchObject({ value: { _tag: 'IsOfflineError' } })
+
+      yield* Effect.promise(() => world.upstream.restart())
+      yield* live.until('the rest', () => live.seqNums().length === EVENTS)
+      yield* writer.push(eventsFrom(EVENTS, 1))
+      yield* live.until('what is new', () => live.seqNums().length === EVENTS + 1)
+      expect([live.seqNums(), isConnected()]).toEqual([numbers(1, EVENTS + 1), true])
+      yield* live.stop
+    }),
+  ), 60_000)

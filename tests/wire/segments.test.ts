@@ -1,0 +1,222 @@
+// Sealed history: cut where the index says, kept in the edge cache, resumable from anywhere.
+import { describe, expect, test } from 'vitest'
+import { startRustUpstream } from '../harness/index.ts'
+import { chain, type Event, json, type Parts, type Problem, Store, upstreams, useParts } from './support.ts'
+
+/** Small segments, so that a short history has many. */
+const SIZE = { SEGMENT_BYTES: '2000', SEGMENT_EVENTS: '20' }
+
+interface Page {
+  readonly from: string
+  readonly next: string
+  readonly cache: string | null
+  readonly upToDate: boolean
+  readonly events: Event[]
+  readonly headers: Headers
+  readonly bytes: number
+}
+
+const page = async (store: Store, query: string): Promise<Page> => {
+  const response = await store.read(query)
+  if (response.status !== 200) throw new Error(`${query}: ${response.status} ${await response.text()}`)
+  const text = await response.text()
+  return {
+    from: query,
+    next: response.headers.get('stream-next-offset') ?? '',
+    cache: response.headers.get('x-cache'),
+    upToDate: response.headers.has('stream-up-to-date'),
+    events: (JSON.parse(text) as Event[]).filter((message) => !('livestore' in message)),
+    headers: response.headers,
+    bytes: Buffer.byteLength(text),
+  }
+}
+
+/** Page by page to the tail, as every client does. */
+const walk = async (store: Store, query = 'offset=-1'): Promise<Page[]> => {
+  const pages = [await page(store, query)]
+  for (let last = pages[0]; last !== undefined && !last.upToDate; last = pages.at(-1)) {
+    expect(last.next).not.toBe(last.from)
+    pages.push(await page(store, `offset=${last.next}`))
+  }
+  return pages
+}
+
+const seqs = (pages: readonly Page[]) => pages.flatMap((_) => _.events.map((event) => event.seqNum))
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
+const caches = (pages: readonly Page[]) => pages.map((_) => _.cache)
+
+/** A store with a history of so many events, a few in each push. Says where each push ended. */
+const filled = async (parts: Parts, events: number, perPush = 7, args?: unknown) => {
+  const store = new Store(parts)
+  const ends: { head: number; offset: string }[] = []
+  for (let head = 0; head < events; ) {
+    const count = Math.min(perPush, events - head)
+    const response = await store.pushed(chain(head, count, args))
+    head += count
+    ends.push({ head, offset: response.headers.get('stream-next-offset') ?? '' })
+  }
+  return { store, ends }
+}
+
+describe.each(upstreams)('with $name', ({ start }) => {
+  const parts = useParts(start, SIZE)
+
+  test('a history is cut into segments, which the second reader finds in the cache', async () => {
+    const { store } = await filled(parts, 100)
+    const cold = await walk(store)
+    expect(seqs(cold)).toEqual(range(1, 100))
+    expect(cold.length).toBeGreaterThan(4)
+    expect(cold[0]?.cache).toBe('MISS')
+    expect(cold.at(-1)?.cache).toBe('BYPASS')
+    for (const { events } of cold.slice(0, -1)) expect(events.length).toBeLessThan(20 + 7)
+
+    parts.proxy.clear()
+    const warm = await walk(store)
+    expect(seqs(warm)).toEqual(range(1, 100))
+    expect(caches(warm)).toEqual([...warm.slice(0, -1).map(() => 'HIT'), 'BYPASS'])
+    expect(parts.proxy.requests.map((_) => _.query.get('offset'))).toEqual([warm.at(-2)?.next])
+  })
+
+  test('every offset that a push was answered with is one to go on from', async () => {
+    const { store, ends } = await filled(parts, 60)
+    for (let round = 0; round < 2; round++) {
+      for (const { head, offset } of ends) expect(seqs(await walk(store, `offset=${offset}`))).toEqual(range(head + 1, 60))
+    }
+  })
+
+  test('after=<seqNum> goes on from any event', async () => {
+    const { store, ends } = await filled(parts, 60)
+    for (const after of [0, 1, 6, 7, 8, 20, 21, 27, 28, 34, 41, 42, 43, 59, 60]) {
+      const pages = await walk(store, `after=${after}`)
+      const begin = Math.max(0, ...ends.map((_) => _.head).filter((head) => head <= after))
+      expect(seqs(pages)).toEqual(range(begin + 1, 60))
+    }
+    expect((await page(store, 'after=60')).upToDate).toBe(true)
+    expect(seqs([await page(store, `after=3&offset=${ends[2]?.offset}`)])[0]).toBe(22)
+  })
+})
+
+describe('on the Rust server', () => {
+  const parts = useParts(startRustUpstream, SIZE)
+
+  test('a segment says that it is final, and whose it is; the tail says that it is not', async () => {
+    const { store } = await filled(parts, 60)
+    for (const expected of ['MISS', 'HIT']) {
+      const first = await page(store, 'offset=-1')
+      expect(first.cache).toBe(expected)
+      expect(Object.fromEntries(first.headers)).toMatchObject({
+        'cache-control': 'private, max-age=31536000, immutable',
+        'content-type': 'application/json',
+        'livestore-backend-id': expect.stringMatching(/^[0-9a-f-]{36}$/),
+        'livestore-head': '60',
+        'stream-next-offset': expect.any(String),
+        'server-timing': expect.stringMatching(/^sequencer;dur=\d+, history;dur=\d+, total;dur=\d+$/),
+        'access-control-allow-origin': '*',
+        vary: expect.stringContaining('authorization'),
+      })
+      expect(first.upToDate).toBe(false)
+    }
+    const { headers } = await page(store, `offset=${(await walk(store)).at(-2)?.next}`)
+    expect(headers.get('cache-control')).toBe('no-store')
+    expect(headers.get('server-timing')).toMatch(/^sequencer;dur=\d+, upstream;dur=\d+, total;dur=\d+$/)
+  })
+
+  test('a segment that the reader has already is 304', async () => {
+    const { store } = await filled(parts, 60)
+    const tag = (await page(store, 'offset=-1')).headers.get('etag') ?? ''
+    expect(tag).toMatch(/^"[0-9a-f]{32}"$/)
+    for (const condition of [tag, `W/${tag}`, `"other", ${tag}`, '*']) {
+      const response = await store.read('offset=-1', { 'if-none-match': condition })
+      expect([response.status, await response.text(), response.headers.get('x-cache')]).toEqual([304, '', 'HIT'])
+      expect(response.headers.get('stream-next-offset')).not.toBeNull()
+      expect(response.headers.get('etag')).toBe(tag)
+    }
+    expect((await store.read('offset=-1', { 'if-none-match': '"other"' })).status).toBe(200)
+  })
+
+  test('offsets that are in no index are answered by the log itself', async () => {
+    const { store, ends } = await filled(parts, 60)
+    const offset = ends[1]?.offset ?? ''
+    // Another writer's: the Sequencer takes what it wrote for one append
+    const appended = async (parent: number) => {
+      const headers = { 'content-type': 'application/json', 'stream-seq': String(parent).padStart(16, '0') }
+      const body = JSON.stringify(chain(parent, 1))
+      const response = await fetch(store.upstreamUrl, { method: 'POST', headers, body })
+      expect(response.status).toBeLessThan(300)
+      return response.headers.get('stream-next-offset') ?? ''
+    }
+    const theirs = await appended(60)
+    for (const parent of range(61, 80)) await appended(parent)
+    await store.request('HEAD')
+    await store.pushed(chain(81, 40))
+    const read = await page(store, `offset=${theirs}`)
+    expect([read.cache, read.upToDate, seqs([read])]).toEqual(['BYPASS', true, range(62, 121)])
+    expect(seqs(await walk(store, `offset=${offset}`))).toEqual(range(15, 121))
+    // No offset at all
+    const refused = await store.read('offset=12')
+    expect([refused.status, (await json<Problem>(refused))._tag]).toEqual([400, 'BadRequestError'])
+  })
+
+  test('of a previous backend nothing is served', async () => {
+    const { store, ends } = await filled(parts, 60)
+    const before = await walk(store)
+    await store.request('DELETE')
+    const batch = chain(0, 60, { id: 'new' })
+    await store.pushed(batch)
+    const after = await walk(store)
+    expect(after.flatMap((_) => _.events)).toEqual(batch)
+    const idOf = (pages: readonly Page[]) => new Set(pages.map((_) => _.headers.get('livestore-backend-id')))
+    expect([idOf(before).size, idOf(after).size]).toEqual([1, 1])
+    expect(idOf(after)).not.toEqual(idOf(before))
+    // An old offset may mean nothing now; whose answer it is can be seen
+    const old = await store.read(`offset=${ends[2]?.offset}`)
+    expect(old.headers.get('livestore-backend-id')).toBe([...idOf(after)][0])
+  })
+
+  test('after=<seqNum> beyond the end is refused, and says whose end it is', async () => {
+    const { store } = await filled(parts, 30)
+    for (const query of ['after=31', 'after=31&live=sse', 'after=9007199254740991']) {
+      const response = await store.read(query)
+      expect(response.status).toBe(400)
+      expect(response.headers.get('livestore-backend-id')).toMatch(/^[0-9a-f-]{36}$/)
+      expect(await response.json()).toMatchObject({ _tag: 'BadRequestError', field: 'after', head: 30 })
+    }
+    const nothing = new Store(parts)
+    expect((await page(nothing, 'after=0')).upToDate).toBe(true)
+    expect((await nothing.read('after=1')).status).toBe(400)
+  })
+
+  test('what direct-mode writers append past the Sequencer can be read from a seqNum', async () => {
+    const { store } = await filled(parts, 30)
+    const headers = { 'content-type': 'application/json', 'stream-seq': '30'.padStart(16, '0') }
+    await fetch(store.upstreamUrl, { method: 'POST', headers, body: JSON.stringify(chain(30, 5)) })
+    expect(seqs(await walk(store, 'after=33'))).toEqual(range(31, 35))
+  })
+
+  test('what is not what was appended is not kept', async () => {
+    const { store, ends } = await filled(parts, 60)
+    // Recreated behind everyone's back, with as many bytes
+    const bytes = await (await fetch(`${store.upstreamUrl}?offset=-1`)).text()
+    await fetch(store.upstreamUrl, { method: 'DELETE' })
+    const forged = bytes.replace('"id":"9"', '"id":"X"').replace('"seqNum":9,', '"seqNum":8,')
+    expect(forged.length).toBe(bytes.length)
+    await fetch(store.upstreamUrl, { method: 'PUT', headers: { 'content-type': 'application/json' }, body: forged })
+    for (let round = 0; round < 2; round++) {
+      const read = await page(store, 'offset=-1')
+      expect([read.cache, read.upToDate, read.events.length]).toEqual(['BYPASS', true, 60])
+    }
+    expect(ends).not.toEqual([])
+  })
+
+  test('many who miss the same history at once cost the upstream hardly more than one', async () => {
+    const { store } = await filled(parts, 200)
+    const history = Buffer.byteLength(await (await fetch(`${store.upstreamUrl}?offset=-1`)).text())
+    parts.proxy.clear()
+    const walks = await Promise.all(range(1, 20).map(() => walk(store)))
+    for (const pages of walks) expect(seqs(pages)).toEqual(range(1, 200))
+    const tail = walks[0]?.at(-1)?.bytes ?? 0
+    const sent = parts.proxy.requests.reduce((sum, _) => sum + _.sent, 0)
+    console.log(`20 cold walks at once: ${sent} bytes sent by the upstream for a history of ${history}`)
+    expect(sent).toBeLessThanOrEqual(1.5 * history + 20 * tail)
+  })
+})
