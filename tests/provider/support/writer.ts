@@ -34,6 +34,7 @@ export const makeWriter = (backend: Backend, name: string): Effect.Effect<TestWr
           Effect.catchTags({
             ServerAheadError: ({ minimumExpectedNum }) => Effect.as(advances(minimumExpectedNum - 2), false),
             IsOfflineError: () => Effect.as(Effect.sleep(20), false),
+            UnknownError: (error) => ((error.payload as { status?: number } | undefined)?.status === 500 ? Effect.as(Effect.sleep(20), false) : error),
           }),
           Effect.orDie,
         )
