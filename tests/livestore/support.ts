@@ -1,5 +1,6 @@
 // Real LiveStore stores, as an app makes them, and a checker that reads the log past all of it.
 import { makeAdapter } from '@livestore/adapter-node'
+import type { BootStatus } from '@livestore/common'
 import {
   createStorePromise,
   Events,
@@ -75,8 +76,10 @@ export const openStore = async (options: {
   /** In memory without. */
   readonly directory?: string
   readonly onBackendIdMismatch?: 'reset' | 'shutdown' | 'ignore'
+  /** What an app shows while its store boots, which then waits until it is in sync. */
+  readonly onBootStatus?: (status: BootStatus) => void
 }): Promise<TestStore> => {
-  const { name, storeId, sync, directory, onBackendIdMismatch } = options
+  const { name, storeId, sync, directory, onBackendIdMismatch, onBootStatus } = options
   const shutdown = await Effect.runPromise(makeShutdownDeferred)
   const store = await createStorePromise({
     schema,
@@ -86,12 +89,14 @@ export const openStore = async (options: {
     disableDevtools: true,
     shutdownDeferred: shutdown,
     logLevel: LogLevel.None,
+    ...(onBootStatus === undefined ? {} : { onBootStatus }),
     adapter: makeAdapter({
       storage: directory === undefined ? { type: 'in-memory' } : { type: 'fs', baseDirectory: directory },
       clientId: name,
       sync: {
         backend: (device) => makeSyncBackend(sync)({ ...device, storeId }),
         onSyncError: 'shutdown',
+        ...(onBootStatus === undefined ? {} : { initialSyncOptions: { _tag: 'Blocking', timeout: 30_000 } as const }),
         ...(onBackendIdMismatch === undefined ? {} : { onBackendIdMismatch }),
       },
     }),
