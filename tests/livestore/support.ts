@@ -1,6 +1,5 @@
 // Real LiveStore stores, as an app makes them, and a checker that reads the log past all of it.
 import { makeAdapter } from '@livestore/adapter-node'
-import type { BootStatus } from '@livestore/common'
 import {
   createStorePromise,
   Events,
@@ -14,7 +13,7 @@ import {
 import { Deferred, Effect, Exit, LogLevel } from '@livestore/utils/effect'
 import { makeSyncBackend, type SyncBackendOptions } from '../../client/src/index.ts'
 
-const tables = {
+export const tables = {
   notes: State.SQLite.table({
     name: 'notes',
     columns: { id: State.SQLite.text({ primaryKey: true }), writer: State.SQLite.text(), slot: State.SQLite.integer() },
@@ -35,7 +34,7 @@ export const events = {
   ticked: Events.synced({ name: 'v1.Ticked', schema: Schema.Void }),
 }
 
-const schema = makeSchema({
+export const schema = makeSchema({
   events,
   state: State.SQLite.makeState({
     tables,
@@ -76,10 +75,8 @@ export const openStore = async (options: {
   /** In memory without. */
   readonly directory?: string
   readonly onBackendIdMismatch?: 'reset' | 'shutdown' | 'ignore'
-  /** What an app shows while its store boots, which then waits until it is in sync. */
-  readonly onBootStatus?: (status: BootStatus) => void
 }): Promise<TestStore> => {
-  const { name, storeId, sync, directory, onBackendIdMismatch, onBootStatus } = options
+  const { name, storeId, sync, directory, onBackendIdMismatch } = options
   const shutdown = await Effect.runPromise(makeShutdownDeferred)
   const store = await createStorePromise({
     schema,
@@ -89,14 +86,12 @@ export const openStore = async (options: {
     disableDevtools: true,
     shutdownDeferred: shutdown,
     logLevel: LogLevel.None,
-    ...(onBootStatus === undefined ? {} : { onBootStatus }),
     adapter: makeAdapter({
       storage: directory === undefined ? { type: 'in-memory' } : { type: 'fs', baseDirectory: directory },
       clientId: name,
       sync: {
         backend: (device) => makeSyncBackend(sync)({ ...device, storeId }),
         onSyncError: 'shutdown',
-        ...(onBootStatus === undefined ? {} : { initialSyncOptions: { _tag: 'Blocking', timeout: 30_000 } as const }),
         ...(onBackendIdMismatch === undefined ? {} : { onBackendIdMismatch }),
       },
     }),
