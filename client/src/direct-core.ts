@@ -84,7 +84,7 @@ export type Reply =
   | { readonly _tag: 'Read'; readonly messages: ReadonlyArray<unknown>; readonly end: string }
   /** Of a read: the server knows no such offset. */
   | { readonly _tag: 'NoSuchOffset' }
-  | { readonly _tag: 'Created'; readonly offset: string }
+  | { readonly _tag: 'Created' }
   | { readonly _tag: 'Exists' }
   | { readonly _tag: 'Appended'; readonly offset: string }
   | { readonly _tag: 'Conflict' }
@@ -135,9 +135,8 @@ export const replied = (writer: Writer, push: Push, request: Request, reply: Rep
       if (reply._tag !== 'Read') return later(writer)
       return request.from === undefined ? readAll(writer, push, reply) : readOn(request.from, push, reply)
     case 'Create':
-      if (reply._tag === 'Exists') return go(unread(undefined), push)
-      if (reply._tag !== 'Created') return later(writer)
-      return go(current({ offset: reply.offset, head: 0 }), { ...push, looked: true })
+      // By whomever: others may have written to it already.
+      return go(unread(undefined), push)
     case 'Append':
       return appended(request, push, reply)
   }

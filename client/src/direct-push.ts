@@ -34,6 +34,9 @@ export interface DirectWriter {
 /** More steps than any push needs that gets anywhere. */
 const MAX_STEPS = 16
 
+/** How long a header may take after its stream. What has none by then was made by another tool. */
+const HEADER_PATIENCE_MS = 3_000
+
 export const makeDirectWriter = (upstream: Upstream): DirectWriter => {
   let writer = newWriter
   let producer = randomUuid()
@@ -83,11 +86,15 @@ export const makeDirectWriter = (upstream: Upstream): DirectWriter => {
       return reply satisfies Reply
     })
 
-  /** Not every server shows a stream and its header at once: one that is empty is looked at again before it is believed. */
+  /**
+   * Not every server shows a stream and its header at once (the Rust server does not), and whatever lands before the
+   * header takes its place. So one that is empty is looked at again for a while before it is believed.
+   */
   const readAll = (backendId: BackendId) =>
     Effect.gen(function* () {
       let reply = yield* upstream.read(START_OFFSET)
-      for (let i = 0; i < 2 && reply._tag === 'Read' && reply.messages.length === 0; i++) {
+      const giveUpAt = Date.now() + HEADER_PATIENCE_MS
+      while (reply._tag === 'Read' && reply.messages.length === 0 && Date.now() < giveUpAt) {
         yield* Effect.sleep(100)
         reply = yield* upstream.read(START_OFFSET)
       }

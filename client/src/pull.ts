@@ -216,7 +216,10 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
 
         yield* live === undefined ? deps.connection.observed(true) : live.up
         accept(page.events, batch, bare === undefined ? (open.head() ?? 0) : undefined)
-        if (batch.upToDate) bare?.onTail({ offset: batch.offset, head: position.seqNum })
+        // An empty stream may be one whose header is still on its way: nothing may be put before that.
+        if (batch.upToDate && backendId.remembered() !== undefined) {
+          bare?.onTail({ offset: batch.offset, head: position.seqNum })
+        }
       }))
 
     const idFromStart = ({ messages }: Batch): string | undefined =>

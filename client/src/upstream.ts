@@ -39,7 +39,7 @@ export type Stretch = Missing | { readonly _tag: 'Read'; readonly messages: Read
 
 export type Created =
   | { readonly _tag: 'Exists' }
-  | { readonly _tag: 'Created'; readonly backendId: string; readonly offset: string }
+  | { readonly _tag: 'Created'; readonly backendId: string }
 
 export interface FencedBatch {
   readonly body: string
@@ -106,8 +106,7 @@ export const makeUpstream = (transport: Transport, base: string, path: string, t
     const body = JSON.stringify([{ livestore: { backendId, version: 1 } }])
     const answer = yield* exchange({ method: 'PUT', headers: JSON_TYPE, body })
     if (!isOk(answer)) return yield* refusal(answer)
-    if (answer.status !== 201) return { _tag: 'Exists' as const }
-    return { _tag: 'Created' as const, backendId, offset: yield* offsetOf(answer) }
+    return answer.status === 201 ? { _tag: 'Created' as const, backendId } : { _tag: 'Exists' as const }
   })
 
   const append = ({ body, parent, producer, streak }: FencedBatch): Effect.Effect<Appended, HttpFailure> =>

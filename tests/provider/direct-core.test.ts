@@ -49,7 +49,7 @@ describe('a push', () => {
     ['behind the head is refused at once', current(at('9', 9)), [], ['ServerAhead']],
     ['beyond the head looks, then says so', current(at('3', 3)), [{ _tag: 'Checked', tail: '3' }], ['Check', 'Gap']],
     ['to no stream makes it', current(at('5', 5)),
-      [{ _tag: 'Missing' }, { _tag: 'Created', offset: '1' }], ['Append 1', 'Create', 'Gap']],
+      [{ _tag: 'Missing' }, { _tag: 'Created' }], ['Append 1', 'Create', 'Read from the start']],
     ['to a stream that someone else made meanwhile reads it', current(at('5', 5)),
       [{ _tag: 'Missing' }, { _tag: 'Exists' }, { _tag: 'Read', messages: [header, ...eventsFrom(0, 5)], end: '5' }],
       ['Append 1', 'Create', 'Read from the start', 'Append 0']],

@@ -1,7 +1,7 @@
 // Writing without a Worker: what goes over the wire, and what becomes of a push whose request or answer is lost, late or
 // cut off by a crash of the log's server.
 import { BackendIdMismatchError, IsOfflineError, ServerAheadError, UnknownError } from '@livestore/common'
-import { Effect, KeyValueStore, Option } from '@livestore/utils/effect'
+import { Effect, Fiber, KeyValueStore, Option } from '@livestore/utils/effect'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { Fault } from '../harness/index.ts'
 import { type Backend, eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
@@ -70,6 +70,34 @@ describe('on the wire', () => {
         if (result._tag === 'Left') expect(result.left).toEqual(new ServerAheadError({ minimumExpectedNum: 2 as never, providedNum: 1 as never }))
       }
       expect((yield* logged(storeId)).length).toBe(1)
+    })))
+
+  test('to a stream whose header is still on its way it waits for that', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const headers = { 'content-type': 'application/json' }
+      yield* Effect.promise(() => fetch(streamUrl(storeId), { method: 'PUT', headers }))
+      const backend = yield* open(access(), storeId)
+      const follower = yield* follow(backend)
+      yield* follower.until('the first item', () => follower.items.length > 0)
+      const pushed = yield* Effect.fork(backend.push(eventsFrom(0, 1)))
+      yield* eventually('the push looks', () => world.bypass.requests.filter((_) => _.path.endsWith(storeId) && _.method === 'GET' && _.query.get('live') === null).length >= 4)
+      const header = { livestore: { backendId: 'late', version: 1 } }
+      yield* Effect.promise(() => world.atUpstream(storeId).append([header]))
+      yield* Fiber.join(pushed)
+      expect(yield* Effect.promise(() => world.atUpstream(storeId).messages())).toEqual([header, ...eventsFrom(0, 1)])
+      yield* follower.until('the event', () => follower.seqNums().length === 1)
+      expect(yield* Effect.flatMap(KeyValueStore.KeyValueStore, (_) => _.get('backendId'))).toEqual(Option.some('late'))
+    })))
+
+  test('an empty stream that gets no header was made by another tool, and is written to', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      yield* Effect.promise(() => fetch(streamUrl(storeId), { method: 'PUT', headers: { 'content-type': 'application/json' } }))
+      const backend = yield* open(access(), storeId)
+      yield* backend.push(eventsFrom(0, 1))
+      yield* backend.push(eventsFrom(1, 1))
+      expect(seqNums(yield* pullAll(backend))).toEqual([1, 2])
     })))
 
   test('a stream of another tool has no header: its id is its path, and it is written to', () =>

@@ -39,7 +39,7 @@ export class SimulatedLog {
     if (request._tag === 'Create') {
       if (this.messages !== undefined) return { _tag: 'Exists' }
       this.messages = [header]
-      return { _tag: 'Created', offset: this.tail }
+      return { _tag: 'Created' }
     }
     if (this.messages === undefined) return { _tag: 'Missing' }
     if (request._tag === 'Check') return { _tag: 'Checked', tail: this.tail }
