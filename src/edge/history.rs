@@ -4,7 +4,7 @@
 //! everything up to the tail anyway, so one read for each segment would make it send the rest of the
 //! log over and over. The filling belongs to no client, and goes on when the one that began it leaves.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -20,13 +20,16 @@ use crate::problem::Problem;
 use crate::sequencer::call::{Located, Position};
 use crate::sequencer::core::Reply;
 use crate::sequencer::plan::Plan;
-use crate::upstream::Stream;
+use crate::upstream::{Stream, discard};
 
 /// The edge cache that is Headwater's alone.
 const CACHE: &str = "headwater-segments";
 
 /// A filling that has not come to its next segment for so long is not waited for.
 const PATIENCE_MS: u64 = 5_000;
+
+/// A cache that does not keep what it is given (on workers.dev there is none) is not tried for so long.
+const DISTRUST_MS: u64 = 60_000;
 
 /// A segment as it is kept and found again.
 pub struct Page {
@@ -45,6 +48,9 @@ pub async fn page(
     known: &Known,
     from: &Offset,
 ) -> Result<Option<Page>, Failure> {
+    if Date::now().as_millis() < DISTRUSTED_UNTIL.get() {
+        return Ok(None);
+    }
     let shelf = Shelf::open(store, known).await;
     if let Some(response) = shelf.find_or_await(from).await {
         return Ok(Some(Page { response, hit: true }));
@@ -116,6 +122,7 @@ async fn read(
         Reply::Failed => Stop::NoAnswer,
         other => Stop::Misfit(format!("{other:?}")),
     })?;
+    let mut trusted = false;
     let mut segments = Segments::new(plan, shelf.backend_id.clone(), shelf.implicit_id());
     while !segments.is_done() {
         let chunk = body.chunk().await.map_err(|_| Stop::NoAnswer)?;
@@ -125,7 +132,13 @@ async fn read(
             if let Some(give) = give.take() {
                 let _ = give.send(First::Segment(kept.cloned()?));
             }
-            shelf.put(&sealed.from, kept).await?;
+            let put = shelf.cache.put(shelf.key(&sealed.from), kept).await;
+            // Without a cache, to read ahead would be to read for nothing.
+            trusted = put.is_ok() && (trusted || shelf.holds(&sealed.from).await);
+            if !trusted {
+                DISTRUSTED_UNTIL.set(Date::now().as_millis() + DISTRUST_MS);
+                return Ok(());
+            }
             marks.clear(&shelf.key(&sealed.from));
         }
     }
@@ -160,24 +173,28 @@ impl Shelf {
         BackendId::implicit(self.store.as_str())
     }
 
+    /// A cache that fails is as good as none.
+    async fn find(&self, from: &Offset) -> Option<Response> {
+        self.cache.get(self.key(from), true).await.ok().flatten()
+    }
+
+    async fn holds(&self, from: &Offset) -> bool {
+        self.find(from).await.inspect(discard).is_some()
+    }
+
     /// What another request of this isolate is about to keep is looked for again and again: the runtime
     /// lets no request await what another one started.
     async fn find_or_await(&self, from: &Offset) -> Option<Response> {
         let mut pause = 4;
         loop {
             let marked = Marks::has(&self.key(from));
-            // A cache that fails is as good as none.
-            let found = self.cache.get(self.key(from), true).await.ok().flatten();
+            let found = self.find(from).await;
             if found.is_some() || !marked {
                 return found;
             }
             Delay::from(Duration::from_millis(pause)).await;
             pause = (pause * 2).min(64);
         }
-    }
-
-    async fn put(&self, from: &Offset, response: Response) -> worker::Result<()> {
-        self.cache.put(self.key(from), response).await
     }
 
     fn response(&self, sealed: &Sealed) -> worker::Result<Response> {
@@ -192,6 +209,9 @@ impl Shelf {
 thread_local! {
     /// Keys of segments that a request of this isolate is about to keep, and until when to believe it.
     static MARKED: RefCell<HashMap<String, u64>> = RefCell::default();
+
+    /// Set by whoever did not find again what it had just put into the cache.
+    static DISTRUSTED_UNTIL: Cell<u64> = const { Cell::new(0) };
 }
 
 /// What one filling has marked; the marks go with it.

@@ -134,6 +134,14 @@ describe('on the Rust server', () => {
     expect((await store.read('offset=-1', { 'if-none-match': '"other"' })).status).toBe(200)
   })
 
+  test('events that are longer than a segment, and many that are short, get segments of a sane size', async () => {
+    const { store: huge } = await filled(parts, 6, 1, { text: 'x'.repeat(5_000) })
+    expect((await walk(huge)).map((_) => _.events.length)).toEqual([1, 1, 1, 1, 1, 1, 0])
+    const { store: tiny } = await filled(parts, 100, 100, 1)
+    await tiny.pushed(chain(100, 1, 1))
+    expect((await walk(tiny)).map((_) => _.events.length)).toEqual([100, 1])
+  })
+
   test('offsets that are in no index are answered by the log itself', async () => {
     const { store, ends } = await filled(parts, 60)
     const offset = ends[1]?.offset ?? ''
@@ -192,6 +200,18 @@ describe('on the Rust server', () => {
     await fetch(store.upstreamUrl, { method: 'POST', headers, body: JSON.stringify(chain(30, 5)) })
     expect(seqs(await walk(store, 'after=33'))).toEqual(range(31, 35))
   })
+
+  test('what direct-mode writers append past the Sequencer is in its head and index as soon as the Worker looks again', async () => {
+    const { store } = await filled(parts, 30)
+    const headers = { 'content-type': 'application/json', 'stream-seq': '30'.padStart(16, '0') }
+    await fetch(store.upstreamUrl, { method: 'POST', headers, body: JSON.stringify(chain(30, 40)) })
+    const head = async () => (await page(store, 'offset=-1')).headers.get('livestore-head')
+    // The last page shows where the log ends, which nobody has told the Sequencer.
+    expect(seqs(await walk(store))).toEqual(range(1, 70))
+    await expect.poll(head, { timeout: 35_000, interval: 1_000 }).toBe('70')
+    const pages = await walk(store)
+    expect([seqs(pages), pages.at(-1)?.events.length]).toEqual([range(1, 70), 0])
+  }, 45_000)
 
   test('what is not what was appended is not kept', async () => {
     const { store, ends } = await filled(parts, 60)
