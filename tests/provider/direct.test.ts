@@ -294,15 +294,6 @@ test('writers go on through faults and kills of the log’s server: nothing is l
     expect(met).toBeGreaterThan(5)
   })), 60_000)
 
-test('a live pull that comes later hears what was pushed before it', () =>
-  run(Effect.gen(function* () {
-    const backend = yield* open(access(), world.newStore())
-    yield* backend.push(eventsFrom(0, 3))
-    const follower = yield* follow(backend)
-    yield* follower.until('the events', () => follower.seqNums().length === 3)
-    yield* eventually('connected', () => follower.exit() === undefined)
-  })))
-
 /** A small generator that a seed repeats. */
 function mulberry32(state: number): () => number {
   return () => {
