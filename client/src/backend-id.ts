@@ -10,7 +10,6 @@ import { BackendIdMismatchError, SyncBackend, type UnknownError } from '@livesto
 import { Effect, Option } from 'effect'
 
 import { type HttpFailure, TransportError } from './errors.ts'
-import type { Transport } from './transport.ts'
 
 export interface BackendId {
   readonly remembered: () => string | undefined
@@ -28,16 +27,16 @@ export interface BackendId {
 
 export const BACKEND_ID_HEADER = 'livestore-backend-id'
 
-export const makeBackendId = (transport: Transport, streamUrl: string, timeoutMs: number) =>
+/** `ask`: whose stream it is now, past every cache; undefined if there is none, or none can tell. */
+export const makeBackendId = (ask: Effect.Effect<string | undefined, HttpFailure>) =>
   Effect.gen(function* () {
     const helper = yield* SyncBackend.makeBackendIdHelper
     const remembered = () => Option.getOrUndefined(Option.map(helper.get(), fromStored))
 
     const confirm = Effect.gen(function* () {
-      const { headers } = yield* transport.request(streamUrl, { method: 'HEAD', ...noStore() }, timeoutMs)
+      const received = yield* ask
       const expected = remembered()
-      const received = headers.get(BACKEND_ID_HEADER)
-      if (expected !== undefined && received !== null && received !== expected) {
+      if (expected !== undefined && received !== undefined && received !== expected) {
         return yield* new BackendIdMismatchError({ expected, received })
       }
     })
@@ -50,7 +49,7 @@ export const makeBackendId = (transport: Transport, streamUrl: string, timeoutMs
         if (known === undefined) return yield* learn(id)
         if (known === id) return
         yield* confirm
-        return yield* Effect.fail(new TransportError(`an answer of backend ${id}, which HEAD does not confirm`))
+        return yield* Effect.fail(new TransportError(`an answer of backend ${id}, which the server does not confirm`))
       })
 
     return { remembered, learn, observe, confirm } satisfies BackendId

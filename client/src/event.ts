@@ -31,11 +31,38 @@ export const decodeEvent = (message: unknown): Event | undefined => {
   return valid ? ({ name, args, seqNum, parentSeqNum, clientId, sessionId } as Event) : undefined
 }
 
+/**
+ * The first event that does not follow the one before it: a `seqNum` is its parent's and one, and only the first event
+ * of a store may start higher (docs/wire.md, "Events").
+ */
+export const firstUnlinked = (events: ReadonlyArray<Event>): number | undefined => {
+  const at = events.findIndex(({ seqNum, parentSeqNum }, i) => {
+    const before = events[i - 1]
+    const follows = before === undefined || parentSeqNum === before.seqNum
+    return !follows || (seqNum !== parentSeqNum + 1 && !(parentSeqNum === 0 && seqNum > 0))
+  })
+  return at < 0 ? undefined : at
+}
+
 /** The backend id, if the message is a stream's header (docs/wire.md, "The header"). */
 export const decodeHeader = (message: unknown): string | undefined => {
   if (!isRecord(message) || 'seqNum' in message) return undefined
   const header = message['livestore']
   return isRecord(header) && typeof header['backendId'] === 'string' ? header['backendId'] : undefined
+}
+
+/**
+ * Whether the log's event is the one we sent: by what it says, since a server may write its JSON anew. The client and
+ * session in it tell whose it is.
+ */
+export const sameEvent = (logged: Event | undefined, sent: Event): boolean =>
+  logged !== undefined && sameJson(logged, decodeEvent(JSON.parse(encodeEvent(sent))))
+
+const sameJson = (a: unknown, b: unknown): boolean => {
+  if (a === b) return true
+  if (!isRecord(a) || !isRecord(b) || Array.isArray(a) !== Array.isArray(b)) return false
+  const keys = Object.keys(a)
+  return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && sameJson(a[key], b[key]))
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> => typeof value === 'object' && value !== null

@@ -1,3 +1,12 @@
-export type { HeadersInput, LiveMode, SyncBackendOptions } from './options.ts'
+export type {
+  CommonOptions,
+  DirectOptions,
+  HeadersInput,
+  HybridOptions,
+  LiveMode,
+  ProxyOptions,
+  SyncBackendOptions,
+  UpstreamOptions,
+} from './options.ts'
 export { SyncMetadata } from './page.ts'
 export { makeSyncBackend } from './sync-backend.ts'

@@ -5,12 +5,47 @@ export type HeadersInput =
   | Readonly<Record<string, string>>
   | (() => Readonly<Record<string, string>> | Promise<Readonly<Record<string, string>>>)
 
-export interface SyncBackendOptions {
+export type SyncBackendOptions = (ProxyOptions | HybridOptions | DirectOptions) & CommonOptions
+
+/** Reads and writes go to the Worker. */
+export interface ProxyOptions {
+  readonly mode?: 'proxy'
   /** Where the Worker answers, e.g. `https://sync.example.com` (in a browser it may be relative to the page). */
   readonly url: string
+  /** For the Worker. */
+  readonly headers?: HeadersInput
+  readonly upstream?: never
+}
+
+/** Writes go to the Worker, reads straight to its upstream. */
+export interface HybridOptions {
+  readonly mode: 'hybrid'
+  /** Where the Worker answers. */
+  readonly url: string
+  /** For the Worker. */
+  readonly headers?: HeadersInput
+  readonly upstream: UpstreamOptions
+}
+
+/** No Worker: reads and writes go to the upstream. */
+export interface DirectOptions {
+  readonly mode: 'direct'
+  readonly url?: never
+  readonly headers?: never
+  readonly upstream: UpstreamOptions
+}
+
+/** A Durable Streams server. It is sent nothing that is meant for the Worker, `syncPayload.authToken` included. */
+export interface UpstreamOptions {
+  /** The same as the Worker's `UPSTREAM_URL`: the stream of a store is below it. */
+  readonly url: string
+  /** For the upstream. */
+  readonly headers?: HeadersInput
+}
+
+export interface CommonOptions {
   /** @default 'default' */
   readonly tenant?: string
-  readonly headers?: HeadersInput
   readonly push?: {
     /** @default 100 */
     readonly maxBatchEvents?: number
@@ -26,8 +61,13 @@ export interface SyncBackendOptions {
     readonly attempts?: number
   }
   readonly live?: {
-    /** @default 'sse', which falls back to long-poll where connections are cut at once */
+    /** @default 'sse', which falls back to long-poll where connections are cut at once or held back */
     readonly mode?: LiveMode
+    /**
+     * Servers send something at once when SSE begins. If it takes longer twice in a row, long-poll is used for some
+     * minutes. @default 5 seconds
+     */
+    readonly firstByteTimeout?: Duration.DurationInput
     /** A read that brings no byte for so long is given up and made anew. @default 45 seconds */
     readonly stallTimeout?: Duration.DurationInput
     /** A live read is renewed by a catch-up at least so often (that is how a reset is noticed). @default 60 seconds */
@@ -61,6 +101,7 @@ export interface Settings {
   readonly maxItemEvents: number
   readonly attempts: number
   readonly liveMode: LiveMode
+  readonly firstByteTimeout: number
   readonly stallTimeout: number
   readonly renewInterval: number
   readonly initialDelay: number
@@ -77,6 +118,7 @@ export const resolveSettings = (options: SyncBackendOptions): Settings => ({
   maxItemEvents: options.pull?.maxItemEvents ?? 500,
   attempts: options.pull?.attempts ?? 3,
   liveMode: options.live?.mode ?? 'sse',
+  firstByteTimeout: Duration.toMillis(options.live?.firstByteTimeout ?? '5 seconds'),
   stallTimeout: Duration.toMillis(options.live?.stallTimeout ?? '45 seconds'),
   renewInterval: Duration.toMillis(options.live?.renewInterval ?? '60 seconds'),
   initialDelay: Duration.toMillis(options.retry?.initialDelay ?? '100 millis'),
@@ -85,47 +127,3 @@ export const resolveSettings = (options: SyncBackendOptions): Settings => ({
   pingTimeout: Duration.toMillis(options.ping?.requestTimeout ?? '10 seconds'),
   pingInterval: Duration.toMillis(options.ping?.requestInterval ?? '10 seconds'),
 })
-
-/**
- * Where one store's requests go. In proxy mode all three are the Worker's; hybrid and direct mode will
- * differ in nothing but these.
- */
-export interface Endpoints {
-  readonly read: string
-  readonly write: string
-  readonly health: string
-}
-
-/** @throws an `Error` that says which name or URL cannot be used, and why */
-export const proxyEndpoints = (options: SyncBackendOptions, storeId: string): Endpoints => {
-  const base = parseBaseUrl(options.url)
-  const tenant = encodeName('tenant', options.tenant ?? 'default')
-  const stream = `${base}/v1/stream/${tenant}/${encodeName('storeId', storeId)}`
-  return { read: stream, write: stream, health: `${base}/health` }
-}
-
-const parseBaseUrl = (url: string): string => {
-  const location = (globalThis as { location?: { href?: string } }).location
-  let parsed: URL
-  try {
-    parsed = new URL(url, location?.href)
-  } catch {
-    throw new Error(`url ${JSON.stringify(url)} is not a URL`)
-  }
-  if (parsed.protocol !== 'http:' && parsed.protocol !== 'https:') {
-    throw new Error(`url ${JSON.stringify(url)} must be http or https`)
-  }
-  return `${parsed.origin}${parsed.pathname.replace(/\/+$/, '')}`
-}
-
-/** `.` and `..` survive percent-encoding and would then be resolved away by every URL parser on the way. */
-const encodeName = (what: string, name: string): string => {
-  if (name === '' || name === '.' || name === '..') {
-    throw new Error(`${what} ${JSON.stringify(name)} cannot be part of a URL; choose another name`)
-  }
-  try {
-    return encodeURIComponent(name)
-  } catch {
-    throw new Error(`${what} ${JSON.stringify(name)} is not well-formed Unicode`)
-  }
-}

@@ -71,18 +71,22 @@ export const readPage = (messages: ReadonlyArray<unknown>, cursor: number): Page
 }
 
 export interface PageContext {
-  /** The offset the page was read from, and the one after it. */
-  readonly readFrom: string
+  /** The offset the page was read from, if it was read from one, and the one after it. */
+  readonly readFrom: string | undefined
   readonly next: string
   readonly upToDate: boolean
-  /** The newest head the server spoke of; it may lag behind the page itself. */
+  /**
+   * The newest head the server spoke of, or 0; it may lag behind the page itself. Undefined where the server does not
+   * speak of its head at all.
+   */
   readonly head: number | undefined
   readonly maxItemEvents: number
 }
 
 /**
  * Cuts a page into items. All but the page's last event carry the offset the page was read from, because an offset
- * inside an append does not exist; resuming there re-reads the page and drops what is known.
+ * inside an append does not exist; resuming there re-reads the page and drops what is known. A page that was read from no
+ * offset (`after`, docs/wire.md) leaves them none: they are found by their seqNum again.
  */
 export const cutPage = (
   events: ReadonlyArray<LiveStoreEvent.Global.Encoded>,
@@ -90,7 +94,7 @@ export const cutPage = (
 ): Array<PullResItem> => {
   const last = events.at(-1)
   if (last === undefined) return []
-  const knownHead = Math.max(head ?? 0, last.seqNum)
+  const knownHead = head === undefined ? undefined : Math.max(head, last.seqNum)
   const size = Math.max(1, maxItemEvents)
 
   const items: Array<PullResItem> = []
@@ -100,28 +104,31 @@ export const cutPage = (
     items.push({
       batch: slice.map((eventEncoded) => ({
         eventEncoded,
-        metadata: Option.some({ offset: eventEncoded === last ? next : readFrom }),
+        metadata: metadata(eventEncoded === last ? next : readFrom),
       })),
-      pageInfo: pageInfo(end === events.length && upToDate, knownHead - (slice.at(-1)?.seqNum ?? knownHead)),
+      pageInfo: pageInfo(end === events.length && upToDate, (knownHead ?? 0) - (slice.at(-1)?.seqNum ?? 0)),
     })
   }
   return items
 }
+
+const metadata = (offset: string | undefined): Option.Option<SyncMetadata> =>
+  offset === undefined ? Option.none() : Option.some({ offset })
 
 const pageInfo = (isEnd: boolean, remaining: number): SyncBackend.PullResPageInfo => {
   if (isEnd) return SyncBackend.pageInfoNoMore
   return remaining > 0 ? SyncBackend.pageInfoMoreKnown(remaining) : SyncBackend.pageInfoMoreUnknown
 }
 
-/** Where a cursor says to start; another provider's metadata says nothing to us. */
+/** Where a cursor says to start: at no offset, if it has none of ours. Another provider's metadata says nothing to us. */
 export const startOf = (
   cursor: Option.Option<{ readonly eventSequenceNumber: number; readonly metadata: Option.Option<unknown> }>,
-): { readonly seqNum: number; readonly offset: string } => ({
+): { readonly seqNum: number; readonly offset: string | undefined } => ({
   seqNum: Option.match(cursor, { onNone: () => 0, onSome: (_) => _.eventSequenceNumber }),
   offset: cursor.pipe(
     Option.flatMap((_) => _.metadata),
     Option.flatMap(Schema.decodeUnknownOption(SyncMetadata)),
-    Option.match({ onNone: () => START_OFFSET, onSome: (_) => _.offset }),
+    Option.match({ onNone: () => undefined, onSome: (_) => _.offset }),
   ),
 })
 

@@ -13,16 +13,16 @@ import type { BackendId } from './backend-id.ts'
 import { backoffDelay } from './backoff.ts'
 import type { Connection, LiveConnection } from './connection.ts'
 import { type HttpFailure, isTransient, retryAfterMs, toSyncError, toUnknownError, TransportError } from './errors.ts'
+import { afterSse, liveModeAt, type SseLife, startLiveMode } from './live-mode.ts'
 import type { Settings } from './options.ts'
 import { cutPage, type Page, type PullResItem, readPage, START_OFFSET, startOf } from './page.ts'
+import type { BareLog, Source } from './route.ts'
 import { type Batch, type Next, openSession, type Session } from './session.ts'
-import type { Transport } from './transport.ts'
 
 export type PullError = IsOfflineError | BackendIdMismatchError | UnknownError
 
 export interface PullDeps {
-  readonly url: string
-  readonly transport: Transport
+  readonly source: Source
   readonly backendId: BackendId
   readonly connection: Connection
   readonly settings: Settings
@@ -73,18 +73,20 @@ const acquirePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | un
 
 /** A session shorter than this counts as a failed try, however well it began, unless it brought events. */
 const SHORTEST_LIFE_MS = 1_000
-/** So many SSE connections in a row that were cut at once mean that something on the way buffers or forbids them. */
-const SHORT_SSE_BEFORE_LONG_POLL = 3
 /** Tries with a token that the server refuses, where the app may hand out another one for each. */
 const UNAUTHORIZED_TRIES = 3
 
 const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undefined) =>
   Effect.gen(function* () {
-    const { settings, backendId } = deps
+    const { settings, backendId, source } = deps
+    const { bare } = source
     const wake = yield* Effect.makeLatch(false)
 
     /** The last good position: where the next read starts, and the last event that LiveStore was given. */
-    const position = { offset: startOf(cursor).offset, seqNum: startOf(cursor).seqNum }
+    const start = startOf(cursor)
+    const position = { offset: start.offset ?? START_OFFSET, seqNum: start.seqNum }
+    /** A cursor without an offset: the Worker finds it by its seqNum (docs/wire.md); the log itself is read from its start. */
+    const findsBySeqNum = start.offset === undefined && start.seqNum > 0 && bare === undefined
     /** The seqNum up to which a catch-up is owed, and how many have not brought it. */
     let target = 0
     let overdue = 0
@@ -103,8 +105,7 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
     let failures = live === undefined ? deps.pace.failures : 0
     let setback: { readonly delay: number; readonly lost: boolean } | undefined =
       failures > 0 ? { delay: backoffDelay(failures, settings), lost: false } : undefined
-    let liveMode = settings.liveMode
-    let shortSse = 0
+    let liveMode = startLiveMode(settings.liveMode)
     /** The last page broke the chain, and is being read once more. */
     let suspect = false
     /** Read past HTTP caches: they may hold what a reset has thrown away. */
@@ -124,13 +125,14 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
     const step: Effect.Effect<void, PullError> = Effect.gen(function* () {
       if (setback !== undefined) yield* sitOut(setback)
       const open = session ?? (yield* openNext)
+      if (open === undefined) return
       const got = yield* waitFor(open)
       switch (got._tag) {
         case 'Batch':
           return yield* onBatch(open, got.batch)
         case 'Renew':
           if (position.seqNum < target) overdue++
-          shortSse = 0
+          noteSse(open, 'left')
           return closeSession()
         case 'OtherBackend':
           return yield* doubting(open, backendId.observe(got.backendId))
@@ -146,23 +148,47 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
         if (delay > 0) yield* Effect.raceFirst(Effect.sleep(delay), wake.await)
       })
 
-    const openNext = Effect.gen(function* () {
+    const openNext: Effect.Effect<Session | undefined, PullError> = Effect.gen(function* () {
       yield* wake.close
       onePage = live === undefined || suspect
       answered = progressed = caughtUp = false
+      const checkedAt = Date.now()
+      const failure = yield* identify
+      if (failure !== undefined) return yield* Effect.as(onLost(failure, checkedAt), undefined)
       session = openSession({
-        url: deps.url,
+        url: bySeqNum() ? `${source.url}?after=${position.seqNum}` : source.url,
         offset: position.offset,
-        live: onePage ? false : liveMode,
+        live: onePage ? false : liveModeAt(liveMode, Date.now()),
         // Whoever remembers no backend cannot tell a cached page of an old one.
         fresh: fresh || backendId.remembered() === undefined,
         isExpected: (id) => id === (backendId.remembered() ?? id),
-        fetch: deps.transport.fetch,
+        fetch: source.fetch,
         stallTimeout: settings.stallTimeout,
+        firstByteTimeout: settings.firstByteTimeout,
         renewAfter: settings.renewInterval * (0.75 + Math.random() / 4),
       })
       return session
     })
+
+    const bySeqNum = () => findsBySeqNum && position.offset === START_OFFSET
+
+    /** From the start on, the log says itself whose it is; from anywhere else a log without a Worker before it does not. */
+    const identify: Effect.Effect<HttpFailure | undefined, PullError> = Effect.suspend(() => {
+      if (bare === undefined || position.offset === START_OFFSET) return Effect.succeed(undefined)
+      const fails = (failure: HttpFailure): Effect.Effect<HttpFailure | undefined> => Effect.succeed(failure)
+      return Effect.catchTags(identifyLog(bare), { TransportError: fails, ResponseError: fails })
+    })
+
+    const identifyLog = (log: BareLog) =>
+      Effect.gen(function* () {
+        let id = yield* log.identify
+        if (id === undefined && live !== undefined) {
+          yield* log.create
+          id = yield* log.identify
+        }
+        if (id !== undefined) yield* backendId.observe(id)
+        return undefined
+      })
 
     /**
      * A session that has caught up is left for a newer one in good time, and soon when a push has said that it misses
@@ -182,22 +208,29 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
         answered = true
         const page = readPage(batch.messages, position.seqNum)
         // The log's own word goes first: on a first contact it is the one to remember.
-        for (const id of [page.backendId, open.backendId()]) {
+        for (const id of [page.backendId ?? idFromStart(batch), open.backendId()]) {
           if (id !== undefined) yield* backendId.observe(id)
         }
         if (page._tag === 'Broken') return yield* onBroken(page)
         suspect = fresh = false
 
         yield* live === undefined ? deps.connection.observed(true) : live.up
-        return accept(page.events, batch, open.head())
+        accept(page.events, batch, bare === undefined ? (open.head() ?? 0) : undefined)
+        // An empty stream may be one whose header is still on its way: nothing may be put before that.
+        if (batch.upToDate && backendId.remembered() !== undefined) {
+          bare?.onTail({ offset: batch.offset, head: position.seqNum })
+        }
       }))
+
+    const idFromStart = ({ messages }: Batch): string | undefined =>
+      position.offset === START_OFFSET && messages.length > 0 ? bare?.idOf(messages) : undefined
 
     const accept = (events: (Page & { _tag: 'Linked' })['events'], batch: Batch, head: number | undefined): void => {
       const stuck = !batch.upToDate && batch.messages.length === 0 && batch.offset === position.offset
       const isEnd = batch.upToDate || caughtUp
       ready.push(
         ...cutPage(events, {
-          readFrom: position.offset,
+          readFrom: bySeqNum() ? undefined : position.offset,
           next: batch.offset,
           upToDate: isEnd,
           head,
@@ -256,18 +289,26 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
 
     const onEnd = (open: Session, end: Next & { _tag: 'Ended' | 'Failed' }): Effect.Effect<void, PullError> =>
       Effect.gen(function* () {
-        const now = Date.now()
         closeSession()
-        const liveSince = open.liveSince()
-        if (liveSince !== undefined && liveMode === 'sse') {
-          shortSse = now - liveSince < SHORTEST_LIFE_MS ? shortSse + 1 : 0
-          if (shortSse >= SHORT_SSE_BEFORE_LONG_POLL) liveMode = 'long-poll'
-        }
-        failures = progressed || (answered && now - open.openedAt >= SHORTEST_LIFE_MS) ? 0 : failures + 1
+        noteSse(open, 'cut')
+        yield* onLost(end._tag === 'Failed' ? end.failure : undefined, open.openedAt)
+      })
 
-        const failure = end._tag === 'Failed' ? end.failure : undefined
+    const noteSse = (open: Session, end: SseLife['end']): void => {
+      const sse = open.sse()
+      if (sse === undefined) return
+      const now = Date.now()
+      const life = { lastedMs: now - sse.since, heard: sse.heard, end: sse.silent ? ('silence' as const) : end }
+      liveMode = afterSse(liveMode, life, now)
+    }
+
+    const onLost = (failure: HttpFailure | undefined, openedAt: number): Effect.Effect<void, PullError> =>
+      Effect.gen(function* () {
+        bare?.onLost()
+        failures = progressed || (answered && Date.now() - openedAt >= SHORTEST_LIFE_MS) ? 0 : failures + 1
+        if (bare !== undefined && failure !== undefined && isMissing(failure)) return yield* onMissing(bare)
         if (failure !== undefined && !isRiddenOut(failure)) {
-          if (!canStartOver(failure)) return yield* toUnknownError(failure)
+          if (!canStartOver(failure)) return yield* toPullError(failure)
           position.offset = START_OFFSET
         }
         if (live === undefined && failures >= settings.attempts) {
@@ -284,11 +325,23 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
         }
       })
 
+    /** What the Worker does for a store without a stream (docs/wire.md): there is nothing, or it is made to be followed. */
+    const onMissing = ({ create }: BareLog): Effect.Effect<void, PullError> =>
+      Effect.gen(function* () {
+        if (live === undefined) {
+          yield* deps.connection.observed(true)
+          return accept([], { messages: [], offset: position.offset, upToDate: true }, undefined)
+        }
+        const made = yield* Effect.either(create)
+        if (made._tag === 'Left' && !isRiddenOut(made.left)) return yield* toUnknownError(made.left)
+        setback = { delay: backoffDelay(made._tag === 'Left' ? failures : failures - 1, settings), lost: made._tag === 'Left' }
+      })
+
     const isRiddenOut = (failure: HttpFailure): boolean =>
       isTransient(failure) ||
       (failure._tag === 'ResponseError' &&
         failure.status === 401 &&
-        deps.transport.headersAreDynamic &&
+        source.headersAreDynamic &&
         failures < UNAUTHORIZED_TRIES)
 
     /** An offset that the server does not know, as after a move to another one: the events before the cursor are dropped. */
@@ -296,6 +349,12 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
       failure._tag === 'ResponseError' &&
       (failure.status === 400 || failure.status === 410) &&
       position.offset !== START_OFFSET
+
+    const toPullError = (failure: HttpFailure): UnknownError => {
+      if (failure._tag !== 'ResponseError' || failure.problem['field'] !== 'after') return toUnknownError(failure)
+      const note = `the log ends before event ${position.seqNum}, which this store has: it is not the log this store was synced with`
+      return new UnknownError({ cause: failure, note, payload: { status: failure.status, ...failure.problem } })
+    }
 
     const closeSession = (): void => {
       session?.close()
@@ -310,3 +369,6 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
 
     return { puller: { next, catchUpTo } satisfies Puller, close: Effect.sync(closeSession) }
   })
+
+/** There is no stream. */
+const isMissing = (failure: HttpFailure): boolean => failure._tag === 'ResponseError' && failure.status === 404

@@ -1,11 +1,10 @@
+/** What every way of writing shares: a batch is cut into chunks, which go one after the other. */
 import { type BackendIdMismatchError, type IsOfflineError, type ServerAheadError, UnknownError } from '@livestore/common'
 import type { LiveStoreEvent } from '@livestore/common/schema'
 import { Effect, Either } from 'effect'
 
-import { BACKEND_ID_HEADER, type BackendId, noStore } from './backend-id.ts'
-import { toPushError } from './errors.ts'
+import type { Chunk } from './direct-core.ts'
 import { encodeEvent } from './event.ts'
-import type { Transport } from './transport.ts'
 
 export type PushError = IsOfflineError | BackendIdMismatchError | UnknownError | ServerAheadError
 
@@ -14,59 +13,26 @@ export interface PushLimits {
   readonly maxBatchBytes: number
 }
 
+export type SendChunk = (chunk: Chunk) => Effect.Effect<void, PushError>
+
 export interface PushDeps {
-  readonly url: string
-  readonly transport: Transport
-  readonly backendId: BackendId
   readonly limits: PushLimits
-  readonly timeoutMs: number
+  readonly send: SendChunk
   readonly onServerAhead: (error: ServerAheadError) => Effect.Effect<void>
 }
 
 /**
  * No retry in here: LiveStore repeats a push for ever, with its own back-off (LeaderSyncProcessor.ts,
- * `backgroundBackendPushing`), and the Sequencer accepts a repeated batch again.
+ * `backgroundBackendPushing`), and a batch that is in the log already is accepted again.
  */
 export const makePush =
-  (deps: PushDeps) =>
+  ({ limits, send, onServerAhead }: PushDeps) =>
   (batch: ReadonlyArray<LiveStoreEvent.Global.Encoded>): Effect.Effect<void, PushError> =>
     Effect.gen(function* () {
-      const bodies = yield* Either.mapLeft(chunkBatch(batch, deps.limits), oversizeError)
+      const chunks = yield* Either.mapLeft(chunkBatch(batch, limits), oversizeError)
       // In order and one at a time, because each chunk's parent is the end of the chunk before it.
-      for (const body of bodies) yield* pushChunk(deps, body)
+      for (const chunk of chunks) yield* Effect.tapErrorTag(send(chunk), 'ServerAheadError', onServerAhead)
     })
-
-const pushChunk = (deps: PushDeps, body: string) => {
-  const knew = deps.backendId.remembered() !== undefined
-  return send(deps, body).pipe(
-    // Who remembers no backend can't be told that it was reset, and a Sequencer may not have heard of it yet. It looks
-    // when asked; else LiveStore would wait for events that are gone.
-    Effect.catchTag('ServerAheadError', (ahead) =>
-      knew ? Effect.fail(ahead) : Effect.zipRight(lookAfresh(deps), send(deps, body)),
-    ),
-    Effect.tapErrorTag('ServerAheadError', deps.onServerAhead),
-  )
-}
-
-const lookAfresh = ({ url, transport, timeoutMs }: PushDeps) =>
-  transport.request(url, { method: 'HEAD', ...noStore() }, timeoutMs).pipe(Effect.mapError(toPushError))
-
-const send = ({ url, transport, backendId, timeoutMs }: PushDeps, body: string) =>
-  Effect.gen(function* () {
-    const known = backendId.remembered()
-    const headers = {
-      'content-type': 'application/json',
-      ...(known === undefined ? {} : { [BACKEND_ID_HEADER]: known }),
-    }
-    const answer = yield* transport
-      .request(url, { method: 'POST', headers, body }, timeoutMs)
-      .pipe(Effect.mapError(toPushError))
-    // The first contact with a backend may well be a push.
-    const answering = answer.headers.get(BACKEND_ID_HEADER)
-    if (known === undefined && backendId.remembered() === undefined && answering !== null) {
-      yield* backendId.learn(answering)
-    }
-  })
 
 export interface Oversize {
   readonly seqNum: number
@@ -74,18 +40,21 @@ export interface Oversize {
   readonly maxBatchBytes: number
 }
 
-/** Request bodies within both limits, their sizes counted as they go over the wire. */
+/** Chunks within both limits, their sizes counted as they go over the wire. */
 export const chunkBatch = (
   batch: ReadonlyArray<LiveStoreEvent.Global.Encoded>,
   { maxBatchEvents, maxBatchBytes }: PushLimits,
-): Either.Either<ReadonlyArray<string>, Oversize> => {
+): Either.Either<ReadonlyArray<Chunk>, Oversize> => {
   const brackets = 2
-  const bodies: Array<string> = []
+  const chunks: Array<Chunk> = []
   let chunk: Array<string> = []
   let bytes = brackets
 
+  let sent = 0
+
   const flush = () => {
-    if (chunk.length > 0) bodies.push(`[${chunk.join(',')}]`)
+    if (chunk.length > 0) chunks.push({ body: `[${chunk.join(',')}]`, events: batch.slice(sent, sent + chunk.length) })
+    sent += chunk.length
     chunk = []
     bytes = brackets
   }
@@ -102,7 +71,7 @@ export const chunkBatch = (
     chunk.push(json)
   }
   flush()
-  return Either.right(bodies)
+  return Either.right(chunks)
 }
 
 const utf8 = new TextEncoder()

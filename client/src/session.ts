@@ -36,8 +36,8 @@ export interface Session {
   /** The newest that response headers said. */
   readonly head: () => number | undefined
   readonly backendId: () => string | undefined
-  /** When the live part was asked for. */
-  readonly liveSince: () => number | undefined
+  /** How its SSE connection has been, if it had one. */
+  readonly sse: () => { readonly since: number; readonly heard: boolean; readonly silent: boolean } | undefined
 }
 
 export interface SessionOptions {
@@ -49,6 +49,8 @@ export interface SessionOptions {
   readonly fresh: boolean
   readonly fetch: typeof globalThis.fetch
   readonly stallTimeout: number
+  /** An SSE connection whose first byte takes longer is held back by something on the way (live-mode.ts). */
+  readonly firstByteTimeout: number
   readonly renewAfter: number
 }
 
@@ -57,34 +59,43 @@ export const openSession = (options: SessionOptions): Session => {
   const handover = makeHandover()
   let head: number | undefined
   let backendId: string | undefined
-  let liveSince: number | undefined
-  let sseOpened = false
+  let sse: { readonly since: number; heard: boolean; silent: boolean } | undefined
 
   const finish = (end: Next) => {
     handover.end(end)
     abort.abort()
   }
-  const stalled = () =>
-    finish({ _tag: 'Failed', failure: new TransportError(`no byte within ${options.stallTimeout} ms`) })
+  const stalled = (timeoutMs: number) => {
+    if (sse?.heard === false) sse.silent = true
+    finish({ _tag: 'Failed', failure: new TransportError(`no byte within ${timeoutMs} ms`) })
+  }
+  /** How long the next byte may take. */
+  const patience = () => (sse?.heard === false ? Math.min(options.firstByteTimeout, options.stallTimeout) : options.stallTimeout)
+
+  const startTimer = () => {
+    const timeoutMs = patience()
+    return setTimeout(() => stalled(timeoutMs), timeoutMs)
+  }
 
   /** Sees every request of the session: reads the headers the library drops, guards the time, ends it after one SSE. */
   const guardedFetch: typeof globalThis.fetch = async (input, init) => {
     const live = new URL(String(input)).searchParams.get('live')
-    if (live === 'sse' && sseOpened) {
+    if (live === 'sse' && sse !== undefined) {
       finish({ _tag: 'Ended' })
       throw new TransportError('the session is over')
     }
-    sseOpened ||= live === 'sse'
-    if (live !== null) liveSince ??= Date.now()
+    if (live === 'sse') sse = { since: Date.now(), heard: false, silent: false }
 
-    const timer = setTimeout(stalled, options.stallTimeout)
+    const timer = startTimer()
     try {
       const response = await options.fetch(input, { ...init, ...(options.fresh ? noStore() : {}) })
       backendId = response.headers.get(BACKEND_ID_HEADER) ?? backendId
       if (backendId !== undefined && !options.isExpected(backendId)) finish({ _tag: 'OtherBackend', backendId })
       const said = Number(response.headers.get('livestore-head') ?? Number.NaN)
       if (Number.isSafeInteger(said)) head = Math.max(head ?? 0, said)
-      return guardBody(response, options.stallTimeout, stalled)
+      return guardBody(response, startTimer, () => {
+        if (sse !== undefined && live === 'sse') sse.heard = true
+      })
     } finally {
       clearTimeout(timer)
     }
@@ -125,7 +136,7 @@ export const openSession = (options: SessionOptions): Session => {
     close: () => finish({ _tag: 'Ended' }),
     head: () => head,
     backendId: () => backendId,
-    liveSince: () => liveSince,
+    sse: () => sse,
   }
 }
 
@@ -169,17 +180,20 @@ const makeHandover = () => {
 }
 
 /** Counts the time only while a read is pending: a slow consumer is no stalled server. */
-const guardBody = (response: Response, timeoutMs: number, stalled: () => void): Response => {
+const guardBody = (response: Response, startTimer: () => ReturnType<typeof setTimeout>, onByte: () => void): Response => {
   if (response.body === null) return response
   const reader = response.body.getReader()
   const body = new ReadableStream<Uint8Array>(
     {
       pull: async (controller) => {
-        const timer = setTimeout(stalled, timeoutMs)
+        const timer = startTimer()
         try {
           const { done, value } = await reader.read()
           if (done) controller.close()
-          else controller.enqueue(value)
+          else {
+            onByte()
+            controller.enqueue(value)
+          }
         } finally {
           clearTimeout(timer)
         }

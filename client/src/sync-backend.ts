@@ -4,18 +4,19 @@ import { Cause, Effect } from 'effect'
 import { makeBackendId } from './backend-id.ts'
 import { makeConnection, pingWhileIdle } from './connection.ts'
 import { toSyncError } from './errors.ts'
-import { proxyEndpoints, resolveSettings, type SyncBackendOptions } from './options.ts'
+import { resolveSettings, type SyncBackendOptions } from './options.ts'
 import type { SyncMetadata } from './page.ts'
 import { type LivePull, makePull } from './pull.ts'
 import { makePush } from './push.ts'
-import { authTokenOf, makeTransport } from './transport.ts'
+import { makeRoute } from './route.ts'
 
 /**
- * LiveStore's sync backend on a Headwater Worker.
+ * LiveStore's sync backend on Durable Streams: on a Headwater Worker, on the streams themselves, or on both.
  *
  * @example
  * ```ts
  * makeAdapter({ storage, sync: { backend: makeSyncBackend({ url: 'https://sync.example.com' }) } })
+ * makeSyncBackend({ mode: 'direct', upstream: { url: 'https://streams.example.com/v1/stream' } })
  * ```
  */
 export const makeSyncBackend =
@@ -23,20 +24,15 @@ export const makeSyncBackend =
   ({ storeId, payload }) =>
     Effect.gen(function* () {
       const settings = resolveSettings(options)
-      const endpoints = yield* Effect.try({
-        try: () => proxyEndpoints(options, storeId),
+      const route = yield* Effect.tryPromise({
+        try: () => makeRoute(options, settings, { storeId, payload }),
         catch: (cause) => new UnknownError({ cause, note: String(cause) }),
       })
-      const transport = makeTransport({
-        fetch: options.fetch,
-        headers: options.headers,
-        authToken: authTokenOf(payload),
-      })
-      const backendId = yield* makeBackendId(transport, endpoints.read, settings.pushTimeout)
+      const backendId = yield* makeBackendId(route.askBackendId)
       const connection = yield* makeConnection
       const livePulls = new Set<LivePull>()
 
-      const ping = transport.request(endpoints.health, { method: 'GET' }, settings.pingTimeout).pipe(
+      const ping = route.ping.pipe(
         Effect.mapError((failure) =>
           failure._tag === 'TransportError' && failure.timedOut
             ? new Cause.TimeoutException(failure.message)
@@ -60,30 +56,22 @@ export const makeSyncBackend =
       return SyncBackend.of<SyncMetadata>({
         connect: ping.pipe(Effect.catchTag('TimeoutException', (cause) => new IsOfflineError({ cause }))),
         pull: makePull({
-          url: endpoints.read,
-          transport,
+          source: route.source,
           backendId,
           connection,
           settings,
           livePulls,
           pace: { failures: 0 },
         }),
-        push: makePush({
-          url: endpoints.write,
-          transport,
-          backendId,
-          limits: settings,
-          timeoutMs: settings.pushTimeout,
-          onServerAhead,
-        }),
+        push: makePush({ limits: settings, send: route.makeSend(backendId), onServerAhead }),
         ping,
         isConnected: connection.isConnected,
         metadata: {
           name: 'livestore-sync-durable-streams',
           description: 'LiveStore sync through Durable Streams',
           protocol: 'http',
-          url: endpoints.read,
+          url: route.source.url,
         },
-        supports: { pullPageInfoKnown: true, pullLive: true },
+        supports: { pullPageInfoKnown: route.source.bare === undefined, pullLive: true },
       })
     })

@@ -3,15 +3,19 @@ import { Duration, Effect } from 'effect'
 import { type HttpFailure, responseError, TransportError } from './errors.ts'
 import type { HeadersInput } from './options.ts'
 
+export interface Answer {
+  readonly status: number
+  readonly headers: Headers
+  readonly body: string
+}
+
 export interface Transport {
-  /** `fetch` with the app's headers and token; what it rejects with is the caller's to read. */
+  /** `fetch` with the headers and token meant for this server; what it rejects with is the caller's to read. */
   readonly fetch: typeof globalThis.fetch
-  /** One whole exchange within a time-out, aborted when interrupted. */
-  readonly request: (
-    url: string,
-    init: RequestInit,
-    timeoutMs: number,
-  ) => Effect.Effect<{ readonly headers: Headers; readonly body: string }, HttpFailure>
+  /** One whole exchange within a time-out, aborted when interrupted. Fails only without an answer. */
+  readonly exchange: (url: string, init: RequestInit, timeoutMs: number) => Effect.Effect<Answer, TransportError>
+  /** The same, where an answer that says no is a failure too. */
+  readonly request: (url: string, init: RequestInit, timeoutMs: number) => Effect.Effect<Answer, HttpFailure>
   /** Whether another try may carry another token. */
   readonly headersAreDynamic: boolean
 }
@@ -31,26 +35,38 @@ export const makeTransport = (options: {
     return (options.fetch ?? globalThis.fetch)(input, { ...init, headers: merged })
   }
 
-  const request: Transport['request'] = (url, init, timeoutMs) =>
-    Effect.tryPromise({
-      try: async (signal) => {
-        const response = await fetchWithHeaders(url, { ...init, signal })
-        return { status: response.status, ok: response.ok, headers: response.headers, body: await response.text() }
-      },
-      catch: (cause): HttpFailure => new TransportError(`${init.method ?? 'GET'} failed: ${String(cause)}`, { cause }),
-    }).pipe(
-      Effect.timeoutFail({
-        duration: Duration.millis(timeoutMs),
-        onTimeout: (): HttpFailure =>
-          new TransportError(`${init.method ?? 'GET'} not answered within ${timeoutMs} ms`, { timedOut: true }),
-      }),
-      Effect.flatMap(({ status, ok, headers, body }) =>
-        ok ? Effect.succeed({ headers, body }) : Effect.fail(responseError(status, body, headers.get('retry-after'))),
-      ),
-    )
+  const exchange: Transport['exchange'] = (url, init, timeoutMs) =>
+    attempt(init.method ?? 'GET', timeoutMs, async (signal) => {
+      const response = await fetchWithHeaders(url, { ...init, signal })
+      return { status: response.status, headers: response.headers, body: await response.text() }
+    })
 
-  return { fetch: fetchWithHeaders, request, headersAreDynamic: typeof headers === 'function' }
+  const request: Transport['request'] = (url, init, timeoutMs) =>
+    Effect.flatMap(exchange(url, init, timeoutMs), (answer) => (isOk(answer) ? Effect.succeed(answer) : refusal(answer)))
+
+  return { fetch: fetchWithHeaders, exchange, request, headersAreDynamic: typeof headers === 'function' }
 }
+
+/** What a promise does within a time-out; its signal is aborted when that is over, or when nobody wants it any more. */
+export const attempt = <A>(
+  what: string,
+  timeoutMs: number,
+  work: (signal: AbortSignal) => Promise<A>,
+): Effect.Effect<A, TransportError> =>
+  Effect.tryPromise({
+    try: work,
+    catch: (cause) => new TransportError(`${what} failed: ${String(cause)}`, { cause }),
+  }).pipe(
+    Effect.timeoutFail({
+      duration: Duration.millis(timeoutMs),
+      onTimeout: () => new TransportError(`${what} not answered within ${timeoutMs} ms`, { timedOut: true }),
+    }),
+  )
+
+export const isOk = ({ status }: { readonly status: number }): boolean => status >= 200 && status < 300
+
+export const refusal = ({ status, headers, body }: Answer): Effect.Effect<never, HttpFailure> =>
+  Effect.fail(responseError(status, body, headers.get('retry-after')))
 
 /** LiveStore's habit: the app's sync payload carries the token as `authToken`. */
 export const authTokenOf = (payload: unknown): string | undefined => {

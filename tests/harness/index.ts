@@ -1,4 +1,5 @@
 export { build } from './build.ts'
+export { type BufferingProxy, startBufferingProxy } from './buffering-proxy.ts'
 export { type CountingProxy, type RequestFilter, startCountingProxy } from './counting-proxy.ts'
 export type { Fault, RecordedRequest } from './exchange.ts'
 export { type Server, startNodeUpstream, startRustUpstream, startWorker } from './servers.ts'

@@ -2,7 +2,7 @@
 // Object's storage lost.
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { SyncBackendOptions } from '../../client/src/index.ts'
+import type { CommonOptions } from '../../client/src/index.ts'
 import { makeNetwork, silent } from '../provider/support/network.ts'
 import { makeOpened, type Parts, report, startParts, timed } from './parts.ts'
 import { checkLog, converged, eventually, notesOf, openStore, type TestStore } from './support.ts'
@@ -33,7 +33,7 @@ afterEach(() => opened.stopAll())
 type Policy = 'reset' | 'shutdown' | 'ignore'
 
 /** A device with a disk. Booting the same name again finds what was there. */
-const boot = async (name: string, options: { policy?: Policy; sync?: Partial<SyncBackendOptions> } = {}) =>
+const boot = async (name: string, options: { policy?: Policy; sync?: CommonOptions } = {}) =>
   opened.add(
     await openStore({
       name,

@@ -13,7 +13,7 @@ import {
 import { Deferred, Effect, Exit, LogLevel } from '@livestore/utils/effect'
 import { makeSyncBackend, type SyncBackendOptions } from '../../client/src/index.ts'
 
-const tables = {
+export const tables = {
   notes: State.SQLite.table({
     name: 'notes',
     columns: { id: State.SQLite.text({ primaryKey: true }), writer: State.SQLite.text(), slot: State.SQLite.integer() },
@@ -34,7 +34,7 @@ export const events = {
   ticked: Events.synced({ name: 'v1.Ticked', schema: Schema.Void }),
 }
 
-const schema = makeSchema({
+export const schema = makeSchema({
   events,
   state: State.SQLite.makeState({
     tables,

@@ -3,7 +3,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import type { SyncBackendOptions } from '../../client/src/index.ts'
+import type { CommonOptions } from '../../client/src/index.ts'
 import { makeNetwork, silent } from '../provider/support/network.ts'
 import { startWorld, type World } from '../provider/support/world.ts'
 import { checkLog, converged, eventually, events, notesOf, openStore, type TestStore } from './support.ts'
@@ -27,7 +27,7 @@ beforeEach(() => {
 })
 afterEach(() => Promise.all(open.map((_) => _.stop().catch(() => {}))))
 
-const start = async (name: string, { directory, ...sync }: { directory?: string } & Partial<SyncBackendOptions> = {}) => {
+const start = async (name: string, { directory, ...sync }: { directory?: string } & CommonOptions = {}) => {
   const rest = directory === undefined ? {} : { directory }
   const store = await openStore({ name, storeId, sync: { url: world.network.url, ...sync }, ...rest })
   open.push(store)
@@ -83,7 +83,7 @@ describe('stores converge', () => {
   // What wedges for good with LiveStore's Cloudflare provider: livestorejs/livestore issues 1394 and 1462
   test('though the live pull of one has died without a word, as soon as it commits', async () => {
     const network = makeNetwork()
-    const a = await start('a', { fetch: network.fetch })
+    const a = await start('a', { fetch: network.fetch, live: { firstByteTimeout: '1 minute' } })
     const b = await start('b')
     a.note(1)
     await converged([a, b], 1)

@@ -16,8 +16,10 @@ describe('chunks', () => {
       fc.integer({ min: 400, max: 2_000 }),
       (texts, maxBatchEvents, maxBatchBytes) => {
         const events = texts.flatMap((text, i) => eventsFrom(i, 1, { text }))
-        const bodies = Either.getOrThrow(chunkBatch(events, { maxBatchEvents, maxBatchBytes }))
+        const cut = Either.getOrThrow(chunkBatch(events, { maxBatchEvents, maxBatchBytes }))
+        const bodies = cut.map(({ body }) => body)
         const chunks = bodies.map((body) => JSON.parse(body) as Event[])
+        expect(cut.map((_) => _.events)).toEqual(chunks)
         expect(chunks.flat()).toEqual(events)
         for (const [i, chunk] of chunks.entries()) {
           expect(chunk.length).toBeGreaterThan(0)

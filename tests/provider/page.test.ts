@@ -89,6 +89,20 @@ describe('items', () => {
     expect(infos(cutPage(eventsFrom(0, 10), page(false, 3)))).toEqual([{ _tag: 'MoreUnknown' }])
   })
 
+  test('a server that does not speak of its head leaves the rest unknown', () => {
+    expect(infos(cutPage(eventsFrom(0, 25), page(true)))).toEqual([
+      { _tag: 'MoreUnknown' }, { _tag: 'MoreUnknown' }, { _tag: 'NoMore' },
+    ])
+    expect(infos(cutPage(eventsFrom(0, 10), page(false)))).toEqual([{ _tag: 'MoreUnknown' }])
+  })
+
+  test('a page that was read from a seqNum gives only its last event an offset to resume from', () => {
+    const items = cutPage(eventsFrom(7, 12), { ...page(true, 19), readFrom: undefined })
+    const metadata = items.flatMap((_) => _.batch).map((_) => _.metadata)
+    expect(metadata.slice(0, -1).every(Option.isNone)).toBe(true)
+    expect(metadata.at(-1)).toEqual(Option.some({ offset: 'next' }))
+  })
+
   test('property: every event once and in order, items bounded, any event’s metadata resumes without loss', () =>
     check(fc.property(
       fc.integer({ min: 1, max: 80 }), fc.integer({ min: 1, max: 30 }), fc.boolean(), fc.nat(),
@@ -110,9 +124,9 @@ describe('items', () => {
 
 describe('a cursor', () => {
   test.each([
-    ['none', Option.none(), { seqNum: 0, offset: START_OFFSET }],
-    ['one without metadata', cursor(5, Option.none()), { seqNum: 5, offset: START_OFFSET }],
-    ['one with another provider’s', cursor(5, Option.some({ s2SeqNum: 4 })), { seqNum: 5, offset: START_OFFSET }],
+    ['none', Option.none(), { seqNum: 0, offset: undefined }],
+    ['one without metadata', cursor(5, Option.none()), { seqNum: 5, offset: undefined }],
+    ['one with another provider’s', cursor(5, Option.some({ s2SeqNum: 4 })), { seqNum: 5, offset: undefined }],
     ['one of ours', cursor(5, Option.some({ offset: '0_7' })), { seqNum: 5, offset: '0_7' }],
   ])('%s', (_, given, expected) => {
     expect(startOf(given)).toEqual(expected)

@@ -1,4 +1,6 @@
-// The real parts a test file needs, with the client's network between: `network` stands before the Worker.
+// The real parts a test file needs, with the client's network between: `network` stands before the Worker, `bypass`
+// before the upstream for clients that go there without it.
+import type { DirectOptions, HybridOptions, ProxyOptions } from '../../../client/src/index.ts'
 import { type CountingProxy, type Server, startCountingProxy, startRustUpstream, startWorker } from '../../harness/index.ts'
 
 export interface World {
@@ -6,6 +8,10 @@ export interface World {
   readonly worker: Server
   /** What the provider talks to; see counting-proxy.ts for what it can break. */
   readonly network: CountingProxy
+  /** What the provider reads, and in direct mode writes, without the Worker. */
+  readonly bypass: CountingProxy
+  /** The options of a client in this mode. */
+  readonly access: (mode: Mode) => Access
   /** A store nobody has used. */
   newStore(): string
   /** The store's stream at the upstream, past the Worker. */
@@ -20,21 +26,33 @@ export interface UpstreamStream {
   readonly remove: () => Promise<void>
 }
 
+export type Mode = 'proxy' | 'hybrid' | 'direct'
+export type Access = ProxyOptions | HybridOptions | DirectOptions
+export const modes: readonly Mode[] = ['proxy', 'hybrid', 'direct']
+
 /** `vars` override those of wrangler.toml. */
 export const startWorld = async (vars: Record<string, string> = {}): Promise<World> => {
   const upstream = await startRustUpstream()
   const worker = await startWorker({ upstreamUrl: upstream.url, vars })
   const network = await startCountingProxy(worker.url)
+  const bypass = await startCountingProxy(upstream.url)
   const run = Math.random().toString(36).slice(2, 8)
   let stores = 0
   return {
     upstream,
     worker,
     network,
+    bypass,
+    access: (mode) => {
+      if (mode === 'proxy') return { url: network.url }
+      if (mode === 'hybrid') return { mode, url: network.url, upstream: { url: bypass.url } }
+      return { mode, upstream: { url: bypass.url } }
+    },
     newStore: () => `store-${run}-${++stores}`,
     atUpstream: (storeId) => upstreamStream(`${upstream.url}/default/${storeId}`),
     stop: async () => {
       await network.stop()
+      await bypass.stop()
       await worker.stop()
       await upstream.stop()
     },

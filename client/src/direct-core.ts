@@ -1,0 +1,235 @@
+/**
+ * What a direct writer decides: a state machine without IO, clock or randomness, of the same kind as the Sequencer's
+ * (src/sequencer/core/mod.rs), for one client that writes to the log among others.
+ *
+ * The contract with whoever drives it: carry out what `nextStep` says, give the outcome to `replied`, and go on until
+ * there is an answer. Before an append is sent the writer becomes `appending`, so that whatever happens to the one who
+ * waits for it, an unknown outcome is known to be unknown.
+ *
+ * Invariants:
+ * - Nothing is appended but onto a head that this client has seen at the end of the log, and with the fence. An offset
+ *   within an append is no such end: there the fence would let a second batch through.
+ * - An append of unknown outcome is never repeated before the log was read from the last offset known to be committed.
+ * - A new streak begins only where the same push has just looked at the log (docs/architecture.md, "The chain and the
+ *   fence"): a server that has forgotten its fence would take anything, and only a streak shows that it has.
+ */
+import type { LiveStoreEvent } from '@livestore/common/schema'
+
+import { sameEvent } from './event.ts'
+import { readPage } from './page.ts'
+
+type Event = LiveStoreEvent.Global.Encoded
+
+/** The end of the log as this client has seen it. */
+export interface Tip {
+  readonly offset: string
+  readonly head: number
+  /** The body that made the head, if we did: pushed again it is accepted again. */
+  readonly madeBy?: string
+}
+
+export type Knowledge =
+  /** Nothing: all is to be read. `lost` is the tip that the log contradicted, if that is why. */
+  | { readonly _tag: 'Unread'; readonly lost?: Tip }
+  /** To be compared with the log before anything is appended. `owing`: an append onto it may have landed. */
+  | { readonly _tag: 'Unchecked'; readonly tip: Tip; readonly owing: boolean }
+  /** The log has moved past it: what follows is to be read. */
+  | { readonly _tag: 'Passed'; readonly tip: Tip }
+  | { readonly _tag: 'Current'; readonly tip: Tip }
+  /** There is no stream. */
+  | { readonly _tag: 'Absent' }
+
+export interface Writer {
+  readonly knowledge: Knowledge
+  /** Appends that landed since the log was last looked at. */
+  readonly streak: number
+}
+
+export const newWriter: Writer = { knowledge: { _tag: 'Unread' }, streak: 0 }
+
+/** What one request may carry: linked events, and their JSON. */
+export interface Chunk {
+  readonly body: string
+  readonly events: ReadonlyArray<Event>
+}
+
+/** One chunk on its way. */
+export interface Push {
+  readonly chunk: Chunk
+  /** It is in the log. */
+  readonly landed: boolean
+  /** The fence has refused it, and the log has been read since. */
+  readonly refused: boolean
+  /** The log has been looked at for its sake. */
+  readonly looked: boolean
+}
+
+export const newPush = (chunk: Chunk): Push => ({ chunk, landed: false, refused: false, looked: false })
+
+export type Request =
+  | { readonly _tag: 'Check' }
+  | { readonly _tag: 'Read'; readonly from: Tip | undefined }
+  | { readonly _tag: 'Create' }
+  | { readonly _tag: 'Append'; readonly tip: Tip; readonly streak: number }
+
+export type Step =
+  | Request
+  | { readonly _tag: 'Accepted' }
+  | { readonly _tag: 'ServerAhead'; readonly head: number }
+  | { readonly _tag: 'Gap'; readonly head: number }
+
+export type Reply =
+  | { readonly _tag: 'Missing' }
+  | { readonly _tag: 'Checked'; readonly tail: string }
+  | { readonly _tag: 'Read'; readonly messages: ReadonlyArray<unknown>; readonly end: string }
+  /** Of a read: the server knows no such offset. */
+  | { readonly _tag: 'NoSuchOffset' }
+  | { readonly _tag: 'Created' }
+  | { readonly _tag: 'Exists' }
+  | { readonly _tag: 'Appended'; readonly offset: string }
+  | { readonly _tag: 'Conflict' }
+  | { readonly _tag: 'Forgotten' }
+
+export type Verdict =
+  | { readonly _tag: 'Go'; readonly writer: Writer; readonly push: Push }
+  /** The log can't be written to, and why; trying again later looks again. */
+  | { readonly _tag: 'Stop'; readonly writer: Writer; readonly why: string }
+  /** Nothing explains the refusal yet. */
+  | { readonly _tag: 'Later'; readonly writer: Writer }
+
+export const nextStep = ({ knowledge, streak }: Writer, push: Push): Step => {
+  if (push.landed) return { _tag: 'Accepted' }
+  switch (knowledge._tag) {
+    case 'Unread':
+      return { _tag: 'Read', from: undefined }
+    case 'Unchecked':
+      return { _tag: 'Check' }
+    case 'Passed':
+      return { _tag: 'Read', from: knowledge.tip }
+    case 'Absent':
+      return { _tag: 'Create' }
+    case 'Current':
+      return againstTip(knowledge.tip, push, streak)
+  }
+}
+
+const againstTip = (tip: Tip, { chunk, looked }: Push, streak: number): Step => {
+  const parent = parentOf(chunk)
+  if (tip.madeBy === chunk.body) return { _tag: 'Accepted' }
+  if (parent < tip.head) return { _tag: 'ServerAhead', head: tip.head }
+  if (!looked && (streak === 0 || parent > tip.head)) return { _tag: 'Check' }
+  return parent === tip.head ? { _tag: 'Append', tip, streak } : { _tag: 'Gap', head: tip.head }
+}
+
+/** An append onto this tip is about to be sent. */
+export const appending = (tip: Tip): Writer => ({ knowledge: { _tag: 'Unchecked', tip, owing: true }, streak: 0 })
+
+/** `writer` is what it was when the request was sent. */
+export const replied = (writer: Writer, push: Push, request: Request, reply: Reply): Verdict => {
+  if (reply._tag === 'Missing') return go({ _tag: 'Absent' }, push)
+  switch (request._tag) {
+    case 'Check':
+      return reply._tag === 'Checked' ? checked(writer, push, reply.tail) : later(writer)
+    case 'Read':
+      if (reply._tag === 'NoSuchOffset') return go(unread(request.from), push)
+      if (reply._tag !== 'Read') return later(writer)
+      return request.from === undefined ? readAll(writer, push, reply) : readOn(request.from, push, reply)
+    case 'Create':
+      // By whomever: others may have written to it already.
+      return go(unread(undefined), push)
+    case 'Append':
+      return appended(request, push, reply)
+  }
+}
+
+const checked = (writer: Writer, push: Push, tail: string): Verdict => {
+  const tip = tipOf(writer)
+  const looked = { ...push, looked: true }
+  if (tip === undefined) return go(unread(undefined), looked)
+  if (tail === tip.offset) return go(current(tip), looked)
+  // PROTOCOL 8: offsets sort by their bytes.
+  return go(tail > tip.offset ? { _tag: 'Passed', tip } : unread(tip), looked)
+}
+
+const readOn = (from: Tip, push: Push, { messages, end }: Reply & { _tag: 'Read' }): Verdict => {
+  const page = readPage(messages, from.head)
+  // It does not continue what we know: the whole log must say what it is.
+  if (page._tag === 'Broken' || page.backendId !== undefined || end < from.offset) return go(unread(from), push)
+  const last = page.events.at(-1)
+  const tip = last === undefined ? { ...from, offset: end } : { offset: end, head: last.seqNum }
+  return go(current(tip), { ...push, looked: true, landed: holds(page.events, push.chunk) })
+}
+
+const readAll = (writer: Writer, push: Push, { messages, end }: Reply & { _tag: 'Read' }): Verdict => {
+  const page = readPage(messages, 0)
+  if (page._tag === 'Broken') {
+    return { _tag: 'Stop', writer, why: `the log is broken: expected ${page.expected}, found ${page.found}` }
+  }
+  const head = page.events.at(-1)?.seqNum ?? 0
+  const lost = writer.knowledge._tag === 'Unread' ? writer.knowledge.lost : undefined
+  if (lost !== undefined && (head < lost.head || end < lost.offset)) {
+    return { _tag: 'Stop', writer, why: `the log lost events: it ends at ${head}, and once went to ${lost.head}` }
+  }
+  return go(current({ offset: end, head }), { ...push, looked: true, landed: holds(page.events, push.chunk) })
+}
+
+const appended = ({ tip, streak }: Request & { _tag: 'Append' }, push: Push, reply: Reply): Verdict => {
+  const { chunk } = push
+  switch (reply._tag) {
+    case 'Appended': {
+      // The log was shorter than we knew: what landed is not where it belongs.
+      if (reply.offset <= tip.offset) return go(unread(tip), push)
+      const next = { offset: reply.offset, head: chunk.events.at(-1)?.seqNum ?? tip.head, madeBy: chunk.body }
+      return { _tag: 'Go', writer: { knowledge: current(next), streak: streak + 1 }, push: { ...push, landed: true } }
+    }
+    case 'Conflict':
+      // Read since the last refusal, and nothing explains it: it is not shown yet, or it is not the log we know.
+      if (push.refused) return later(appending(tip))
+      return go({ _tag: 'Passed', tip }, { ...push, refused: true })
+    default:
+      return go({ _tag: 'Unchecked', tip, owing: true }, push)
+  }
+}
+
+/** The end of the log, as a pull of this client has read it. */
+export const saw = (writer: Writer, tip: Tip): Writer => {
+  const { knowledge } = writer
+  switch (knowledge._tag) {
+    case 'Unread':
+    case 'Absent':
+      return 'lost' in knowledge ? writer : { knowledge: { _tag: 'Unchecked', tip, owing: false }, streak: 0 }
+    case 'Unchecked':
+      // What may have landed there is looked for from there.
+      return knowledge.owing || tip.head <= knowledge.tip.head ? writer : { ...writer, knowledge: { ...knowledge, tip } }
+    case 'Passed':
+      return writer
+    case 'Current':
+      return tip.head <= knowledge.tip.head || tip.offset <= knowledge.tip.offset
+        ? writer
+        : { ...writer, knowledge: current(tip) }
+  }
+}
+
+/** A connection was lost: what answers next may have forgotten, or may be another. */
+export const doubted = (writer: Writer): Writer =>
+  writer.knowledge._tag === 'Current'
+    ? { knowledge: { _tag: 'Unchecked', tip: writer.knowledge.tip, owing: false }, streak: 0 }
+    : writer
+
+const holds = (events: ReadonlyArray<Event>, chunk: Chunk): boolean => {
+  const at = events.findIndex((event) => event.parentSeqNum === parentOf(chunk))
+  return at >= 0 && chunk.events.every((event, i) => sameEvent(events[at + i], event))
+}
+
+const parentOf = ({ events }: Chunk): number => events[0]?.parentSeqNum ?? 0
+
+const tipOf = ({ knowledge }: Writer): Tip | undefined => ('tip' in knowledge ? knowledge.tip : undefined)
+
+const current = (tip: Tip): Knowledge => ({ _tag: 'Current', tip })
+
+const unread = (lost: Tip | undefined): Knowledge => (lost === undefined ? { _tag: 'Unread' } : { _tag: 'Unread', lost })
+
+/** All but a landed append ends the streak. */
+const go = (knowledge: Knowledge, push: Push): Verdict => ({ _tag: 'Go', writer: { knowledge, streak: 0 }, push })
+
+const later = (writer: Writer): Verdict => ({ _tag: 'Later', writer })

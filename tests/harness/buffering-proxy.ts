@@ -1,0 +1,47 @@
+// A reverse proxy as some networks have them: it passes a response on only when it is whole. A stream of events has no
+// end for a minute, so nothing of it arrives until then.
+import { createServer, request } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
+import { buffer } from 'node:stream/consumers'
+
+export interface BufferingProxy {
+  /** Stands for the upstream's URL, path included. */
+  readonly url: string
+  stop(): Promise<void>
+}
+
+/** `holds`: the body alone, or the headers as well. */
+export async function startBufferingProxy(upstreamUrl: string, holds: 'body' | 'all'): Promise<BufferingProxy> {
+  const upstream = new URL(upstreamUrl)
+  const sockets = new Set<Socket>()
+  const server = createServer((incoming, outgoing) => {
+    const { method, url: path, headers } = incoming
+    const onward = request({ host: upstream.hostname, port: upstream.port, method, path, headers }, async (response) => {
+      const begin = () => outgoing.writeHead(response.statusCode ?? 502, response.headers)
+      if (holds === 'body') begin().flushHeaders()
+      try {
+        const body = await buffer(response)
+        if (holds === 'all') begin()
+        outgoing.end(body)
+      } catch {
+        incoming.socket.destroy()
+      }
+    })
+    onward.on('error', () => incoming.socket.destroy())
+    outgoing.once('close', () => onward.destroy())
+    incoming.pipe(onward)
+  })
+  server.on('connection', (socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}${upstream.pathname.replace(/\/$/, '')}`,
+    async stop() {
+      const closed = new Promise((resolve) => server.close(resolve))
+      for (const socket of sockets) socket.destroy()
+      await closed
+    },
+  }
+}

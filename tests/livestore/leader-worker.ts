@@ -1,0 +1,20 @@
+// The leader in a thread of its own, as apps have it: only there does LiveStore 0.4.0's Node adapter tell how far the
+// first sync is.
+import { getWorkerArgs, makeWorker } from '@livestore/adapter-node/worker'
+import { makeSyncBackend, type SyncBackendOptions } from '../../client/src/index.ts'
+import { schema } from './support.ts'
+
+export interface LeaderArgs {
+  readonly storeId: string
+  readonly sync: SyncBackendOptions
+}
+
+const { storeId, sync } = getWorkerArgs().extraArgs as unknown as LeaderArgs
+
+makeWorker({
+  schema,
+  sync: {
+    backend: (device) => makeSyncBackend(sync)({ ...device, storeId }),
+    initialSyncOptions: { _tag: 'Blocking', timeout: 30_000 },
+  },
+})

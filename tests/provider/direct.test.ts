@@ -1,0 +1,314 @@
+// Writing without a Worker: what goes over the wire, and what becomes of a push whose request or answer is lost, late or
+// cut off by a crash of the log's server.
+import { BackendIdMismatchError, IsOfflineError, ServerAheadError, UnknownError } from '@livestore/common'
+import { Effect, Fiber, KeyValueStore, Option } from '@livestore/utils/effect'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import type { Fault } from '../harness/index.ts'
+import { type Backend, eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
+import { eventsFrom, seed } from './support/events.ts'
+import { makeNetwork } from './support/network.ts'
+import { startWorld, type World } from './support/world.ts'
+import { checkLog, makeWriter } from './support/writer.ts'
+
+let world: World
+beforeAll(async () => {
+  world = await startWorld()
+})
+afterAll(() => world?.stop())
+afterEach(() => world.bypass.inject())
+
+const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
+const access = () => world.access('direct')
+const patience = { push: { requestTimeout: 400 } }
+const streamUrl = (storeId: string) => `${world.upstream.url}/default/${storeId}`
+const logged = (storeId: string) =>
+  Effect.map(Effect.promise(() => world.atUpstream(storeId).messages()), ([, ...events]) => events as { seqNum: number; clientId: string }[])
+const appends = (storeId: string) => world.bypass.requests.filter((_) => _.method === 'POST' && _.path.endsWith(storeId))
+
+describe('on the wire', () => {
+  test('a stream begins with its header, and each append carries fence, producer and streak', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const backend = yield* open(access(), storeId)
+      yield* backend.push(eventsFrom(0, 2))
+      yield* backend.push(eventsFrom(2, 1))
+      const [header, ...events] = yield* Effect.promise(() => world.atUpstream(storeId).messages())
+      expect(header).toEqual({ livestore: { backendId: expect.stringMatching(/^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/), version: 1 } })
+      expect(events).toEqual(eventsFrom(0, 3))
+      const headers = appends(storeId).map((_) => _.headers)
+      expect(headers.map((_) => [_['content-type'], _['stream-seq'], _['producer-epoch'], _['producer-seq']])).toEqual([
+        ['application/json', '0000000000000000', '0', '0'],
+        ['application/json', '0000000000000002', '0', '1'],
+      ])
+      expect(new Set(headers.map((_) => _['producer-id'])).size).toBe(1)
+    })))
+
+  test('a push onto what was just pulled costs one look and one append, and the next one only an append', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      yield* Effect.flatMap(openElsewhere(access(), storeId), (_) => _.push(eventsFrom(0, 5)))
+      const network = makeNetwork()
+      const backend = yield* open({ ...access(), fetch: network.fetch }, storeId)
+      yield* pullAll(backend)
+      const pushed = (events: Parameters<Backend['push']>[0]) =>
+        Effect.gen(function* () {
+          const before = network.asked.length
+          yield* backend.push(events)
+          return network.asked.slice(before).map((_) => _.method)
+        })
+      expect([yield* pushed(eventsFrom(5, 1)), yield* pushed(eventsFrom(6, 1))]).toEqual([['GET', 'POST'], ['POST']])
+    })))
+
+  test('whoever loses the race to create a stream reads the winner’s header', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const racers = yield* Effect.forEach(['a', 'b', 'c', 'd'], (name) =>
+        Effect.map(openElsewhere(access(), storeId), (backend) => ({ name, backend })))
+      const results = yield* Effect.forEach(racers, ({ name, backend }) => Effect.either(backend.push(eventsFrom(0, 1, {}, name))), { concurrency: 'unbounded' })
+      expect(results.filter((_) => _._tag === 'Right').length).toBe(1)
+      for (const result of results) {
+        if (result._tag === 'Left') expect(result.left).toEqual(new ServerAheadError({ minimumExpectedNum: 2 as never, providedNum: 1 as never }))
+      }
+      expect((yield* logged(storeId)).length).toBe(1)
+    })))
+
+  test('to a stream whose header is still on its way it waits for that', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const headers = { 'content-type': 'application/json' }
+      yield* Effect.promise(() => fetch(streamUrl(storeId), { method: 'PUT', headers }))
+      const backend = yield* open(access(), storeId)
+      const follower = yield* follow(backend)
+      yield* follower.until('the first item', () => follower.items.length > 0)
+      const pushed = yield* Effect.fork(backend.push(eventsFrom(0, 1)))
+      yield* eventually('the push looks', () => world.bypass.requests.filter((_) => _.path.endsWith(storeId) && _.method === 'GET' && _.query.get('live') === null).length >= 4)
+      const header = { livestore: { backendId: 'late', version: 1 } }
+      yield* Effect.promise(() => world.atUpstream(storeId).append([header]))
+      yield* Fiber.join(pushed)
+      expect(yield* Effect.promise(() => world.atUpstream(storeId).messages())).toEqual([header, ...eventsFrom(0, 1)])
+      yield* follower.until('the event', () => follower.seqNums().length === 1)
+      expect(yield* Effect.flatMap(KeyValueStore.KeyValueStore, (_) => _.get('backendId'))).toEqual(Option.some('late'))
+    })))
+
+  test('an empty stream that gets no header was made by another tool, and is written to', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      yield* Effect.promise(() => fetch(streamUrl(storeId), { method: 'PUT', headers: { 'content-type': 'application/json' } }))
+      const backend = yield* open(access(), storeId)
+      yield* backend.push(eventsFrom(0, 1))
+      yield* backend.push(eventsFrom(1, 1))
+      expect(seqNums(yield* pullAll(backend))).toEqual([1, 2])
+    })))
+
+  test('a stream of another tool has no header: its id is its path, and it is written to', () =>
+    run(Effect.gen(function* () {
+      const storeId = `o'clock-${world.newStore()}`
+      const url = streamUrl(storeId.replace("'", '~27'))
+      const headers = { 'content-type': 'application/json' }
+      yield* Effect.promise(() => fetch(url, { method: 'PUT', headers, body: JSON.stringify(eventsFrom(0, 3)) }))
+      const backend = yield* open(access(), storeId)
+      expect(seqNums(yield* pullAll(backend))).toEqual([1, 2, 3])
+      yield* backend.push(eventsFrom(3, 1))
+      expect(seqNums(yield* pullAll(backend))).toEqual([1, 2, 3, 4])
+      const id = yield* Effect.flatMap(KeyValueStore.KeyValueStore, (_) => _.get('backendId'))
+      expect(id).toEqual(Option.some(`path:default/${storeId.replace("'", '~27')}`))
+    })))
+
+  test('a ping asks the log’s server, stream or no stream', () =>
+    run(Effect.gen(function* () {
+      const backend = yield* open({ ...access(), ping: { enabled: false } }, world.newStore())
+      yield* backend.connect
+      expect(yield* backend.isConnected.get).toBe(true)
+      world.bypass.setOnline(false)
+      expect(yield* Effect.flip(backend.ping)).toBeInstanceOf(IsOfflineError)
+      world.bypass.setOnline(true)
+    })))
+})
+
+describe('an append', () => {
+  const lost: [string, Fault, boolean][] = [
+    ['whose request is lost', 'drop request', false],
+    ['whose answer is lost', 'drop response', true],
+    ['that is answered 503, and was not done', { status: 503 }, false],
+    ['that is answered 503, and was done', { status: 503, applied: true }, true],
+    ['that is answered 500, and was done', { status: 500, applied: true }, true],
+    ['that a captive portal says yes to', { status: 200, body: '<html>' }, false],
+    ['that is done, but not answered in time', { hold: 'response', ms: 1_000 }, true],
+  ]
+
+  test.each(lost)('%s: pushed again it is in the log once', (_, fault, done) =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const backend = yield* open({ ...access(), ...patience }, storeId)
+      yield* backend.push(eventsFrom(0, 3))
+      world.bypass.next({ method: 'POST' }, fault)
+      yield* Effect.flip(backend.push(eventsFrom(3, 2)))
+      expect((yield* logged(storeId)).length).toBe(done ? 5 : 3)
+      const before = appends(storeId).length
+      yield* backend.push(eventsFrom(3, 2))
+      expect(appends(storeId).length - before).toBe(done ? 0 : 1)
+      yield* backend.push(eventsFrom(5, 1))
+      expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual(numbers(1, 6))
+    })))
+
+  test.each(lost)('%s, and another writer comes first: refused if it is not in, accepted if it is', (_, fault, done) =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const backend = yield* openElsewhere({ ...access(), ...patience }, storeId)
+      yield* backend.push(eventsFrom(0, 3))
+      world.bypass.next({ method: 'POST' }, fault)
+      yield* Effect.flip(backend.push(eventsFrom(3, 2)))
+      const other = yield* openElsewhere(access(), storeId)
+      const from = done ? 5 : 3
+      yield* other.push(eventsFrom(from, 4, {}, 'other'))
+      const again = yield* Effect.either(backend.push(eventsFrom(3, 2)))
+      if (done) expect(again._tag).toBe('Right')
+      else expect(again).toMatchObject({ left: new ServerAheadError({ minimumExpectedNum: 8 as never, providedNum: 4 as never }) })
+      expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual(numbers(1, from + 4))
+    })))
+
+  test('that arrives long after it was given up on does no harm', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const backend = yield* open({ ...access(), ...patience }, storeId)
+      yield* backend.push(eventsFrom(0, 3))
+      const held = world.bypass.next({ method: 'POST' }, 'hold request')
+      expect(yield* Effect.flip(backend.push(eventsFrom(3, 2)))).toBeInstanceOf(IsOfflineError)
+      yield* backend.push(eventsFrom(3, 2))
+      held.release()
+      yield* Effect.promise(() => world.bypass.settled())
+      yield* backend.push(eventsFrom(5, 1))
+      expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual(numbers(1, 6))
+    })))
+
+  test('that is interrupted is looked for before it is sent again', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const backend = yield* open(access(), storeId)
+      yield* backend.push(eventsFrom(0, 3))
+      const held = world.bypass.next({ method: 'POST' }, 'hold response')
+      yield* Effect.raceFirst(backend.push(eventsFrom(3, 2)), Effect.promise(() => held.met))
+      held.release()
+      const before = appends(storeId).length
+      yield* backend.push(eventsFrom(3, 2))
+      expect(appends(storeId).length).toBe(before)
+      expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual(numbers(1, 5))
+    })))
+
+  test.each([[413, 'too large'], [403, 'not yours']])('that is answered %i is refused for good, and the next one goes on', (status, detail) =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const backend = yield* open(access(), storeId)
+      yield* backend.push(eventsFrom(0, 3))
+      world.bypass.next({ method: 'POST' }, { status, body: JSON.stringify({ detail }) })
+      expect(yield* Effect.flip(backend.push(eventsFrom(3, 1)))).toMatchObject({ _tag: 'UnknownError', note: expect.stringContaining(detail) })
+      yield* backend.push(eventsFrom(3, 1))
+      expect((yield* logged(storeId)).length).toBe(4)
+    })))
+
+  test('to a stream that was closed says so', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const backend = yield* open(access(), storeId)
+      yield* backend.push(eventsFrom(0, 1))
+      yield* Effect.promise(() => fetch(streamUrl(storeId), { method: 'POST', headers: { 'stream-closed': 'true' } }))
+      const error = yield* Effect.flip(backend.push(eventsFrom(1, 1)))
+      expect((error as UnknownError).note).toContain('closed')
+    })))
+})
+
+describe('a log that changed behind the writer’s back', () => {
+  test('made anew: the push fails with the mismatch, and nothing lands in the wrong one', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const backend = yield* open(access(), storeId)
+      yield* backend.push(eventsFrom(0, 5))
+      yield* Effect.promise(() => world.atUpstream(storeId).remove())
+      yield* Effect.flatMap(openElsewhere(access(), storeId), (_) => _.push(eventsFrom(0, 2, {}, 'other')))
+      expect(yield* Effect.flip(backend.push(eventsFrom(5, 1)))).toBeInstanceOf(BackendIdMismatchError)
+      expect((yield* logged(storeId)).map((_) => _.clientId)).toEqual(['other', 'other'])
+    })))
+
+  test('put back to an older state: nothing is appended, and the error says what is lost', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const backend = yield* open(access(), storeId)
+      yield* backend.push(eventsFrom(0, 5))
+      const saved = yield* Effect.promise(() => world.atUpstream(storeId).messages())
+      yield* backend.push(eventsFrom(5, 5))
+      yield* Effect.promise(() => world.atUpstream(storeId).remove())
+      const headers = { 'content-type': 'application/json' }
+      yield* Effect.promise(() => fetch(streamUrl(storeId), { method: 'PUT', headers, body: JSON.stringify(saved) }))
+      for (let i = 0; i < 2; i++) {
+        const error = (yield* Effect.flip(backend.push(eventsFrom(10, 1)))) as UnknownError
+        expect(error.note).toMatch(/lost events: it ends at 5, and once went to 10/)
+      }
+      expect((yield* logged(storeId)).length).toBe(5)
+    })))
+
+  test('its server was restarted, and forgot its fence and its producers: writing goes on', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const [a, b] = [yield* openElsewhere(access(), storeId), yield* openElsewhere(access(), storeId)]
+      yield* a.push(eventsFrom(0, 2, {}, 'a'))
+      yield* b.push(eventsFrom(2, 2, {}, 'b'))
+      yield* Effect.promise(() => world.upstream.kill())
+      expect(yield* Effect.flip(b.push(eventsFrom(4, 1, {}, 'b')))).toBeInstanceOf(IsOfflineError)
+      yield* Effect.promise(() => world.upstream.restart())
+      // Writer a still believes that the head is 2; the fence that would refuse it is forgotten
+      expect(yield* Effect.flip(a.push(eventsFrom(2, 1, {}, 'a')))).toBeInstanceOf(ServerAheadError)
+      yield* b.push(eventsFrom(4, 1, {}, 'b'))
+      expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual(numbers(1, 5))
+    })))
+})
+
+test('writers go on through faults and kills of the log’s server: nothing is lost, nothing twice, nobody stuck', () =>
+  run(Effect.gen(function* () {
+    console.log(`SEED=${seed}`)
+    const random = mulberry32(seed)
+    const storeId = world.newStore()
+    const options = { ...access(), ...patience, retry: { initialDelay: 20, maxDelay: 200 } }
+    const writers = yield* Effect.forEach(['a', 'b', 'c'], (name) =>
+      Effect.flatMap(openElsewhere(options, storeId), (backend) => makeWriter(backend, name)))
+    const faults: Fault[] = ['drop request', 'drop response', { status: 503 }, { status: 500, applied: true }, { hold: 'response', ms: 600 }, { hold: 'request', ms: 600 }]
+    let met = 0
+    world.bypass.inject(
+      ({ method }) => (method === 'POST' && random() < 0.25 ? faults[Math.floor(random() * faults.length)] : undefined),
+      () => met++,
+    )
+    const kills = Effect.gen(function* () {
+      for (let i = 0; i < 3; i++) {
+        yield* Effect.sleep(700)
+        // What is under way is lost with the server: one that forgets its fence must not hear of it afterwards
+        yield* Effect.promise(async () => {
+          await world.upstream.kill()
+          world.bypass.abandon()
+          await world.upstream.restart()
+        })
+      }
+    })
+    yield* Effect.all([kills, ...writers.map((writer, i) => writer.write(25, i + 1))], { concurrency: 'unbounded' })
+    yield* Effect.promise(() => world.bypass.settled())
+    yield* checkLog(world.atUpstream(storeId), writers)
+    console.log(`${met} faults met`)
+    expect(met).toBeGreaterThan(5)
+  })), 60_000)
+
+test('a live pull that comes later hears what was pushed before it', () =>
+  run(Effect.gen(function* () {
+    const backend = yield* open(access(), world.newStore())
+    yield* backend.push(eventsFrom(0, 3))
+    const follower = yield* follow(backend)
+    yield* follower.until('the events', () => follower.seqNums().length === 3)
+    yield* eventually('connected', () => follower.exit() === undefined)
+  })))
+
+/** A small generator that a seed repeats. */
+function mulberry32(state: number): () => number {
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
+  }
+}

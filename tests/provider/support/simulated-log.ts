@@ -1,0 +1,191 @@
+// A log with the protocol's rules for appends, and clients that write to it by direct-core.ts as LiveStore's leader
+// would have them: pull, rebase, push again.
+import {
+  appending, doubted, newPush, newWriter, nextStep, type Push, replied, type Reply, type Request, saw,
+} from '../../../client/src/direct-core.ts'
+import { fence } from '../../../client/src/upstream.ts'
+import { type Event, eventsFrom } from './events.ts'
+
+interface Append {
+  readonly events: readonly Event[]
+  readonly producer: string
+  readonly streak: number
+}
+
+const header = { livestore: { backendId: 'a-backend', version: 1 } }
+const offsetOf = (messages: number) => String(messages).padStart(8, '0')
+
+export class SimulatedLog {
+  private messages: unknown[] | undefined
+  private lastSeq = ''
+  private producers = new Map<string, number>()
+  private late: Append[] = []
+
+  get tail() {
+    return offsetOf(this.messages?.length ?? 0)
+  }
+  get events(): Event[] {
+    return (this.messages?.slice(1) ?? []) as Event[]
+  }
+  get head() {
+    return this.events.at(-1)?.seqNum ?? 0
+  }
+
+  has(id: string): boolean {
+    return this.events.some((_) => idOf(_) === id)
+  }
+
+  answer(request: Request, append: Append | undefined): Reply {
+    if (request._tag === 'Create') {
+      if (this.messages !== undefined) return { _tag: 'Exists' }
+      this.messages = [header]
+      return { _tag: 'Created' }
+    }
+    if (this.messages === undefined) return { _tag: 'Missing' }
+    if (request._tag === 'Check') return { _tag: 'Checked', tail: this.tail }
+    if (request._tag === 'Read') {
+      return { _tag: 'Read', messages: this.messages.slice(Number(request.from?.offset ?? 0)), end: this.tail }
+    }
+    return this.append(append!)
+  }
+
+  /** PROTOCOL 5.2 and 5.2.1. */
+  append({ events, producer, streak }: Append): Reply {
+    if (this.messages === undefined) return { _tag: 'Missing' }
+    const last = this.producers.get(producer) ?? -1
+    if (streak <= last) return { _tag: 'Appended', offset: this.tail }
+    if (streak > last + 1) return { _tag: 'Forgotten' }
+    const seq = fence(events[0]!.parentSeqNum)
+    if (seq <= this.lastSeq) return { _tag: 'Conflict' }
+    this.lastSeq = seq
+    this.producers.set(producer, streak)
+    this.messages.push(...events)
+    return { _tag: 'Appended', offset: this.tail }
+  }
+
+  delay(append: Append) {
+    this.late.push(append)
+  }
+  arriveLate() {
+    for (const append of this.late.splice(0)) this.append(append)
+  }
+  /** A crash or restart that takes the fence and the producers with it, and what is still under way. */
+  forget() {
+    this.late = []
+    this.lastSeq = ''
+    this.producers.clear()
+  }
+
+  check(acknowledged: readonly string[]) {
+    this.events.forEach((event, i) => {
+      const parent = this.events[i - 1]?.seqNum ?? 0
+      if (event.parentSeqNum !== parent) throw new Error(`after ${parent} comes ${event.seqNum} with parent ${event.parentSeqNum}`)
+    })
+    const logged = this.events.map(idOf)
+    if (new Set(logged).size !== logged.length) throw new Error(`twice in the log: ${logged.join(' ')}`)
+    const missing = acknowledged.filter((id) => !logged.includes(id))
+    if (missing.length > 0) throw new Error(`acknowledged and not in the log: ${missing.join(' ')}`)
+  }
+}
+
+const idOf = (event: Event): string => (event.args as { id: string }).id
+
+export class SimulatedClient {
+  readonly acknowledged: string[] = []
+  private readonly name: string
+  private readonly log: SimulatedLog
+  private writer = newWriter
+  private producer = ''
+  private producers = 0
+  private next = 0
+  /** What it has pulled up to, and what it has not yet got in, by its ids. */
+  private head = 0
+  private pending: string[] = []
+  private push: Push | undefined
+
+  constructor(name: string, log: SimulatedLog) {
+    this.name = name
+    this.log = log
+  }
+
+  isBusy() {
+    return this.pending.length > 0
+  }
+
+  act(what: number, luck: number) {
+    if (what < 15) this.pull()
+    else if (what < 20) this.writer = doubted(this.writer)
+    else if (what < 24) this.log.arriveLate()
+    else this.step(luck)
+  }
+
+  /** The request that is open fails, and the push with it: LiveStore tries again. */
+  loseRequest() {
+    if (this.push !== undefined && !this.push.landed) this.push = newPush(this.push.chunk)
+  }
+
+  finish() {
+    this.pull()
+    if (this.pending.length === 0) return
+    for (let i = 0; i < 20 && this.pending.length > 0; i++) this.step(99)
+  }
+
+  /** As LeaderSyncProcessor.ts: what of it is ours is confirmed; what is not makes it rebase, which interrupts the push. */
+  private pull() {
+    if (this.log.tail === '00000000') return
+    const news = this.log.events.filter((_) => _.seqNum > this.head)
+    this.head = this.log.head
+    this.writer = saw(this.writer, { offset: this.log.tail, head: this.head })
+    if (news.length === 0) return
+    const ids = news.map(idOf)
+    for (const id of this.pending.filter((_) => ids.includes(_))) this.acknowledged.push(id)
+    this.pending = this.pending.filter((_) => !ids.includes(_))
+    this.push = undefined
+  }
+
+  private step(luck: number) {
+    if (this.pending.length === 0) {
+      for (let i = 0; i <= luck % 3; i++) this.pending.push(`${this.name}-${++this.next}`)
+    }
+    if (this.push === undefined) {
+      const events = this.pending.map((id, i) => ({ ...eventsFrom(this.head + i, 1, {}, this.name)[0]!, args: { id } }))
+      this.push = newPush({ body: JSON.stringify(events), events })
+    }
+    const step = nextStep(this.writer, this.push)
+    switch (step._tag) {
+      case 'Accepted':
+        for (const event of this.push.chunk.events) this.acknowledged.push(idOf(event))
+        this.head = this.push.chunk.events.at(-1)!.seqNum
+        this.pending = []
+        this.push = undefined
+        return
+      case 'ServerAhead':
+        if (this.push.chunk.events.some((_) => this.log.has(idOf(_ as Event)))) throw new Error(`${this.name} is refused what is in the log`)
+        this.push = undefined
+        return this.pull()
+      case 'Gap':
+        throw new Error(`${this.name} sees a gap after ${step.head}`)
+      default:
+        return this.ask(step, this.push, luck)
+    }
+  }
+
+  private ask(request: Request, push: Push, luck: number) {
+    const before = this.writer
+    const append = request._tag === 'Append' ? this.appendOf(request, push) : undefined
+    if (request._tag === 'Append') this.writer = appending(request.tip)
+    // The caller learns nothing in these three: it tries again, from the start
+    if (luck < 10 && append !== undefined) this.log.delay(append)
+    else if (luck < 20) this.log.answer(request, append)
+    if (luck < 30) return this.loseRequest()
+    const verdict = replied(before, push, request, this.log.answer(request, append))
+    if (verdict._tag === 'Stop') throw new Error(`${this.name} stops: ${verdict.why}`)
+    this.writer = verdict.writer
+    this.push = verdict._tag === 'Go' ? verdict.push : newPush(push.chunk)
+  }
+
+  private appendOf({ streak }: Request & { _tag: 'Append' }, { chunk }: Push): Append {
+    if (streak === 0) this.producer = `${this.name}/${++this.producers}`
+    return { events: chunk.events as Event[], producer: this.producer, streak }
+  }
+}
