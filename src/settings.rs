@@ -52,6 +52,7 @@ impl Settings {
         if mode != "none" {
             return Err(Problem::misconfigured("AUTH_MODE", format!("is {mode:?}, but must be none.")));
         }
+        segment_size(env)?; // the Sequencer's, but it is here that a mistake can be told
         Ok(Self {
             limits: batch::Limits {
                 events: number(env, "MAX_BATCH_EVENTS", 100)?,

@@ -108,13 +108,15 @@ impl Stream {
         Ok(Body { reader: reader.map_err(|_| NoAnswer)?, buffer: vec![0; CHUNK], timeout: self.settings.timeout })
     }
 
-    /// The log from an offset on, to be read bit by bit.
-    pub async fn open(&self, at: &Offset) -> Result<Body, Reply> {
+    /// One page of the log from an offset on, to be read bit by bit, and where the next one begins if this
+    /// one does not reach the tail.
+    pub async fn open(&self, at: &Offset) -> Result<(Body, Option<Offset>), Reply> {
         let page = self.read(at).await.map_err(|NoAnswer| Reply::Failed)?;
-        match status_reply(&page) {
-            Some(reply) => Err(reply),
-            None => self.body(&page).map_err(|NoAnswer| Reply::Failed),
+        if let Some(reply) = status_reply(&page) {
+            return Err(reply);
         }
+        let next = offset(&page).filter(|next| !is_up_to_date(&page) && next != at);
+        Ok((self.body(&page).map_err(|NoAnswer| Reply::Failed)?, next))
     }
 
     /// Protocol §5.1: atomically with the header message, so that a stream is never without its identity.

@@ -143,6 +143,26 @@ fn what_is_not_what_was_appended_is_not_kept() {
 }
 
 #[test]
+fn a_segment_may_come_in_several_pages() {
+    let mut segments = Segments::new(plan(0, &[3, 4]), implicit(), implicit());
+    assert_eq!(segments.feed(log([event(1), event(2)]).as_bytes()).unwrap().len(), 0);
+    segments.next_page().unwrap();
+    let sealed = segments.feed(log([event(3), event(4)]).as_bytes()).unwrap();
+    let bodies: Vec<&str> = sealed.iter().map(|s| std::str::from_utf8(&s.body).unwrap()).collect();
+    assert_eq!(bodies, [format!("[{},{},{}]", event(1), event(2), event(3)), format!("[{}]", event(4))]);
+    let mut cut_off = Segments::new(plan(0, &[3]), implicit(), implicit());
+    cut_off.feed(b"[").unwrap();
+    assert_eq!(cut_off.next_page(), Err(Misfit::Split(SplitError::Truncated)));
+}
+
+#[test]
+fn what_is_larger_than_any_segment_is_not_gathered() {
+    let mut segments = Segments::new(plan(0, &[100]), implicit(), implicit());
+    let large = event(1).replace("[1]", &format!("{:?}", "x".repeat(17 << 20)));
+    assert_eq!(segments.feed(log([large, event(2)]).as_bytes()), Err(Misfit::Segment(offset(100))));
+}
+
+#[test]
 fn a_log_that_ends_early_leaves_its_last_segment_out() {
     let mut segments = Segments::new(plan(0, &[1, 3]), implicit(), implicit());
     assert_eq!(segments.feed(log([event(1), event(2)]).as_bytes()).unwrap().len(), 1);

@@ -7,7 +7,7 @@ use std::fmt;
 
 use crate::event::{BackendId, Fingerprint, Offset};
 use crate::messages::{MessageSplitter, SplitError};
-use crate::sequencer::plan::{Plan, Segment};
+use crate::sequencer::plan::{MAX_SEGMENT_BYTES, Plan, Segment};
 use crate::sequencer::scan::{Scan, Stretch};
 
 /// Cuts one JSON array, fed in chunks cut anywhere, into several. The bytes of each element stay as
@@ -33,6 +33,11 @@ impl Cutter {
             }
         })?;
         Ok(pieces)
+    }
+
+    /// The array has ended, and goes on in another one: a server may answer in pages (protocol §5.6).
+    pub fn next_array(&mut self) -> Result<(), SplitError> {
+        std::mem::take(&mut self.splitter).finish()
     }
 }
 
@@ -67,6 +72,9 @@ impl fmt::Display for Misfit {
     }
 }
 
+/// More than what is planned by [`MAX_SEGMENT_BYTES`] can have. The bytes of the index are those of pushes.
+const MAX_BYTES: u64 = 2 * MAX_SEGMENT_BYTES;
+
 /// Reads the segments of a [`Plan`] out of one read of the log.
 pub struct Segments {
     /// Its `from` and `head` are where the segment begins that is being read.
@@ -93,6 +101,11 @@ impl Segments {
         self.done == self.plan.segments.len()
     }
 
+    /// The page has ended, and another one follows.
+    pub fn next_page(&mut self) -> Result<(), Misfit> {
+        self.cutter.next_array().map_err(Misfit::Split)
+    }
+
     /// Takes the next chunk; the segments that it completes come back.
     pub fn feed(&mut self, chunk: &[u8]) -> Result<Vec<Sealed>, Misfit> {
         let (planned, scan, mut at) = (&self.plan.segments, &mut self.scan, self.done);
@@ -100,8 +113,8 @@ impl Segments {
         let bodies = self.cutter.feed(chunk, |message| {
             let Some(segment) = planned.get(at) else { return false };
             scan.message(message);
-            // What is broken is not read to its end, which may be far.
-            let ends = scan.events() == segment.events || scan.is_broken();
+            // What is broken, or larger than anything that was planned, is not read to its end.
+            let ends = scan.events() == segment.events || scan.is_broken() || scan.bytes() > MAX_BYTES;
             if ends {
                 read.push(std::mem::replace(scan, Scan::onward(None)).finish());
                 at += 1;
@@ -113,7 +126,8 @@ impl Segments {
 
     fn check(&mut self, body: Vec<u8>, stretch: Stretch) -> Result<Sealed, Misfit> {
         let Segment { head, end, .. } = self.plan.segments[self.done].clone();
-        let fits = stretch.link == Some((self.plan.head, head))
+        let fits = stretch.bytes <= MAX_BYTES
+            && stretch.link == Some((self.plan.head, head))
             && stretch.broken.is_none()
             && match self.plan.from.0 == Offset::START {
                 true => *stretch.header.as_ref().unwrap_or(&self.implicit_id) == self.backend_id,

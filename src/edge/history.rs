@@ -11,13 +11,13 @@ use std::time::Duration;
 use futures::channel::oneshot;
 use worker::{Cache, Context, Date, Delay, Env, Response, console_error};
 
-use super::cut::{Sealed, Segments};
+use super::cut::{Misfit, Sealed, Segments};
 use super::lookup::{self, Known};
 use super::{Failure, reply};
 use crate::event::{BackendId, Fingerprinter, Offset};
 use crate::names::{StorePath, encode};
 use crate::problem::Problem;
-use crate::sequencer::call::{Located, Position};
+use crate::sequencer::call::{Life, Located, Position};
 use crate::sequencer::core::Reply;
 use crate::sequencer::plan::Plan;
 use crate::upstream::{Stream, discard};
@@ -48,16 +48,22 @@ pub async fn page(
     known: &Known,
     from: &Offset,
 ) -> Result<Option<Page>, Failure> {
-    if Date::now().as_millis() < DISTRUSTED_UNTIL.get() {
-        return Ok(None);
-    }
-    let shelf = Shelf::open(store, known).await;
-    if let Some(response) = shelf.find_or_await(from).await {
+    let shelf = Shelf::open(store, known.life()).await;
+    let trusted = Date::now().as_millis() >= DISTRUSTED_UNTIL.get();
+    let found = if trusted { shelf.find_or_await(from).await } else { shelf.find(from).await };
+    if let Some(response) = found {
         return Ok(Some(Page { response, hit: true }));
+    }
+    if !trusted {
+        return Ok(None);
     }
     let marks = Marks::on(shelf.key(from));
     let plan = match lookup::locate(env, store, Position::Offset(from.clone())).await? {
-        Located::Found(plan) if !plan.segments.is_empty() => plan,
+        Located::Found { life, .. } if life != shelf.life => {
+            lookup::forget(store);
+            return Ok(None);
+        }
+        Located::Found { plan, .. } if !plan.segments.is_empty() => plan,
         _ => return Ok(None),
     };
     let (give, first) = oneshot::channel();
@@ -84,6 +90,7 @@ async fn fill(shelf: Shelf, stream: Stream, plan: Plan, mut marks: Marks, give: 
         Err(Stop::NoAnswer) => First::NoAnswer,
         Err(Stop::Misfit(why)) => {
             console_error!("not kept of {}: {why}", shelf.store.as_str());
+            lookup::doubt(&shelf.store);
             First::Misfit
         }
         Err(Stop::Runtime(error)) => {
@@ -108,7 +115,23 @@ impl From<worker::Error> for Stop {
     }
 }
 
-/// Reads the log through the plan. The first segment goes to the reader before it goes to the cache.
+impl From<Misfit> for Stop {
+    fn from(misfit: Misfit) -> Self {
+        Self::Misfit(misfit.to_string())
+    }
+}
+
+impl From<Reply> for Stop {
+    fn from(reply: Reply) -> Self {
+        match reply {
+            Reply::Failed => Self::NoAnswer,
+            other => Self::Misfit(format!("{other:?}")),
+        }
+    }
+}
+
+/// Reads the log through the plan, up to what is kept already. The first segment goes to the reader
+/// before it goes to the cache.
 async fn read(
     shelf: &Shelf,
     stream: Stream,
@@ -118,28 +141,32 @@ async fn read(
 ) -> Result<(), Stop> {
     // Each segment begins where the one before it ends.
     marks.extend(plan.segments.iter().skip(1).zip(&plan.segments).map(|(_, before)| shelf.key(&before.end)));
-    let mut body = stream.open(&plan.from).await.map_err(|reply| match reply {
-        Reply::Failed => Stop::NoAnswer,
-        other => Stop::Misfit(format!("{other:?}")),
-    })?;
-    let mut trusted = false;
-    let mut segments = Segments::new(plan, shelf.backend_id.clone(), shelf.implicit_id());
+    let (mut body, mut next) = stream.open(&plan.from).await?;
+    let mut segments = Segments::new(plan, shelf.life.backend_id.clone(), shelf.implicit_id());
     while !segments.is_done() {
-        let chunk = body.chunk().await.map_err(|_| Stop::NoAnswer)?;
-        let chunk = chunk.ok_or_else(|| Stop::Misfit("the log is shorter than its index".into()))?;
-        for sealed in segments.feed(chunk).map_err(|misfit| Stop::Misfit(misfit.to_string()))? {
+        let Some(chunk) = body.chunk().await.map_err(|_| Stop::NoAnswer)? else {
+            let at = next.ok_or_else(|| Stop::Misfit("the log is shorter than its index".into()))?;
+            segments.next_page()?;
+            (body, next) = stream.open(&at).await?;
+            continue;
+        };
+        for sealed in segments.feed(chunk)? {
             let mut kept = shelf.response(&sealed)?;
+            let is_first = give.is_some();
             if let Some(give) = give.take() {
                 let _ = give.send(First::Segment(kept.cloned()?));
             }
             let put = shelf.cache.put(shelf.key(&sealed.from), kept).await;
-            // Without a cache, to read ahead would be to read for nothing.
-            trusted = put.is_ok() && (trusted || shelf.holds(&sealed.from).await);
-            if !trusted {
+            marks.clear(&shelf.key(&sealed.from));
+            if is_first && (put.is_err() || !shelf.holds(&sealed.from).await) {
+                // Without a cache, to read ahead would be to read for nothing.
                 DISTRUSTED_UNTIL.set(Date::now().as_millis() + DISTRUST_MS);
                 return Ok(());
             }
-            marks.clear(&shelf.key(&sealed.from));
+            put?;
+            if is_first && shelf.holds(&sealed.end).await {
+                return Ok(());
+            }
         }
     }
     Ok(())
@@ -149,19 +176,15 @@ async fn read(
 struct Shelf {
     cache: Cache,
     store: StorePath,
-    backend_id: BackendId,
+    life: Life,
     prefix: String,
 }
 
 impl Shelf {
-    async fn open(store: &StorePath, known: &Known) -> Self {
-        let (id, index) = (encode(&known.backend_id.0), encode(&known.sealed.index.0));
-        Self {
-            cache: Cache::open(CACHE.into()).await,
-            store: store.clone(),
-            backend_id: known.backend_id.clone(),
-            prefix: format!("https://headwater.invalid/{id}/{index}/{}", store.as_str()),
-        }
+    async fn open(store: &StorePath, life: Life) -> Self {
+        let (id, index) = (encode(&life.backend_id.0), encode(&life.index.0));
+        let prefix = format!("https://headwater.invalid/{id}/{index}/{}", store.as_str());
+        Self { cache: Cache::open(CACHE.into()).await, store: store.clone(), life, prefix }
     }
 
     /// Every part encoded injectively: no two segments meet.
@@ -182,24 +205,24 @@ impl Shelf {
         self.find(from).await.inspect(discard).is_some()
     }
 
-    /// What another request of this isolate is about to keep is looked for again and again: the runtime
-    /// lets no request await what another one started.
+    /// What another request of this isolate is about to keep is looked for again, a second long: the
+    /// runtime lets no request await what another one started, and each look may count as a request of
+    /// which a free plan allows 50.
     async fn find_or_await(&self, from: &Offset) -> Option<Response> {
-        let mut pause = 4;
-        loop {
+        for pause in [4, 8, 16, 32, 64, 128, 256, 512] {
             let marked = Marks::has(&self.key(from));
             let found = self.find(from).await;
             if found.is_some() || !marked {
                 return found;
             }
             Delay::from(Duration::from_millis(pause)).await;
-            pause = (pause * 2).min(64);
         }
+        self.find(from).await
     }
 
     fn response(&self, sealed: &Sealed) -> worker::Result<Response> {
         let mut tag = Fingerprinter::default();
-        for part in [&self.backend_id.0, &sealed.from.0, &sealed.end.0, &sealed.fingerprint.to_hex()] {
+        for part in [&self.life.backend_id.0, &sealed.from.0, &sealed.end.0, &sealed.fingerprint.to_hex()] {
             tag.event(part.as_bytes());
         }
         reply::segment(&sealed.body, &sealed.end, &tag.fingerprint().to_hex())
@@ -207,47 +230,58 @@ impl Shelf {
 }
 
 thread_local! {
-    /// Keys of segments that a request of this isolate is about to keep, and until when to believe it.
-    static MARKED: RefCell<HashMap<String, u64>> = RefCell::default();
+    /// Keys of segments that a request of this isolate is about to keep, until when to believe it, and
+    /// whose they are.
+    static MARKED: RefCell<HashMap<String, (u64, u64)>> = RefCell::default();
+    static LAST_OWNER: Cell<u64> = const { Cell::new(0) };
 
     /// Set by whoever did not find again what it had just put into the cache.
     static DISTRUSTED_UNTIL: Cell<u64> = const { Cell::new(0) };
 }
 
-/// What one filling has marked; the marks go with it.
-struct Marks(Vec<String>);
+/// What one filling has marked. The marks go with it, or with their time: the runtime drops nothing of a
+/// request that it ends.
+struct Marks {
+    owner: u64,
+    keys: Vec<String>,
+}
 
 impl Marks {
     fn on(key: String) -> Self {
-        let mut marks = Self(Vec::new());
+        let owner = LAST_OWNER.get() + 1;
+        LAST_OWNER.set(owner);
+        let mut marks = Self { owner, keys: Vec::new() };
         marks.extend([key]);
         marks
     }
 
     fn extend(&mut self, keys: impl IntoIterator<Item = String>) {
-        self.0.extend(keys);
+        self.keys.extend(keys);
         self.renew();
     }
 
     /// One is done, and the rest may take as long again.
     fn clear(&mut self, key: &str) {
-        self.0.retain(|marked| marked != key);
+        self.keys.retain(|marked| marked != key);
         MARKED.with_borrow_mut(|all| all.remove(key));
         self.renew();
     }
 
     fn renew(&self) {
-        let until = Date::now().as_millis() + PATIENCE_MS;
-        MARKED.with_borrow_mut(|all| all.extend(self.0.iter().map(|key| (key.clone(), until))));
+        let now = Date::now().as_millis();
+        MARKED.with_borrow_mut(|all| {
+            all.retain(|_, (until, _)| now < *until);
+            all.extend(self.keys.iter().map(|key| (key.clone(), (now + PATIENCE_MS, self.owner))));
+        });
     }
 
     fn has(key: &str) -> bool {
-        MARKED.with_borrow(|all| all.get(key).is_some_and(|until| Date::now().as_millis() < *until))
+        MARKED.with_borrow(|all| all.get(key).is_some_and(|(until, _)| Date::now().as_millis() < *until))
     }
 }
 
 impl Drop for Marks {
     fn drop(&mut self) {
-        MARKED.with_borrow_mut(|all| all.retain(|key, _| !self.0.contains(key)));
+        MARKED.with_borrow_mut(|all| all.retain(|_, (_, owner)| *owner != self.owner));
     }
 }

@@ -11,7 +11,7 @@ use super::Failure;
 use crate::event::{BackendId, Offset, SeqNum};
 use crate::names::StorePath;
 use crate::problem::Problem;
-use crate::sequencer::call::{Ask, CALL_HEADER, Call, Located, Position};
+use crate::sequencer::call::{Ask, CALL_HEADER, Call, Life, Located, Position};
 use crate::sequencer::core::{Answer, Limits, Need, Op, Sealed, Tip};
 use crate::settings::{SEQUENCER_BINDING, UpstreamSettings};
 use crate::upstream::{NoAnswer, within};
@@ -33,14 +33,19 @@ pub struct Known {
     pub sealed: Sealed,
     /// Where the log ended.
     tail: Offset,
-    /// Where a reader has seen the log end meanwhile.
-    seen: Option<Offset>,
+    /// What the Sequencer is to look for when it is asked next.
+    need: Need,
 }
 
 impl Known {
     /// Whether a segment may begin at the offset, or contain it.
     pub fn is_sealed_at(&self, offset: &Offset) -> bool {
         *offset < self.sealed.offset
+    }
+
+    /// What the offsets of its segments mean something in.
+    pub fn life(&self) -> Life {
+        Life { backend_id: self.backend_id.clone(), index: self.sealed.index.clone() }
     }
 }
 
@@ -102,50 +107,83 @@ async fn fetch<A: DeserializeOwned>(object: &Stub, request: Request) -> worker::
     object.fetch_with_request(request).await?.json().await
 }
 
-/// What is known of a store: from memory, else from the Sequencer, and if that can't tell because the
-/// upstream is down, from an older memory. `None` while it has no stream.
+/// What is known of a store: from memory, else from the Sequencer. It answers at once, and looks
+/// at the log afterwards if a reader has found reason to; no read waits for that. `None` while the store
+/// has no stream, or while nobody can tell.
 pub async fn known(env: &Env, store: &StorePath) -> Result<Option<Known>, Failure> {
     let now = Date::now().as_millis();
     let remembered = REMEMBERED.with_borrow(|all| all.get(store).cloned());
     let need = match &remembered {
         Some((at, known)) if now.saturating_sub(*at) < REMEMBER_MS => return Ok(Some(known.clone())),
-        // The Sequencer has heard of that, unless someone wrote past it.
-        Some((_, Known { seen: Some(seen), tail, .. })) if seen > tail => Need::Reaching(seen.clone()),
-        _ => Need::Known,
+        Some((_, known)) => known.need.clone(),
+        None => Need::Known,
     };
-    match call(env, store, Op::Look(need), None).await {
-        Ok(Answer::Tip(tip)) => Ok(tip.map(Known::from)),
-        Ok(_) | Err(Failure::Problem(_)) => Ok(remembered.map(|(_, known)| known)),
-        Err(error) => Err(error),
+    let answer: Result<Answer, Failure> = ask(env, store, Ask::Look(need), None).await;
+    match (answer, remembered) {
+        (Ok(answer @ Answer::Tip(_)), _) => {
+            remember(store, &answer);
+            Ok(REMEMBERED.with_borrow(|all| all.get(store).map(|(_, known)| known.clone())))
+        }
+        // An old memory is better than none, and good for as long again: nobody else need wait for this.
+        (Ok(_) | Err(Failure::Problem(_)), Some((_, known))) => {
+            keep(store, known.clone());
+            Ok(Some(known))
+        }
+        (Ok(_) | Err(Failure::Problem(_)), None) => Ok(None),
+        (Err(error), _) => Err(error),
     }
 }
 
-/// Takes note of where a reader has seen the log end.
-pub fn saw(store: &StorePath, tail: Offset) {
-    REMEMBERED.with_borrow_mut(|all| {
-        if let Some((_, known)) = all.get_mut(store) {
-            known.seen = known.seen.take().max(Some(tail));
+/// Takes note of where a reader that asked for `asked` has seen the log end.
+pub fn saw(store: &StorePath, asked: &Offset, tail: Offset) {
+    change(store, |known| {
+        if tail < known.tail {
+            // It has lost something, or is another log.
+            known.need = Need::Fresh;
+        } else if tail > known.tail && tail != *asked {
+            // Some servers answer what lies beyond the tail with what was asked.
+            known.need = match &known.need {
+                Need::Fresh => Need::Fresh,
+                Need::Reaching(seen) if *seen > tail => return,
+                Need::Known | Need::Reaching(_) => Need::Reaching(tail),
+            };
         }
     });
 }
 
+/// Takes note that the log is not what the Sequencer says.
+pub fn doubt(store: &StorePath) {
+    change(store, |known| known.need = Need::Fresh);
+}
+
+/// What is remembered is of another life of the store: it is asked for anew.
+pub fn forget(store: &StorePath) {
+    REMEMBERED.with_borrow_mut(|all| all.remove(store));
+}
+
 impl From<Tip> for Known {
     fn from(tip: Tip) -> Self {
-        Self { backend_id: tip.backend_id, head: tip.head, sealed: tip.sealed, tail: tip.offset, seen: None }
+        Self { backend_id: tip.backend_id, head: tip.head, sealed: tip.sealed, tail: tip.offset, need: Need::Known }
     }
 }
 
+fn change(store: &StorePath, change: impl FnOnce(&mut Known)) {
+    REMEMBERED.with_borrow_mut(|all| all.get_mut(store).map(|(_, known)| change(known)));
+}
+
 fn remember(store: &StorePath, answer: &Answer) {
-    REMEMBERED.with_borrow_mut(|all| match answer {
-        Answer::Accepted(tip) | Answer::Tip(Some(tip)) => {
-            if all.len() >= REMEMBER_STORES {
-                all.clear();
-            }
-            all.insert(store.clone(), (Date::now().as_millis(), tip.clone().into()));
-        }
-        Answer::Tip(None) => {
-            all.remove(store);
-        }
+    match answer {
+        Answer::Accepted(tip) | Answer::Tip(Some(tip)) => keep(store, tip.clone().into()),
+        Answer::Tip(None) => forget(store),
         _ => {}
+    }
+}
+
+fn keep(store: &StorePath, known: Known) {
+    REMEMBERED.with_borrow_mut(|all| {
+        if all.len() >= REMEMBER_STORES {
+            all.clear();
+        }
+        all.insert(store.clone(), (Date::now().as_millis(), known));
     });
 }

@@ -35,30 +35,33 @@ pub async fn read(
     let condition = request.headers().get("if-none-match")?;
     let stream = || Stream::new(settings.upstream.clone(), store.as_str());
     let mut timing = Timing::start();
-    let known = lookup::known(env, store).await?;
+    let mut known = lookup::known(env, store).await?;
     let from = match read.from {
         Position::Offset(offset) => offset,
-        Position::After(seq) => offset_after(env, store, seq, known.as_ref()).await?,
+        Position::After(seq) => offset_after(env, store, seq).await?,
     };
     timing.lap("sequencer");
-    if let (None, Some(known)) = (read.live, known.as_ref().filter(|known| known.is_sealed_at(&from))) {
-        let page = history::page(env, context, stream(), store, known, &from).await;
+    if let (None, Some(sought)) = (read.live, known.as_ref().filter(|known| known.is_sealed_at(&from))) {
+        let page = history::page(env, context, stream(), store, sought, &from).await;
         timing.lap("history");
         if let Some(page) = page? {
-            return sealed(page, known, condition.as_deref(), timing);
+            return sealed(page, sought, condition.as_deref(), timing);
         }
+        // It may have turned out to be of another life.
+        known = lookup::known(env, store).await?;
     }
     let read = Passage { from, live: read.live, cursor: read.cursor, condition };
     pass_through(env, store, &stream(), read, known, timing).await
 }
 
 /// The offset of the append that holds the event after `seq`.
-async fn offset_after(env: &Env, store: &StorePath, seq: SeqNum, known: Option<&Known>) -> Result<Offset, Failure> {
+async fn offset_after(env: &Env, store: &StorePath, seq: SeqNum) -> Result<Offset, Failure> {
     match lookup::locate(env, store, Position::After(seq)).await? {
-        Located::Found(plan) => Ok(plan.from),
-        Located::Beyond(head) => Err(Problem::beyond(seq, head).of(known.map(|known| &known.backend_id)).into()),
+        Located::Found { plan, .. } => Ok(plan.from),
+        Located::Beyond { head, backend_id } => Err(Problem::beyond(seq, head).of(backend_id.as_ref()).into()),
+        // Without an index: a log that is no chain is read all the same, and judged by who reads it.
+        Located::Unknown | Located::Refused(Answer::Halted(..)) => Ok(Offset(Offset::START.into())),
         Located::Refused(answer) => Err(Problem::from_answer(&answer).unwrap_or_else(Problem::unavailable).into()),
-        Located::Unknown => Err(Problem::internal().into()),
     }
 }
 
@@ -114,10 +117,14 @@ async fn pass_through(
         response = fetch(stream, &read).await?;
     }
     timing.lap("upstream");
+    if response.status_code() == 400 {
+        // The log does not know an offset of its own index?
+        lookup::doubt(store);
+    }
     let response = checked(response).map_err(|problem| problem.of(known.as_ref().map(|known| &known.backend_id)))?;
     let headers = passed_on(&response)?;
     if let (true, Some(tail)) = (headers.has(UP_TO_DATE)?, headers.get(NEXT_OFFSET)?) {
-        lookup::saw(store, Offset(tail));
+        lookup::saw(store, &read.from, Offset(tail));
     }
     if let Some(known) = known {
         reply::identify(&headers, &known.backend_id, known.head)?;

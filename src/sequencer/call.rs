@@ -3,9 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::core::{Answer, Op};
+use super::core::{Answer, Need, Op};
 use super::plan::Plan;
-use crate::event::{Offset, SeqNum};
+use crate::event::{BackendId, Offset, SeqNum};
 
 /// The request header that carries a [`Call`].
 pub const CALL_HEADER: &str = "headwater-call";
@@ -24,6 +24,9 @@ pub struct Call {
 pub enum Ask {
     /// Something that the core decides; an [`Answer`] comes back.
     Op(Op),
+    /// What is known of the tip, at once; an [`Answer`] comes back. If it is not what is needed, the
+    /// Sequencer looks afterwards, and knows more when it is asked next.
+    Look(Need),
     /// The place of a position in the index; a [`Located`] comes back.
     Locate(Position),
 }
@@ -41,11 +44,30 @@ pub enum Position {
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Located {
     /// Where it is, and what lies before the reader from there.
-    Found(Plan),
+    Found {
+        /// The sealed segments from there.
+        plan: Plan,
+        /// Whose log, and in which index: what lies at an offset depends on both.
+        life: Life,
+    },
     /// The index does not know the offset: another writer's, or another backend's.
     Unknown,
-    /// The log ends before the event; holds the head, 0 while there is no stream.
-    Beyond(SeqNum),
+    /// The log ends before the event.
+    Beyond {
+        /// Its head; 0 while there is no stream.
+        head: SeqNum,
+        /// Whose log; `None` while there is no stream.
+        backend_id: Option<BackendId>,
+    },
     /// The Sequencer can't tell.
     Refused(Answer),
+}
+
+/// What an offset means something in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Life {
+    /// Whose log.
+    pub backend_id: BackendId,
+    /// [`Sealed::index`](super::core::Sealed::index)
+    pub index: Offset,
 }

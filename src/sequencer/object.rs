@@ -40,6 +40,14 @@ impl DurableObject for Sequencer {
         let desk = self.desk(&call.path)?;
         match call.ask {
             Ask::Op(op) => Response::from_json(&desk.call(op, body, &self.state).await?),
+            Ask::Look(need) => {
+                let answer = desk.clone().call(Op::Look(Need::Known), Vec::new(), &self.state).await?;
+                if need != Need::Known {
+                    // Nobody waits for this one; what it finds, the core knows.
+                    drop(desk.begin(Op::Look(need), Vec::new(), &self.state));
+                }
+                Response::from_json(&answer)
+            }
             Ask::Locate(position) => Response::from_json(&desk.locate(&position, &self.state).await?),
         }
     }
@@ -102,16 +110,24 @@ impl Desk {
             if head_of(&answer).is_some_and(|head| head < *seq) {
                 answer = self.clone().call(Op::Look(Need::Fresh), Vec::new(), state).await?;
             }
-            match head_of(&answer) {
-                Some(head) if head < *seq => return Ok(Located::Beyond(head)),
-                Some(_) => {}
-                None => return Ok(Located::Refused(answer)),
+            match &answer {
+                Answer::Tip(tip) if head_of(&answer).is_some_and(|head| head < *seq) => {
+                    let backend_id = tip.as_ref().map(|tip| tip.backend_id.clone());
+                    return Ok(Located::Beyond { head: tip.as_ref().map_or(ROOT, |tip| tip.head), backend_id });
+                }
+                Answer::Tip(_) => {}
+                _ => return Ok(Located::Refused(answer)),
             }
         }
-        Ok(self.rows.borrow().locate(position)?.map_or(Located::Unknown, Located::Found))
+        let found = self.rows.borrow().locate(position)?;
+        Ok(found.map_or(Located::Unknown, |(plan, life)| Located::Found { plan, life }))
     }
 
     async fn call(self: Rc<Self>, op: Op, body: Vec<u8>, state: &State) -> Result<Answer> {
+        self.begin(op, body, state).await.map_err(|_| Error::from("the Sequencer was interrupted"))
+    }
+
+    fn begin(self: Rc<Self>, op: Op, body: Vec<u8>, state: &State) -> oneshot::Receiver<Answer> {
         let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
         let (sender, answer) = oneshot::channel();
         self.waiting.borrow_mut().insert(ticket, Waiting { answer: sender, batch: Rc::new(body) });
@@ -120,7 +136,7 @@ impl Desk {
             // The courier belongs to the object, not to this caller, who may leave at any time.
             state.wait_until(self.clone().courier(request, failures));
         }
-        answer.await.map_err(|_| Error::from("the Sequencer was interrupted"))
+        answer
     }
 
     /// Carries requests to the upstream and replies back, as long as the core wants.

@@ -192,6 +192,11 @@ impl Scan {
         self.events
     }
 
+    /// Bytes of the messages so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Whether what came so far is no chain.
     pub fn is_broken(&self) -> bool {
         self.broken.is_some()

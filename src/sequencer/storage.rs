@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use worker::{Result, SqlStorage, SqlStorageValue};
 
-use super::call::Position;
+use super::call::{Life, Position};
 use super::core::{Sealed, Tip};
 use super::plan::{Place, Plan};
 use crate::event::{BackendId, Fingerprint, Offset, SeqNum};
@@ -39,8 +39,8 @@ const UP_TO_EVENT: &str = "SELECT * FROM append WHERE last_seq <= ? ORDER BY las
 /// The rows of one store.
 pub struct Rows {
     sql: SqlStorage,
-    /// What is stored of the backend, to write it only when it changes.
-    backend: Option<(BackendId, Offset)>,
+    /// What the rows are of, as it is stored, to write it only when it changes.
+    life: Option<Life>,
 }
 
 #[derive(Deserialize)]
@@ -63,7 +63,7 @@ impl Rows {
     /// Opens the storage, creating the tables at the first use of a store.
     pub fn open(sql: SqlStorage) -> Result<Self> {
         sql.exec(SCHEMA, None)?;
-        Ok(Self { sql, backend: None })
+        Ok(Self { sql, life: None })
     }
 
     /// The tip that was recorded last.
@@ -76,7 +76,7 @@ impl Rows {
         if let Some(end) = self.row(LAST_SEALING, vec![])? {
             (sealed.offset, sealed.events, sealed.bytes) = (end.end_offset, end.events_so_far, end.bytes_so_far);
         }
-        self.backend = Some((backend.backend_id.clone(), backend.index_start));
+        self.life = Some(Life { backend_id: backend.backend_id.clone(), index: backend.index_start });
         Ok(Some(Tip {
             backend_id: backend.backend_id,
             head: row.last_seq,
@@ -91,11 +91,11 @@ impl Rows {
     /// Records a tip. The runtime holds back what is sent afterwards until it is durable (the
     /// output gate).
     pub fn record(&mut self, tip: &Tip) -> Result<()> {
-        let backend = (tip.backend_id.clone(), tip.sealed.index.clone());
-        if self.backend.as_ref() != Some(&backend) {
-            let values = vec![backend.0.0.as_str().into(), backend.1.0.as_str().into()];
+        let life = Life { backend_id: tip.backend_id.clone(), index: tip.sealed.index.clone() };
+        if self.life.as_ref() != Some(&life) {
+            let values = vec![life.backend_id.0.as_str().into(), life.index.0.as_str().into()];
             self.sql.exec("INSERT OR REPLACE INTO backend VALUES (1, ?, ?)", values)?;
-            self.backend = Some(backend);
+            self.life = Some(life);
         }
         let (parent, fingerprint) = match tip.made_by {
             Some((parent, fingerprint)) => (integer(parent)?, fingerprint.to_hex().into()),
@@ -117,12 +117,13 @@ impl Rows {
     /// Drops everything: it described a stream that is gone.
     pub fn forget(&mut self) -> Result<()> {
         self.sql.exec("DELETE FROM append; DELETE FROM backend;", None)?;
-        self.backend = None;
+        self.life = None;
         Ok(())
     }
 
     /// Finds a position among the appends; `None` if no append ends at the offset.
-    pub fn locate(&self, position: &Position) -> Result<Option<Plan>> {
+    pub fn locate(&self, position: &Position) -> Result<Option<(Plan, Life)>> {
+        let Some(life) = self.life.clone() else { return Ok(None) };
         let place = match position {
             Position::Offset(offset) => self.place_at(offset)?,
             Position::After(seq) => Some(self.row(UP_TO_EVENT, vec![integer(*seq)?])?.map_or(Place::start(), as_place)),
@@ -130,7 +131,7 @@ impl Rows {
         let Some(place) = place else { return Ok(None) };
         let ends = vec![place.offset.0.as_str().into(), integer(Plan::AHEAD as u64)?];
         let ends: Vec<Row> = self.sql.exec(ENDS_AFTER, ends)?.to_array()?;
-        Ok(Some(Plan::new(place, ends.into_iter().map(as_place))))
+        Ok(Some((Plan::new(place, ends.into_iter().map(as_place)), life)))
     }
 
     fn place_at(&self, offset: &Offset) -> Result<Option<Place>> {

@@ -1,17 +1,25 @@
-// Where there is no edge cache, as on workers.dev: everything works, and nothing is read for nothing.
+// Deployments that `wrangler dev` can't show: one without an edge cache, as on workers.dev, and one set up wrongly.
 import { join } from 'node:path'
 import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { root } from '../../scripts/lib/tools.mjs'
 import { startCountingProxy, startRustUpstream } from '../harness/index.ts'
 import { chain, type Parts, Store } from './support.ts'
 
 const parts = {} as Parts
-let miniflare: Miniflare
+let miniflare: Miniflare | undefined
 
 beforeAll(async () => {
   parts.upstream = await startRustUpstream()
   parts.proxy = await startCountingProxy(parts.upstream.url)
+})
+afterEach(() => miniflare?.dispose())
+afterAll(async () => {
+  await parts.proxy?.stop()
+  await parts.upstream?.stop()
+})
+
+const deploy = async (vars: Record<string, string>, { cacheAPI = true } = {}) => {
   miniflare = new Miniflare(convertV4MiniflareOptions({
     rootPath: join(root, 'build'),
     modules: [
@@ -20,19 +28,14 @@ beforeAll(async () => {
     ],
     compatibilityDate: '2026-10-01',
     durableObjects: { SEQUENCER: { className: 'Sequencer', useSQLite: true } },
-    bindings: { UPSTREAM_URL: parts.proxy.url, SEGMENT_BYTES: '100000' },
-    cacheAPI: false,
+    bindings: { UPSTREAM_URL: parts.proxy.url, ...vars },
+    cacheAPI,
   }))
-  const url = (await miniflare.ready).origin
-  parts.worker = { url } as Parts['worker']
-})
-afterAll(async () => {
-  await miniflare?.dispose()
-  await parts.proxy?.stop()
-  await parts.upstream?.stop()
-})
+  parts.worker = { url: (await miniflare.ready).origin } as Parts['worker']
+}
 
-test('a history is read in two pages at most, and sent hardly more than twice', async () => {
+test('without an edge cache a history is read in two pages, and nothing is read for nothing', async () => {
+  await deploy({ SEGMENT_BYTES: '100000' }, { cacheAPI: false })
   const store = new Store(parts)
   for (let head = 0; head < 3_000; head += 100) await store.pushed(chain(head, 100, { text: 'x'.repeat(300) }))
   parts.proxy.clear()
@@ -49,4 +52,19 @@ test('a history is read in two pages at most, and sent hardly more than twice', 
   expect(caches).toEqual(['MISS', 'BYPASS'])
   expect(parts.proxy.count({ method: 'GET' })).toBe(2)
   expect((await store.read('offset=-1')).headers.get('x-cache')).toBe('BYPASS')
+})
+
+test.each([
+  ['SEGMENT_BYTES', '1MB'],
+  ['SEGMENT_BYTES', '8388608'],
+  ['SEGMENT_EVENTS', '0'],
+  ['MAX_BATCH_EVENTS', 'many'],
+  ['UPSTREAM_URL', 'localhost:4437'],
+  ['UPSTREAM_TIMEOUT_MS', '-1'],
+  ['AUTH_MODE', 'maybe'],
+])('a wrong %s (%s) is named', async (setting, value) => {
+  await deploy({ [setting]: value })
+  const response = await new Store(parts).read()
+  expect(response.status).toBe(500)
+  expect(await response.json()).toMatchObject({ _tag: 'MisconfiguredError', setting, detail: expect.stringContaining(setting) })
 })
