@@ -8,6 +8,8 @@
 //! [`problem`], [`edge::route`], [`edge::cut`], [`sequencer::core`], [`sequencer::plan`]. What performs it builds for Wasm only.
 
 pub mod batch;
+#[cfg(all(feature = "panic-drill", target_arch = "wasm32"))]
+pub mod drill;
 pub mod edge;
 pub mod event;
 pub mod messages;

@@ -327,7 +327,8 @@ fn offset(response: &Response) -> Option<Offset> {
     response.headers().get(NEXT_OFFSET).ok().flatten().map(Offset)
 }
 
-async fn within<T>(timeout: Duration, work: impl Future<Output = T> + Unpin) -> Result<T, NoAnswer> {
+/// Waits so long and no longer.
+pub async fn within<T>(timeout: Duration, work: impl Future<Output = T> + Unpin) -> Result<T, NoAnswer> {
     match select(work, Delay::from(timeout)).await {
         Either::Left((done, _)) => Ok(done),
         Either::Right(_) => Err(NoAnswer),

@@ -32,12 +32,14 @@ export function rustUpstream({ port, dataDir }) {
 
 /**
  * The Worker on workerd. It must have been built; with `rebuild` it follows changes of the sources.
- * @param {{ port: number, upstreamUrl: string, persistTo: string, vars?: Record<string, string>, rebuild?: boolean }} options
+ * @param {{ port: number, upstreamUrl: string, persistTo: string, vars?: Record<string, string>, rebuild?: boolean, variant?: string }} options
+ *   `variant`: the build that `scripts/build.sh <variant>` made
  * @returns {Service}
  */
-export function worker({ port, upstreamUrl, persistTo, vars = {}, rebuild = false }) {
+export function worker({ port, upstreamUrl, persistTo, vars = {}, rebuild = false, variant }) {
   const url = `http://127.0.0.1:${port}`
-  const args = [wrangler, 'dev', '--local', '--ip', '127.0.0.1', '--port', String(port), '--persist-to', persistTo]
+  const script = variant === undefined ? [] : [`build-${variant}/index.js`]
+  const args = [wrangler, 'dev', ...script, '--local', '--ip', '127.0.0.1', '--port', String(port), '--persist-to', persistTo]
   args.push('--show-interactive-dev-session=false')
   for (const [name, value] of Object.entries({ UPSTREAM_URL: upstreamUrl, ...vars })) args.push('--var', `${name}:${value}`)
   return {

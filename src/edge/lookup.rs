@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use worker::{Date, Env, Headers, Method, Request, RequestInit, Stub, console_error, js_sys::Uint8Array};
@@ -11,8 +12,9 @@ use crate::event::{BackendId, Offset, SeqNum};
 use crate::names::StorePath;
 use crate::problem::Problem;
 use crate::sequencer::call::{Ask, CALL_HEADER, Call, Located, Position};
-use crate::sequencer::core::{Answer, Need, Op, Sealed, Tip};
-use crate::settings::SEQUENCER_BINDING;
+use crate::sequencer::core::{Answer, Limits, Need, Op, Sealed, Tip};
+use crate::settings::{SEQUENCER_BINDING, UpstreamSettings};
+use crate::upstream::{NoAnswer, within};
 
 /// How long a look-up is good for: reads call the Sequencer once in this time, a store and isolate.
 const REMEMBER_MS: u64 = 30_000;
@@ -48,7 +50,7 @@ thread_local! {
 }
 
 /// Calls a store's Sequencer. A refusal comes back as its [`Problem`].
-pub async fn call(env: &Env, store: &StorePath, op: Op, body: Option<&[u8]>) -> Result<Answer, Failure> {
+pub async fn call(env: &Env, store: &StorePath, op: Op, body: Option<Vec<u8>>) -> Result<Answer, Failure> {
     let answer: Answer = ask(env, store, Ask::Op(op), body).await?;
     remember(store, &answer);
     match Problem::from_answer(&answer) {
@@ -62,19 +64,38 @@ pub async fn locate(env: &Env, store: &StorePath, position: Position) -> Result<
     ask(env, store, Ask::Locate(position), None).await
 }
 
-async fn ask<A: DeserializeOwned>(env: &Env, store: &StorePath, ask: Ask, body: Option<&[u8]>) -> Result<A, Failure> {
+async fn ask<A: DeserializeOwned>(env: &Env, store: &StorePath, ask: Ask, body: Option<Vec<u8>>) -> Result<A, Failure> {
     let call = serde_json::to_string(&Call { path: store.as_str().into(), ask }).map_err(worker::Error::from)?;
     let headers = Headers::new();
     headers.set(CALL_HEADER, &call)?;
     let mut init = RequestInit::new();
-    init.with_method(Method::Post).with_headers(headers).with_body(body.map(|bytes| Uint8Array::from(bytes).into()));
+    init.with_method(Method::Post)
+        .with_headers(headers)
+        // Of many that wait at once the runtime has a copy, the Sequencer has one, and here is none.
+        .with_body(body.map(|bytes| Uint8Array::from(bytes.as_slice()).into()));
     let request = Request::new_with_init("http://sequencer/", &init)?;
     let object = env.durable_object(SEQUENCER_BINDING)?.get_by_name(store.as_str())?;
-    // An object that is overloaded, restarting or broken: nobody knows what it did.
-    fetch(&object, request).await.map_err(|error| {
-        console_error!("the Sequencer did not answer: {error}");
-        Problem::unavailable().into()
-    })
+    #[cfg(feature = "panic-drill")]
+    crate::drill::at("edge-before-call");
+    // An object that is overloaded, restarting or broken, or does not answer: nobody knows what it did.
+    let answer = within(patience(env)?, Box::pin(fetch(&object, request))).await;
+    #[cfg(feature = "panic-drill")]
+    crate::drill::at("edge-after-call");
+    let failure = match answer {
+        Ok(Ok(answer)) => return Ok(answer),
+        Ok(Err(error)) => error.to_string(),
+        Err(NoAnswer) => "out of patience".into(),
+    };
+    console_error!("the Sequencer did not answer: {failure}");
+    Err(Problem::unavailable().into())
+}
+
+/// How long the Sequencer may take. While the upstream fails it tells everyone after its attempts,
+/// each of which ends with the upstream's time-out. What takes longer, behind a long queue or a history
+/// that is read for the first time, it goes on with; the caller finds it done when it asks again.
+fn patience(env: &Env) -> Result<Duration, Problem> {
+    let attempts = u32::from(Limits::default().attempts);
+    Ok(UpstreamSettings::read(env)?.timeout * attempts + Duration::from_secs(5))
 }
 
 async fn fetch<A: DeserializeOwned>(object: &Stub, request: Request) -> worker::Result<A> {

@@ -56,6 +56,8 @@ mod worker_edge {
     /// Answers one request, whatever happens.
     pub async fn handle(mut request: Request, env: Env, context: Context) -> Result<Response> {
         let started = Date::now().as_millis();
+        #[cfg(feature = "panic-drill")]
+        crate::drill::arm(&request);
         let settings = match Settings::read(&env) {
             Ok(settings) => settings,
             Err(problem) => return reply::finish(reply::problem(&problem)?, &request, &Origins::Any, 0),

@@ -22,7 +22,7 @@ pub async fn push(
     let body = body(request, settings.limits).await?;
     let batch = batch::check(&body, settings.limits).map_err(|error| Problem::invalid_batch(&error))?;
     let backend_id = backend_id(request)?;
-    match lookup::call(env, store, Op::Push { batch, backend_id }, Some(&body)).await? {
+    match lookup::call(env, store, Op::Push { batch, backend_id }, Some(body)).await? {
         Answer::Accepted(tip) => Ok(reply::tip(200, &tip)?),
         other => Err(worker::Error::from(format!("a push was answered {other:?}")).into()),
     }

@@ -35,6 +35,8 @@ impl DurableObject for Sequencer {
         let call = request.headers().get(CALL_HEADER)?.ok_or_else(|| Error::from("a Sequencer takes calls only"))?;
         let call: Call = serde_json::from_str(&call)?;
         let body = request.bytes().await?;
+        #[cfg(feature = "panic-drill")]
+        crate::drill::on_arrival().await;
         let desk = self.desk(&call.path)?;
         match call.ask {
             Ask::Op(op) => Response::from_json(&desk.call(op, body, &self.state).await?),
@@ -128,6 +130,10 @@ impl Desk {
                 Delay::from(Duration::from_millis(100 << failures)).await;
             }
             let reply = self.perform(request).await;
+            #[cfg(feature = "panic-drill")]
+            if matches!(reply, Reply::Appended(_)) {
+                crate::drill::at("appended");
+            }
             self.handle(Input::Upstream(reply));
             let Some(next) = self.outgoing.take() else { return };
             (request, failures) = next;

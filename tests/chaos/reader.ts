@@ -1,9 +1,12 @@
-// A client that follows a store by server-sent events through the Worker, and goes on from the last control event's
-// offset whenever the connection ends. It has no time-out of its own: a stream that falls silent is to be found, not healed.
+// A client that catches up page by page and then follows a store by server-sent events through the Worker, and goes on
+// from the last offset it was told whenever the connection ends, or now and then from the start, as a new device would.
+// It has no time-out of its own: a stream that falls silent is to be found, not healed.
 import { setTimeout as pause } from 'node:timers/promises'
 import { type ChaosEvent, View } from './history.ts'
 import type { Random } from './random.ts'
 import type { Tally } from './tally.ts'
+
+type Message = ChaosEvent | { livestore: unknown }
 
 interface ReaderOptions {
   name: string
@@ -41,7 +44,9 @@ export class Reader {
   }
 
   async #follow(): Promise<void> {
-    const { url, stop } = this.#options
+    const { url, stop, random } = this.#options
+    if (random.chance(0.4)) this.#offset = '-1'
+    await this.#catchUp()
     this.#doing = 'connecting'
     const response = await fetch(`${url}?offset=${this.#offset}&live=sse`, { signal: stop })
     this.#doing = `following, status ${response.status}`
@@ -51,6 +56,27 @@ export class Reader {
       if (event === 'control') this.#offset = this.#parsed<{ streamNextOffset: string }>(data).streamNextOffset
     }
     this.#doing = 'the stream ended'
+  }
+
+  async #catchUp(): Promise<void> {
+    const { url, stop } = this.#options
+    let before = this.#offset === '-1' ? 0 : undefined
+    for (let upToDate = false; !upToDate; ) {
+      this.#doing = `catching up from ${this.#offset}`
+      const response = await fetch(`${url}?offset=${this.#offset}`, { signal: stop })
+      if (!response.ok) throw new Error(`status ${response.status}: ${await response.text()}`)
+      const messages = (await response.json()) as Message[]
+      // What it has had before is checked as well: a hole there would be no news to the view
+      for (const message of messages) {
+        if ('livestore' in message) continue
+        const { seqNum, parentSeqNum } = message
+        if (parentSeqNum !== (before ?? parentSeqNum)) this.view.breaks.push(`${seqNum} with the parent ${parentSeqNum} followed ${before} in a catch-up`)
+        before = seqNum
+      }
+      this.#events(messages)
+      this.#offset = response.headers.get('stream-next-offset') ?? this.#offset
+      upToDate = response.headers.has('stream-up-to-date')
+    }
   }
 
   /** An event of the stream that is whole must be JSON, wherever the connection was cut. */
@@ -63,7 +89,7 @@ export class Reader {
     }
   }
 
-  #events(messages: (ChaosEvent | { livestore: unknown })[]): void {
+  #events(messages: Message[]): void {
     for (const message of messages) if (!('livestore' in message)) this.view.take(message)
   }
 }

@@ -1,3 +1,4 @@
+export { build } from './build.ts'
 export { type BufferingProxy, startBufferingProxy } from './buffering-proxy.ts'
 export { type CountingProxy, type RequestFilter, startCountingProxy } from './counting-proxy.ts'
 export type { Fault, RecordedRequest } from './exchange.ts'

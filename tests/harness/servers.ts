@@ -62,13 +62,16 @@ interface WorkerOptions {
   /** Durable Object storage. Kept by `stop`; by default a temporary folder, removed by it. */
   persistTo?: string
   port?: number
+  /** A build with this Cargo feature, which `buildVariant` has made. */
+  variant?: string
 }
 
 export async function startWorker(options: WorkerOptions): Promise<Server> {
   const port = options.port ?? (await freePort())
   const data = await dataFolder(options.persistTo)
-  const { upstreamUrl, vars = {} } = options
-  return startServer(worker({ port, upstreamUrl, persistTo: data.path, vars }), port, data)
+  const { upstreamUrl, vars = {}, variant } = options
+  const chosen = variant === undefined ? {} : { variant }
+  return startServer(worker({ port, upstreamUrl, persistTo: data.path, vars, ...chosen }), port, data)
 }
 
 interface DataFolder {

@@ -97,6 +97,10 @@ export const openStore = async (options: {
     }),
   })
   const leader = () => Effect.runSync(store[StoreInternalsSymbol].clientSession.leaderThread.syncState.get)
+  const session = () => Effect.runSync(store[StoreInternalsSymbol].syncProcessor.syncState.get)
+  // Its number changes with a rebase, which the leader makes first
+  const idOf = ({ args, seqNum }: { readonly args: { readonly id: string } | undefined; readonly seqNum: { readonly global: number } }) =>
+    args?.id ?? seqNum.global
   const pendingInSession = () => store.syncStatus().pendingCount
   let next = store.query(tables.notes.where({ writer: name }).count())
   return {
@@ -116,7 +120,8 @@ export const openStore = async (options: {
     count: () => store.query(tables.notes.count()),
     isConnected: () => Effect.runSync(store.networkStatus).isConnected,
     pendingInSession,
-    pending: () => pendingInSession() + leader().pending.length,
+    // The session keeps an event until it has heard that the leader took it. Until then both have it, and it is still one
+    pending: () => new Set([...session().pending, ...leader().pending].map(idOf)).size,
     status: () => {
       try {
         const { isConnected } = Effect.runSync(store.networkStatus)

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { chain, checkChain, event, Store, upstreams, useParts } from './support.ts'
+import { chain, checkChain, event, json, type Problem, Store, upstreams, useParts } from './support.ts'
 
 describe.each(upstreams)('with faults, on $name,', ({ start }) => {
   const parts = useParts(start, { UPSTREAM_TIMEOUT_MS: '1000' })
@@ -127,5 +127,49 @@ describe('a stream that holds events already', () => {
     parts.proxy.clear()
     await s.pushed([event(50_002)])
     expect(parts.proxy.requests.map(({ method }) => method)).toEqual(['POST'])
+  })
+})
+
+// Limits of src/sequencer/core: 256 calls and 32 MiB of batches may wait for one store.
+describe('a store that is flooded with pushes while the upstream hangs', { timeout: 60_000 }, () => {
+  const parts = useParts(upstreams[0]?.start, { UPSTREAM_TIMEOUT_MS: '60000' })
+
+  it.each([
+    ['small', 10, 400, 256],
+    ['large', 900_000, 80, 37],
+  ])('lets only so many %s ones wait, and goes on when the upstream does', async (_, size, count, waiting) => {
+    const [s, neighbour] = [new Store(parts), new Store(parts)]
+    await s.pushed(chain(0, 1))
+    const memory = [await parts.worker.memory()]
+    const held = parts.proxy.next({ method: 'POST', path: s.name }, 'hold request')
+    const first = s.push(chain(1, 1, 'x'.repeat(size)))
+    await held.met
+    let refused = 0
+    const push = async () => {
+      const response = await s.push(chain(1, 1, 'y'.repeat(size)))
+      const { _tag } = await json<Problem>(response)
+      if (response.status === 409) return
+      expect([response.status, response.headers.get('retry-after'), _tag]).toEqual([503, '1', 'OverloadedError'])
+      refused += 1
+    }
+    const flood = Array.from({ length: count - 1 }, push)
+    await expect.poll(() => refused, { timeout: 20_000 }).toBe(count - waiting)
+    memory.push(await parts.worker.memory())
+    // Those who are refused leave nothing behind: of the large ones these are 184 MiB
+    for (let wave = 0; wave < 5; wave++) await Promise.all(Array.from({ length: count - waiting }, push))
+    memory.push(await parts.worker.memory())
+    await neighbour.pushed(chain(0, 1))
+    held.release()
+    expect((await first).status).toBe(200)
+    await Promise.all(flood)
+    expect(refused).toBe(6 * (count - waiting))
+
+    const [before = 0, full = 0, after = 0] = memory.map((bytes) => Math.round(bytes / 2 ** 20))
+    console.log(`${count} ${size}-byte pushes at once, ${waiting} wait: ${full - before} MiB more; 5 more waves: ${after - full} MiB more`)
+    expect(after - full).toBeLessThan(160)
+    await s.pushed(chain(2, 1))
+    const events = await s.eventsUpstream()
+    expect(events.map(({ seqNum }) => seqNum)).toEqual([1, 2, 3])
+    checkChain(events)
   })
 })

@@ -25,12 +25,13 @@ export interface Parts {
 export function useParts(
   startUpstream: (typeof upstreams)[number]['start'] = startRustUpstream,
   vars: Record<string, string> = {},
+  variant?: string,
 ): Parts {
   const parts = {} as Parts
   beforeAll(async () => {
     parts.upstream = await startUpstream()
     parts.proxy = await startCountingProxy(parts.upstream.url)
-    parts.worker = await startWorker({ upstreamUrl: parts.proxy.url, vars })
+    parts.worker = await startWorker({ upstreamUrl: parts.proxy.url, vars, ...(variant === undefined ? {} : { variant }) })
   })
   afterAll(async () => {
     await parts.worker?.stop()
