@@ -211,6 +211,8 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
         for (const id of [page.backendId ?? idFromStart(batch), open.backendId()]) {
           if (id !== undefined) yield* backendId.observe(id)
         }
+        // Offsets only grow (PROTOCOL 8): one that goes back may be another log's, whatever a memory on the way says.
+        if (position.offset !== START_OFFSET && batch.offset < position.offset) yield* backendId.confirm
         if (page._tag === 'Broken') return yield* onBroken(page)
         suspect = fresh = false
 

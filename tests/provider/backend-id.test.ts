@@ -80,6 +80,24 @@ test('a store that is gone and that nobody has begun anew is noticed by the next
     expect(follower.exit()).toMatchObject({ cause: { error: { _tag: 'BackendIdMismatchError' } } })
   })))
 
+test('a log that ends before where the client is, is noticed by the next SSE connection, whatever the edge remembers', () =>
+  run(Effect.gen(function* () {
+    const storeId = world.newStore()
+    const backend = yield* open({ url: world.network.url }, storeId)
+    yield* backend.push(eventsFrom(0, 5))
+    const follower = yield* follow(backend)
+    yield* follower.until('the events', () => follower.seqNums().length === 5)
+    yield* Effect.promise(() => world.atUpstream(storeId).remove())
+    const begun = [{ livestore: { backendId: 'another', version: 1 } }, ...eventsFrom(0, 1, {}, 'other')]
+    const headers = { 'content-type': 'application/json' }
+    yield* Effect.promise(() => fetch(`${world.upstream.url}/default/${storeId}`, { method: 'PUT', headers, body: JSON.stringify(begun) }))
+    world.network.setOnline(false)
+    world.network.setOnline(true)
+    yield* follower.until('the end', () => follower.exit() !== undefined, 10_000)
+    expect(follower.exit()).toMatchObject({ cause: { error: { _tag: 'BackendIdMismatchError', received: 'another' } } })
+    expect(follower.seqNums()).toEqual([1, 2, 3, 4, 5])
+  })))
+
 test('an id that the server does not confirm wipes nobody’s data: it is asked again', () =>
   run(Effect.gen(function* () {
     const network = makeNetwork()
