@@ -46,7 +46,13 @@ struct World {
 }
 
 fn new_core(stored: Option<Tip>) -> Core {
-    let limits = Limits { queue: 2, queue_bytes: 1 << 20, attempts: 2, segment: SegmentSize { events: 3, bytes: 300 } };
+    let limits = Limits {
+        queue: 2,
+        queue_bytes: 1 << 20,
+        attempts: 2,
+        empty_looks: 2,
+        segment: SegmentSize { events: 3, bytes: 300 },
+    };
     Core::new(stored, BackendId("path:t/s".into()), limits)
 }
 

@@ -8,7 +8,7 @@ use headwater::sequencer::core::{
 
 use super::upstream::{Upstream, event};
 
-const LIMITS: Limits = Limits { queue: 4, queue_bytes: 10_000, attempts: 3, segment: SEGMENT };
+const LIMITS: Limits = Limits { queue: 4, queue_bytes: 10_000, attempts: 3, empty_looks: 3, segment: SEGMENT };
 
 /// A segment ends at the append with which it has so many events, or bytes.
 const SEGMENT: SegmentSize = SegmentSize { events: 5, bytes: 1_000 };

@@ -131,7 +131,7 @@ pub enum Action {
 
 fn new_core(stored: Option<Tip>) -> Core {
     let segment = SegmentSize { events: 100, bytes: 1_000 };
-    Core::new(stored, backend_id(), Limits { queue: 8, queue_bytes: 1_000, attempts: 2, segment })
+    Core::new(stored, backend_id(), Limits { queue: 8, queue_bytes: 1_000, attempts: 2, empty_looks: 2, segment })
 }
 
 fn backend_id() -> BackendId {

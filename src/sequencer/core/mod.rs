@@ -58,6 +58,9 @@ pub struct Limits {
     pub queue_bytes: u64,
     /// Requests for one job that may fail before all that wait is answered `Unavailable`.
     pub attempts: u8,
+    /// Looks at an empty stream before it is believed to have no header: 5, with the pauses between them,
+    /// are 3 s. The Rust server creates a stream before its first message, and shows it so.
+    pub empty_looks: u8,
     /// How long segments are.
     pub segment: SegmentSize,
 }
@@ -65,7 +68,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let segment = SegmentSize { events: 10_000, bytes: 1 << 20 };
-        Self { queue: 256, queue_bytes: 32 << 20, attempts: 3, segment }
+        Self { queue: 256, queue_bytes: 32 << 20, attempts: 3, empty_looks: 5, segment }
     }
 }
 
@@ -276,8 +279,8 @@ impl Core {
             Knowledge::Unread(suspect) => suspect.clone(),
             _ => unreachable!("all is read when nothing is known"),
         };
-        if stretch.bytes == 0 && self.failures + 1 < self.limits.attempts {
-            // Being created just now: not every server shows a stream and its first message at once.
+        if stretch.bytes == 0 && self.failures + 1 < self.limits.empty_looks {
+            // Being created just now, perhaps.
             self.failures += 1;
             return;
         }
