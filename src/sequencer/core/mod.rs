@@ -11,13 +11,14 @@
 //!   with the fence of the batch's parent, so that even a wrong belief can't break the chain.
 //! - **An unknown outcome is never retried blindly**: the log is read first.
 
+mod decide;
 mod terms;
 
 use std::collections::VecDeque;
 
-use super::scan::{Probe, Stretch};
-use crate::batch::Batch;
-use crate::event::{BackendId, Offset, ROOT, SeqNum};
+use self::decide::{Step, Verdict, next_step, verdict};
+use super::scan::Stretch;
+use crate::event::{BackendId, Offset, ROOT};
 pub use terms::{Answer, Halt, Input, Need, Op, Output, Refusal, Reply, Request, Sealed, SegmentSize, Ticket, Tip};
 
 /// How sure the Sequencer is of the end of the log.
@@ -356,78 +357,6 @@ impl Core {
     }
 }
 
-enum Step {
-    Answer(Answer),
-    Request(Request),
-}
-
-/// What the job at the front needs next.
-fn next_step(knowledge: &mut Knowledge, job: &mut Job, streak: u64) -> Step {
-    let asks_first = matches!(job.op, Op::Look(Need::Fresh | Need::Reaching(_)) | Op::Ensure);
-    let halted = matches!((&*knowledge, &job.op), (Knowledge::Halted(..), Op::Push { .. }));
-    if !job.prepared && (asks_first || halted) {
-        job.prepared = true;
-        *knowledge = knowledge.clone().doubted();
-        if matches!((&job.op, &knowledge), (Op::Look(_), Knowledge::Absent)) {
-            return Step::Request(Request::Check);
-        }
-    }
-    match (&*knowledge, &job.op) {
-        (_, Op::Reset) if !job.prepared => Step::Request(Request::Delete),
-        (Knowledge::Halted(halt, tip), _) => {
-            Step::Answer(Answer::Halted(halt.clone(), tip.as_ref().map(|tip| tip.backend_id.clone())))
-        }
-        (Knowledge::Unread(_), _) => Step::Request(Request::ReadAll),
-        (Knowledge::Unchecked(_), _) => Step::Request(Request::Check),
-        (Knowledge::Passed(tip), op) => {
-            Step::Request(Request::ReadOn { from: tip.offset.clone(), probe: op.probe_at(tip.head) })
-        }
-        (Knowledge::Absent, Op::Look(_)) => Step::Answer(Answer::Tip(None)),
-        (Knowledge::Absent, _) => Step::Request(Request::Create),
-        (Knowledge::Current(tip), Op::Push { batch, backend_id }) => match verdict(tip, batch, backend_id.as_ref()) {
-            Verdict::Answer(answer) => Step::Answer(answer),
-            Verdict::Append => Step::Request(Request::Append { ticket: job.ticket, parent: batch.parent, streak }),
-            Verdict::Odd(answer) if job.prepared => Step::Answer(answer),
-            Verdict::Odd(_) => {
-                job.prepared = true;
-                *knowledge = knowledge.clone().doubted();
-                Step::Request(Request::Check)
-            }
-        },
-        (Knowledge::Current(tip), _) => Step::Answer(Answer::Tip(Some(tip.clone()))),
-    }
-}
-
-enum Verdict {
-    /// The batch follows the head.
-    Append,
-    Answer(Answer),
-    /// The answer if the upstream confirms the tip: either the client is wrong, or we have not yet
-    /// heard of what someone else did.
-    Odd(Answer),
-}
-
-/// Decides a push against a tip (docs/architecture.md, "A push").
-fn verdict(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>) -> Verdict {
-    if let Some(received) = backend_id
-        && *received != tip.backend_id
-    {
-        let (expected, received) = (tip.backend_id.clone(), received.clone());
-        return Verdict::Odd(Answer::BackendIdMismatch { expected, received });
-    }
-    let made_the_head = batch.last == tip.head && tip.made_by == Some((batch.parent, batch.fingerprint));
-    if made_the_head {
-        return Verdict::Answer(Answer::Accepted(tip.clone()));
-    }
-    match batch.parent.cmp(&tip.head) {
-        std::cmp::Ordering::Less => {
-            Verdict::Answer(Answer::ServerAhead { minimum_expected: tip.head + 1, provided: batch.first })
-        }
-        std::cmp::Ordering::Equal => Verdict::Append,
-        std::cmp::Ordering::Greater => Verdict::Odd(Answer::Gap { head: tip.head, parent: batch.parent }),
-    }
-}
-
 impl Knowledge {
     fn into_tip(self) -> Option<Tip> {
         match self {
@@ -443,26 +372,6 @@ impl Knowledge {
             Knowledge::Current(tip) | Knowledge::Halted(_, Some(tip)) => Knowledge::Unchecked(tip),
             Knowledge::Halted(_, None) => Knowledge::Unread(None),
             other => other,
-        }
-    }
-}
-
-impl Op {
-    /// Bytes held while this waits.
-    fn bytes(&self) -> u64 {
-        match self {
-            Op::Push { batch, .. } => batch.bytes,
-            _ => 0,
-        }
-    }
-
-    /// If this is a push onto `head`, it may have landed already: how to find it in what follows.
-    fn probe_at(&self, head: SeqNum) -> Option<Probe> {
-        match self {
-            Op::Push { batch, .. } if batch.parent == head => {
-                Some(Probe { events: batch.events, fingerprint: batch.fingerprint })
-            }
-            _ => None,
         }
     }
 }
