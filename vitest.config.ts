@@ -16,8 +16,8 @@ export default defineConfig({
   test: {
     // Every test file starts its own servers, as processes: the Worker must be built before the first one.
     globalSetup: 'tests/harness/global-setup.ts',
-    // Test files wait more than they work: two at a time, on a machine with two cores as well.
-    maxWorkers: 2,
+    // One file at a time: two wranglers that start at once may choose the same port for a socket of their own.
+    fileParallelism: false,
     projects: [
       project('wire', ['tests/harness/**/*.test.ts', 'tests/wire/**/*.test.ts']),
       project('provider', ['client/**/*.test.ts', 'tests/provider/**/*.test.ts']),
