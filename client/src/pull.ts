@@ -103,6 +103,8 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
     let caughtUp = false
 
     let failures = live === undefined ? deps.pace.failures : 0
+    /** 401s since the last answer; apart from the failures, of which an outage brings many before its first 401. */
+    let unauthorized = 0
     let setback: { readonly delay: number; readonly lost: boolean } | undefined =
       failures > 0 ? { delay: backoffDelay(failures, settings), lost: false } : undefined
     let liveMode = startLiveMode(settings.liveMode)
@@ -206,6 +208,7 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
     const onBatch = (open: Session, batch: Batch): Effect.Effect<void, PullError> =>
       doubting(open, Effect.gen(function* () {
         answered = true
+        unauthorized = 0
         const page = readPage(batch.messages, position.seqNum)
         // The log's own word goes first: on a first contact it is the one to remember.
         for (const id of [page.backendId ?? idFromStart(batch), open.backendId()]) {
@@ -308,6 +311,7 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
       Effect.gen(function* () {
         bare?.onLost()
         failures = progressed || (answered && Date.now() - openedAt >= SHORTEST_LIFE_MS) ? 0 : failures + 1
+        if (failure?._tag === 'ResponseError' && failure.status === 401) unauthorized++
         if (bare !== undefined && failure !== undefined && isMissing(failure)) return yield* onMissing(bare)
         if (failure !== undefined && !isRiddenOut(failure)) {
           if (!canStartOver(failure)) return yield* toPullError(failure)
@@ -344,7 +348,7 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
       (failure._tag === 'ResponseError' &&
         failure.status === 401 &&
         source.headersAreDynamic &&
-        failures < UNAUTHORIZED_TRIES)
+        unauthorized < UNAUTHORIZED_TRIES)
 
     /** An offset that the server does not know, as after a move to another one: the events before the cursor are dropped. */
     const canStartOver = (failure: HttpFailure): boolean =>

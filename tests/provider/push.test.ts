@@ -320,6 +320,24 @@ describe('auth', () => {
       yield* follower.until('the first item', () => follower.items.length > 0)
     })))
 
+  test('and after an outage too, during which it has run out', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      let token = 'old'
+      let outage = 6
+      const retry = { initialDelay: 5, maxDelay: 20 }
+      const options = { url: world.network.url, fetch: network.fetch, headers: () => ({ authorization: token }), retry }
+      const backend = yield* open(options, world.newStore())
+      network.intercept((ask) => {
+        if (ask.method !== 'GET' || new Headers(ask.init?.headers).get('authorization') !== 'old') return undefined
+        if (outage-- > 0) return Promise.reject(new TypeError('no network'))
+        token = 'new'
+        return Promise.resolve(new Response('{}', { status: 401 }))
+      })
+      const follower = yield* follow(backend)
+      yield* follower.until('the first item', () => follower.items.length > 0)
+    })))
+
   test('a token that stays refused ends the live pull', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
