@@ -36,6 +36,8 @@ pub struct Limits {
     pub events: usize,
     /// Bytes of the request's body (`MAX_BATCH_BYTES`).
     pub bytes: usize,
+    /// Bytes of one event (`MAX_EVENT_BYTES`).
+    pub event_bytes: usize,
 }
 
 /// Why a body is no batch.
@@ -50,6 +52,15 @@ pub enum BatchError {
         /// Events in the body.
         events: usize,
         /// How many are allowed.
+        max: usize,
+    },
+    /// An event is larger than [`Limits::event_bytes`].
+    TooLarge {
+        /// Its place in the batch, from 0.
+        index: usize,
+        /// Its size.
+        bytes: usize,
+        /// What is allowed.
         max: usize,
     },
     /// An event is wrong.
@@ -71,6 +82,7 @@ impl fmt::Display for BatchError {
             BatchError::Count { events, max } => {
                 write!(f, "A batch holds 1 to {max} events; this one holds {events}.")
             }
+            BatchError::TooLarge { index, bytes, max } => write!(f, "Event {index} takes {bytes} bytes of {max}."),
             BatchError::Event { index, field: "", what } => write!(f, "Event {index} {what}."),
             BatchError::Event { index, field, what } => write!(f, "Event {index}: `{field}` {what}."),
         }
@@ -88,6 +100,9 @@ pub fn check(body: &[u8], limits: Limits) -> Result<Batch, BatchError> {
     let mut links: Vec<Link> = Vec::with_capacity(raw.len());
     for (index, json) in raw.iter().enumerate() {
         let at = |(field, what)| BatchError::Event { index, field, what };
+        if json.get().len() > limits.event_bytes {
+            return Err(BatchError::TooLarge { index, bytes: json.get().len(), max: limits.event_bytes });
+        }
         let link = check_event(json).map_err(at)?;
         check_link(links.last(), link).map_err(at)?;
         links.push(link);

@@ -8,7 +8,7 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// The longest name in bytes of UTF-8.
+/// The longest name in bytes of UTF-8 that any deployment takes (`MAX_NAME_BYTES` may say less).
 pub const MAX_NAME_BYTES: usize = 4096;
 
 /// The longest encoded name that is sent as it is. Upstream servers keep paths as keys and file names,
@@ -20,8 +20,13 @@ const MAX_ENCODED: usize = 200;
 pub enum NameError {
     /// The name has no characters.
     Empty,
-    /// The name is longer than [`MAX_NAME_BYTES`]; holds its length in bytes.
-    TooLong(usize),
+    /// The name is too long.
+    TooLong {
+        /// Its length in bytes.
+        bytes: usize,
+        /// What is allowed.
+        max: usize,
+    },
     /// The percent-encoding is broken, or does not decode to UTF-8.
     Encoding,
 }
@@ -30,9 +35,7 @@ impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NameError::Empty => write!(f, "is empty"),
-            NameError::TooLong(bytes) => {
-                write!(f, "is {bytes} bytes long; at most {MAX_NAME_BYTES} are allowed")
-            }
+            NameError::TooLong { bytes, max } => write!(f, "is {bytes} bytes long; at most {max} are allowed"),
             NameError::Encoding => write!(f, "is not valid percent-encoded UTF-8"),
         }
     }
@@ -48,16 +51,30 @@ pub struct StorePath(String);
 impl StorePath {
     /// From the names themselves.
     pub fn new(tenant: &str, store: &str) -> Result<Self, (&'static str, NameError)> {
-        let tenant = check(tenant).map_err(|e| ("tenant", e))?;
-        let store = check(store).map_err(|e| ("store", e))?;
+        Self::within(tenant, store, MAX_NAME_BYTES)
+    }
+
+    /// From the two percent-encoded segments of a request's URL, each name of `max` bytes at most.
+    pub fn from_url(tenant: &str, store: &str, max: usize) -> Result<Self, (&'static str, NameError)> {
+        let tenant = percent_decode(tenant).ok_or(("tenant", NameError::Encoding))?;
+        let store = percent_decode(store).ok_or(("store", NameError::Encoding))?;
+        Self::within(&tenant, &store, max)
+    }
+
+    fn within(tenant: &str, store: &str, max: usize) -> Result<Self, (&'static str, NameError)> {
+        let tenant = check(tenant, max).map_err(|e| ("tenant", e))?;
+        let store = check(store, max).map_err(|e| ("store", e))?;
         Ok(Self(format!("{}/{}", encode(tenant), encode(store))))
     }
 
-    /// From the two percent-encoded segments of a request's URL.
-    pub fn from_url(tenant: &str, store: &str) -> Result<Self, (&'static str, NameError)> {
-        let tenant = percent_decode(tenant).ok_or(("tenant", NameError::Encoding))?;
-        let store = percent_decode(store).ok_or(("store", NameError::Encoding))?;
-        Self::new(&tenant, &store)
+    /// Whether it is a store of this tenant.
+    pub fn belongs_to(&self, tenant: &str) -> bool {
+        self.tenant() == encode(tenant)
+    }
+
+    /// The tenant's name, encoded.
+    pub fn tenant(&self) -> &str {
+        self.0.split_once('/').map_or("", |(tenant, _)| tenant)
     }
 
     /// The path, without leading slash.
@@ -66,10 +83,10 @@ impl StorePath {
     }
 }
 
-fn check(name: &str) -> Result<&str, NameError> {
+fn check(name: &str, max: usize) -> Result<&str, NameError> {
     match name.len() {
         0 => Err(NameError::Empty),
-        n if n > MAX_NAME_BYTES => Err(NameError::TooLong(n)),
+        bytes if bytes > max => Err(NameError::TooLong { bytes, max }),
         _ => Ok(name),
     }
 }

@@ -26,14 +26,25 @@ pub struct Problem {
     pub retry_after: Option<u32>,
     /// `Allow`, for a 405.
     pub allow: Option<&'static str>,
+    /// `WWW-Authenticate`, for a 401, and for a 403 that another token would open (RFC 6750 §3).
+    pub challenge: Option<String>,
     /// `Livestore-Backend-Id`, where it is known.
     pub backend_id: Option<Box<BackendId>>,
 }
 
 impl Problem {
     fn new(status: u16, kind: &'static str, tag: &'static str, detail: impl Display) -> Self {
-        let detail = detail.to_string();
-        Self { status, kind, tag, detail, fields: Map::new(), retry_after: None, allow: None, backend_id: None }
+        Self {
+            status,
+            kind,
+            tag,
+            detail: detail.to_string(),
+            fields: Map::new(),
+            retry_after: None,
+            allow: None,
+            challenge: None,
+            backend_id: None,
+        }
     }
 
     fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
@@ -86,10 +97,56 @@ impl Problem {
         Self::new(413, "too-large", "PayloadTooLargeError", detail).with("maxBytes", max)
     }
 
+    /// An event is larger than one may be.
+    pub fn event_too_large(index: usize, bytes: usize, max: usize) -> Self {
+        let detail = format!("Event {index} takes {bytes} bytes; one event may take {max}.");
+        Self::new(413, "too-large", "PayloadTooLargeError", detail).with("index", index).with("maxBytes", max)
+    }
+
+    /// The body did not arrive in time.
+    pub fn too_slow(seconds: f64) -> Self {
+        let detail = format!("The body did not arrive within {seconds} s. Nothing was appended: send the same again.");
+        Self::new(408, "too-slow", "RequestTimeoutError", detail)
+    }
+
     /// The body is of another type.
     pub fn unsupported_media_type(found: &str) -> Self {
         let detail = format!("A batch is sent as application/json, uncompressed, not as {found:?}.");
         Self::new(415, "unsupported-media-type", "UnsupportedMediaTypeError", detail)
+    }
+
+    /// There is no token where one is wanted.
+    pub fn no_token(header: &str) -> Self {
+        let how = if header == "authorization" { "authorization: Bearer <token>" } else { header };
+        let mut problem = Self::unauthorized("missing", format!("A token is wanted, in the header `{how}`."));
+        problem.challenge = Some("Bearer".into());
+        problem
+    }
+
+    /// The token is not one that is believed. `reason` is a word for programs.
+    pub fn unauthorized(reason: &'static str, detail: impl Display) -> Self {
+        let problem = Self::new(401, "unauthorized", "UnauthorizedError", detail).with("reason", reason);
+        Self { challenge: Some("Bearer error=\"invalid_token\"".into()), ..problem }
+    }
+
+    /// The token is believed, but is for something else. `reason` is a word for programs.
+    pub fn not_permitted(reason: &'static str, detail: impl Display) -> Self {
+        Self::forbidden(detail).with("reason", reason)
+    }
+
+    /// The token lacks a scope.
+    pub fn needs_scope(scope: &'static str) -> Self {
+        let problem = Self::not_permitted("scope", format!("This needs a token with the scope `{scope}`."));
+        Self {
+            challenge: Some(format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"")),
+            ..problem.with("scope", scope)
+        }
+    }
+
+    /// Whether the token is right can't be told now.
+    pub fn keys_unavailable(retry_after: u32) -> Self {
+        let detail = "The keys of the token's issuer can't be had now. Nothing is lost: send the same again.";
+        Self::new(503, "keys-unavailable", "UnavailableError", detail).retry_after(retry_after)
     }
 
     /// The caller may not do this.
@@ -124,6 +181,18 @@ impl Problem {
             .retry_after(retry_after.unwrap_or(1))
     }
 
+    /// A tenant sends more than the deployment lets it. `retry_after` is in seconds.
+    pub fn tenant_rate_limited(retry_after: u32) -> Self {
+        let detail = "Too many requests of this tenant. Nothing is lost: send the same again, later.";
+        Self::new(429, "rate-limited", "RateLimitedError", detail).retry_after(retry_after)
+    }
+
+    /// More is under way for the store than may be.
+    pub fn overloaded() -> Self {
+        let detail = "Too many pushes wait for this store. Nothing was appended: send the same again.";
+        Self::new(503, "overloaded", "OverloadedError", detail).retry_after(1)
+    }
+
     /// The upstream could not be reached in time, or failed.
     pub fn unavailable() -> Self {
         let detail = "The log can't be reached now. Nothing is lost: send the same again.";
@@ -141,6 +210,7 @@ impl Problem {
         match error {
             BatchError::Malformed(_) => Self::bad_request("body", error),
             BatchError::NotAnArray | BatchError::Count { .. } => invalid_push(422, error).with("field", "body"),
+            BatchError::TooLarge { index, bytes, max } => Self::event_too_large(*index, *bytes, *max),
             BatchError::Event { index, field, .. } => {
                 invalid_push(422, error).with("index", *index).with("field", *field)
             }
@@ -163,10 +233,7 @@ impl Problem {
                     .with("expected", expected.0.as_str())
                     .with("received", received.0.as_str())
             }
-            Answer::Overloaded => {
-                let detail = "Too many pushes wait for this store. Nothing was appended: send the same again.";
-                Self::new(503, "overloaded", "OverloadedError", detail).retry_after(1)
-            }
+            Answer::Overloaded => Self::overloaded(),
             Answer::Unavailable => Self::unavailable(),
             Answer::Refused(Refusal { status: 429, retry_after }) => Self::rate_limited(*retry_after),
             Answer::Refused(Refusal { status: 413, .. }) => {
@@ -209,9 +276,11 @@ fn halted(halt: &Halt) -> Problem {
 fn title(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        408 => "Request Timeout",
         409 => "Conflict",
         410 => "Gone",
         413 => "Content Too Large",

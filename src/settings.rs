@@ -3,26 +3,64 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use worker::Env;
+use worker::{Env, Url};
 
 use crate::batch;
+use crate::edge::auth::claims::{Claim, Policy};
+use crate::names::MAX_NAME_BYTES;
 use crate::problem::Problem;
-use crate::sequencer::core::SegmentSize;
+use crate::sequencer::core::{Limits, SegmentSize};
 use crate::sequencer::plan::MAX_SEGMENT_BYTES;
 
 /// The name of the Durable Object binding.
 pub const SEQUENCER_BINDING: &str = "SEQUENCER";
 
+/// The name of the rate limiter's binding, which a deployment may have.
+pub const RATE_LIMITER_BINDING: &str = "RATE_LIMITER";
+
 /// The settings of the Worker. Those of the upstream are in [`UpstreamSettings`].
 pub struct Settings {
-    /// `MAX_BATCH_EVENTS` (default 100), `MAX_BATCH_BYTES` (default 1 MiB).
+    /// `MAX_BATCH_EVENTS` (default 100), `MAX_BATCH_BYTES` and `MAX_EVENT_BYTES` (default 1 MiB).
     pub limits: batch::Limits,
+    /// `MAX_NAME_BYTES` (default and at most 4,096): of a tenant's and of a store's name.
+    pub max_name: usize,
+    /// `MAX_IN_FLIGHT` (default 256): pushes of one store whose bodies are still arriving; and, in the
+    /// Sequencer, that wait.
+    pub max_in_flight: usize,
+    /// `BODY_TIMEOUT_MS` (default 30,000): how long a body may take to arrive.
+    pub body_timeout: Duration,
     /// `ALLOWED_ORIGINS` (default `*`): origins a browser may call from, separated by commas.
     pub allowed_origins: Origins,
-    /// `ALLOW_INSECURE=true`: answer any host with `AUTH_MODE=none`.
-    pub allow_insecure: bool,
+    /// `AUTH_MODE`
+    pub auth: Auth,
     /// The log's server.
     pub upstream: UpstreamSettings,
+}
+
+/// Who may come in.
+pub enum Auth {
+    /// `none`: everybody, from local hosts only unless `ALLOW_INSECURE=true`.
+    Open {
+        /// `ALLOW_INSECURE`
+        to_every_host: bool,
+    },
+    /// `jwt`: who has a token.
+    Jwt(Box<Jwt>),
+}
+
+/// How tokens are judged.
+pub struct Jwt {
+    /// `JWT_SECRET` (a secret), for HS256.
+    pub secret: Option<String>,
+    /// `JWT_JWKS`: the issuer's public keys.
+    pub jwks: Option<String>,
+    /// `JWT_JWKS_URL`: where the issuer publishes them.
+    pub jwks_url: Option<String>,
+    /// `JWT_HEADER` (default `authorization`), in lower case.
+    pub header: String,
+    /// `JWT_ISSUER`, `JWT_AUDIENCE`, and for tenant, stores and scope `JWT_TENANT_CLAIM` and so on, the
+    /// claims' names, and `JWT_TENANT` and so on, what holds where a token lacks them.
+    pub policy: Policy,
 }
 
 /// Where the log is.
@@ -48,31 +86,107 @@ pub enum Origins {
 impl Settings {
     /// Reads the settings; the problem names the one that is wrong.
     pub fn read(env: &Env) -> Result<Self, Problem> {
-        let mode = text(env, "AUTH_MODE").unwrap_or_else(|| "none".into());
-        if mode != "none" {
-            return Err(Problem::misconfigured("AUTH_MODE", format!("is {mode:?}, but must be none.")));
+        sequencer_limits(env)?; // the Sequencer's, but it is here that a mistake can be told
+        let max_name = number(env, "MAX_NAME_BYTES", MAX_NAME_BYTES)?;
+        if max_name > MAX_NAME_BYTES {
+            return Err(Problem::misconfigured("MAX_NAME_BYTES", format!("may be {MAX_NAME_BYTES} at most.")));
         }
-        segment_size(env)?; // the Sequencer's, but it is here that a mistake can be told
         Ok(Self {
             limits: batch::Limits {
                 events: number(env, "MAX_BATCH_EVENTS", 100)?,
                 bytes: number(env, "MAX_BATCH_BYTES", 1 << 20)?,
+                event_bytes: number(env, "MAX_EVENT_BYTES", 1 << 20)?,
             },
+            max_name,
+            max_in_flight: number(env, "MAX_IN_FLIGHT", MAX_IN_FLIGHT)?,
+            body_timeout: Duration::from_millis(number(env, "BODY_TIMEOUT_MS", 30_000)?),
             allowed_origins: origins(text(env, "ALLOWED_ORIGINS")),
-            allow_insecure: text(env, "ALLOW_INSECURE").as_deref() == Some("true"),
+            auth: Auth::read(env)?,
             upstream: UpstreamSettings::read(env)?,
         })
     }
 }
 
+impl Auth {
+    /// The header that tokens come in.
+    pub fn header(&self) -> &str {
+        match self {
+            Self::Open { .. } => "authorization",
+            Self::Jwt(jwt) => &jwt.header,
+        }
+    }
+
+    fn read(env: &Env) -> Result<Self, Problem> {
+        match text(env, "AUTH_MODE").as_deref().unwrap_or("none") {
+            "none" => Ok(Self::Open { to_every_host: text(env, "ALLOW_INSECURE").as_deref() == Some("true") }),
+            "jwt" => Ok(Self::Jwt(Box::new(Jwt::read(env)?))),
+            mode => Err(Problem::misconfigured("AUTH_MODE", format!("is {mode:?}, but must be none or jwt."))),
+        }
+    }
+}
+
+/// The shortest `JWT_SECRET` in bytes: that of its hash (RFC 7518 §3.2).
+const MIN_SECRET: usize = 32;
+
+impl Jwt {
+    fn read(env: &Env) -> Result<Self, Problem> {
+        let wrong = |setting, what: &str| Err(Problem::misconfigured(setting, what));
+        let (secret, jwks, jwks_url) = (text(env, "JWT_SECRET"), text(env, "JWT_JWKS"), text(env, "JWT_JWKS_URL"));
+        if secret.is_none() && jwks.is_none() && jwks_url.is_none() {
+            return wrong("AUTH_MODE", "is jwt, which needs JWT_SECRET, JWT_JWKS or JWT_JWKS_URL.");
+        }
+        if secret.as_ref().is_some_and(|secret| secret.len() < MIN_SECRET) {
+            return wrong("JWT_SECRET", "must have at least 32 bytes.");
+        }
+        let is_safe = |url: &Url| url.scheme() == "https" || url.host_str().is_some_and(is_local);
+        if jwks_url.as_ref().is_some_and(|url| !Url::parse(url).is_ok_and(|url| is_safe(&url))) {
+            return wrong("JWT_JWKS_URL", "must be an https URL.");
+        }
+        let header = text(env, "JWT_HEADER").unwrap_or_else(|| "authorization".into()).to_ascii_lowercase();
+        if !header.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+            return wrong("JWT_HEADER", "must be the name of a header.");
+        }
+        let claim = |what: &str| Claim {
+            name: text(env, &format!("JWT_{what}_CLAIM")).unwrap_or_else(|| what.to_ascii_lowercase()),
+            fallback: text(env, &format!("JWT_{what}")),
+        };
+        let policy = Policy {
+            issuers: list(text(env, "JWT_ISSUER")),
+            audiences: list(text(env, "JWT_AUDIENCE")),
+            tenant: claim("TENANT"),
+            stores: claim("STORES"),
+            scope: claim("SCOPE"),
+        };
+        Ok(Self { secret, jwks, jwks_url, header, policy })
+    }
+}
+
+/// Whether a host is this machine.
+pub fn is_local(host: &str) -> bool {
+    matches!(host, "localhost" | "127.0.0.1" | "[::1]") || host.ends_with(".localhost")
+}
+
+fn list(text: Option<String>) -> Vec<String> {
+    text.iter()
+        .flat_map(|text| text.split(','))
+        .map(|one| one.trim().to_string())
+        .filter(|one| !one.is_empty())
+        .collect()
+}
+
 impl UpstreamSettings {
     /// Reads the settings; the problem names the one that is wrong.
     pub fn read(env: &Env) -> Result<Self, Problem> {
-        let url = text(env, "UPSTREAM_URL")
-            .filter(|url| url.starts_with("http://") || url.starts_with("https://"))
-            .ok_or_else(|| {
-                Problem::misconfigured("UPSTREAM_URL", "must be the http(s) URL of a Durable Streams server.")
-            })?;
+        let is_base = |url: &Url| {
+            matches!(url.scheme(), "http" | "https")
+                && (url.username(), url.password(), url.query(), url.fragment()) == ("", None, None, None)
+        };
+        let url = text(env, "UPSTREAM_URL").filter(|url| Url::parse(url).is_ok_and(|url| is_base(&url)));
+        let url = url.ok_or_else(|| {
+            let what = "must be the http(s) URL of a Durable Streams server, without a query or credentials \
+                        (those go into UPSTREAM_TOKEN).";
+            Problem::misconfigured("UPSTREAM_URL", what)
+        })?;
         Ok(Self {
             url: url.trim_end_matches('/').to_string(),
             token: text(env, "UPSTREAM_TOKEN"),
@@ -81,14 +195,18 @@ impl UpstreamSettings {
     }
 }
 
-/// `SEGMENT_BYTES` (default 1 MiB, at most 4), `SEGMENT_EVENTS` (default 10,000).
-pub fn segment_size(env: &Env) -> Result<SegmentSize, Problem> {
-    let size =
+const MAX_IN_FLIGHT: usize = 256;
+
+/// What a Sequencer is set to: `SEGMENT_BYTES` (default 1 MiB, at most 4), `SEGMENT_EVENTS` (default 10,000),
+/// `MAX_IN_FLIGHT` (default 256) and `MAX_IN_FLIGHT_BYTES` (default 32 MiB).
+pub fn sequencer_limits(env: &Env) -> Result<Limits, Problem> {
+    let segment =
         SegmentSize { bytes: number(env, "SEGMENT_BYTES", 1 << 20)?, events: number(env, "SEGMENT_EVENTS", 10_000)? };
-    if size.bytes > MAX_SEGMENT_BYTES / 2 {
+    if segment.bytes > MAX_SEGMENT_BYTES / 2 {
         return Err(Problem::misconfigured("SEGMENT_BYTES", format!("may be {} at most.", MAX_SEGMENT_BYTES / 2)));
     }
-    Ok(size)
+    let queue = number(env, "MAX_IN_FLIGHT", MAX_IN_FLIGHT)?;
+    Ok(Limits { segment, queue, queue_bytes: number(env, "MAX_IN_FLIGHT_BYTES", 32 << 20)?, ..Limits::default() })
 }
 
 fn origins(listed: Option<String>) -> Origins {

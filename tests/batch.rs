@@ -5,7 +5,7 @@ use headwater::sequencer::scan::Scan;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-const LIMITS: Limits = Limits { events: 100, bytes: 1 << 20 };
+const LIMITS: Limits = Limits { events: 100, bytes: 1 << 20, event_bytes: 1 << 20 };
 
 fn event(seq: u64, parent: u64) -> Value {
     json!({ "name": "todoCreated", "args": { "id": "1" }, "seqNum": seq, "parentSeqNum": parent, "clientId": "c", "sessionId": "s" })

@@ -2,13 +2,13 @@
 
 use headwater::edge::route::{Live, Read, Route, Verb, route};
 use headwater::event::Offset;
-use headwater::names::StorePath;
+use headwater::names::{MAX_NAME_BYTES, StorePath};
 use headwater::problem::Problem;
 use headwater::sequencer::call::Position;
 
 fn get(query: &[(&str, &str)]) -> Result<Read, Problem> {
     let query: Vec<_> = query.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    match route("GET", "/v1/stream/t/s", &query)? {
+    match route("GET", "/v1/stream/t/s", &query, MAX_NAME_BYTES)? {
         Route::Store(_, Verb::Read(read)) => Ok(read),
         other => panic!("{other:?}"),
     }
@@ -17,7 +17,7 @@ fn get(query: &[(&str, &str)]) -> Result<Read, Problem> {
 #[test]
 fn stores_are_addressed_by_two_names() {
     let store = |tenant, store| StorePath::new(tenant, store).unwrap();
-    let push = |path: &str| route("POST", path, &[]);
+    let push = |path: &str| route("POST", path, &[], MAX_NAME_BYTES);
     assert_eq!(push("/v1/stream/acme/notes"), Ok(Route::Store(store("acme", "notes"), Verb::Push)));
     assert_eq!(push("/v1/stream/a%2Fb/%F0%9F%98%80"), Ok(Route::Store(store("a/b", "😀"), Verb::Push)));
     for path in [
@@ -38,15 +38,15 @@ fn stores_are_addressed_by_two_names() {
 #[test]
 fn each_method_has_its_verb() {
     for (method, verb) in [("POST", Verb::Push), ("HEAD", Verb::Look), ("PUT", Verb::Ensure), ("DELETE", Verb::Reset)] {
-        match route(method, "/v1/stream/t/s", &[]) {
+        match route(method, "/v1/stream/t/s", &[], MAX_NAME_BYTES) {
             Ok(Route::Store(_, found)) => assert_eq!(found, verb),
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(route("GET", "/health", &[]), Ok(Route::Health));
-    let refused = route("PATCH", "/v1/stream/t/s", &[]).unwrap_err();
+    assert_eq!(route("GET", "/health", &[], MAX_NAME_BYTES), Ok(Route::Health));
+    let refused = route("PATCH", "/v1/stream/t/s", &[], MAX_NAME_BYTES).unwrap_err();
     assert_eq!((refused.status, refused.allow), (405, Some("GET, HEAD, POST, PUT, DELETE, OPTIONS")));
-    assert_eq!(route("POST", "/health", &[]).unwrap_err().status, 405);
+    assert_eq!(route("POST", "/health", &[], MAX_NAME_BYTES).unwrap_err().status, 405);
 }
 
 #[test]

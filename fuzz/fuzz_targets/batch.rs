@@ -27,7 +27,7 @@ fuzz_target!(|body: &[u8]| {
 
 /// Bytes are the reader's to limit, not the check's.
 fn limits(events: usize) -> Limits {
-    Limits { events, bytes: 0 }
+    Limits { events, bytes: 0, event_bytes: usize::MAX }
 }
 
 fn accepted(body: &[u8], batch: Batch) {

@@ -66,7 +66,7 @@ fn is_addressed(tenant: &str, store: &str) {
     let path = StorePath::new(tenant, store);
     assert_eq!(path.is_ok(), fits(tenant) && fits(store));
     let escaped = |name: &str| utf8_percent_encode(name, NON_ALPHANUMERIC).to_string();
-    assert_eq!(StorePath::from_url(&escaped(tenant), &escaped(store)), path);
+    assert_eq!(StorePath::from_url(&escaped(tenant), &escaped(store), MAX_NAME_BYTES), path);
     if let Ok(path) = path {
         assert_eq!(path.as_str(), format!("{}/{}", encode(tenant), encode(store)));
         let url = Url::parse(&format!("http://log.test/v1/{}", path.as_str())).unwrap();
@@ -77,7 +77,7 @@ fn is_addressed(tenant: &str, store: &str) {
 
 /// Any two strings as segments are decoded as RFC 3986 has it, or refused.
 fn is_read(tenant: &str, store: &str) {
-    let path = StorePath::from_url(tenant, store);
+    let path = StorePath::from_url(tenant, store, MAX_NAME_BYTES);
     let expected = match (decoded(tenant), decoded(store)) {
         (None, _) => Err(("tenant", NameError::Encoding)),
         (_, None) => Err(("store", NameError::Encoding)),

@@ -6,6 +6,7 @@
 #![no_main]
 
 use headwater::edge::route::{Live, Read, Route, Verb, route};
+use headwater::names::MAX_NAME_BYTES;
 use headwater::problem::Problem;
 use libfuzzer_sys::fuzz_target;
 use url::{Url, form_urlencoded};
@@ -29,7 +30,7 @@ fuzz_target!(|input: &str| {
 });
 
 fn answers(method: &str, path: &str, query: &Query) {
-    match route(method, path, query) {
+    match route(method, path, query, MAX_NAME_BYTES) {
         Ok(Route::Health) => assert!(path == "/health" && matches!(method, "GET" | "HEAD")),
         Ok(Route::Store(store, verb)) => {
             assert!(path.starts_with("/v1/stream/"));

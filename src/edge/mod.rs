@@ -1,14 +1,17 @@
 //! The Worker at the edge: stateless, it routes, checks, reads, and calls the Sequencer for the rest.
 //!
-//! [`route`] and [`cut`] decide; the Wasm-only rest performs: `push`, `read` and `manage` answer the
-//! verbs, `history` keeps sealed segments in the edge cache, `lookup` asks the Sequencer, `reply`
+//! [`auth`], [`route`] and [`cut`] decide; the Wasm-only rest performs: `push`, `read` and `manage` answer
+//! the verbs, `history` keeps sealed segments in the edge cache, `lookup` asks the Sequencer, `reply`
 //! finishes every response.
 
+pub mod auth;
 pub mod cut;
 pub mod route;
 
 #[cfg(target_arch = "wasm32")]
 mod history;
+#[cfg(target_arch = "wasm32")]
+mod lifetime;
 #[cfg(target_arch = "wasm32")]
 mod lookup;
 #[cfg(target_arch = "wasm32")]
@@ -29,9 +32,10 @@ mod worker_edge {
     use worker::{Context, Date, Env, Method, Request, Response, Result, console_error};
 
     use super::route::{Route, Verb, route};
-    use super::{manage, push, read, reply};
+    use super::{auth, manage, push, read, reply};
+    use crate::names::StorePath;
     use crate::problem::Problem;
-    use crate::settings::{Origins, Settings};
+    use crate::settings::{Auth, Origins, RATE_LIMITER_BINDING, Settings, is_local};
 
     /// Why a request got no ordinary answer.
     pub enum Failure {
@@ -81,29 +85,49 @@ mod worker_edge {
         settings: &Settings,
     ) -> std::result::Result<Response, Failure> {
         let url = request.url()?;
-        admit(url.host_str().unwrap_or_default(), settings)?;
+        check_host(url.host_str().unwrap_or_default(), &settings.auth)?;
         if request.method() == Method::Options {
-            return Ok(reply::preflight()?);
+            return Ok(reply::preflight(settings.auth.header())?);
         }
         let query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-        match route(request.method().as_ref(), url.path(), &query)? {
-            Route::Health => Ok(reply::health()?),
-            Route::Store(store, Verb::Push) => push::push(request, env, settings, &store).await,
-            Route::Store(store, Verb::Read(read)) => read::read(request, env, context, settings, &store, read).await,
-            Route::Store(store, Verb::Look) => manage::look(env, &store).await,
-            Route::Store(store, Verb::Ensure) => manage::ensure(env, &store).await,
-            Route::Store(store, Verb::Reset) => manage::reset(env, &store).await,
+        let (store, verb) = match route(request.method().as_ref(), url.path(), &query, settings.max_name)? {
+            Route::Health => return Ok(reply::health()?),
+            Route::Store(store, verb) => (store, verb),
+        };
+        // Before anything is known of the store, and before any cache.
+        let grant = auth::admit(request, context, &settings.auth).await?;
+        grant.permits(&store, verb.scope())?;
+        check_rate(env, &store).await?;
+        match verb {
+            Verb::Push => push::push(request, env, settings, &store).await,
+            Verb::Read(read) => read::read(request, env, context, settings, &grant, &store, read).await,
+            Verb::Look => manage::look(env, &store).await,
+            Verb::Ensure => manage::ensure(env, &store).await,
+            Verb::Reset => manage::reset(env, &store).await,
         }
     }
 
     /// Without authentication only a local host is served, so that a deployment is never open by accident.
-    fn admit(host: &str, settings: &Settings) -> std::result::Result<(), Problem> {
-        let local = matches!(host, "localhost" | "127.0.0.1" | "[::1]") || host.ends_with(".localhost");
-        if local || settings.allow_insecure {
-            return Ok(());
+    fn check_host(host: &str, auth: &Auth) -> std::result::Result<(), Problem> {
+        match auth {
+            Auth::Open { to_every_host: false } if !is_local(host) => Err(Problem::forbidden(
+                "AUTH_MODE=none serves local hosts only. Set AUTH_MODE=jwt, or ALLOW_INSECURE=true to serve everyone \
+                 without authentication.",
+            )),
+            _ => Ok(()),
         }
-        Err(Problem::forbidden(
-            "AUTH_MODE=none serves local hosts only. Set ALLOW_INSECURE=true to serve everyone without authentication.",
-        ))
     }
+
+    /// Cloudflare's rate limiter, where the deployment has one: one budget a tenant. Who is not let in spends
+    /// nobody's.
+    async fn check_rate(env: &Env, store: &StorePath) -> std::result::Result<(), Failure> {
+        let Ok(limiter) = env.rate_limiter(RATE_LIMITER_BINDING) else { return Ok(()) };
+        match limiter.limit(store.tenant().into()).await?.success {
+            true => Ok(()),
+            false => Err(Problem::tenant_rate_limited(RATE_LIMIT_SECONDS).into()),
+        }
+    }
+
+    /// The shorter of the two periods that Cloudflare's rate limiter knows.
+    const RATE_LIMIT_SECONDS: u32 = 10;
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use worker::{Context, Env, Headers, Method, Request, Response};
 
+use super::auth::Grant;
 use super::history::{self, Page};
+use super::lifetime;
 use super::lookup::{self, Known};
 use super::route::{Live, Read};
 use super::timing::Timing;
@@ -29,6 +31,7 @@ pub async fn read(
     env: &Env,
     context: &Context,
     settings: &Settings,
+    grant: &Grant,
     store: &StorePath,
     read: Read,
 ) -> Result<Response, Failure> {
@@ -45,13 +48,13 @@ pub async fn read(
         let page = history::page(env, context, stream(), store, sought, &from).await;
         timing.lap("history");
         if let Some(page) = page? {
-            return sealed(page, sought, condition.as_deref(), timing);
+            return sealed(page, sought, condition.as_deref(), settings.auth.header(), timing);
         }
         // It may have turned out to be of another life.
         known = lookup::known(env, store).await?;
     }
-    let read = Passage { from, live: read.live, cursor: read.cursor, condition };
-    pass_through(env, store, &stream(), read, known, timing).await
+    let read = Passage { from, live: read.live, cursor: read.cursor, condition, until: grant.until() };
+    pass_through(env, context, store, &stream(), read, known, timing).await
 }
 
 /// The offset of the append that holds the event after `seq`.
@@ -66,12 +69,18 @@ async fn offset_after(env: &Env, store: &StorePath, seq: SeqNum) -> Result<Offse
 }
 
 /// A sealed segment: final, for as long as the backend lives.
-fn sealed(page: Page, known: &Known, condition: Option<&str>, timing: Timing) -> Result<Response, Failure> {
+fn sealed(
+    page: Page,
+    known: &Known,
+    condition: Option<&str>,
+    token_header: &str,
+    timing: Timing,
+) -> Result<Response, Failure> {
     let Page { response, hit } = page;
     let headers = passed_on(&response)?;
     // For the browser's own cache, and there not for whoever logs in next.
     headers.set("cache-control", "private, max-age=31536000, immutable")?;
-    headers.set("vary", "authorization")?;
+    headers.set("vary", token_header)?;
     headers.set(reply::CACHE, if hit { "HIT" } else { "MISS" })?;
     headers.set("server-timing", &timing.report())?;
     reply::identify(&headers, &known.backend_id, known.head)?;
@@ -94,10 +103,13 @@ struct Passage {
     live: Option<Live>,
     cursor: Option<String>,
     condition: Option<String>,
+    /// When it is to end, in milliseconds since 1970.
+    until: Option<u64>,
 }
 
 async fn pass_through(
     env: &Env,
+    context: &Context,
     store: &StorePath,
     stream: &Stream,
     read: Passage,
@@ -130,7 +142,11 @@ async fn pass_through(
         reply::identify(&headers, &known.backend_id, known.head)?;
     }
     headers.set("server-timing", &timing.report())?;
-    Ok(response.with_headers(headers))
+    // Whose token has expired hears no more. (A long-poll is one answer, to who was let in.)
+    match read.until.filter(|_| read.live == Some(Live::Sse) && response.status_code() == 200) {
+        Some(until) => Ok(lifetime::ending_at(response, until, context)?.with_headers(headers)),
+        None => Ok(response.with_headers(headers)),
+    }
 }
 
 async fn fetch(stream: &Stream, read: &Passage) -> Result<Response, Failure> {

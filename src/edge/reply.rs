@@ -16,10 +16,10 @@ pub const HEAD: &str = "livestore-head";
 pub const CACHE: &str = "x-cache";
 
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
-const REQUEST_HEADERS: &str = "authorization, content-type, if-none-match, livestore-backend-id";
+const REQUEST_HEADERS: &str = "content-type, if-none-match, livestore-backend-id";
 const EXPOSED: &str = "allow, etag, livestore-backend-id, livestore-head, location, retry-after, server-timing, \
                        stream-closed, stream-cursor, stream-next-offset, stream-sse-data-encoding, \
-                       stream-up-to-date, x-cache";
+                       stream-up-to-date, www-authenticate, x-cache";
 
 /// The answer to `GET /health`.
 pub fn health() -> Result<Response> {
@@ -29,10 +29,10 @@ pub fn health() -> Result<Response> {
 }
 
 /// The answer to a browser's `OPTIONS`.
-pub fn preflight() -> Result<Response> {
+pub fn preflight(token_header: &str) -> Result<Response> {
     let response = Response::empty()?.with_status(204);
     response.headers().set("access-control-allow-methods", METHODS)?;
-    response.headers().set("access-control-allow-headers", REQUEST_HEADERS)?;
+    response.headers().set("access-control-allow-headers", &format!("{token_header}, {REQUEST_HEADERS}"))?;
     response.headers().set("access-control-max-age", "86400")?;
     Ok(response)
 }
@@ -86,6 +86,9 @@ pub fn problem(problem: &Problem) -> Result<Response> {
     }
     if let Some(backend_id) = &problem.backend_id {
         headers.set(BACKEND_ID, &backend_id.0)?;
+    }
+    if let Some(challenge) = &problem.challenge {
+        headers.set("www-authenticate", challenge)?;
     }
     if let Some(allow) = problem.allow {
         headers.set("allow", allow)?;

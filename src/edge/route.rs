@@ -1,5 +1,6 @@
 //! From method, path and query to what is wanted. Pure: tested on any host.
 
+use super::auth::Scope;
 use crate::event::{MAX_SEQ_NUM, Offset, SeqNum};
 use crate::names::StorePath;
 use crate::problem::Problem;
@@ -29,6 +30,17 @@ pub enum Verb {
     Reset,
 }
 
+impl Verb {
+    /// What a token must allow.
+    pub fn scope(&self) -> Scope {
+        match self {
+            Self::Read(_) | Self::Look => Scope::Read,
+            Self::Push | Self::Ensure => Scope::Write,
+            Self::Reset => Scope::Admin,
+        }
+    }
+}
+
 /// A read of the stream (protocol §5.6–5.8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
@@ -55,8 +67,9 @@ const STORE_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 /// The longest offset or cursor; the protocol asks servers to stay under 256 characters (§8).
 const MAX_TOKEN: usize = 256;
 
-/// Finds the route. `path` is still percent-encoded; `query` holds decoded pairs.
-pub fn route(method: &str, path: &str, query: &[(String, String)]) -> Result<Route, Problem> {
+/// Finds the route. `path` is still percent-encoded; `query` holds decoded pairs; names may have
+/// `max_name` bytes.
+pub fn route(method: &str, path: &str, query: &[(String, String)], max_name: usize) -> Result<Route, Problem> {
     if path == "/health" {
         return match method {
             "GET" | "HEAD" => Ok(Route::Health),
@@ -68,7 +81,7 @@ pub fn route(method: &str, path: &str, query: &[(String, String)]) -> Result<Rou
         .and_then(|rest| rest.split_once('/'))
         .filter(|(tenant, store)| !tenant.is_empty() && !store.is_empty() && !store.contains('/'))
         .ok_or_else(Problem::not_found)?;
-    let store = StorePath::from_url(tenant, store)
+    let store = StorePath::from_url(tenant, store, max_name)
         .map_err(|(field, error)| Problem::bad_request(field, format!("The {field}'s name {error}.")))?;
     let verb = match method {
         "POST" => Verb::Push,

@@ -10,7 +10,7 @@ use worker::wasm_bindgen::prelude::wasm_bindgen;
 use worker::{Delay, DurableObject, Env, Error, Request, Response, Result, State, console_error, durable_object};
 
 use super::call::{Ask, CALL_HEADER, Call, Located, Position};
-use super::core::{self, Answer, Core, Input, Limits, Need, Op, Output, Reply, Ticket};
+use super::core::{self, Answer, Core, Input, Need, Op, Output, Reply, Ticket};
 use super::storage::Rows;
 use crate::event::{BackendId, ROOT, SeqNum};
 use crate::problem::Problem;
@@ -88,7 +88,7 @@ impl Desk {
     fn open(state: &State, env: &Env, path: &str) -> Result<Self> {
         let settings = UpstreamSettings::read(env).map_err(as_error)?;
         let mut rows = Rows::open(state.storage().sql())?;
-        let limits = Limits { segment: settings::segment_size(env).map_err(as_error)?, ..Limits::default() };
+        let limits = settings::sequencer_limits(env).map_err(as_error)?;
         let core = Core::new(rows.load()?, BackendId::implicit(path), limits);
         Ok(Self {
             core: RefCell::new(core),

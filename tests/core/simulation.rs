@@ -107,7 +107,7 @@ impl World {
         }
         let events: Vec<String> = (c.head..).zip(&ids).map(|(parent, id)| event(parent + 1, parent, id)).collect();
         c.pushing = Some(ids);
-        let limits = batch::Limits { events: 100, bytes: 1 << 20 };
+        let limits = batch::Limits { events: 100, bytes: 1 << 20, event_bytes: 1 << 20 };
         let checked = batch::check(format!("[{}]", events.join(",")).as_bytes(), limits).unwrap();
         let s = &mut self.sequencers[sequencer];
         let ticket = Ticket(s.next_ticket);

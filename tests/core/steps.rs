@@ -50,7 +50,7 @@ fn chain(parent: SeqNum, count: u64, id: &str) -> Vec<String> {
 }
 
 fn checked(events: &[String]) -> Batch {
-    let limits = batch::Limits { events: 100, bytes: 1 << 20 };
+    let limits = batch::Limits { events: 100, bytes: 1 << 20, event_bytes: 1 << 20 };
     batch::check(format!("[{}]", events.join(",")).as_bytes(), limits).expect("a batch")
 }
 

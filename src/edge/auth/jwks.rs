@@ -1,0 +1,80 @@
+//! A set of public keys (RFC 7517 §5), and which of them can be used here.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use super::token::Algorithm;
+
+/// A public key, reduced to what it is made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jwk {
+    /// What it checks, and nothing else.
+    pub algorithm: Algorithm,
+    /// Its name.
+    pub id: Option<String>,
+    /// The members that make the key, `kty` among them.
+    pub members: Vec<(&'static str, String)>,
+}
+
+/// A key set, sorted out.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Jwks {
+    /// The keys that can be used.
+    pub usable: Vec<Jwk>,
+    /// Why the others can't be, for a log.
+    pub unusable: Vec<String>,
+}
+
+/// The smallest RSA modulus in bytes (RFC 7518 §3.3).
+const MIN_RSA_BYTES: usize = 256;
+
+/// Reads a key set. Keys for other purposes may be in it; what is no key set at all is an error.
+pub fn parse(json: &str) -> Result<Jwks, String> {
+    let set: Value = serde_json::from_str(json).map_err(|error| format!("is not JSON: {error}"))?;
+    let keys = set.get("keys").and_then(Value::as_array).ok_or("must be an object with an array `keys`")?;
+    let mut jwks = Jwks { usable: Vec::new(), unusable: Vec::new() };
+    for (index, key) in keys.iter().enumerate() {
+        match key.as_object().ok_or("is not an object").and_then(usable) {
+            Ok(key) => jwks.usable.push(key),
+            Err(why) => jwks.unusable.push(format!("key {index} {why}")),
+        }
+    }
+    Ok(jwks)
+}
+
+fn usable(key: &Map<String, Value>) -> Result<Jwk, &'static str> {
+    let text = |name: &str| key.get(name).and_then(Value::as_str);
+    let bytes = |name: &str| text(name).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()).unwrap_or_default();
+    if key.contains_key("d") {
+        return Err("is a private key: give the public one");
+    }
+    if text("use").is_some_and(|purpose| purpose != "sig") {
+        return Err("is not for signatures (`use`)");
+    }
+    let operations = key.get("key_ops").and_then(Value::as_array);
+    if operations.is_some_and(|operations| !operations.iter().any(|one| one == "verify")) {
+        return Err("is not for checking signatures (`key_ops`)");
+    }
+    let (algorithm, names): (_, &[&'static str]) = match (text("kty").unwrap_or_default(), text("crv")) {
+        ("RSA", _) => {
+            let modulus = bytes("n");
+            if modulus.iter().skip_while(|byte| **byte == 0).count() < MIN_RSA_BYTES {
+                return Err("is an RSA key of less than 2048 bits");
+            }
+            (Algorithm::Rs256, &["kty", "n", "e"])
+        }
+        ("EC", Some("P-256")) if bytes("x").len() == 32 && bytes("y").len() == 32 => {
+            (Algorithm::Es256, &["kty", "crv", "x", "y"])
+        }
+        ("OKP", Some("Ed25519")) if bytes("x").len() == 32 => (Algorithm::EdDsa, &["kty", "crv", "x"]),
+        ("oct", _) => return Err("is a secret, which has no place in a key set: that is JWT_SECRET"),
+        _ => return Err("is of a kind that is not used here (RSA, EC on P-256, or OKP Ed25519)"),
+    };
+    if text("alg").is_some_and(|name| Algorithm::named(name) != Some(algorithm)) {
+        return Err("is for an algorithm that is not taken here (RS256, ES256 or EdDSA)");
+    }
+    let members = names.iter().map(|name| Some((*name, text(name)?.to_string()))).collect::<Option<_>>();
+    let members = members.ok_or("lacks a member")?;
+    Ok(Jwk { algorithm, id: text("kid").map(Into::into), members })
+}
