@@ -1,7 +1,7 @@
 // npm start: sets up and builds, then runs the upstream and the Worker until Ctrl-C. Until set-up is done this runs on
 // the system's Node, with only Node's own modules.
 import { createHash } from 'node:crypto'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { isFree } from './lib/ports.mjs'
@@ -16,7 +16,12 @@ const HELP = `npm start -- [options]
                        (or UPSTREAM_URL in the environment)
   --upstream-port N    the port of the upstream that is started (default 4437)
   --verbose            show what the Worker and the upstream print
-  --help`
+  --help
+
+Settings of the Worker are taken from the environment too, if they are there: AUTH_MODE, UPSTREAM_TOKEN and
+everything that begins with JWT_ (docs/security.md), such as
+
+  AUTH_MODE=jwt JWT_SECRET=$(openssl rand -hex 32) npm start`
 
 /** @type {import('./lib/child.mjs').Child[]} */
 const children = []
@@ -35,7 +40,9 @@ async function main() {
   if (options.upstream && (await statusOf(options.upstream)) === undefined) {
     return fail(`the upstream ${options.upstream} does not answer`)
   }
-  const service = worker({ port: options.port, upstreamUrl, persistTo: workerData(options), rebuild: true })
+  const persistTo = workerData(options)
+  const envFile = writeSettings(join(persistTo, 'settings.env'))
+  const service = worker({ port: options.port, upstreamUrl, persistTo, envFile, rebuild: true })
   await start(service, options)
   if (!ending) console.log(welcome(service.url, upstreamUrl, options))
 }
@@ -112,6 +119,21 @@ function workerData({ upstream }) {
 }
 
 /**
+ * Passes the Worker's settings on from the environment, for the eyes of this user only.
+ * @param {string} file
+ */
+function writeSettings(file) {
+  const settings = Object.entries(process.env).filter(([name]) => /^(AUTH_MODE|UPSTREAM_TOKEN|JWT_[A-Z_]+)$/.test(name))
+  const lines = settings.map(([name, value = '']) => {
+    const quote = ["'", '"', '`'].find((one) => !value.includes(one))
+    if (quote === undefined) throw new Error(`${name} contains quotation marks of all three kinds; leave one out`)
+    return `${name}=${quote}${value}${quote}\n`
+  })
+  writeFileSync(file, lines.join(''), { mode: 0o600 })
+  return file
+}
+
+/**
  * @param {Options} options
  * @returns {Promise<string>} its URL
  */
@@ -164,20 +186,27 @@ async function end(code, before, after) {
  */
 function welcome(url, upstreamUrl, { upstream, verbose }) {
   const stream = `${url}/v1/stream/demo/my-store`
+  const needsToken = process.env['AUTH_MODE'] === 'jwt'
+  const authorization = needsToken ? ' -H "authorization: Bearer $TOKEN"' : ''
+  const token = `
+Make a token, if you have set JWT_SECRET:
+
+  TOKEN=$(npm run --silent token -- --tenant demo)
+`
   const event = '{"name":"todoCreated","args":{"id":"1","text":"hello"},"seqNum":1,"parentSeqNum":0,"clientId":"c","sessionId":"s"}'
   return `
 Headwater is running.
 
   Worker    ${url}
   upstream  ${upstreamUrl}${upstream === undefined ? '' : ' (not started here)'}
-
+${needsToken ? token : ''}
 Push an event:
 
-  curl -i '${stream}' -H 'content-type: application/json' -d '[${event}]'
+  curl -i '${stream}'${authorization} -H 'content-type: application/json' -d '[${event}]'
 
 Read the store:
 
-  curl -i '${stream}?offset=-1'
+  curl -i '${stream}?offset=-1'${authorization}
 ${verbose ? '' : '\nLogs are in .data/*.log; npm start -- --verbose shows them here.'}
 Data is kept in .data/. Ctrl-C stops everything.`
 }

@@ -57,6 +57,14 @@ function unavailable() {
     detail: 'The Worker was restarted meanwhile. Nothing is lost: send the same again.',
     _tag: 'UnavailableError',
   }
-  const headers = { 'content-type': 'application/problem+json', 'cache-control': 'no-store', 'retry-after': '1' }
+  const headers = {
+    'content-type': 'application/problem+json',
+    'cache-control': 'no-store',
+    'retry-after': '1',
+    'x-content-type-options': 'nosniff',
+    // It says nothing that any page may not read, and without this a browser would hide that it is worth another try.
+    'access-control-allow-origin': '*',
+    'access-control-expose-headers': 'retry-after',
+  }
   return new Response(JSON.stringify(problem), { status: 503, headers })
 }

@@ -32,15 +32,16 @@ export function rustUpstream({ port, dataDir }) {
 
 /**
  * The Worker on workerd. It must have been built; with `rebuild` it follows changes of the sources.
- * @param {{ port: number, upstreamUrl: string, persistTo: string, vars?: Record<string, string>, rebuild?: boolean, variant?: string }} options
- *   `variant`: the build that `scripts/build.sh <variant>` made
+ * @param {{ port: number, upstreamUrl: string, persistTo: string, vars?: Record<string, string>, envFile?: string, rebuild?: boolean, variant?: string }} options
+ *   `envFile`: more variables and secrets, which the list of processes need not show; `variant`: the build that `scripts/build.sh <variant>` made
  * @returns {Service}
  */
-export function worker({ port, upstreamUrl, persistTo, vars = {}, rebuild = false, variant }) {
+export function worker({ port, upstreamUrl, persistTo, vars = {}, envFile, rebuild = false, variant }) {
   const url = `http://127.0.0.1:${port}`
   const script = variant === undefined ? [] : [`build-${variant}/index.js`]
   const args = [wrangler, 'dev', ...script, '--local', '--ip', '127.0.0.1', '--port', String(port), '--persist-to', persistTo]
   args.push('--show-interactive-dev-session=false')
+  if (envFile !== undefined) args.push('--env-file', envFile)
   for (const [name, value] of Object.entries({ UPSTREAM_URL: upstreamUrl, ...vars })) args.push('--var', `${name}:${value}`)
   return {
     name: 'worker',

@@ -1,0 +1,216 @@
+// How much one caller may ask for, and what becomes of what is more.
+import { createServer } from 'node:http'
+import { type AddressInfo, connect, type Socket } from 'node:net'
+import { join } from 'node:path'
+import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
+import { afterEach, describe, expect, test } from 'vitest'
+import { root } from '../../scripts/lib/tools.mjs'
+import { startWorker } from '../harness/index.ts'
+import { chain, event, json, type Parts, type Problem, Store, useParts } from './support.ts'
+
+const sockets: Socket[] = []
+afterEach(() => {
+  for (const socket of sockets.splice(0)) socket.destroy()
+})
+
+interface Slow {
+  /** Sends one more chunk. */
+  chunk(text: string): void
+  end(): void
+  /** What was answered, once it has ended or been cut. */
+  readonly answer: Promise<string>
+}
+
+/** A push whose body comes bit by bit. */
+const slow = (store: Store, header = 'transfer-encoding: chunked'): Slow => {
+  const { hostname, port, pathname } = new URL(store.url)
+  const socket = connect(Number(port), hostname)
+  sockets.push(socket)
+  let text = ''
+  const answer = new Promise<string>((resolve) => {
+    const done = () => resolve(text)
+    socket.on('data', (data) => {
+      text += data
+      if (/\r\n\r\n.*\}(\r\n0\r\n\r\n)?$/s.test(text)) done()
+    })
+    socket.on('close', done).on('error', done)
+  })
+  socket.write(`POST ${pathname} HTTP/1.1\r\nhost: ${hostname}:${port}\r\ncontent-type: application/json\r\n${header}\r\n\r\n`)
+  return {
+    chunk: (text) => socket.write(`${text.length.toString(16)}\r\n${text}\r\n`),
+    end: () => socket.write('0\r\n\r\n'),
+    answer,
+  }
+}
+
+describe('a small deployment', () => {
+  const parts = useParts(undefined, {
+    MAX_EVENT_BYTES: '500', MAX_BATCH_BYTES: '5000', MAX_NAME_BYTES: '40', BODY_TIMEOUT_MS: '2000', MAX_IN_FLIGHT: '3',
+  })
+
+  test('an event that is too large is named with its size', async () => {
+    const store = new Store(parts)
+    const large = { text: 'x'.repeat(500) }
+    const response = await store.push([event(1), event(2, large), event(3)])
+    expect(response.status).toBe(413)
+    const problem = await json<Problem & { index: number; maxBytes: number }>(response)
+    expect(problem).toMatchObject({ _tag: 'PayloadTooLargeError', index: 1, maxBytes: 500 })
+    expect(problem.detail).toContain(String(JSON.stringify(event(2, large)).length))
+    expect(await store.events()).toEqual([])
+    expect((await store.push([event(1, { text: 'x'.repeat(300) })])).status).toBe(200)
+  })
+
+  test('names have the length that is set, in bytes', async () => {
+    const at = (tenant: string, name: string) => new Store(parts, { tenant, name }).read()
+    expect((await at('a', 'é'.repeat(20))).status).toBe(200)
+    for (const [tenant, name, field] of [['a', 'é'.repeat(21), 'store'], ['x'.repeat(41), 'a', 'tenant']] as const) {
+      const response = await at(tenant, name)
+      expect(response.status).toBe(400)
+      expect(await json(response)).toMatchObject({ field, detail: expect.stringContaining('at most 40') })
+    }
+  })
+
+  test.each(['transfer-encoding: chunked', 'content-length: 300'])('a body that does not come is cut off (%s)', async (header) => {
+    const store = new Store(parts)
+    const push = slow(store, header)
+    if (header.startsWith('transfer')) push.chunk('[')
+    expect(await push.answer).toMatch(/^HTTP\/1.1 408 [^]*RequestTimeoutError/)
+    expect(await store.events()).toEqual([])
+    expect((await store.push([event(1)])).status).toBe(200)
+  })
+
+  test('a body without end is cut off where it is too long', async () => {
+    const store = new Store(parts)
+    const push = slow(store)
+    let sent = 0
+    const more = setInterval(() => {
+      push.chunk('x'.repeat(1_000))
+      sent += 1_000
+    }, 10)
+    const answer = await push.answer
+    clearInterval(more)
+    expect(answer).toMatch(/^HTTP\/1.1 413 [^]*"maxBytes":5000/)
+    expect(sent).toBeLessThan(100_000)
+    expect((await store.push([event(1)])).status).toBe(200)
+  })
+
+  test('one store can\'t have more pushes arriving than it may, and no other store suffers', async () => {
+    const [store, other] = [new Store(parts), new Store(parts)]
+    const arriving = [slow(store), slow(store), slow(store)]
+    for (const push of arriving) push.chunk('[')
+    // They are there once the next one is refused.
+    await expect.poll(async () => (await store.push([event(1)])).status).toBe(503)
+    const refused = await store.push([event(2)])
+    expect(await json(refused)).toMatchObject({ _tag: 'OverloadedError' })
+    expect(refused.headers.get('retry-after')).toBe('1')
+    expect((await other.push([event(1)])).status).toBe(200)
+    // Who leaves makes room at the latest when its time is over.
+    for (const socket of sockets.splice(0)) socket.destroy()
+    await expect.poll(async () => (await store.push([event(1)])).status, { timeout: 10_000 }).toBe(200)
+  })
+})
+
+describe('a rate limit', () => {
+  const parts = useParts()
+
+  test('is each tenant\'s own, and says when to come again', async () => {
+    const miniflare = new Miniflare(convertV4MiniflareOptions({
+      rootPath: join(root, 'build'),
+      modules: [
+        { type: 'ESModule', path: 'index.js' },
+        { type: 'CompiledWasm', path: 'index_bg.wasm' },
+      ],
+      compatibilityDate: '2026-10-01',
+      durableObjects: { SEQUENCER: { className: 'Sequencer', useSQLite: true } },
+      bindings: { UPSTREAM_URL: parts.upstream.url },
+      ratelimits: { RATE_LIMITER: { namespace_id: '1', simple: { limit: 5, period: 60 } } },
+    }))
+    try {
+      const limited = { worker: { url: (await miniflare.ready).origin } } as Parts
+      const read = (tenant: string, name: string) => new Store(limited, { tenant, name }).read()
+      const statuses: number[] = []
+      for (let i = 0; i < 8; i++) statuses.push((await read('acme', `store-${i}`)).status)
+      expect(statuses).toEqual([200, 200, 200, 200, 200, 429, 429, 429])
+      const refused = await read('acme', 'store-9')
+      expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
+      expect(await json(refused)).toMatchObject({ _tag: 'RateLimitedError' })
+      expect((await read('globex', 'store-1')).status).toBe(200)
+    } finally {
+      await miniflare.dispose()
+    }
+  })
+})
+
+describe('the upstream\'s token', () => {
+  const TOKEN = 'the-token-of-the-upstream'
+
+  test('goes to the upstream, and to no place it points to', async () => {
+    const seen: (string | undefined)[] = []
+    const elsewhere: string[] = []
+    const listen = async (server: ReturnType<typeof createServer>) => {
+      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+      return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    }
+    const trap = createServer((request, response) => {
+      elsewhere.push(request.headers.authorization ?? '')
+      response.end('[]')
+    })
+    const trapUrl = await listen(trap)
+    const upstream = createServer((request, response) => {
+      seen.push(request.headers.authorization)
+      request.resume()
+      response.writeHead(307, { location: `${trapUrl}${request.url}` }).end()
+    })
+    const upstreamUrl = `${await listen(upstream)}/v1/stream`
+    const worker = await startWorker({ upstreamUrl, vars: { UPSTREAM_TOKEN: TOKEN } })
+    try {
+      const store = new Store({ worker } as Parts)
+      const answers = [
+        await store.push([event(1)], { authorization: 'Bearer a-client-token' }),
+        await store.read('offset=-1', { authorization: 'Bearer a-client-token' }),
+        await store.read('offset=-1&live=sse'),
+        await store.read('offset=-1&live=long-poll'),
+        await store.request('HEAD'),
+        await store.request('PUT'),
+        await store.request('DELETE'),
+      ]
+      for (const answer of answers) {
+        expect(answer.status).toBe(502)
+        const text = `${JSON.stringify([...answer.headers])} ${await answer.text()}`
+        for (const secret of [TOKEN, upstreamUrl, trapUrl, new URL(upstreamUrl).port]) expect(text).not.toContain(secret)
+      }
+      expect(seen.length).toBeGreaterThan(0)
+      expect(new Set(seen)).toEqual(new Set([`Bearer ${TOKEN}`]))
+      expect(elsewhere).toEqual([])
+      // wrangler itself lists the variables that it was given, when it starts.
+      const said = worker.logs().split('\n').filter((line) => !line.includes('env.'))
+      expect(said.join('\n')).not.toContain(TOKEN)
+    } finally {
+      await worker.stop()
+      trap.close()
+      upstream.close()
+    }
+  })
+
+  test('a refusing upstream is not quoted', async () => {
+    const upstream = createServer((request, response) => {
+      request.resume()
+      response.writeHead(403, { 'content-type': 'text/plain' }).end(`no entry for ${request.headers.authorization}`)
+    })
+    await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve))
+    const worker = await startWorker({
+      upstreamUrl: `http://127.0.0.1:${(upstream.address() as AddressInfo).port}`,
+      vars: { UPSTREAM_TOKEN: TOKEN },
+    })
+    try {
+      const store = new Store({ worker } as Parts)
+      for (const answer of [await store.push(chain(0, 1)), await store.read(), await store.request('PUT')]) {
+        expect(answer.status).toBe(502)
+        expect(await answer.text()).not.toContain(TOKEN)
+      }
+    } finally {
+      await worker.stop()
+      upstream.close()
+    }
+  })
+})
