@@ -1,14 +1,14 @@
 //! Routes, and what each bad address is told.
 
-use headwater::edge::route::{Live, Read, Route, Verb, route};
+use headwater::edge::route::{Live, Read, Route, Target, Verb, route};
 use headwater::event::Offset;
 use headwater::names::{MAX_NAME_BYTES, StorePath};
 use headwater::problem::Problem;
 use headwater::sequencer::call::Position;
 
 fn get(query: &[(&str, &str)]) -> Result<Read, Problem> {
-    let query: Vec<_> = query.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
-    match route("GET", "/v1/stream/t/s", &query, MAX_NAME_BYTES)? {
+    let query = query.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
+    match route("GET", &Target { host: "h", path: "/v1/stream/t/s", query }, MAX_NAME_BYTES)? {
         Route::Store(_, Verb::Read(read)) => Ok(read),
         other => panic!("{other:?}"),
     }
@@ -17,7 +17,7 @@ fn get(query: &[(&str, &str)]) -> Result<Read, Problem> {
 #[test]
 fn stores_are_addressed_by_two_names() {
     let store = |tenant, store| StorePath::new(tenant, store).unwrap();
-    let push = |path: &str| route("POST", path, &[], MAX_NAME_BYTES);
+    let push = |path: &str| route("POST", &Target::of(path), MAX_NAME_BYTES);
     assert_eq!(push("/v1/stream/acme/notes"), Ok(Route::Store(store("acme", "notes"), Verb::Push)));
     assert_eq!(push("/v1/stream/a%2Fb/%F0%9F%98%80"), Ok(Route::Store(store("a/b", "😀"), Verb::Push)));
     for path in [
@@ -36,17 +36,33 @@ fn stores_are_addressed_by_two_names() {
 }
 
 #[test]
+fn a_url_is_cut_at_its_seams() {
+    let cut = |url: &str| {
+        let Target { host, path, query } = Target::of(url);
+        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        format!("{host} {path} {}", query.join(" "))
+    };
+    assert_eq!(cut("https://example.com/v1/a%2Fb?offset=-1&x=%20+y"), "example.com /v1/a%2Fb offset=-1 x=  y");
+    assert_eq!(cut("http://127.0.0.1:8787/?a=/&b=?"), "127.0.0.1 / a=/ b=?");
+    assert_eq!(cut("http://[::1]:8787/health#x?y"), "[::1] /health ");
+    assert_eq!(cut("http://[::1]/health"), "[::1] /health ");
+    assert_eq!(cut("http://localhost:80@evil.test:1/"), "evil.test / ");
+    assert_eq!(cut("http://localhost"), "localhost  ");
+    assert_eq!(cut("/v1/stream/a/b"), " /v1/stream/a/b ");
+}
+
+#[test]
 fn each_method_has_its_verb() {
     for (method, verb) in [("POST", Verb::Push), ("HEAD", Verb::Look), ("PUT", Verb::Ensure), ("DELETE", Verb::Reset)] {
-        match route(method, "/v1/stream/t/s", &[], MAX_NAME_BYTES) {
+        match route(method, &Target::of("/v1/stream/t/s"), MAX_NAME_BYTES) {
             Ok(Route::Store(_, found)) => assert_eq!(found, verb),
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(route("GET", "/health", &[], MAX_NAME_BYTES), Ok(Route::Health));
-    let refused = route("PATCH", "/v1/stream/t/s", &[], MAX_NAME_BYTES).unwrap_err();
+    assert_eq!(route("GET", &Target::of("/health"), MAX_NAME_BYTES), Ok(Route::Health));
+    let refused = route("PATCH", &Target::of("/v1/stream/t/s"), MAX_NAME_BYTES).unwrap_err();
     assert_eq!((refused.status, refused.allow), (405, Some("GET, HEAD, POST, PUT, DELETE, OPTIONS")));
-    assert_eq!(route("POST", "/health", &[], MAX_NAME_BYTES).unwrap_err().status, 405);
+    assert_eq!(route("POST", &Target::of("/health"), MAX_NAME_BYTES).unwrap_err().status, 405);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use headwater::edge::route::{Live, Read, Route, Verb, route};
+use headwater::edge::route::{Live, Read, Route, Target, Verb, route};
 use headwater::names::MAX_NAME_BYTES;
 use headwater::problem::Problem;
 use libfuzzer_sys::fuzz_target;
@@ -25,12 +25,14 @@ fuzz_target!(|input: &str| {
     // As the Worker is called: everything has been through a URL.
     if let Ok(url) = Url::parse(&format!("http://edge.test{path}?{query}")) {
         let pairs: Query = url.query_pairs().into_owned().collect();
+        let cut = Target::of(url.as_str());
+        assert_eq!((Some(cut.host), cut.path, &cut.query), (url.host_str(), url.path(), &pairs));
         answers(method, url.path(), &pairs);
     }
 });
 
 fn answers(method: &str, path: &str, query: &Query) {
-    match route(method, path, query, MAX_NAME_BYTES) {
+    match route(method, &Target { host: "", path, query: query.clone() }, MAX_NAME_BYTES) {
         Ok(Route::Health) => assert!(path == "/health" && matches!(method, "GET" | "HEAD")),
         Ok(Route::Store(store, verb)) => {
             assert!(path.starts_with("/v1/stream/"));

@@ -31,7 +31,7 @@ pub use worker_edge::{Failure, handle};
 mod worker_edge {
     use worker::{Context, Date, Env, Method, Request, Response, Result, console_error};
 
-    use super::route::{Route, Verb, route};
+    use super::route::{Route, Target, Verb, route};
     use super::{auth, manage, push, read, reply};
     use crate::names::StorePath;
     use crate::problem::Problem;
@@ -84,13 +84,13 @@ mod worker_edge {
         context: &Context,
         settings: &Settings,
     ) -> std::result::Result<Response, Failure> {
-        let url = request.url()?;
-        check_host(url.host_str().unwrap_or_default(), &settings.auth)?;
+        let url = request.inner().url();
+        let target = Target::of(&url);
+        check_host(target.host, &settings.auth)?;
         if request.method() == Method::Options {
             return Ok(reply::preflight(settings.auth.header())?);
         }
-        let query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-        let (store, verb) = match route(request.method().as_ref(), url.path(), &query, settings.max_name)? {
+        let (store, verb) = match route(request.method().as_ref(), &target, settings.max_name)? {
             Route::Health => return Ok(reply::health()?),
             Route::Store(store, verb) => (store, verb),
         };

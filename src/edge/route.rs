@@ -6,6 +6,32 @@ use crate::names::StorePath;
 use crate::problem::Problem;
 use crate::sequencer::call::Position;
 
+/// The parts of a request's URL. The runtime has parsed and normalized it (WHATWG), so it need only be cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target<'u> {
+    /// The host, without a port.
+    pub host: &'u str,
+    /// The path, still percent-encoded.
+    pub path: &'u str,
+    /// The query, decoded.
+    pub query: Vec<(String, String)>,
+}
+
+impl<'u> Target<'u> {
+    /// Cuts a URL.
+    pub fn of(url: &'u str) -> Self {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let rest = rest.split_once('#').map_or(rest, |(rest, _)| rest);
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        // An IPv6 address has colons of its own, in brackets.
+        let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+        let host = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(host, _)| host);
+        Self { host, path, query: form_urlencoded::parse(query.as_bytes()).into_owned().collect() }
+    }
+}
+
 /// What a request wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
@@ -67,10 +93,10 @@ const STORE_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 /// The longest offset or cursor; the protocol asks servers to stay under 256 characters (§8).
 const MAX_TOKEN: usize = 256;
 
-/// Finds the route. `path` is still percent-encoded; `query` holds decoded pairs; names may have
-/// `max_name` bytes.
-pub fn route(method: &str, path: &str, query: &[(String, String)], max_name: usize) -> Result<Route, Problem> {
-    if path == "/health" {
+/// Finds the route. Names may have `max_name` bytes.
+pub fn route(method: &str, target: &Target<'_>, max_name: usize) -> Result<Route, Problem> {
+    let Target { path, query, .. } = target;
+    if *path == "/health" {
         return match method {
             "GET" | "HEAD" => Ok(Route::Health),
             _ => Err(Problem::method_not_allowed(HEALTH_METHODS)),
