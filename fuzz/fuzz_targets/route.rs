@@ -6,8 +6,10 @@
 #![no_main]
 
 use headwater::edge::route::{Live, Read, Route, Target, Verb, route};
+use headwater::event::MAX_SEQ_NUM;
 use headwater::names::MAX_NAME_BYTES;
 use headwater::problem::Problem;
+use headwater::sequencer::call::Position;
 use libfuzzer_sys::fuzz_target;
 use url::{Url, form_urlencoded};
 
@@ -54,7 +56,12 @@ fn can_be_passed_on(read: &Read) {
         Live::LongPoll => "long-poll",
         Live::Sse => "sse",
     });
-    let pairs = [("cursor", read.cursor.as_deref()), ("live", live), ("offset", Some(read.offset.0.as_str()))];
+    let offset = match &read.from {
+        Position::Offset(offset) => offset.0.as_str(),
+        // The Sequencer says where that is.
+        Position::After(seq) => return assert!(*seq <= MAX_SEQ_NUM),
+    };
+    let pairs = [("cursor", read.cursor.as_deref()), ("live", live), ("offset", Some(offset))];
     let pairs: Vec<(&str, &str)> = pairs.into_iter().filter_map(|(name, value)| value.map(|v| (name, v))).collect();
     let written: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
 
@@ -64,7 +71,7 @@ fn can_be_passed_on(read: &Read) {
     let sent: Query = pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     assert_eq!(understood, sent);
 
-    let tokens = [Some(&read.offset.0), read.cursor.as_ref()];
+    let tokens = [Some(offset), read.cursor.as_deref()];
     assert!(tokens.into_iter().flatten().all(|token| (1..=256).contains(&token.len())));
 }
 
