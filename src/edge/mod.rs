@@ -29,7 +29,7 @@ pub use worker_edge::{Failure, handle};
 
 #[cfg(target_arch = "wasm32")]
 mod worker_edge {
-    use worker::{Context, Date, Env, Method, Request, Response, Result, console_error};
+    use worker::{Context, Date, Env, Method, RateLimitOutcome, Request, Response, Result, console_error};
 
     use super::route::{Route, Target, Verb, route};
     use super::{auth, manage, push, read, reply};
@@ -119,12 +119,12 @@ mod worker_edge {
     }
 
     /// Cloudflare's rate limiter, where the deployment has one: one budget a tenant. Who is not let in spends
-    /// nobody's.
-    async fn check_rate(env: &Env, store: &StorePath) -> std::result::Result<(), Failure> {
+    /// nobody's. A limiter that fails limits nobody.
+    async fn check_rate(env: &Env, store: &StorePath) -> std::result::Result<(), Problem> {
         let Ok(limiter) = env.rate_limiter(RATE_LIMITER_BINDING) else { return Ok(()) };
-        match limiter.limit(store.tenant().into()).await?.success {
-            true => Ok(()),
-            false => Err(Problem::tenant_rate_limited(RATE_LIMIT_SECONDS).into()),
+        match limiter.limit(store.tenant().into()).await {
+            Ok(RateLimitOutcome { success: false }) => Err(Problem::tenant_rate_limited(RATE_LIMIT_SECONDS)),
+            _ => Ok(()),
         }
     }
 
