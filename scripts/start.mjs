@@ -127,7 +127,7 @@ function writeSettings(file) {
   const lines = settings.map(([name, value = '']) => {
     const quote = ["'", '"', '`'].find((one) => !value.includes(one))
     if (quote === undefined) throw new Error(`${name} contains quotation marks of all three kinds; leave one out`)
-    return `${name}=${quote}${value}${quote}\n`
+    return `${name}=${quote}${value.replaceAll('$', '\\$')}${quote}\n` // a $ would be taken for another variable
   })
   writeFileSync(file, lines.join(''), { mode: 0o600 })
   return file

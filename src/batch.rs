@@ -103,6 +103,7 @@ pub fn check(body: &[u8], limits: Limits) -> Result<Batch, BatchError> {
         if json.get().len() > limits.event_bytes {
             return Err(BatchError::TooLarge { index, bytes: json.get().len(), max: limits.event_bytes });
         }
+        check_depth(json.get()).map_err(at)?;
         let link = check_event(json).map_err(at)?;
         check_link(links.last(), link).map_err(at)?;
         links.push(link);
@@ -132,6 +133,31 @@ struct Link {
 }
 
 type FieldError = (&'static str, String);
+
+/// How deep arrays and objects of an event may lie in one another. JavaScript's own parser takes any depth, but what
+/// walks through the result afterwards, as LiveStore does, runs out of stack at some thousands.
+pub const MAX_DEPTH: usize = 500;
+
+fn check_depth(json: &str) -> Result<(), FieldError> {
+    // Few have so many brackets at all.
+    if json.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() <= MAX_DEPTH {
+        return Ok(());
+    }
+    let (mut depth, mut in_string, mut bytes) = (0_usize, false, json.bytes());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => drop(bytes.next()),
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(("", format!("is nested more than {MAX_DEPTH} levels deep")));
+        }
+    }
+    Ok(())
+}
 
 /// The fields of one event: each there once, each of its type.
 fn check_event(json: &RawValue) -> Result<Link, FieldError> {

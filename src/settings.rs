@@ -1,12 +1,16 @@
-//! What a deployment can set: variables and secrets of wrangler.toml, read once a request.
+//! What a deployment can set: variables and secrets of wrangler.toml, read once an isolate.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::str::FromStr;
 use std::time::Duration;
 
 use worker::Env;
 
 use crate::batch;
+use crate::edge::arrivals;
 use crate::edge::auth::claims::{Claim, Policy};
+use crate::edge::auth::jwks;
 use crate::edge::route::Target;
 use crate::names::MAX_NAME_BYTES;
 use crate::problem::Problem;
@@ -25,9 +29,9 @@ pub struct Settings {
     pub limits: batch::Limits,
     /// `MAX_NAME_BYTES` (default and at most 4,096): of a tenant's and of a store's name.
     pub max_name: usize,
-    /// `MAX_IN_FLIGHT` (default 256): pushes of one store whose bodies are still arriving; and, in the
-    /// Sequencer, that wait.
-    pub max_in_flight: usize,
+    /// `MAX_IN_FLIGHT` (default 256) pushes of one store and `MAX_IN_FLIGHT_BYTES` (default 32 MiB): of bodies
+    /// that are still arriving, and, in the Sequencer, of those that wait.
+    pub arrivals: arrivals::Limits,
     /// `BODY_TIMEOUT_MS` (default 30,000): how long a body may take to arrive.
     pub body_timeout: Duration,
     /// `ALLOWED_ORIGINS` (default `*`): origins a browser may call from, separated by commas.
@@ -84,22 +88,47 @@ pub enum Origins {
     Listed(Vec<String>),
 }
 
+impl Origins {
+    /// Whether this one is listed by its name.
+    pub fn name(&self, origin: &str) -> bool {
+        matches!(self, Self::Listed(origins) if origins.iter().any(|one| one == origin))
+    }
+}
+
 impl Settings {
-    /// Reads the settings; the problem names the one that is wrong.
-    pub fn read(env: &Env) -> Result<Self, Problem> {
-        sequencer_limits(env)?; // the Sequencer's, but it is here that a mistake can be told
+    /// The settings; the problem names the one that is wrong. They are read once: an isolate has one environment.
+    pub fn of(env: &Env) -> Result<Rc<Self>, Problem> {
+        thread_local! {
+            static READ: RefCell<Option<Rc<Settings>>> = const { RefCell::new(None) };
+        }
+        if let Some(settings) = READ.with_borrow(Clone::clone) {
+            return Ok(settings);
+        }
+        let settings = Rc::new(Self::read(env)?);
+        READ.set(Some(settings.clone()));
+        Ok(settings)
+    }
+
+    fn read(env: &Env) -> Result<Self, Problem> {
+        let queue = sequencer_limits(env)?; // the Sequencer's, but it is here that a mistake can be told
         let max_name = number(env, "MAX_NAME_BYTES", MAX_NAME_BYTES)?;
         if max_name > MAX_NAME_BYTES {
             return Err(Problem::misconfigured("MAX_NAME_BYTES", format!("may be {MAX_NAME_BYTES} at most.")));
         }
+        let limits = batch::Limits {
+            events: number(env, "MAX_BATCH_EVENTS", 100)?,
+            bytes: number(env, "MAX_BATCH_BYTES", 1 << 20)?,
+            event_bytes: number(env, "MAX_EVENT_BYTES", 1 << 20)?,
+        };
+        let in_flight = usize::try_from(queue.queue_bytes).unwrap_or(usize::MAX);
+        if limits.bytes > in_flight / 4 {
+            let what = format!("may be a quarter of MAX_IN_FLIGHT_BYTES at most, which is {}.", in_flight / 4);
+            return Err(Problem::misconfigured("MAX_BATCH_BYTES", what));
+        }
         Ok(Self {
-            limits: batch::Limits {
-                events: number(env, "MAX_BATCH_EVENTS", 100)?,
-                bytes: number(env, "MAX_BATCH_BYTES", 1 << 20)?,
-                event_bytes: number(env, "MAX_EVENT_BYTES", 1 << 20)?,
-            },
+            limits,
             max_name,
-            max_in_flight: number(env, "MAX_IN_FLIGHT", MAX_IN_FLIGHT)?,
+            arrivals: arrivals::Limits { bodies: queue.queue, bytes: in_flight },
             body_timeout: Duration::from_millis(number(env, "BODY_TIMEOUT_MS", 30_000)?),
             allowed_origins: origins(text(env, "ALLOWED_ORIGINS")),
             auth: Auth::read(env)?,
@@ -139,9 +168,19 @@ impl Jwt {
         if secret.as_ref().is_some_and(|secret| secret.len() < MIN_SECRET) {
             return wrong("JWT_SECRET", "must have at least 32 bytes.");
         }
-        let is_safe = |url: &String| url.starts_with("https://") || is_local(Target::of(url).host);
+        let is_safe = |url: &String| {
+            let host = Target::of(url).host;
+            (url.starts_with("https://") && !host.is_empty()) || (url.starts_with("http://") && is_local(host))
+        };
         if jwks_url.as_ref().is_some_and(|url| !is_safe(url)) {
             return wrong("JWT_JWKS_URL", "must be an https URL.");
+        }
+        if let Some(json) = &jwks {
+            let wrong = |why: String| Problem::misconfigured("JWT_JWKS", why);
+            let set = jwks::parse(json).map_err(|why| wrong(format!("{why}.")))?;
+            if set.usable.is_empty() {
+                return Err(wrong(format!("has no key that can be used: {}.", set.why_not())));
+            }
         }
         let header = text(env, "JWT_HEADER").unwrap_or_else(|| "authorization".into()).to_ascii_lowercase();
         if !header.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
@@ -152,8 +191,8 @@ impl Jwt {
             fallback: text(env, &format!("JWT_{what}")),
         };
         let policy = Policy {
-            issuers: list(text(env, "JWT_ISSUER")),
-            audiences: list(text(env, "JWT_AUDIENCE")),
+            issuers: list(env, "JWT_ISSUER")?,
+            audiences: list(env, "JWT_AUDIENCE")?,
             tenant: claim("TENANT"),
             stores: claim("STORES"),
             scope: claim("SCOPE"),
@@ -167,19 +206,24 @@ pub fn is_local(host: &str) -> bool {
     matches!(host, "localhost" | "127.0.0.1" | "[::1]") || host.ends_with(".localhost")
 }
 
-fn list(text: Option<String>) -> Vec<String> {
-    text.iter()
-        .flat_map(|text| text.split(','))
-        .map(|one| one.trim().to_string())
-        .filter(|one| !one.is_empty())
-        .collect()
+/// What is set must name something: an empty list takes anything.
+fn list(env: &Env, name: &str) -> Result<Vec<String>, Problem> {
+    let Some(text) = text(env, name) else { return Ok(Vec::new()) };
+    let list: Vec<String> = text.split(',').map(|one| one.trim().to_string()).collect();
+    match list.iter().any(String::is_empty) {
+        true => {
+            Err(Problem::misconfigured(name, "must be a list with commas between its members, none of them empty."))
+        }
+        false => Ok(list),
+    }
 }
 
 impl UpstreamSettings {
     /// Reads the settings; the problem names the one that is wrong.
     pub fn read(env: &Env) -> Result<Self, Problem> {
         let is_base = |url: &String| {
-            (url.starts_with("http://") || url.starts_with("https://")) && !url.contains(['@', '?', '#', ' '])
+            let is_http = url.starts_with("http://") || url.starts_with("https://");
+            is_http && !Target::of(url).host.is_empty() && !url.contains(['@', '?', '#', ' '])
         };
         let url = text(env, "UPSTREAM_URL").filter(is_base);
         let url = url.ok_or_else(|| {

@@ -1,6 +1,6 @@
 //! The batch check: what passes, and what each refusal names.
 
-use headwater::batch::{Batch, BatchError, Limits, check};
+use headwater::batch::{Batch, BatchError, Limits, MAX_DEPTH, check};
 use headwater::sequencer::scan::Scan;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -180,4 +180,23 @@ fn the_scan_takes_no_array_for_an_event_or_a_header() {
         let stretch = scan.finish();
         assert!(stretch.broken.is_some() && stretch.header.is_none(), "{message}");
     }
+}
+
+#[test]
+fn an_event_is_nested_so_deep_and_no_deeper() {
+    // The event itself is the first level.
+    let nested = |depth: usize| {
+        let args = format!("{}{}", "[".repeat(depth - 1), "]".repeat(depth - 1));
+        let event = r#"{"name":"e","args":ARGS,"seqNum":1,"parentSeqNum":0,"clientId":"c","sessionId":"s"}"#;
+        check(format!("[{}]", event.replace("ARGS", &args)).as_bytes(), LIMITS)
+    };
+    assert!(nested(MAX_DEPTH).is_ok());
+    let BatchError::Event { index: 0, field: "", .. } = nested(MAX_DEPTH + 1).unwrap_err() else { panic!() };
+    // Brackets in strings, and side by side, are not depth.
+    let flat = |args: String| {
+        let event = r#"[{"name":"e","args":ARGS,"seqNum":1,"parentSeqNum":0,"clientId":"c","sessionId":"s"}]"#;
+        check(event.replace("ARGS", &args).as_bytes(), LIMITS)
+    };
+    assert!(flat(format!("\"{}\\\"[{{\"", "[".repeat(1_000))).is_ok());
+    assert!(flat(format!("[{}[]]", "[],".repeat(1_000))).is_ok());
 }

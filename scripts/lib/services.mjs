@@ -79,6 +79,7 @@ export async function launch(service, output, onStarted) {
     const status = await statusOf(service.readyUrl)
     if (status !== undefined && service.isReady(status)) return child
     if (status !== undefined) answer = `status ${status}`
+    if (status === 500) break // set up wrongly: it has said what is wrong
     await sleep(50)
   }
   const how = child.isAlive() ? `is not ready after ${READY_TIMEOUT_MS / 1000} s (${answer})` : (await child.exited).how

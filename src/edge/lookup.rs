@@ -13,7 +13,7 @@ use crate::names::StorePath;
 use crate::problem::Problem;
 use crate::sequencer::call::{Ask, CALL_HEADER, Call, Life, Located, Position};
 use crate::sequencer::core::{Answer, Limits, Need, Op, Sealed, Tip};
-use crate::settings::{SEQUENCER_BINDING, UpstreamSettings};
+use crate::settings::{SEQUENCER_BINDING, Settings};
 use crate::upstream::{NoAnswer, within};
 
 /// How long a look-up is good for: reads call the Sequencer once in this time, a store and isolate.
@@ -100,7 +100,7 @@ async fn ask<A: DeserializeOwned>(env: &Env, store: &StorePath, ask: Ask, body: 
 /// that is read for the first time, it goes on with; the caller finds it done when it asks again.
 fn patience(env: &Env) -> Result<Duration, Problem> {
     let attempts = u32::from(Limits::default().attempts);
-    Ok(UpstreamSettings::read(env)?.timeout * attempts + Duration::from_secs(5))
+    Ok(Settings::of(env)?.upstream.timeout * attempts + Duration::from_secs(5))
 }
 
 async fn fetch<A: DeserializeOwned>(object: &Stub, request: Request) -> worker::Result<A> {

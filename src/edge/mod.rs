@@ -1,9 +1,10 @@
 //! The Worker at the edge: stateless, it routes, checks, reads, and calls the Sequencer for the rest.
 //!
-//! [`auth`], [`route`] and [`cut`] decide; the Wasm-only rest performs: `push`, `read` and `manage` answer
+//! [`auth`], [`route`], [`arrivals`] and [`cut`] decide; the Wasm-only rest performs: `push`, `read` and `manage` answer
 //! the verbs, `history` keeps sealed segments in the edge cache, `lookup` asks the Sequencer, `reply`
 //! finishes every response.
 
+pub mod arrivals;
 pub mod auth;
 pub mod cut;
 pub mod route;
@@ -29,7 +30,7 @@ pub use worker_edge::{Failure, handle};
 
 #[cfg(target_arch = "wasm32")]
 mod worker_edge {
-    use worker::{Context, Date, Env, Method, RateLimitOutcome, Request, Response, Result, console_error};
+    use worker::{Context, Date, Env, RateLimitOutcome, Request, Response, Result, console_error};
 
     use super::route::{Route, Target, Verb, route};
     use super::{auth, manage, push, read, reply};
@@ -62,9 +63,12 @@ mod worker_edge {
         let started = Date::now().as_millis();
         #[cfg(feature = "panic-drill")]
         crate::drill::arm(&request);
-        let settings = match Settings::read(&env) {
+        let settings = match Settings::of(&env) {
             Ok(settings) => settings,
-            Err(problem) => return reply::finish(reply::problem(&problem)?, &request, &Origins::Any, 0),
+            Err(problem) => {
+                console_error!("{}", problem.detail);
+                return reply::finish(reply::problem(&problem)?, &request, &Origins::Any, 0);
+            }
         };
         let response = match answer(&mut request, &env, &context, &settings).await {
             Ok(response) => response,
@@ -86,11 +90,13 @@ mod worker_edge {
     ) -> std::result::Result<Response, Failure> {
         let url = request.inner().url();
         let target = Target::of(&url);
-        check_host(target.host, &settings.auth)?;
-        if request.method() == Method::Options {
+        // Not the worker crate's method: to that, what it does not know is GET.
+        let method = request.inner().method();
+        check_neighbourhood(target.host, request.headers().get("origin")?.as_deref(), settings)?;
+        if method == "OPTIONS" {
             return Ok(reply::preflight(settings.auth.header())?);
         }
-        let (store, verb) = match route(request.method().as_ref(), &target, settings.max_name)? {
+        let (store, verb) = match route(&method, &target, settings.max_name)? {
             Route::Health => return Ok(reply::health()?),
             Route::Store(store, verb) => (store, verb),
         };
@@ -107,13 +113,22 @@ mod worker_edge {
         }
     }
 
-    /// Without authentication only a local host is served, so that a deployment is never open by accident.
-    fn check_host(host: &str, auth: &Auth) -> std::result::Result<(), Problem> {
-        match auth {
-            Auth::Open { to_every_host: false } if !is_local(host) => Err(Problem::forbidden(
+    /// Without authentication only a local host is served, so that a deployment is never open by accident, and only
+    /// local pages, so that no other page that a developer opens can use the stores.
+    fn check_neighbourhood(host: &str, origin: Option<&str>, settings: &Settings) -> std::result::Result<(), Problem> {
+        let Auth::Open { to_every_host: false } = settings.auth else { return Ok(()) };
+        if !is_local(host) {
+            return Err(Problem::forbidden(
                 "AUTH_MODE=none serves local hosts only. Set AUTH_MODE=jwt, or ALLOW_INSECURE=true to serve everyone \
                  without authentication.",
-            )),
+            ));
+        }
+        match origin {
+            Some(origin) if !is_local(Target::of(origin).host) && !settings.allowed_origins.name(origin) => {
+                Err(Problem::forbidden(
+                    "AUTH_MODE=none serves pages from local hosts only, and from origins that ALLOWED_ORIGINS names.",
+                ))
+            }
             _ => Ok(()),
         }
     }

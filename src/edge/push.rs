@@ -1,11 +1,11 @@
 //! `POST`: checks a batch and hands it to the Sequencer.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::cell::RefCell;
 
 use futures::stream::StreamExt;
 use worker::{Date, Env, Request, Response};
 
+use super::arrivals::Arrivals;
 use super::{Failure, lookup, reply};
 use crate::batch;
 use crate::event::BackendId;
@@ -63,67 +63,51 @@ async fn body(request: &mut Request, settings: &Settings, store: &StorePath) -> 
     if announced.is_some_and(|length| length > max) {
         return Err(Problem::too_large(max).into());
     }
-    let _arrival = Arrival::of(store, settings).ok_or_else(Problem::overloaded)?;
-    let body = within(timeout, Box::pin(whole(request, announced.is_some(), max))).await;
-    body.unwrap_or_else(|NoAnswer| Err(Problem::too_slow(timeout.as_secs_f64()).into()))
+    let _arriving = Arriving::of(store, announced.unwrap_or(max), settings).ok_or_else(Problem::overloaded)?;
+    match within(timeout, Box::pin(whole(request, announced.is_some(), max))).await {
+        Ok(Ok(Some(body))) => Ok(body),
+        Ok(Ok(None)) => Err(Problem::too_large(max).into()),
+        Ok(Err(_)) => Err(Problem::bad_request("body", "The body broke off.").into()),
+        Err(NoAnswer) => Err(Problem::too_slow(timeout.as_secs_f64()).into()),
+    }
 }
 
-async fn whole(request: &mut Request, is_announced: bool, max: usize) -> Result<Vec<u8>, Failure> {
+/// `None` if it is longer than `max`.
+async fn whole(request: &mut Request, is_announced: bool, max: usize) -> worker::Result<Option<Vec<u8>>> {
     if is_announced {
-        return Ok(request.bytes().await?);
+        return request.bytes().await.map(Some);
     }
     if request.inner().body().is_none() {
-        return Ok(Vec::new());
+        return Ok(Some(Vec::new()));
     }
     let mut body = Vec::new();
     let mut chunks = request.stream()?;
     while let Some(chunk) = chunks.next().await {
         body.extend_from_slice(&chunk?);
         if body.len() > max {
-            return Err(Problem::too_large(max).into());
+            return Ok(None);
         }
     }
-    Ok(body)
+    Ok(Some(body))
 }
 
 thread_local! {
-    /// The bodies that are arriving in this isolate, by store: of each its name and until when it may take.
-    static ARRIVING: RefCell<HashMap<StorePath, Vec<(u64, u64)>>> = RefCell::default();
-    static LAST_ARRIVAL: Cell<u64> = const { Cell::new(0) };
+    static ARRIVALS: RefCell<Arrivals> = RefCell::default();
 }
 
-/// One body that is arriving. It counts until it is dropped, or until its time is over: the runtime drops nothing of
-/// a request that it ends.
-struct Arrival<'s> {
-    store: &'s StorePath,
-    name: u64,
-}
+/// One body that is arriving, until it is dropped.
+struct Arriving(u64);
 
-impl<'s> Arrival<'s> {
-    /// `None` if too many are arriving for this store, so that no store can fill the isolate's memory with bodies that
-    /// never end.
-    fn of(store: &'s StorePath, settings: &Settings) -> Option<Self> {
+impl Arriving {
+    fn of(store: &StorePath, bytes: usize, settings: &Settings) -> Option<Self> {
         let now = Date::now().as_millis();
-        let until = now + u64::try_from(settings.body_timeout.as_millis()).unwrap_or(u64::MAX - now);
-        let name = LAST_ARRIVAL.get() + 1;
-        LAST_ARRIVAL.set(name);
-        ARRIVING.with_borrow_mut(|all| {
-            let arriving = all.entry(store.clone()).or_default();
-            arriving.retain(|(_, until)| now < *until);
-            (arriving.len() < settings.max_in_flight).then(|| arriving.push((name, until)))
-        })?;
-        Some(Self { store, name })
+        let until = now.saturating_add(u64::try_from(settings.body_timeout.as_millis()).unwrap_or(u64::MAX));
+        ARRIVALS.with_borrow_mut(|all| all.begin(store, bytes, (now, until), settings.arrivals)).map(Self)
     }
 }
 
-impl Drop for Arrival<'_> {
+impl Drop for Arriving {
     fn drop(&mut self) {
-        ARRIVING.with_borrow_mut(|all| {
-            let Some(arriving) = all.get_mut(self.store) else { return };
-            arriving.retain(|(name, _)| *name != self.name);
-            if arriving.is_empty() {
-                all.remove(self.store);
-            }
-        });
+        ARRIVALS.with_borrow_mut(|all| all.done(self.0));
     }
 }

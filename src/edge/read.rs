@@ -54,7 +54,7 @@ pub async fn read(
         known = lookup::known(env, store).await?;
     }
     let read = Passage { from, live: read.live, cursor: read.cursor, condition, until: grant.until() };
-    pass_through(env, context, store, &stream(), read, known, timing).await
+    pass_through(env, store, &stream(), read, known, timing).await
 }
 
 /// The offset of the append that holds the event after `seq`.
@@ -109,7 +109,6 @@ struct Passage {
 
 async fn pass_through(
     env: &Env,
-    context: &Context,
     store: &StorePath,
     stream: &Stream,
     read: Passage,
@@ -144,7 +143,7 @@ async fn pass_through(
     headers.set("server-timing", &timing.report())?;
     // Whose token has expired hears no more. (A long-poll is one answer, to who was let in.)
     match read.until.filter(|_| read.live == Some(Live::Sse) && response.status_code() == 200) {
-        Some(until) => Ok(lifetime::ending_at(response, until, context)?.with_headers(headers)),
+        Some(until) => Ok(lifetime::ending_at(response, until)?.with_headers(headers)),
         None => Ok(response.with_headers(headers)),
     }
 }

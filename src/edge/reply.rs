@@ -1,6 +1,6 @@
 //! What every response has in common: the headers of identity, CORS, security and timing.
 
-use worker::{Headers, Method, Request, Response, Result};
+use worker::{Headers, Request, Response, Result};
 
 use crate::event::{BackendId, Offset, ROOT, SeqNum};
 use crate::problem::Problem;
@@ -110,14 +110,14 @@ pub fn finish(response: Response, request: &Request, allowed: &Origins, took_ms:
     headers.set("x-content-type-options", "nosniff")?;
     headers.set("cross-origin-resource-policy", "cross-origin")?;
     headers.set("access-control-expose-headers", EXPOSED)?;
-    if request.method() == Method::Get && !headers.has(CACHE)? {
+    if request.inner().method() == "GET" && !headers.has(CACHE)? {
         headers.set(CACHE, "BYPASS")?;
     }
     match allowed {
         Origins::Any => headers.set("access-control-allow-origin", "*")?,
-        Origins::Listed(origins) => {
+        Origins::Listed(_) => {
             headers.append("vary", "origin")?;
-            if let Some(origin) = request.headers().get("origin")?.filter(|o| origins.contains(o)) {
+            if let Some(origin) = request.headers().get("origin")?.filter(|origin| allowed.name(origin)) {
                 headers.set("access-control-allow-origin", &origin)?;
             }
         }

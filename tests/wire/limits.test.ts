@@ -7,6 +7,7 @@ import { afterEach, describe, expect, test } from 'vitest'
 import { root } from '../../scripts/lib/tools.mjs'
 import { startWorker } from '../harness/index.ts'
 import { chain, event, json, type Parts, type Problem, Store, useParts } from './support.ts'
+import { hmac, now, token } from './tokens.ts'
 
 const sockets: Socket[] = []
 afterEach(() => {
@@ -45,7 +46,7 @@ const slow = (store: Store, header = 'transfer-encoding: chunked'): Slow => {
 
 describe('a small deployment', () => {
   const parts = useParts(undefined, {
-    MAX_EVENT_BYTES: '500', MAX_BATCH_BYTES: '5000', MAX_NAME_BYTES: '40', BODY_TIMEOUT_MS: '2000', MAX_IN_FLIGHT: '3',
+    MAX_EVENT_BYTES: '500', MAX_BATCH_BYTES: '5000', MAX_NAME_BYTES: '40', BODY_TIMEOUT_MS: '4000', MAX_IN_FLIGHT: '3',
   })
 
   test('an event that is too large is named with its size', async () => {
@@ -99,7 +100,7 @@ describe('a small deployment', () => {
     const arriving = [slow(store), slow(store), slow(store)]
     for (const push of arriving) push.chunk('[')
     // They are there once the next one is refused.
-    await expect.poll(async () => (await store.push([event(1)])).status).toBe(503)
+    await expect.poll(async () => (await store.push([event(1)])).status, { timeout: 10_000 }).toBe(503)
     const refused = await store.push([event(2)])
     expect(await json(refused)).toMatchObject({ _tag: 'OverloadedError' })
     expect(refused.headers.get('retry-after')).toBe('1')
@@ -109,6 +110,8 @@ describe('a small deployment', () => {
     await expect.poll(async () => (await store.push([event(1)])).status, { timeout: 10_000 }).toBe(200)
   })
 })
+
+const SECRET = 'a secret of this test, long enough for its hash'
 
 describe('a rate limit', () => {
   const parts = useParts()
@@ -122,18 +125,28 @@ describe('a rate limit', () => {
       ],
       compatibilityDate: '2026-10-01',
       durableObjects: { SEQUENCER: { className: 'Sequencer', useSQLite: true } },
-      bindings: { UPSTREAM_URL: parts.upstream.url },
+      bindings: { UPSTREAM_URL: parts.upstream.url, AUTH_MODE: 'jwt', JWT_SECRET: SECRET },
       ratelimits: { RATE_LIMITER: { namespace_id: '1', simple: { limit: 5, period: 60 } } },
     }))
     try {
       const limited = { worker: { url: (await miniflare.ready).origin } } as Parts
-      const read = (tenant: string, name: string) => new Store(limited, { tenant, name }).read()
-      const statuses: number[] = []
-      for (let i = 0; i < 8; i++) statuses.push((await read('acme', `store-${i}`)).status)
-      expect(statuses).toEqual([200, 200, 200, 200, 200, 429, 429, 429])
-      const refused = await read('acme', 'store-9')
-      expect(Number(refused.headers.get('retry-after'))).toBeGreaterThan(0)
-      expect(await json(refused)).toMatchObject({ _tag: 'RateLimitedError' })
+      const read = (tenant: string, name: string, secret = SECRET) =>
+        new Store(limited, { tenant, name }).read('offset=-1', {
+          authorization: `Bearer ${token({ alg: 'HS256' }, { exp: now() + 60, tenant, stores: '*', scope: 'read' }, hmac(secret))}`,
+        })
+      // Who is not let in spends nothing.
+      for (let i = 0; i < 10; i++) expect((await read('acme', 'store', 'another secret, as long as the right one is')).status).toBe(401)
+      let refused: Response | undefined
+      // The limiter counts in periods of the clock: one may end meanwhile, and one more begin.
+      for (let i = 0; i < 11 && refused === undefined; i++) {
+        const response = await read('acme', `store-${i}`)
+        if (response.status === 200) expect(i).toBeLessThan(10)
+        else refused = response
+        if (i < 5) expect(response.status).toBe(200)
+      }
+      expect(refused?.status).toBe(429)
+      expect(Number(refused?.headers.get('retry-after'))).toBeGreaterThan(0)
+      expect(await json(refused!)).toMatchObject({ _tag: 'RateLimitedError' })
       expect((await read('globex', 'store-1')).status).toBe(200)
     } finally {
       await miniflare.dispose()

@@ -1,4 +1,4 @@
-import { get } from 'node:http'
+import { request } from 'node:http'
 import { describe, expect, it } from 'vitest'
 import { startWorker } from '../harness/index.ts'
 import { chain, event, json, sse, Store, upstreams, useParts } from './support.ts'
@@ -158,7 +158,7 @@ describe('every answer', () => {
 
   it('can be read by a browser, with the headers of the protocol and ours', async () => {
     const s = new Store(parts)
-    const preflight = await s.request('OPTIONS', { headers: { origin: 'https://app.example', 'access-control-request-method': 'POST' } })
+    const preflight = await s.request('OPTIONS', { headers: { origin: 'http://localhost:5173', 'access-control-request-method': 'POST' } })
     expect(preflight.status).toBe(204)
     expect(preflight.headers.get('access-control-allow-headers')).toContain('livestore-backend-id')
     for (const response of [preflight, await s.push(chain(0, 1)), await s.read(), await s.push('[')]) {
@@ -179,7 +179,29 @@ describe('every answer', () => {
       ['localhost', 200],
       ['app.localhost:8787', 200],
     ] as const) {
-      expect([host, await statusFor(parts.worker.url, host)]).toEqual([host, status])
+      expect([host, await statusFor(`${parts.worker.url}/health`, host)]).toEqual([host, status])
+    }
+  })
+
+  it('without authentication is for local pages only', async () => {
+    const s = new Store(parts)
+    for (const [origin, status] of [
+      ['http://localhost:5173', 200],
+      ['http://app.localhost', 200],
+      ['http://127.0.0.1:8080', 200],
+      ['https://evil.example', 403],
+      ['http://localhost.evil.example', 403],
+      ['null', 403],
+    ] as const) {
+      expect([origin, (await s.read('offset=-1', { origin })).status]).toEqual([origin, status])
+    }
+    expect((await s.request('DELETE', { headers: { origin: 'https://evil.example' } })).status).toBe(403)
+  })
+
+  it('takes no method for another that it does not know', async () => {
+    const s = new Store(parts)
+    for (const method of ['PURGE', 'PROPFIND', 'QUERY']) {
+      expect([method, await statusFor(s.url, 'localhost', method)]).toEqual([method, 405])
     }
   })
 
@@ -189,6 +211,7 @@ describe('every answer', () => {
       for (const [origin, allowed] of [['https://a.example', 'https://a.example'], ['https://b.example', 'https://b.example'], ['https://c.example', null]] as const) {
         const response = await fetch(`${worker.url}/health`, { headers: { origin } })
         expect([response.headers.get('access-control-allow-origin'), response.headers.get('vary')]).toEqual([allowed, 'origin'])
+        expect(response.status).toBe(allowed === null ? 403 : 200)
       }
     } finally {
       await worker.stop()
@@ -197,11 +220,13 @@ describe('every answer', () => {
 })
 
 /** `fetch` does not let a test choose the host. */
-function statusFor(url: string, host: string): Promise<number | undefined> {
+function statusFor(url: string, host: string, method = 'GET'): Promise<number | undefined> {
   return new Promise((resolve, reject) => {
-    get(`${url}/health`, { headers: { host } }, (response) => {
+    request(url, { method, headers: { host } }, (response) => {
       response.resume()
       resolve(response.statusCode)
-    }).once('error', reject)
+    })
+      .once('error', reject)
+      .end()
   })
 }

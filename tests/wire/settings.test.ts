@@ -54,16 +54,33 @@ test('without an edge cache a history is read in two pages, and nothing is read 
   expect((await store.read('offset=-1')).headers.get('x-cache')).toBe('BYPASS')
 })
 
-test.each([
+const JWT = { AUTH_MODE: 'jwt', JWT_SECRET: 'a secret of this test, long enough for its hash' }
+
+test.each<[setting: string, value: string, others?: Record<string, string>]>([
   ['SEGMENT_BYTES', '1MB'],
   ['SEGMENT_BYTES', '8388608'],
   ['SEGMENT_EVENTS', '0'],
   ['MAX_BATCH_EVENTS', 'many'],
   ['UPSTREAM_URL', 'localhost:4437'],
   ['UPSTREAM_TIMEOUT_MS', '-1'],
+  ['UPSTREAM_URL', 'https://user:password@streams.example.com'],
+  ['UPSTREAM_URL', 'https://'],
+  ['MAX_NAME_BYTES', '5000'],
+  ['MAX_BATCH_BYTES', '16777216'],
   ['AUTH_MODE', 'maybe'],
-])('a wrong %s (%s) is named', async (setting, value) => {
-  await deploy({ [setting]: value })
+  ['AUTH_MODE', 'jwt'],
+  ['JWT_SECRET', 'short', JWT],
+  ['JWT_JWKS', '{"keys":[]}', JWT],
+  ['JWT_JWKS', '{"keys":[{"kty":"oct","k":"c2VjcmV0"}]}', JWT],
+  ['JWT_JWKS', 'keys', JWT],
+  ['JWT_JWKS_URL', 'http://issuer.example.com/jwks', JWT],
+  ['JWT_JWKS_URL', 'issuer.example.com', JWT],
+  ['JWT_ISSUER', ' ', JWT],
+  ['JWT_AUDIENCE', ',', JWT],
+  ['JWT_AUDIENCE', 'one,', JWT],
+  ['JWT_HEADER', 'a b', JWT],
+])('a wrong %s (%s) is named', async (setting, value, others: Record<string, string> = {}) => {
+  await deploy({ ...others, [setting]: value })
   const response = await new Store(parts).read()
   expect(response.status).toBe(500)
   expect(await response.json()).toMatchObject({ _tag: 'MisconfiguredError', setting, detail: expect.stringContaining(setting) })

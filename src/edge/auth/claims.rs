@@ -76,12 +76,7 @@ impl Policy {
     /// What a token with these claims opens at the time `now`, in seconds since 1970. Its signature
     /// has been checked.
     pub fn grant(&self, claims: &Map<String, Value>, now: f64) -> Result<Grant, Problem> {
-        let until = date(claims, "exp")?
-            .ok_or_else(|| Problem::unauthorized("exp", "The token has no `exp`: it must say when it expires."))?
-            + LEEWAY;
-        if now >= until {
-            return Err(Problem::unauthorized("expired", "The token has expired."));
-        }
+        let until = end(claims, now)?;
         if date(claims, "nbf")?.is_some_and(|from| now < from - LEEWAY) {
             return Err(Problem::unauthorized("nbf", "The token is not valid yet."));
         }
@@ -174,6 +169,16 @@ impl Claim {
 
     fn wrong(&self, wanted: &str) -> Problem {
         Problem::not_permitted("claim", format!("The token's `{}` must be {wanted}.", self.name))
+    }
+}
+
+/// When a token with these claims ends, leeway included; an error if that is over.
+pub fn end(claims: &Map<String, Value>, now: f64) -> Result<f64, Problem> {
+    let expires = date(claims, "exp")?
+        .ok_or_else(|| Problem::unauthorized("exp", "The token has no `exp`: it must say when it expires."))?;
+    match expires + LEEWAY {
+        until if now < until => Ok(until),
+        _ => Err(Problem::unauthorized("expired", "The token has expired.")),
     }
 }
 

@@ -26,6 +26,13 @@ pub struct Jwks {
     pub unusable: Vec<String>,
 }
 
+impl Jwks {
+    /// Why no key of it can be used, in words.
+    pub fn why_not(&self) -> String {
+        if self.unusable.is_empty() { "there is none in it".into() } else { self.unusable.join("; ") }
+    }
+}
+
 /// The smallest RSA modulus in bytes (RFC 7518 §3.3).
 const MIN_RSA_BYTES: usize = 256;
 

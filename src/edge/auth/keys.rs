@@ -1,32 +1,39 @@
 //! The keys of this isolate: those of the settings, and those that the issuer publishes.
 //!
-//! The published ones are fetched when they are first wanted, every ten minutes after that, and as soon as a token
-//! names a key that is not among them, so that a rotation is honoured at once; but at most every ten seconds, whatever
-//! tokens name. No token is refused for want of a key unless the keys were fetched after it came.
+//! The published ones are fetched when they are first wanted, every ten minutes after that, and when a token is signed
+//! by none of them, so that a rotation is honoured at once; but at most every five seconds, whatever tokens there are.
+//! No token is refused for want of its key unless the keys were fetched after that was first missed.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use worker::{CacheMode, Context, Date, Delay, Fetch, Headers, Request, RequestInit, RequestRedirect, console_error};
+use futures::stream::StreamExt;
+use worker::{
+    CacheMode, Context, Date, Delay, Fetch, Headers, Request, RequestInit, RequestRedirect, Response, console_error,
+};
 
 use super::crypto::Key;
 use super::jwks::{self, Jwk};
 use super::token::{Algorithm, Token};
 use crate::problem::Problem;
-use crate::upstream::within;
+use crate::upstream::{NoAnswer, within};
 
 /// Published keys are fetched anew when they are older; meanwhile the old ones serve.
 const FRESH_MS: u64 = 10 * 60_000;
 /// Published keys that are older, because the issuer does not answer, are not believed any more.
 const STALE_MS: u64 = 60 * 60_000;
 /// Keys are fetched at most so often.
-const PAUSE_MS: u64 = 10_000;
+const PAUSE_MS: u64 = 5_000;
 /// How long the issuer may take.
 const FETCH_MS: u64 = 5_000;
+/// The longest key set in bytes.
+const MAX_SET: usize = 256 << 10;
 /// Keys tried for a token that names none.
 const MAX_TRIED: usize = 8;
+/// Names of missing keys remembered; beyond it they are forgotten, and missed anew.
+const MAX_MISSED: usize = 64;
 
 /// Keys from one source.
 pub struct Ring(Vec<Key>);
@@ -65,11 +72,10 @@ pub async fn listed(json: &str) -> Result<Rc<Ring>, Problem> {
     configured(json, async {
         let wrong = |why: String| Problem::misconfigured("JWT_JWKS", why);
         let set = jwks::parse(json).map_err(|why| wrong(format!("{why}.")))?;
-        let keys = import(&set.usable).await;
-        if keys.is_empty() {
-            return Err(wrong(format!("has no key that can be used: {}.", set.unusable.join("; "))));
+        match import(&set.usable).await {
+            keys if keys.is_empty() => Err(wrong("has keys, but none that is what it says.".into())),
+            keys => Ok(keys),
         }
-        Ok(keys)
     })
     .await
 }
@@ -98,68 +104,113 @@ async fn import(keys: &[Jwk]) -> Vec<Key> {
 #[derive(Clone, Default)]
 struct Published {
     ring: Option<Rc<Ring>>,
-    /// When `ring` came.
+    /// When the fetch began that brought `ring`.
     fetched: u64,
     /// When a fetch last began, and whether it is under way.
     begun: u64,
     under_way: bool,
+    /// Names that were not among the keys, and when they were first asked for.
+    missed: HashMap<Option<String>, u64>,
 }
 
-/// The published keys, with one for this token if there is any.
-pub async fn published(url: &str, context: &Context, token: &Token<'_>) -> Result<Rc<Ring>, Problem> {
-    let came = Date::now().as_millis();
+impl Published {
+    fn of(url: &str) -> Self {
+        PUBLISHED.with_borrow(|all| all.get(url).cloned()).unwrap_or_default()
+    }
+
+    fn change<T>(url: &str, change: impl FnOnce(&mut Self) -> T) -> T {
+        PUBLISHED.with_borrow_mut(|all| change(all.entry(url.into()).or_default()))
+    }
+
+    fn age(&self, now: u64) -> u64 {
+        now.saturating_sub(self.fetched)
+    }
+
+    /// A fetch whose request the runtime has ended says nothing any more.
+    fn is_under_way(&self, now: u64) -> bool {
+        self.under_way && now < self.begun + 2 * FETCH_MS
+    }
+
+    fn is_due(&self, now: u64) -> bool {
+        !self.is_under_way(now) && now >= self.begun + PAUSE_MS
+    }
+
+    fn candidates(&self, token: &Token<'_>, now: u64) -> Option<Vec<Key>> {
+        let ring = self.ring.as_ref().filter(|_| self.age(now) < STALE_MS)?;
+        Some(ring.candidates(token)).filter(|keys| !keys.is_empty())
+    }
+
+    /// When a key of this name was first missed.
+    fn miss(&mut self, name: &Option<String>, now: u64) -> u64 {
+        if self.missed.len() >= MAX_MISSED {
+            self.missed.clear();
+        }
+        *self.missed.entry(name.clone()).or_insert(now)
+    }
+}
+
+/// The published keys that may have made this token's signature; none if it is certain that there is none.
+pub async fn published(url: &str, context: &Context, token: &Token<'_>) -> Result<Vec<Key>, Problem> {
+    let now = Date::now().as_millis();
+    let state = Published::of(url);
+    if let Some(keys) = state.candidates(token, now).filter(|_| state.age(now) < 2 * FRESH_MS) {
+        if state.age(now) >= FRESH_MS && state.is_due(now) {
+            context.wait_until(fetch(url.into()));
+        }
+        return Ok(keys);
+    }
+    let missed = Published::change(url, |published| published.miss(&token.key_id, now));
+    renew(url, context).await;
+    let now = Date::now().as_millis();
+    let state = Published::of(url);
+    match state.candidates(token, now) {
+        Some(keys) => Ok(keys),
+        None if state.ring.is_some() && state.fetched >= missed => Ok(Vec::new()),
+        None => {
+            let seconds = (state.begun + PAUSE_MS).saturating_sub(now).div_ceil(1_000);
+            Err(Problem::keys_unavailable(u32::try_from(seconds).unwrap_or(1).max(1)))
+        }
+    }
+}
+
+/// The published keys for a token that none of those known has signed, if there are newer ones: an issuer may have
+/// put another key in the place of the old one.
+pub async fn republished(url: &str, context: &Context, token: &Token<'_>) -> Vec<Key> {
+    let before = Published::of(url).fetched;
+    renew(url, context).await;
+    let state = Published::of(url);
+    let keys = state.candidates(token, Date::now().as_millis());
+    keys.filter(|_| state.fetched > before).unwrap_or_default()
+}
+
+/// Fetches the keys if they may be fetched now, and waits for them, whoever fetches.
+async fn renew(url: &str, context: &Context) {
+    if Published::of(url).is_due(Date::now().as_millis()) {
+        context.wait_until(fetch(url.into()));
+    }
     let mut pause = 4;
     loop {
-        let now = Date::now().as_millis();
-        let state = PUBLISHED.with_borrow(|all| all.get(url).cloned()).unwrap_or_default();
-        // A request that the runtime ended says nothing any more.
-        let under_way = state.under_way && now < state.begun + 2 * FETCH_MS;
-        let is_due = !under_way && now >= state.begun + PAUSE_MS;
-        let ring = state.ring.filter(|_| now < state.fetched + STALE_MS);
-        if let Some(ring) = ring {
-            let found = !ring.candidates(token).is_empty();
-            if found && is_due && now >= state.fetched + FRESH_MS {
-                context.wait_until(fetch(url.into()));
-            }
-            if found || state.fetched >= came {
-                return Ok(ring);
-            }
-        }
-        if is_due && now < came + FETCH_MS {
-            context.wait_until(fetch(url.into()));
-        } else if !under_way {
-            let seconds = (state.begun + PAUSE_MS).saturating_sub(now).div_ceil(1_000);
-            return Err(Problem::keys_unavailable(u32::try_from(seconds).unwrap_or(1).max(1)));
-        }
         // Never another request's promise: the runtime forbids it.
         Delay::from(Duration::from_millis(pause)).await;
         pause = (2 * pause).min(128);
+        if !Published::of(url).is_under_way(Date::now().as_millis()) {
+            return;
+        }
     }
 }
 
 async fn fetch(url: String) {
-    let change = |change: &dyn Fn(&mut Published)| {
-        PUBLISHED.with_borrow_mut(|all| change(all.entry(url.clone()).or_default()));
-    };
     let begun = Date::now().as_millis();
-    change(&|published| (published.begun, published.under_way) = (begun, true));
+    Published::change(&url, |published| (published.begun, published.under_way) = (begun, true));
     let got = within(Duration::from_millis(FETCH_MS), Box::pin(download(&url))).await;
-    let ring = match got.map_err(|_| "it did not answer in time".to_string()).and_then(|got| got) {
-        Ok(keys) if !keys.is_empty() => Some(Rc::new(Ring(keys))),
-        Ok(_) => {
-            console_error!("JWT_JWKS_URL has no key that can be used");
-            None
-        }
-        Err(why) => {
-            console_error!("JWT_JWKS_URL: {why}");
-            None
-        }
-    };
-    let fetched = Date::now().as_millis();
-    change(&|published| {
+    let got = got.map_err(|NoAnswer| "it did not answer in time".to_string()).and_then(|got| got);
+    if let Err(why) = &got {
+        console_error!("JWT_JWKS_URL: {why}");
+    }
+    Published::change(&url, |published| {
         published.under_way = false;
-        if let Some(ring) = &ring {
-            (published.ring, published.fetched) = (Some(ring.clone()), fetched);
+        if let Ok(keys) = got {
+            (published.ring, published.fetched) = (Some(Rc::new(Ring(keys))), begun);
         }
     });
 }
@@ -170,8 +221,23 @@ async fn download(url: &str) -> Result<Vec<Key>, String> {
     if response.status_code() != 200 {
         return Err(format!("it answered {}", response.status_code()));
     }
-    let set = jwks::parse(&response.text().await.map_err(|_| "its answer broke off")?)?;
-    Ok(import(&set.usable).await)
+    let set = jwks::parse(&text(&mut response).await?)?;
+    match import(&set.usable).await {
+        keys if keys.is_empty() => Err("it has no key that can be used".into()),
+        keys => Ok(keys),
+    }
+}
+
+async fn text(response: &mut Response) -> Result<String, String> {
+    let mut body = Vec::new();
+    let mut chunks = response.stream().map_err(|_| "its answer is empty")?;
+    while let Some(chunk) = chunks.next().await {
+        body.extend_from_slice(&chunk.map_err(|_| "its answer broke off")?);
+        if body.len() > MAX_SET {
+            return Err(format!("its answer is longer than {MAX_SET} bytes"));
+        }
+    }
+    String::from_utf8(body).map_err(|_| "its answer is not UTF-8".into())
 }
 
 fn request(url: &str) -> worker::Result<Request> {

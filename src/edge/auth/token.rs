@@ -57,6 +57,7 @@ struct Header {
     kid: Option<String>,
     typ: Option<String>,
     crit: Option<Value>,
+    b64: Option<Value>,
 }
 
 impl<'t> Token<'t> {
@@ -79,8 +80,8 @@ impl<'t> Token<'t> {
                 format!("The token is signed with {:?}, but HS256, RS256, ES256 or EdDSA is wanted.", header.alg);
             Problem::unauthorized("algorithm", detail)
         })?;
-        if header.crit.is_some() {
-            return Err(malformed("asks for an extension (`crit`) that is not understood here"));
+        if header.crit.is_some() || header.b64.is_some() {
+            return Err(malformed("asks for an extension (`crit`, `b64`) that is not understood here"));
         }
         if header.typ.as_deref().is_some_and(|typ| !is_access_token(typ)) {
             return Err(malformed("is of another type (`typ`): JWT or at+jwt is wanted"));
