@@ -90,8 +90,8 @@ export const toUnknownError = (failure: HttpFailure): UnknownError =>
     : new UnknownError({ cause: failure, note: failure.message })
 
 const ADVICE: Readonly<Record<number, string>> = {
-  401: ' (the app must send this server a token that it takes; where `headers` is a function, what it gave next was refused too)',
-  403: ' (what the app sends this server does not allow it this: it takes another token, tenant or store)',
+  401: ' (the app must send this server a token that it takes; a function for `headers` was asked for a fresh one first)',
+  403: ' (what the app sends this server does not allow this: it takes another token, tenant or store)',
 }
 
 const isSeqNum = (value: unknown): value is number => Number.isSafeInteger(value)
