@@ -257,9 +257,9 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
       if (onePage) closeSession()
     }
 
-    /** A page whose end is its beginning, and not the log's. */
+    /** A page whose end is its beginning, and not the log's. What a live read brings may have been cut off before its offset. */
     const leadsNowhere = ({ messages }: Batch): HttpFailure =>
-      messages.length > 0 && position.offset === START_OFFSET
+      messages.length > 0 && position.offset === START_OFFSET && !caughtUp
         ? noOffset(source.url, 200)
         : new TransportError('a page that leads nowhere')
 
