@@ -17,8 +17,8 @@ export class ResponseError extends Error {
   readonly status: number
   readonly problem: Problem
   readonly retryAfterMs: number
-  constructor(status: number, problem: Problem, retryAfterMs: number) {
-    super(`HTTP ${status}: ${describe(problem)}`)
+  constructor(url: string, status: number, problem: Problem, retryAfterMs: number) {
+    super(`HTTP ${status} from ${url.replace(/\?.*/, '')}: ${describe(problem)}`)
     this.status = status
     this.problem = problem
     this.retryAfterMs = retryAfterMs
@@ -27,11 +27,17 @@ export class ResponseError extends Error {
 
 export type HttpFailure = TransportError | ResponseError
 
+/** Of an answer that brought a log. A browser hides what the server's CORS does not expose. */
+export const noOffset = (url: string, status: number): ResponseError => {
+  const detail = 'the answer shows no Stream-Next-Offset; is this a Durable Streams server, and does its CORS expose that header?'
+  return new ResponseError(url, status, { title: 'No offset', detail }, 0)
+}
+
 /** RFC 9457 with LiveStore's `_tag` and its fields beside (docs/wire.md). */
 export type Problem = Readonly<Record<string, unknown>>
 
-export const responseError = (status: number, body: string, retryAfter: string | null): ResponseError =>
-  new ResponseError(status, parseProblem(body), parseRetryAfter(retryAfter))
+export const responseError = (url: string, status: number, body: string, retryAfter: string | null): ResponseError =>
+  new ResponseError(url, status, parseProblem(body), parseRetryAfter(retryAfter))
 
 export const retryAfterMs = (failure: HttpFailure): number =>
   failure._tag === 'ResponseError' ? failure.retryAfterMs : 0
@@ -70,10 +76,23 @@ export const toPushError = (
   return toSyncError(failure)
 }
 
+/** The server does not let this client do that. */
+export const isDenied = (failure: HttpFailure): boolean =>
+  failure._tag === 'ResponseError' && (failure.status === 401 || failure.status === 403)
+
 export const toUnknownError = (failure: HttpFailure): UnknownError =>
   failure._tag === 'ResponseError'
-    ? new UnknownError({ cause: failure, note: failure.message, payload: { status: failure.status, ...failure.problem } })
+    ? new UnknownError({
+        cause: failure,
+        note: `${failure.message}${ADVICE[failure.status] ?? ''}`,
+        payload: { status: failure.status, ...failure.problem },
+      })
     : new UnknownError({ cause: failure, note: failure.message })
+
+const ADVICE: Readonly<Record<number, string>> = {
+  401: ' (the app must send this server a token that it takes; a function for `headers` was asked for a fresh one first)',
+  403: ' (what the app sends this server does not allow this: it takes another token, tenant or store)',
+}
 
 const isSeqNum = (value: unknown): value is number => Number.isSafeInteger(value)
 

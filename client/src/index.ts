@@ -1,6 +1,7 @@
 export type {
   CommonOptions,
   DirectOptions,
+  HeadersFunction,
   HeadersInput,
   HybridOptions,
   LiveMode,

@@ -1,9 +1,20 @@
 import { Duration } from 'effect'
 
-/** Headers sent with every request; a function is called anew for each one, so it can hand out fresh tokens. */
-export type HeadersInput =
-  | Readonly<Record<string, string>>
-  | (() => Readonly<Record<string, string>> | Promise<Readonly<Record<string, string>>>)
+/** Headers sent with every request. */
+export type HeadersInput = Readonly<Record<string, string>> | HeadersFunction
+
+/**
+ * Called anew for each request, so it can hand out fresh tokens. `refused`: the server has just answered 401 to what it
+ * gave last, so a token out of a cache won't do; what it gives then is tried once. While it throws, the client is offline.
+ *
+ * @example
+ * ```ts
+ * async ({ refused }) => ({ authorization: `Bearer ${await getToken({ skipCache: refused })}` })
+ * ```
+ */
+export type HeadersFunction = (asked: {
+  readonly refused: boolean
+}) => Readonly<Record<string, string>> | Promise<Readonly<Record<string, string>>>
 
 export type SyncBackendOptions = (ProxyOptions | HybridOptions | DirectOptions) & CommonOptions
 

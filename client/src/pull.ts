@@ -12,7 +12,7 @@ import { Effect, Option, Schedule, type Scope, Stream } from 'effect'
 import type { BackendId } from './backend-id.ts'
 import { backoffDelay } from './backoff.ts'
 import type { Connection, LiveConnection } from './connection.ts'
-import { type HttpFailure, isTransient, retryAfterMs, toSyncError, toUnknownError, TransportError } from './errors.ts'
+import { type HttpFailure, isDenied, isTransient, noOffset, retryAfterMs, toSyncError, toUnknownError, TransportError } from './errors.ts'
 import { afterSse, liveModeAt, type SseLife, startLiveMode } from './live-mode.ts'
 import type { Settings } from './options.ts'
 import { cutPage, type Page, type PullResItem, readPage, START_OFFSET, startOf } from './page.ts'
@@ -73,8 +73,6 @@ const acquirePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | un
 
 /** A session shorter than this counts as a failed try, however well it began, unless it brought events. */
 const SHORTEST_LIFE_MS = 1_000
-/** Tries with a token that the server refuses, where the app may hand out another one for each. */
-const UNAUTHORIZED_TRIES = 3
 
 const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undefined) =>
   Effect.gen(function* () {
@@ -92,7 +90,7 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
     let overdue = 0
     const ready: Array<PullResItem> = []
     let started = false
-    let saidMore = false
+    let said = SyncBackend.pageInfoNoMore as PullResItem['pageInfo']
     let ended = false
 
     let session: Session | undefined
@@ -103,8 +101,6 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
     let caughtUp = false
 
     let failures = live === undefined ? deps.pace.failures : 0
-    /** 401s since the last answer; apart from the failures, of which an outage brings many before its first 401. */
-    let unauthorized = 0
     let setback: { readonly delay: number; readonly lost: boolean } | undefined =
       failures > 0 ? { delay: backoffDelay(failures, settings), lost: false } : undefined
     let liveMode = startLiveMode(settings.liveMode)
@@ -120,7 +116,7 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
       }
       const item = ready.shift() ?? SyncBackend.pullResItemEmpty()
       started = true
-      saidMore = item.pageInfo._tag !== 'NoMore'
+      said = item.pageInfo
       return item as PullResItem
     })
 
@@ -185,7 +181,7 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
       Effect.gen(function* () {
         let id = yield* log.identify
         if (id === undefined && live !== undefined) {
-          yield* log.create
+          yield* Effect.catchIf(log.create, isDenied, () => Effect.void)
           id = yield* log.identify
         }
         if (id !== undefined) yield* backendId.observe(id)
@@ -208,7 +204,6 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
     const onBatch = (open: Session, batch: Batch): Effect.Effect<void, PullError> =>
       doubting(open, Effect.gen(function* () {
         answered = true
-        unauthorized = 0
         const page = readPage(batch.messages, position.seqNum)
         // The log's own word goes first: on a first contact it is the one to remember.
         for (const id of [page.backendId ?? idFromStart(batch), open.backendId()]) {
@@ -220,18 +215,19 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
         suspect = fresh = false
 
         yield* live === undefined ? deps.connection.observed(true) : live.up
+        const stuck = !batch.upToDate && batch.offset === position.offset
         accept(page.events, batch, bare === undefined ? (open.head() ?? 0) : undefined)
         // An empty stream may be one whose header is still on its way: nothing may be put before that.
         if (batch.upToDate && backendId.remembered() !== undefined) {
           bare?.onTail({ offset: batch.offset, head: position.seqNum })
         }
+        if (stuck) yield* onEnd(open, { _tag: 'Failed', failure: leadsNowhere(batch) })
       }))
 
     const idFromStart = ({ messages }: Batch): string | undefined =>
       position.offset === START_OFFSET && messages.length > 0 ? bare?.idOf(messages) : undefined
 
     const accept = (events: (Page & { _tag: 'Linked' })['events'], batch: Batch, head: number | undefined): void => {
-      const stuck = !batch.upToDate && batch.messages.length === 0 && batch.offset === position.offset
       const isEnd = batch.upToDate || caughtUp
       ready.push(
         ...cutPage(events, {
@@ -252,15 +248,20 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
 
       if (isEnd) {
         caughtUp = true
-        if (events.length === 0 && (!started || saidMore)) ready.push(SyncBackend.pullResItemEmpty())
+        if (events.length === 0 && (!started || owesNoMore())) ready.push(SyncBackend.pullResItemEmpty())
         if (live === undefined) {
           ended = true
           deps.pace.failures = 0
         }
       }
-      if (onePage || stuck) closeSession()
-      if (stuck) setback = { delay: backoffDelay(++failures, settings), lost: false }
+      if (onePage) closeSession()
     }
+
+    /** A page whose end is its beginning, and not the log's. What a live read brings may have been cut off before its offset. */
+    const leadsNowhere = ({ messages }: Batch): HttpFailure =>
+      messages.length > 0 && position.offset === START_OFFSET && !caughtUp
+        ? noOffset(source.url, 200)
+        : new TransportError('a page that leads nowhere')
 
     /** A break is never applied. A torn or repeated delivery heals when read again; a broken log does not. */
     const onBroken = ({ expected, found }: Page & { _tag: 'Broken' }): Effect.Effect<void, PullError | HttpFailure> =>
@@ -307,22 +308,22 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
       liveMode = afterSse(liveMode, life, now)
     }
 
-    const onLost = (failure: HttpFailure | undefined, openedAt: number): Effect.Effect<void, PullError> =>
+    const onLost = (lostBy: HttpFailure | undefined, openedAt: number): Effect.Effect<void, PullError> =>
       Effect.gen(function* () {
+        let failure = lostBy
         bare?.onLost()
         failures = progressed || (answered && Date.now() - openedAt >= SHORTEST_LIFE_MS) ? 0 : failures + 1
-        if (failure?._tag === 'ResponseError' && failure.status === 401) unauthorized++
         if (bare !== undefined && failure !== undefined && isMissing(failure)) return yield* onMissing(bare)
-        if (failure !== undefined && !isRiddenOut(failure)) {
-          if (!canStartOver(failure)) return yield* toPullError(failure)
-          position.offset = START_OFFSET
+        if (failure !== undefined && !isTransient(failure)) {
+          if (canStartOver(failure)) position.offset = START_OFFSET
+          else failure = yield* onRefused(failure)
         }
         if (live === undefined && failures >= settings.attempts) {
           deps.pace.failures = failures
           yield* deps.connection.observed(false)
           return yield* toSyncError(failure ?? new TransportError('the server closed the read'))
         }
-        if (saidMore) ready.push(SyncBackend.pullResItemEmpty())
+        if (owesNoMore()) ready.push(SyncBackend.pullResItemEmpty())
         const wait = failure === undefined || failures > 0 ? backoffDelay(failures, settings) : backoffDelay(1, settings) / 2
         setback = {
           delay: failure === undefined ? wait : Math.max(wait, retryAfterMs(failure)),
@@ -339,16 +340,20 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
           return accept([], { messages: [], offset: position.offset, upToDate: true }, undefined)
         }
         const made = yield* Effect.either(create)
-        if (made._tag === 'Left' && !isRiddenOut(made.left)) return yield* toUnknownError(made.left)
-        setback = { delay: backoffDelay(made._tag === 'Left' ? failures : failures - 1, settings), lost: made._tag === 'Left' }
+        const failure = made._tag === 'Left' ? made.left : undefined
+        // Who may only read has all there is, until someone else makes it.
+        const isDone = failure !== undefined && isDenied(failure)
+        if (failure !== undefined && !isDone && !isTransient(failure)) return yield* toUnknownError(failure)
+        if (isDone) yield* live.up
+        if (owesNoMore() || (isDone && !started)) ready.push(SyncBackend.pullResItemEmpty())
+        setback = {
+          delay: backoffDelay(failure === undefined ? failures - 1 : failures, settings),
+          lost: failure !== undefined && !isDone,
+        }
       })
 
-    const isRiddenOut = (failure: HttpFailure): boolean =>
-      isTransient(failure) ||
-      (failure._tag === 'ResponseError' &&
-        failure.status === 401 &&
-        source.headersAreDynamic &&
-        unauthorized < UNAUTHORIZED_TRIES)
+    /** More was said to come. Where it doesn't for now, an item that takes it back lets local pushes go on. */
+    const owesNoMore = (): boolean => (ready.at(-1)?.pageInfo ?? said)._tag !== 'NoMore'
 
     /** An offset that the server does not know, as after a move to another one: the events before the cursor are dropped. */
     const canStartOver = (failure: HttpFailure): boolean =>
@@ -356,10 +361,15 @@ const makePuller = (deps: PullDeps, cursor: Cursor, live: LiveConnection | undef
       (failure.status === 400 || failure.status === 410) &&
       position.offset !== START_OFFSET
 
-    const toPullError = (failure: HttpFailure): UnknownError => {
-      if (failure._tag !== 'ResponseError' || failure.problem['field'] !== 'after') return toUnknownError(failure)
+    /** The end of the pull, but for a log too short for the cursor: first it must be sure whose that is. */
+    const onRefused = (failure: HttpFailure): Effect.Effect<HttpFailure, PullError> => {
+      if (failure._tag !== 'ResponseError' || failure.problem['field'] !== 'after') return Effect.fail(toUnknownError(failure))
       const note = `the log ends before event ${position.seqNum}, which this store has: it is not the log this store was synced with`
-      return new UnknownError({ cause: failure, note, payload: { status: failure.status, ...failure.problem } })
+      const error = new UnknownError({ cause: failure, note, payload: { status: failure.status, ...failure.problem } })
+      return confirmBackend.pipe(
+        Effect.zipRight(Effect.fail(error)),
+        Effect.catchTag('TransportError', (unsure) => Effect.succeed(unsure)),
+      )
     }
 
     const closeSession = (): void => {

@@ -27,8 +27,6 @@ export interface Route {
 export interface Source {
   readonly url: string
   readonly fetch: typeof globalThis.fetch
-  /** Whether another try may carry another token. */
-  readonly headersAreDynamic: boolean
   /** Set where it is the log's own server, which says and does less than the Worker. */
   readonly bare: BareLog | undefined
 }
@@ -64,8 +62,7 @@ export const makeRoute = async (
   const toUpstream = async ({ url, headers }: NonNullable<SyncBackendOptions['upstream']>) => {
     // The app's token is for the Worker, and for nobody else.
     const transport = makeTransport({ fetch: options.fetch, headers, authToken: undefined })
-    const { base, path } = await upstreamEndpoint(url, tenant, store.storeId)
-    return makeUpstream(transport, base, path, settings.pushTimeout)
+    return makeUpstream(transport, await upstreamEndpoint(url, tenant, store.storeId), settings)
   }
   switch (options.mode) {
     case 'hybrid':
@@ -80,7 +77,7 @@ export const makeRoute = async (
 const workerRoute = ({ stream: url, health }: ReturnType<typeof workerEndpoints>, transport: Transport, settings: Settings) => {
   const ask = (init: RequestInit) => transport.request(url, { ...init, ...noStore() }, settings.pushTimeout)
   const route: Route = {
-    source: { url, fetch: transport.fetch, headersAreDynamic: transport.headersAreDynamic, bare: undefined },
+    source: { url, fetch: transport.fetch, bare: undefined },
     askBackendId: Effect.map(ask({ method: 'HEAD' }), ({ headers }) => headers.get(BACKEND_ID_HEADER) ?? undefined),
     makeSend: (backendId) => makeWorkerPush({ url, transport, backendId, timeoutMs: settings.pushTimeout }),
     ping: Effect.asVoid(transport.request(health, { method: 'GET' }, settings.pingTimeout)),
@@ -97,8 +94,7 @@ const hybridRoute = ({ route, create }: ReturnType<typeof workerRoute>, upstream
     onTail: () => {},
     onLost: () => {},
   }
-  const headersAreDynamic = route.source.headersAreDynamic || upstream.transport.headersAreDynamic
-  return { ...route, source: { url: upstream.url, fetch: upstream.transport.fetch, headersAreDynamic, bare } }
+  return { ...route, source: { url: upstream.url, fetch: upstream.transport.fetch, bare } }
 }
 
 const directRoute = (upstream: Upstream, settings: Settings): Route => {
@@ -112,7 +108,7 @@ const directRoute = (upstream: Upstream, settings: Settings): Route => {
     onLost: writer.doubt,
   }
   return {
-    source: { url: upstream.url, fetch: transport.fetch, headersAreDynamic: transport.headersAreDynamic, bare },
+    source: { url: upstream.url, fetch: transport.fetch, bare },
     askBackendId: bare.identify,
     makeSend: writer.send,
     ping: upstream.ping(settings.pingTimeout),

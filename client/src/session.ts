@@ -209,8 +209,9 @@ const guardBody = (response: Response, startTimer: () => ReturnType<typeof setTi
 const toFailure = (cause: unknown): HttpFailure => {
   if (cause instanceof FetchError) {
     const body = cause.text ?? (cause.json === undefined ? '' : JSON.stringify(cause.json))
-    return responseError(cause.status, body, cause.headers['retry-after'] ?? null)
+    return responseError(cause.url, cause.status, body, cause.headers['retry-after'] ?? null)
   }
+  if (cause instanceof TransportError) return cause
   // Includes bodies that are not JSON: cut off, or a captive portal's page.
   return new TransportError(`read failed: ${String(cause)}`, { cause })
 }

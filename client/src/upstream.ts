@@ -5,9 +5,11 @@
 import { Effect } from 'effect'
 
 import { noStore } from './backend-id.ts'
-import { type HttpFailure, ResponseError, responseError, TransportError } from './errors.ts'
+import type { UpstreamEndpoint } from './endpoints.ts'
+import { type HttpFailure, noOffset, TransportError } from './errors.ts'
 import { decodeHeader } from './event.ts'
 import { firstMessage } from './first-message.ts'
+import type { Settings } from './options.ts'
 import { START_OFFSET } from './page.ts'
 import { type Answer, attempt, isOk, refusal, type Transport } from './transport.ts'
 
@@ -61,36 +63,42 @@ const NEXT_OFFSET = 'stream-next-offset'
 const UP_TO_DATE = 'stream-up-to-date'
 const JSON_TYPE = { 'content-type': 'application/json' }
 
-export const makeUpstream = (transport: Transport, base: string, path: string, timeoutMs: number): Upstream => {
+export const makeUpstream = (
+  transport: Transport,
+  { base, path }: UpstreamEndpoint,
+  { pushTimeout, stallTimeout }: Pick<Settings, 'pushTimeout' | 'stallTimeout'>,
+): Upstream => {
   const url = `${base}/${path}`
   /** That of a stream without header. */
   const implicitId = `path:${path}`
   const idOf = ([first]: ReadonlyArray<unknown>) => decodeHeader(first) ?? implicitId
-  const exchange = (init: RequestInit, query = '') =>
-    transport.exchange(`${url}${query}`, { ...init, ...noStore() }, timeoutMs)
+  const exchange = (init: RequestInit) => transport.exchange(url, { ...init, ...noStore() }, pushTimeout)
 
   const check = Effect.gen(function* () {
-    const { found, ...answer } = yield* attempt('GET', timeoutMs, (signal) => beginning(transport, url, signal))
+    const { found, ...answer } = yield* attempt('GET', pushTimeout, (signal) => beginning(transport, url, signal))
     if (isMissing(answer)) return MISSING
     if (!isOk(answer)) return yield* refusal(answer)
     if (found._tag === 'NotAnArray') return yield* Effect.fail(new TransportError('what came is no log'))
     const backendId = found._tag === 'Found' ? idOf([found.message]) : undefined
-    const tail = answer.headers.has(UP_TO_DATE) ? yield* offsetOf(answer) : yield* tailOf
+    const end = yield* offsetOf(answer)
+    const tail = answer.headers.has(UP_TO_DATE) ? end : yield* tailOf
     return typeof tail === 'string' ? { _tag: 'Checked' as const, backendId, tail } : tail
   })
 
   /** Only a server that answers in pages is asked for its tail apart. */
-  const tailOf = Effect.flatMap(
-    exchange({ method: 'HEAD' }),
-    (answer): Effect.Effect<string | Missing, HttpFailure> =>
-      isMissing(answer) ? Effect.succeed(MISSING) : isOk(answer) ? offsetOf(answer) : refusal(answer),
-  )
+  const tailOf = Effect.gen(function* () {
+    const answer = yield* exchange({ method: 'HEAD' })
+    if (isMissing(answer)) return MISSING
+    if (!isOk(answer)) return yield* refusal(answer)
+    return answer.headers.get(NEXT_OFFSET) ?? (yield* Effect.fail(new TransportError('a tail without an offset')))
+  })
 
   const read = (from: string): Effect.Effect<Stretch, HttpFailure> =>
     Effect.gen(function* () {
       const messages: Array<unknown> = []
       for (let offset = from; ; ) {
-        const answer = yield* exchange({ method: 'GET' }, `?offset=${encodeURIComponent(offset)}`)
+        const page = `${url}?offset=${encodeURIComponent(offset)}`
+        const answer = yield* transport.download(page, { method: 'GET', ...noStore() }, stallTimeout)
         if (isMissing(answer)) return MISSING
         if (!isOk(answer)) return yield* refusal(answer)
         for (const message of yield* parse(answer.body)) messages.push(message)
@@ -120,7 +128,7 @@ export const makeUpstream = (transport: Transport, base: string, path: string, t
       }
       const answer = yield* exchange({ method: 'POST', headers, body })
       if (isMissing(answer)) return MISSING
-      if (answer.status === 409 && answer.headers.has('stream-closed')) return yield* closed
+      if (answer.status === 409 && answer.headers.has('stream-closed')) return yield* refusal({ ...answer, body: CLOSED })
       if (answer.status === 409) {
         return { _tag: answer.headers.has('producer-expected-seq') ? 'Forgotten' : 'Conflict' }
       }
@@ -152,7 +160,7 @@ const beginning = async (transport: Transport, url: string, signal: AbortSignal)
   const response = await transport.fetch(`${url}?offset=${START_OFFSET}`, { method: 'GET', signal, ...noStore() })
   const { status, headers } = response
   if (!isOk(response) || response.body === null) {
-    return { status, headers, body: await response.text(), found: { _tag: 'Empty' } as const }
+    return { url, status, headers, body: await response.text(), found: { _tag: 'NotAnArray' } as const }
   }
   const reader = response.body.getReader()
   const decoder = new TextDecoder()
@@ -163,24 +171,19 @@ const beginning = async (transport: Transport, url: string, signal: AbortSignal)
     const found = firstMessage(body)
     if (found._tag !== 'Incomplete') {
       void reader.cancel().catch(() => {})
-      return { status, headers, body: '', found }
+      return { url, status, headers, body: '', found }
     }
     if (done) throw new Error('the answer was cut off')
   }
 }
 
-/** A browser hides what the server's CORS does not expose; without its offsets no log can be followed. */
-const offsetOf = (answer: { readonly status: number; readonly headers: Headers }): Effect.Effect<string, HttpFailure> => {
-  const offset = answer.headers.get(NEXT_OFFSET)
-  const detail = 'the answer shows no Stream-Next-Offset; is this a Durable Streams server, and does its CORS expose that header?'
-  return offset === null
-    ? Effect.fail(new ResponseError(answer.status, { title: 'No offset', detail }, 0))
-    : Effect.succeed(offset)
+/** Only of an answer that brought a log: without one it may not be this server's at all. */
+const offsetOf = ({ url, status, headers }: Omit<Answer, 'body'>): Effect.Effect<string, HttpFailure> => {
+  const offset = headers.get(NEXT_OFFSET)
+  return offset === null ? Effect.fail(noOffset(url, status)) : Effect.succeed(offset)
 }
 
-const closed: Effect.Effect<never, HttpFailure> = Effect.fail(
-  responseError(409, JSON.stringify({ title: 'Closed', detail: 'the stream was closed: it takes no events any more' }), null),
-)
+const CLOSED = JSON.stringify({ title: 'Closed', detail: 'the stream was closed: it takes no events any more' })
 
 const parse = (body: Answer['body']): Effect.Effect<ReadonlyArray<unknown>, TransportError> =>
   Effect.try({

@@ -217,6 +217,84 @@ describe('an append', () => {
     })))
 })
 
+describe('what comes from a server', () => {
+  const offsetless = (response: Response) => {
+    const headers = new Headers(response.headers)
+    for (const name of [...headers.keys()]) if (name.startsWith('stream-')) headers.delete(name)
+    return new Response(response.body, { status: response.status, headers })
+  }
+
+  test.each(['GET', 'HEAD'])('is not believed where it brings no log: a 204 of something on the way to %s', (method) =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const network = makeNetwork()
+      const backend = yield* open({ ...access(), fetch: network.fetch }, storeId)
+      yield* backend.push(eventsFrom(0, 2))
+      const restarted = yield* open({ ...access(), fetch: network.fetch }, storeId)
+      yield* pullAll(restarted) // now it knows the tail, and looks whether it is still there
+      const undo = network.intercept((ask, next) => {
+        if (ask.method === method) return Promise.resolve(new Response(null, { status: 204 }))
+        if (ask.method !== 'GET') return undefined
+        // A server that answers in pages, so that its tail is asked for apart
+        return next().then((response) => {
+          const headers = new Headers(response.headers)
+          headers.delete('stream-up-to-date')
+          return new Response(response.body, { headers })
+        })
+      })
+      expect(yield* Effect.flip(restarted.push(eventsFrom(2, 1)))).toBeInstanceOf(IsOfflineError)
+      undo()
+      yield* restarted.push(eventsFrom(2, 1))
+      expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual([1, 2, 3])
+    })))
+
+  test('is of no use where a browser hides its offsets, and the error says what to do', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      yield* Effect.flatMap(openElsewhere(access(), storeId), (_) => _.push(eventsFrom(0, 2)))
+      const network = makeNetwork()
+      network.intercept((_, next) => next().then(offsetless))
+      const backend = yield* open({ ...access(), fetch: network.fetch }, storeId)
+      const follower = yield* follow(backend)
+      yield* follower.until('the end', () => follower.exit() !== undefined)
+      const errors = [yield* Effect.flip(backend.push(eventsFrom(2, 1))), yield* Effect.flip(pullAll(backend)), yield* Effect.flip(follower.exit()!)]
+      for (const error of errors) {
+        expect(error).toMatchObject({ _tag: 'UnknownError', note: expect.stringContaining('does its CORS expose that header?') })
+      }
+    })))
+
+  test('may take long in coming, if only it comes; silence is a lost connection', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      yield* Effect.flatMap(openElsewhere(access(), storeId), (_) => _.push(eventsFrom(0, 50)))
+      const network = makeNetwork()
+      const slowly = (pieces: number) => (response: Response) => {
+        const piece = 400
+        const body = new ReadableStream<Uint8Array>({
+          start: async (controller) => {
+            const bytes = new Uint8Array(await response.arrayBuffer())
+            for (let sent = 0; sent < bytes.length && sent < pieces * piece; sent += piece) {
+              await new Promise((resolve) => setTimeout(resolve, 30))
+              controller.enqueue(bytes.subarray(sent, sent + piece))
+            }
+            if (bytes.length <= pieces * piece) controller.close()
+          },
+        })
+        return new Response(body, { headers: response.headers })
+      }
+      let pieces = 5
+      network.intercept((ask, next) => (ask.method === 'GET' ? next().then(slowly(pieces)) : undefined))
+      const options = { ...access(), fetch: network.fetch, push: { requestTimeout: 200 }, live: { stallTimeout: 200 } }
+      const backend = yield* open(options, storeId)
+      expect(yield* Effect.flip(backend.push(eventsFrom(50, 1)))).toMatchObject({ _tag: 'IsOfflineError', cause: { timedOut: true } })
+      pieces = 1000
+      const started = Date.now()
+      yield* backend.push(eventsFrom(50, 1))
+      expect(Date.now() - started).toBeGreaterThan(400)
+      expect((yield* logged(storeId)).length).toBe(51)
+    })))
+})
+
 describe('a log that changed behind the writer’s back', () => {
   test('made anew: the push fails with the mismatch, and nothing lands in the wrong one', () =>
     run(Effect.gen(function* () {

@@ -4,7 +4,7 @@ import { Effect, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Backend, eventually, follow, open, run, seqNums } from './support/backend.ts'
 import { eventsFrom } from './support/events.ts'
-import { makeNetwork, mangle, silent } from './support/network.ts'
+import { makeNetwork, mangle, type Network, silent } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 
 let world: World
@@ -242,6 +242,57 @@ describe('what LiveStore’s leader relies on', () => {
       yield* follower.until('lost', () => gets >= 3)
       expect(seen).toEqual([['MoreUnknown', true], ['NoMore', true]])
       expect(yield* backend.isConnected.get).toBe(false)
+    })))
+
+  /** The first page says that more is to come. */
+  const saysMore = (network: Network) => {
+    let first = true
+    network.intercept((ask, next) => {
+      if (ask.method !== 'GET' || !first) return undefined
+      first = false
+      return next().then((response) => {
+        const headers = new Headers(response.headers)
+        headers.delete('stream-up-to-date')
+        return new Response(response.body, { headers })
+      })
+    })
+  }
+
+  test('and before pages that lead nowhere', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      yield* backend.push(eventsFrom(0, 3))
+      saysMore(network)
+      const undo = network.intercept((ask) => {
+        const headers = { 'content-type': 'application/json', 'stream-next-offset': ask.url.searchParams.get('offset')! }
+        return ask.method === 'GET' ? Promise.resolve(new Response('[]', { headers })) : undefined
+      })
+      const follower = yield* follow(backend)
+      yield* follower.until('several tries', () => network.count((_) => _.method === 'GET') >= 4)
+      expect(follower.items.map((_) => [_.batch.length, _.pageInfo._tag])).toEqual([[3, 'MoreUnknown'], [0, 'NoMore']])
+      undo()
+      yield* backend.push(eventsFrom(3, 1))
+      yield* follower.until('the event', () => follower.seqNums().length === 4)
+    })))
+
+  test.each([201, 403, 503])('and where the stream is gone and is made anew, or can’t be (%i)', (status) =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const storeId = world.newStore()
+      const backend = yield* open({ ...world.access('direct'), fetch: network.fetch }, storeId)
+      yield* backend.push(eventsFrom(0, 3))
+      saysMore(network)
+      const itemIsOut = Promise.withResolvers<void>()
+      // Nothing but a 404 from then on, though it says that it makes one
+      network.intercept((ask) =>
+        ask.method === 'PUT' || ask.method === 'GET'
+          ? itemIsOut.promise.then(() => new Response('', { status: ask.method === 'PUT' ? status : 404 }))
+          : undefined)
+      const follower = yield* follow(backend, Option.none(), () => Effect.sync(itemIsOut.resolve))
+      yield* follower.until('several tries', () => network.count((_) => _.method === 'PUT') >= 5)
+      expect(follower.items.map((_) => [_.batch.length, _.pageInfo._tag])).toEqual([[3, 'MoreUnknown'], [0, 'NoMore']])
+      expect(follower.exit()).toBeUndefined()
     })))
 
   test('a slow consumer holds the reading back', () =>

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { SyncBackendOptions } from '../../client/src/index.ts'
 import { type Backend, cursorAt, eventually, follow, type Item, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
 import { eventsFrom } from './support/events.ts'
-import { makeNetwork } from './support/network.ts'
+import { makeNetwork, type Network } from './support/network.ts'
 import { type Mode, modes, startWorld, type World } from './support/world.ts'
 import { checkLog, makeWriter } from './support/writer.ts'
 
@@ -138,6 +138,44 @@ describe('resuming', () => {
       const cursor = Option.some({ eventSequenceNumber: (head + 5) as never, metadata: Option.none() })
       const error = yield* Effect.flip(pullAll(backend, cursor))
       expect(error).toMatchObject({ _tag: 'UnknownError', note: expect.stringMatching(`the log ends before event ${head + 5}`) })
+    })))
+})
+
+describe('a log that ends before the cursor’s seqNum and was made anew', () => {
+  const shortened = (network: Network) =>
+    Effect.gen(function* () {
+      const storeId = world.newStore()
+      const backend = yield* open({ ...world.access('proxy'), fetch: network.fetch }, storeId)
+      yield* backend.push(eventsFrom(0, 5))
+      // The Worker has not heard of another one yet, but for who asks it outright
+      network.intercept((ask) => {
+        const problem = { title: 'Bad Request', detail: 'the log ends at 2', field: 'after' }
+        return ask.method === 'GET' ? Promise.resolve(new Response(JSON.stringify(problem), { status: 400 })) : undefined
+      })
+      const cursor = Option.some({ eventSequenceNumber: 5 as never, metadata: Option.none() })
+      return { backend, cursor }
+    })
+  const isAnother = () => Promise.resolve(new Response(null, { headers: { 'livestore-backend-id': 'another' } }))
+
+  test('is another backend’s, which is what the pull says', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const { backend, cursor } = yield* shortened(network)
+      network.intercept((ask) => (ask.method === 'HEAD' ? isAnother() : undefined))
+      expect(yield* Effect.flip(pullAll(backend, cursor))).toMatchObject({ _tag: 'BackendIdMismatchError', received: 'another' })
+    })))
+
+  test('is nothing that the pull believes before it knows whose it is', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const { backend, cursor } = yield* shortened(network)
+      let looks = 0
+      network.intercept((ask) =>
+        ask.method !== 'HEAD' ? undefined : ++looks < 8 ? Promise.reject(new TypeError('no network')) : isAnother())
+      const follower = yield* follow(backend, cursor)
+      yield* follower.until('the end', () => follower.exit() !== undefined)
+      expect(follower.exit()).toMatchObject({ cause: { error: { _tag: 'BackendIdMismatchError', received: 'another' } } })
+      expect(looks).toBe(8)
     })))
 })
 

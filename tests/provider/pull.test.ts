@@ -162,6 +162,18 @@ describe('a pull that is not live', () => {
       expect(yield* backend.isConnected.get).toBe(false)
     })))
 
+  test('pages that lead nowhere are a server that is away', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      network.intercept((ask) => {
+        const headers = { 'content-type': 'application/json', 'stream-next-offset': ask.url.searchParams.get('offset')! }
+        return Promise.resolve(new Response('[]', { headers }))
+      })
+      expect(failureOf(yield* Effect.exit(pullAll(backend)))).toMatchObject({ _tag: 'IsOfflineError' })
+      expect(network.asked.length).toBe(3)
+    })))
+
   test.each([
     [400, { title: 'Bad Request', detail: 'no such offset' }],
     [401, { title: 'Unauthorized', detail: 'no token' }],

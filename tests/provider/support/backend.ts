@@ -21,8 +21,8 @@ export const open = (options: SyncBackendOptions, storeId: string, payload?: { a
   makeSyncBackend(options)({ storeId, clientId: 'a-client', payload }) as Effect.Effect<Backend, unknown, Env>
 
 /** A client on another device. */
-export const openElsewhere = (options: SyncBackendOptions, storeId: string) =>
-  open(options, storeId).pipe(Effect.provide(Layer.fresh(KeyValueStore.layerMemory)))
+export const openElsewhere = (...[options, storeId, payload]: Parameters<typeof open>) =>
+  open(options, storeId, payload).pipe(Effect.provide(Layer.fresh(KeyValueStore.layerMemory)))
 
 export const pullAll = (backend: Backend, cursor: Cursor = Option.none()) =>
   backend.pull(cursor).pipe(Stream.runCollect, Effect.map((items): Item[] => [...items]))

@@ -1,0 +1,294 @@
+// What is sent along, and what a server's "no" to it becomes. The server that says no is a fault here; auth.test.ts has
+// the real one.
+import { IsOfflineError, SyncBackend, UnknownError } from '@livestore/common'
+import { Effect, Stream } from '@livestore/utils/effect'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { HeadersFunction, SyncBackendOptions } from '../../client/src/index.ts'
+import { type Backend, cursorAt, eventually, follow, type Item, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
+import { eventsFrom } from './support/events.ts'
+import { makeNetwork, type Network } from './support/network.ts'
+import { type Mode, startWorld, type World } from './support/world.ts'
+
+let world: World
+beforeAll(async () => {
+  world = await startWorld()
+})
+afterAll(() => world?.stop())
+
+type Ask = Network['asked'][number]
+const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
+const isLive = (ask: Ask) => ask.live !== null
+const tokenOf = (ask: Ask) => new Headers(ask.init?.headers).get('authorization')
+const sent = (network: Network) => network.asked.map(tokenOf)
+
+const says = (status: number, detail: string) => {
+  const problem = { _tag: status === 401 ? 'UnauthorizedError' : 'ForbiddenError', title: 'No', status, detail }
+  return Promise.resolve(new Response(JSON.stringify(problem), { status, headers: { 'content-type': 'application/problem+json' } }))
+}
+
+/** A server that takes only some tokens. */
+const guard = (network: Network, takes: (token: string | null, ask: Ask) => boolean) =>
+  network.intercept((ask) => (takes(tokenOf(ask), ask) ? undefined : says(401, 'the token has expired')))
+
+/** An app's memory for its token, as an auth library has it. */
+const tokenCache = () => {
+  const asked: boolean[] = []
+  let token = 0
+  const headers: HeadersFunction = async ({ refused }) => {
+    asked.push(refused)
+    if (refused) token++
+    return { authorization: `token ${token}` }
+  }
+  return { headers, asked, current: () => `token ${token}` }
+}
+
+/** A live pull up to its first item. */
+const follows = (backend: Backend) =>
+  Effect.scoped(Effect.gen(function* () {
+    const follower = yield* follow(backend)
+    yield* follower.until('an item or an end', () => follower.items.length > 0 || follower.exit() !== undefined)
+    yield* follower.exit() ?? Effect.void
+  }))
+
+/** Everything a client asks a server for. */
+const deeds: [string, (backend: Backend) => Effect.Effect<unknown, unknown>][] = [
+  ['a push', (backend) => backend.push(eventsFrom(0, 1))],
+  ['a pull', (backend) => pullAll(backend)],
+  ['a live pull', follows],
+  ['connect', (backend) => Effect.scoped(backend.connect)],
+  ['a ping', (backend) => backend.ping],
+]
+const access = (mode: Mode, headers: SyncBackendOptions['headers']) =>
+  (mode === 'proxy' ? { url: world.network.url, headers } : { mode, upstream: { url: world.bypass.url, headers } }) as SyncBackendOptions
+
+describe('what is sent', () => {
+  test('payload.authToken is a bearer token on every request', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore(), { authToken: 'a-token' })
+      yield* backend.push(eventsFrom(0, 1))
+      yield* backend.ping
+      yield* follow(backend)
+      yield* eventually('live', () => network.count(isLive) > 0)
+      expect(new Set(sent(network))).toEqual(new Set(['Bearer a-token']))
+    })))
+
+  test('unless the headers say otherwise; a function is called for each request', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      let calls = 0
+      const headers = async () => ({ Authorization: `Bearer ${++calls}`, 'x-mine': 'yes' })
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch, headers }, world.newStore(), { authToken: 'no' })
+      yield* backend.push(eventsFrom(0, 1))
+      yield* pullAll(backend)
+      expect(sent(network)).toEqual(['Bearer 1', 'Bearer 2'])
+      expect(new Headers(network.asked[1]?.init?.headers).get('x-mine')).toBe('yes')
+    })))
+})
+
+describe.each(['proxy', 'direct'] as const)('%s: a token that is refused', (mode) => {
+  test.each(deeds)('%s goes on with a fresh one, which the function knows it must be', (_, deed) =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const { headers, asked } = tokenCache()
+      const storeId = world.newStore()
+      yield* Effect.flatMap(openElsewhere(access(mode, {}), storeId), follow) // there is a stream
+      const backend = yield* openElsewhere({ ...access(mode, headers), fetch: network.fetch, ping: { enabled: false } }, storeId)
+      guard(network, (token) => token !== 'token 0')
+      yield* deed(backend)
+      expect(asked.slice(0, 2)).toEqual([false, true])
+      expect(asked.filter(Boolean).length).toBe(1)
+      const [first, second] = network.asked
+      expect([second!.method, second!.url.href, second!.init?.body]).toEqual([first!.method, first!.url.href, first!.init?.body])
+    })))
+
+  test.each(deeds)('%s whose fresh one is refused too fails, and says where and why', (_, deed) =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const { headers, asked } = tokenCache()
+      const backend = yield* openElsewhere({ ...access(mode, headers), fetch: network.fetch, ping: { enabled: false } }, world.newStore())
+      guard(network, () => false)
+      const error = (yield* Effect.flip(deed(backend))) as UnknownError
+      expect(error).toBeInstanceOf(UnknownError)
+      expect(error.note).toMatch(`HTTP 401 from ${network.asked[0]!.url.origin}${network.asked[0]!.url.pathname}: No: the token has expired (`)
+      expect(error.note).toContain('must send this server a token that it takes')
+      expect(error.payload).toMatchObject({ status: 401, _tag: 'UnauthorizedError' })
+      expect(sent(network)).toEqual(['token 0', 'token 1'])
+      expect(asked).toEqual([false, true])
+    })))
+
+  test.each(deeds)('%s that has no other fails at once', (_, deed) =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* openElsewhere({ ...access(mode, { authorization: 'old' }), fetch: network.fetch, ping: { enabled: false } }, world.newStore())
+      guard(network, () => false)
+      expect(yield* Effect.flip(deed(backend))).toMatchObject({ _tag: 'UnknownError', note: expect.stringContaining('has expired') })
+      expect(sent(network)).toEqual(['old'])
+    })))
+
+  test.each(deeds)('%s that is forbidden fails at once', (_, deed) =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const { headers } = tokenCache()
+      const backend = yield* openElsewhere({ ...access(mode, headers), fetch: network.fetch, ping: { enabled: false } }, world.newStore())
+      network.intercept(() => says(403, 'this token is for the tenant other'))
+      const error = (yield* Effect.flip(deed(backend))) as UnknownError
+      expect(error).toBeInstanceOf(UnknownError)
+      expect(error.note).toMatch(/^HTTP 403 from .*: No: this token is for the tenant other \(.*does not allow/)
+      expect(sent(network)).toEqual(['token 0'])
+    })))
+})
+
+describe('a token that runs out', () => {
+  test.each(['sse', 'long-poll'] as const)('again and again, under a live pull by %s: every event comes once, and the connection never counts as lost', (live) =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const cache = tokenCache()
+      const options = { url: world.network.url, fetch: network.fetch, headers: cache.headers, live: { mode: live, renewInterval: 200 } }
+      const backend = yield* open(options, world.newStore())
+      const uses = new Map<string | null, number>()
+      guard(network, (token) => {
+        uses.set(token, (uses.get(token) ?? 0) + 1)
+        return token === cache.current() && uses.get(token)! <= 3
+      })
+      const connection: boolean[] = []
+      yield* backend.isConnected.changes.pipe(Stream.runForEach((_) => Effect.sync(() => connection.push(_))), Effect.forkScoped)
+      yield* eventually('watching', () => connection.length > 0)
+      const follower = yield* follow(backend)
+      for (let head = 0; head < 20; head++) {
+        yield* backend.push(eventsFrom(head, 1))
+        yield* follower.until('the event', () => follower.seqNums().length === head + 1)
+      }
+      yield* eventually('ten tokens', () => uses.size >= 10)
+      expect(follower.seqNums()).toEqual(numbers(1, 20))
+      expect(follower.exit()).toBeUndefined()
+      expect(connection).toEqual([false, true])
+    })))
+
+  test('while the network is away: a live pull and one that is not go on', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const { headers } = tokenCache()
+      const retry = { initialDelay: 5, maxDelay: 20 }
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch, headers, retry }, world.newStore())
+      yield* backend.push(eventsFrom(0, 2))
+      const away = network.intercept(() => Promise.reject(new TypeError('no network')))
+      const follower = yield* follow(backend)
+      for (let pull = 0; pull < 5; pull++) expect(yield* Effect.flip(pullAll(backend))).toBeInstanceOf(IsOfflineError)
+      yield* follower.until('an outage', () => network.count((_) => _.method === 'GET') > 10)
+      guard(network, (token) => token !== 'token 0')
+      away()
+      expect(seqNums(yield* pullAll(backend))).toEqual([1, 2])
+      yield* follower.until('the events', () => follower.seqNums().length === 2)
+    })))
+
+  test('under many requests at once is renewed once for them all', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const { headers, asked } = tokenCache()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch, headers, ping: { enabled: false } }, world.newStore())
+      let waiting = 0
+      const all = Promise.withResolvers<void>()
+      network.intercept((ask) => {
+        if (tokenOf(ask) !== 'token 0') return undefined
+        if (++waiting === 20) all.resolve()
+        return all.promise.then(() => says(401, 'the token has expired'))
+      })
+      yield* Effect.all(Array.from({ length: 20 }, () => backend.ping), { concurrency: 'unbounded' })
+      expect(asked.filter(Boolean).length).toBe(1)
+      expect(sent(network).slice(20)).toEqual(Array.from({ length: 20 }, () => 'token 1'))
+    })))
+})
+
+describe('a function that fails', () => {
+  const failing: [string, HeadersFunction][] = [
+    ['throws', () => {
+      throw new Error('no fresh token')
+    }],
+    ['rejects', () => Promise.reject(new Error('no fresh token'))],
+    ['gives what no header can be', () => ({ authorization: 'no fresh\ntoken' })],
+  ]
+
+  test.each(failing)('%s: being offline, and the reason is there to read', (_, headers) =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const retry = { initialDelay: 5, maxDelay: 20 }
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch, headers, retry }, world.newStore())
+      for (const [, deed] of deeds.filter(([what]) => what !== 'a live pull')) {
+        const error = (yield* Effect.flip(deed(backend))) as IsOfflineError
+        expect(error).toBeInstanceOf(IsOfflineError)
+        expect((error.cause as Error).message).toMatch(/^the function for headers failed: \w*Error: .*no fresh/s)
+      }
+      expect(network.asked).toEqual([])
+    })))
+
+  test('only when it is to renew a token: that is offline too, and no 401', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const headers: HeadersFunction = ({ refused }) =>
+        refused ? Promise.reject(new Error('the issuer is away')) : { authorization: 'old' }
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch, headers }, world.newStore())
+      guard(network, () => false)
+      expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toMatchObject({
+        _tag: 'IsOfflineError',
+        cause: { message: expect.stringContaining('the issuer is away') },
+      })
+    })))
+
+  test('a live pull rides it out', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      let issuer: 'away' | 'back' = 'away'
+      let failures = 0
+      const headers: HeadersFunction = async () => {
+        if (issuer === 'back') return { authorization: 'new' }
+        failures++
+        throw new Error('the issuer is away')
+      }
+      const retry = { initialDelay: 5, maxDelay: 20 }
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch, headers, retry }, world.newStore())
+      const follower = yield* follow(backend)
+      yield* follower.until('some tries', () => failures > 6)
+      expect([follower.exit(), yield* backend.isConnected.get]).toEqual([undefined, false])
+      issuer = 'back'
+      yield* backend.push(eventsFrom(0, 1))
+      yield* follower.until('the event', () => follower.seqNums().length === 1)
+    })))
+})
+
+describe.each([['hybrid', 401], ['hybrid', 403], ['direct', 401], ['direct', 403]] as const)('%s: who may only read (%i)', (mode, status) => {
+  const retry = { initialDelay: 20, maxDelay: 100 }
+  const forbidsToMake = (network: Network) =>
+    network.intercept((ask) => (ask.method === 'PUT' ? says(status, 'this token may only read') : undefined))
+
+  test('waits for a stream that others make, connected and with nothing to come', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const network = makeNetwork()
+      forbidsToMake(network)
+      const backend = yield* openElsewhere({ ...world.access(mode), fetch: network.fetch, retry }, storeId)
+      expect(yield* pullAll(backend)).toEqual([SyncBackend.pullResItemEmpty()])
+      const follower = yield* follow(backend)
+      yield* follower.until('several looks', () => network.count((_) => _.method === 'PUT') > 3)
+      expect([follower.items, follower.exit()]).toEqual([[SyncBackend.pullResItemEmpty()], undefined])
+      expect(yield* backend.isConnected.get).toBe(true)
+      yield* Effect.flatMap(openElsewhere(world.access('direct'), storeId), (_) => _.push(eventsFrom(0, 3)))
+      yield* follower.until('the events', () => follower.seqNums().length === 3)
+      expect(follower.seqNums()).toEqual([1, 2, 3])
+    })))
+
+  test('and does so with events of one that is gone, too', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const writer = yield* openElsewhere(world.access('direct'), storeId)
+      yield* writer.push(eventsFrom(0, 3))
+      const cursor = cursorAt(yield* pullAll(writer), 3)
+      yield* Effect.promise(() => world.atUpstream(storeId).remove())
+      const network = makeNetwork()
+      forbidsToMake(network)
+      const backend = yield* openElsewhere({ ...world.access(mode), fetch: network.fetch, retry }, storeId)
+      const follower = yield* follow(backend, cursor)
+      yield* follower.until('several looks', () => network.count((_) => _.method === 'PUT') > 3)
+      expect([follower.items, follower.exit()]).toEqual([[SyncBackend.pullResItemEmpty()] as Item[], undefined])
+    })))
+})
