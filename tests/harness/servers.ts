@@ -22,7 +22,7 @@ export interface Server {
   kill(): Promise<void>
   /** Starts it on the same data and port; stops it first if it runs. */
   restart(): Promise<void>
-  /** Bytes of physical memory that its server process (workerd, not wrangler) takes now. */
+  /** Bytes of physical memory that its server process (workerd, not the Node that starts it) takes now. */
   memory(): Promise<number>
 }
 
