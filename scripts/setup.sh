@@ -21,11 +21,12 @@ export DEBIAN_FRONTEND=noninteractive
 
 main() {
   mkdir -p "$PREFIX/logs"
-  trap stop_heartbeat EXIT
+  trap 'stop_heartbeat; wait' EXIT
   check_node
   choose_rust
+  install_npm_packages & local npm=$! # mostly waits for the network
   install_cargo_tools
-  install_npm_packages
+  wait "$npm" || exit 1
   write_env
   say "ready: $(rustc -V | cut -d' ' -f1,2) ($ROUTE), node $(node_modules/.bin/node -v), $SECONDS s"
 }
@@ -178,8 +179,8 @@ install_cargo_tools() {
   # wasm-bindgen's tool must be of the very version the crate is linked with
   local bindgen; bindgen=$(sed -n '/^name = "wasm-bindgen"$/{n;s/.*"\(.*\)"/\1/p;}' Cargo.lock)
   [ -n "$bindgen" ] || die "no wasm-bindgen in Cargo.lock"
-  # Run once a build: worth less compile time. The upstream keeps its own profile: it is what gets measured.
-  local quick=(CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16)
+  # Run for a second, once a build: worth little compile time. The upstream keeps its own profile: it is what gets measured.
+  local quick=(CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16)
   cargo_tool worker-build "$WORKER_BUILD" "${quick[@]}"
   cargo_tool wasm-bindgen-cli "$bindgen" "${quick[@]}"
   cargo_tool durable-streams "$UPSTREAM"

@@ -1,4 +1,4 @@
-// npm test: every check and every test, in order, stopping at the first that fails.
+// npm test: every check and every test, stopping at the first that fails.
 // With step names as arguments only those run, in the order below: node scripts/test.mjs setup build wire
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -9,72 +9,112 @@ import { node, root } from './lib/tools.mjs'
 const LINT = ['--quiet', '--', '-D', 'warnings']
 const tests = { passed: 0, failed: 0 }
 
-/** @type {Record<string, { title: string, run: () => Promise<boolean> }>} */
+/**
+ * @typedef {import('./lib/steps.mjs').Options} Options
+ * @typedef {{ title: string, run: (options: Options) => Promise<boolean> }} Step
+ * @type {Record<string, Step>}
+ */
 const STEPS = {
   setup: { title: 'set-up', run: setUp },
-  fmt: { title: 'cargo fmt --check', run: () => run('cargo fmt', ['cargo', 'fmt', '--check']) },
-  clippy: { title: 'clippy, host and wasm', run: clippy },
-  client: { title: 'build of the client', run: () => run('client', ['npm', 'run', '--silent', 'build', '-w', 'client']) },
-  types: { title: 'tsc, strict', run: types },
+  fmt: { title: 'cargo fmt --check', run: (options) => run('cargo fmt', ['cargo', 'fmt', '--check'], options) },
+  clippy: { title: 'clippy, host', run: (options) => run('clippy', ['cargo', 'clippy', '--all-targets', ...LINT], options) },
   rust: { title: 'Rust tests', run: rustTests },
+  client: { title: 'build of the client', run: (options) => run('client', ['npm', 'run', '--silent', 'build', '-w', 'client'], options) },
+  types: { title: 'tsc, strict', run: types },
+  'clippy-wasm': { title: 'clippy, wasm', run: clippyWasm },
   build: { title: 'build of the Worker', run: build },
-  wire: { title: 'wire tests', run: () => vitest('wire') },
-  chaos: { title: 'chaos tests', run: () => vitest('chaos') },
-  provider: { title: 'provider tests', run: () => vitest('provider') },
-  livestore: { title: 'LiveStore end-to-end tests', run: () => vitest('livestore') },
 }
 
+/** Stages follow each other, and so do the steps of a lane; the lanes of a stage run side by side. */
+const STAGES = [
+  [['setup', 'fmt']],
+  // Much of a compiler's work is for one core. These two lock different folders of target/.
+  [['clippy', 'rust'], ['client', 'types', 'clippy-wasm', 'build']],
+]
+
+/** Projects of vitest.config.ts (`wire` is also `wire-alone`): one run, after all steps, of those that are wanted. */
+const SUITES = ['wire', 'chaos', 'provider', 'livestore']
+
 const names = process.argv.slice(2)
-const unknown = names.find((name) => !(name in STEPS))
+const unknown = names.find((name) => !(name in STEPS || SUITES.includes(name)))
 if (unknown !== undefined) {
-  console.error(`no step '${unknown}'; there are: ${Object.keys(STEPS).join(' ')}`)
+  console.error(`no step '${unknown}'; there are: ${[...STAGES.flat(2), ...SUITES].join(' ')}`)
   process.exit(2)
 }
 onEndSignal(async () => {
   await stopSteps()
   process.exit(130)
 })
-process.exitCode = (await runSteps(names.length > 0 ? names : Object.keys(STEPS))) ? 0 : 1
+const ok = await runAll((name) => names.length === 0 || names.includes(name))
+console.log(`\n${tests.passed} passed, ${tests.failed} failed`)
+process.exitCode = ok ? 0 : 1
 
-/** @param {string[]} wanted */
-async function runSteps(wanted) {
-  for (const [name, step] of Object.entries(STEPS)) {
-    if (!wanted.includes(name)) continue
-    console.log(`\n=== ${step.title}`)
-    const started = Date.now()
-    const failedBefore = tests.failed
-    const ok = await step.run()
-    const took = `${((Date.now() - started) / 1000).toFixed(1)} s`
-    if (!ok) {
-      if (tests.failed === failedBefore) tests.failed += 1 // a check, or a crash before the first test
-      console.log(`\nFAILED: ${step.title} after ${took}. To run it alone: node scripts/test.mjs ${name}`)
-      return summarize(false)
-    }
-    console.log(`--- ${step.title}: ok, ${took}`)
+/** @param {(name: string) => boolean} isWanted */
+async function runAll(isWanted) {
+  for (const stage of STAGES) {
+    const lanes = stage.map((lane) => lane.filter(isWanted)).filter((lane) => lane.length > 0)
+    if (!(await runLanes(lanes))) return false
   }
-  return summarize(true)
+  const suites = SUITES.filter(isWanted)
+  return suites.length === 0 || runStep(suites.join(' '), { title: `tests: ${suites.join(', ')}`, run: () => vitest(suites) })
 }
 
-/** @param {boolean} ok */
-function summarize(ok) {
-  console.log(`\n${tests.passed} passed, ${tests.failed} failed`)
+/** @param {string[][]} lanes */
+async function runLanes(lanes) {
+  let ok = true
+  await Promise.all(lanes.map(async (lane) => {
+    for (const name of lane) {
+      const step = STEPS[name]
+      if (!ok || step === undefined) return
+      const options = lanes.length > 1 ? { prefix: `${name} | ` } : {}
+      if (await runStep(name, step, options, () => ok)) continue
+      ok = false
+      return stopSteps()
+    }
+  }))
   return ok
 }
 
-async function clippy() {
+/**
+ * @param {string} name
+ * @param {Step} step
+ * @param {Options} [options]
+ * @param {() => boolean} [isNeeded] false: it was stopped, because another failed
+ */
+async function runStep(name, step, options = {}, isNeeded = () => true) {
+  console.log(`\n=== ${step.title}`)
+  const started = Date.now()
+  const failedBefore = tests.failed
+  const ok = await step.run(options)
+  const took = `${((Date.now() - started) / 1000).toFixed(1)} s`
+  if (ok) {
+    console.log(`--- ${step.title}: ok, ${took}`)
+  } else if (isNeeded()) {
+    if (tests.failed === failedBefore) tests.failed += 1 // a check, or a crash before the first test
+    console.log(`\nFAILED: ${step.title} after ${took}. To run it alone: node scripts/test.mjs ${name}`)
+  }
+  return ok
+}
+
+/** @param {Options} options */
+function clippyWasm(options) {
+  // In the profile of the Worker's build, which needs the same macros
+  return run('clippy', ['cargo', 'clippy', '--release', '--target', 'wasm32-unknown-unknown', ...LINT], options)
+}
+
+/** @param {Options} options */
+async function types(options) {
+  const tsc = join(root, 'node_modules/typescript/bin/tsc')
   return (
-    (await run('clippy (host)', ['cargo', 'clippy', '--all-targets', ...LINT])) &&
-    (await run('clippy (wasm)', ['cargo', 'clippy', '--target', 'wasm32-unknown-unknown', ...LINT]))
+    (await run('tsc', [node, tsc, '-p', '.'], options)) &&
+    (await run('tsc (client)', [node, tsc, '-p', 'client', '--noEmit'], options))
   )
 }
 
-async function types() {
-  const tsc = join(root, 'node_modules/typescript/bin/tsc')
-  return (await run('tsc', [node, tsc, '-p', '.'])) && (await run('tsc (client)', [node, tsc, '-p', 'client', '--noEmit']))
-}
-
-function rustTests() {
+/** @param {Options} options */
+function rustTests(options) {
   return run('cargo test', ['cargo', 'test'], {
+    ...options,
     onLine(line) {
       const [, passed, failed] = line.match(/^test result: .* (\d+) passed; (\d+) failed/) ?? []
       tests.passed += Number(passed ?? 0)
@@ -83,12 +123,13 @@ function rustTests() {
   })
 }
 
-/** @param {string} project */
-async function vitest(project) {
+/** @param {string[]} projects */
+async function vitest(projects) {
   const folder = mkdtempSync(join(tmpdir(), 'headwater-report-'))
   const report = join(folder, 'report.json')
+  const chosen = projects.flatMap((project) => ['--project', `${project}*`])
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
-  const ok = await run('vitest', [node, join(root, 'node_modules/vitest/vitest.mjs'), 'run', '--project', project, ...reporters])
+  const ok = await run('vitest', [node, join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...chosen, ...reporters])
   try {
     const { numPassedTests, numFailedTests } = JSON.parse(readFileSync(report, 'utf8'))
     tests.passed += numPassedTests

@@ -12,6 +12,12 @@ export function isFree(port) {
   })
 }
 
+// What Vitest runs at once takes its ports from different ranges: what one has stopped, to start it again on its port,
+// must not find another there.
+const RANGES = 4
+const RANGE = 3_000
+const first = 20_000 + (Number(process.env.VITEST_POOL_ID ?? 0) % RANGES) * RANGE
+
 /**
  * A port nobody listens on, below the ranges that systems take the ports of outgoing connections from, so that it
  * is still free when a server restarts on it.
@@ -19,7 +25,7 @@ export function isFree(port) {
  */
 export async function freePort() {
   for (;;) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000)
+    const port = first + Math.floor(Math.random() * RANGE)
     if (await isFree(port)) return port
   }
 }

@@ -6,14 +6,21 @@ import { root, toolEnv } from './tools.mjs'
 const running = new Set()
 
 /**
+ * @typedef {object} Options
+ * @property {NodeJS.ProcessEnv} [env]
+ * @property {string} [prefix] of each line that is shown
+ * @property {(line: string) => void} [onLine]
+ */
+
+/**
  * @param {string} name
  * @param {string[]} commandLine
- * @param {{ env?: NodeJS.ProcessEnv, onLine?: (line: string) => void }} [options]
+ * @param {Options} [options]
  * @returns {Promise<boolean>} whether it succeeded
  */
-export async function run(name, [command = '', ...args], { env = toolEnv(), onLine } = {}) {
+export async function run(name, [command = '', ...args], { env = toolEnv(), prefix = '', onLine } = {}) {
   const show = (/** @type {string} */ line) => {
-    console.log(line)
+    console.log(prefix + line)
     onLine?.(line)
   }
   const child = startChild({ name, command, args, env, cwd: root }, { onLine: show })
@@ -25,8 +32,8 @@ export async function run(name, [command = '', ...args], { env = toolEnv(), onLi
 }
 
 /** The environment of set-up itself: it is what writes the one that all other steps have. */
-export const setUp = () => run('set-up', ['bash', 'scripts/setup.sh'], { env: process.env })
-export const build = () => run('build', ['bash', 'scripts/build.sh'])
+export const setUp = (options = {}) => run('set-up', ['bash', 'scripts/setup.sh'], { ...options, env: process.env })
+export const build = (options = {}) => run('build', ['bash', 'scripts/build.sh'], options)
 
 export async function stopSteps() {
   await Promise.all([...running].map((child) => child.stop()))

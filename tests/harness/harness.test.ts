@@ -1,6 +1,7 @@
 // The harness itself, on the real upstreams: what a test relies on when it counts, cuts, kills and restarts.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { type CountingProxy, type Server, startCountingProxy, startNodeUpstream, startRustUpstream, startWorker } from './index.ts'
+import { type CountingProxy, type Server, startCountingProxy, startNodeUpstream, startRustUpstream, startWorker, startWranglerDev } from './index.ts'
+import { chain, Store } from '../wire/support.ts'
 
 const upstreams = { rust: startRustUpstream, node: startNodeUpstream }
 
@@ -106,18 +107,28 @@ describe.each(Object.entries(upstreams))('%s upstream behind the proxy', (_, sta
   })
 })
 
-test('a Worker comes back on its port after a stop and a kill', async () => {
-  const worker = await startWorker({ upstreamUrl: 'http://127.0.0.1:9/v1/stream' })
-  const health = async () => (await fetch(`${worker.url}/health`)).status
-  try {
-    expect(await health()).toBe(200)
-    await worker.restart()
-    expect(await health()).toBe(200)
-    await worker.kill()
-    await expect(health()).rejects.toThrow()
-    await worker.restart()
-    expect(await health()).toBe(200)
-  } finally {
-    await worker.stop()
-  }
+describe.each([
+  { name: 'Miniflare', start: startWorker },
+  { name: 'wrangler dev, as npm start has it', start: startWranglerDev },
+])('a Worker on $name', ({ start }) => {
+  test('comes back on its port, and goes on, after a stop and a kill', async () => {
+    const upstream = await startRustUpstream()
+    const proxy = await startCountingProxy(upstream.url)
+    const worker = await start({ upstreamUrl: proxy.url })
+    const store = new Store({ upstream, proxy, worker })
+    try {
+      await store.pushed(chain(0, 1))
+      await worker.restart()
+      await store.pushed(chain(1, 1))
+      await worker.kill()
+      await expect(store.read()).rejects.toThrow()
+      await worker.restart()
+      await store.pushed(chain(2, 1))
+      expect(await store.events()).toEqual(chain(0, 3))
+    } finally {
+      await worker.stop()
+      await proxy.stop()
+      await upstream.stop()
+    }
+  })
 })

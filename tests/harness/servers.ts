@@ -4,9 +4,10 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
+import type { V4MiniflareOptions } from 'miniflare'
 import type { Child } from '../../scripts/lib/child.mjs'
 import { freePort } from '../../scripts/lib/ports.mjs'
-import { launch, rustUpstream, type Service, worker } from '../../scripts/lib/services.mjs'
+import { launch, rustUpstream, type Service, worker as wranglerDev } from '../../scripts/lib/services.mjs'
 import { node, root, toolEnv } from '../../scripts/lib/tools.mjs'
 
 export interface Server {
@@ -21,7 +22,7 @@ export interface Server {
   kill(): Promise<void>
   /** Starts it on the same data and port; stops it first if it runs. */
   restart(): Promise<void>
-  /** Bytes of physical memory that its server process (workerd, not wrangler) takes now. */
+  /** Bytes of physical memory that its server process (workerd, not the Node that starts it) takes now. */
   memory(): Promise<number>
 }
 
@@ -62,16 +63,52 @@ interface WorkerOptions {
   /** Durable Object storage. Kept by `stop`; by default a temporary folder, removed by it. */
   persistTo?: string
   port?: number
-  /** A build with this Cargo feature, which `buildVariant` has made. */
+  /** A build with this Cargo feature, which `build` has made. */
   variant?: string
+  /** False: without an edge cache, as on workers.dev. */
+  cache?: boolean
 }
 
+/** With the bindings of wrangler.toml, but without wrangler: that starts slowly, and puts a proxy before the Worker. */
 export async function startWorker(options: WorkerOptions): Promise<Server> {
+  const { upstreamUrl, vars = {}, variant, cache = true } = options
   const port = options.port ?? (await freePort())
   const data = await dataFolder(options.persistTo)
-  const { upstreamUrl, vars = {}, variant } = options
-  const chosen = variant === undefined ? {} : { variant }
-  return startServer(worker({ port, upstreamUrl, persistTo: data.path, vars, ...chosen }), port, data)
+  const url = `http://127.0.0.1:${port}`
+  const { unstable_getMiniflareWorkerOptions } = await import('wrangler') // large: only for files that need it
+  const { workerOptions } = unstable_getMiniflareWorkerOptions(join(root, 'wrangler.toml'))
+  const miniflare: V4MiniflareOptions = {
+    ...workerOptions,
+    bindings: { ...(workerOptions.bindings as object), UPSTREAM_URL: upstreamUrl, ...vars },
+    rootPath: join(root, variant === undefined ? 'build' : `build-${variant}`),
+    modules: [
+      { type: 'ESModule', path: 'index.js' },
+      { type: 'CompiledWasm', path: 'index_bg.wasm' },
+    ],
+    host: '127.0.0.1',
+    port,
+    cf: false, // no look-up of the edge location: works offline
+    resourcePersistencePath: data.path,
+    cacheAPI: cache,
+  }
+  const service: Service = {
+    name: 'worker',
+    command: node,
+    args: [join(root, 'tests/harness/worker.mjs'), JSON.stringify(miniflare)],
+    env: toolEnv(),
+    cwd: root,
+    url,
+    readyUrl: `${url}/health`,
+    isReady: () => true, // also one that is set up wrongly, and says so
+  }
+  return startServer(service, port, data)
+}
+
+/** As `npm start` runs the Worker. */
+export async function startWranglerDev({ upstreamUrl }: { upstreamUrl: string }): Promise<Server> {
+  const port = await freePort()
+  const data = await dataFolder()
+  return startServer(wranglerDev({ port, upstreamUrl, persistTo: data.path }), port, data)
 }
 
 interface DataFolder {
@@ -80,7 +117,7 @@ interface DataFolder {
   remove(): Promise<void>
 }
 
-async function dataFolder(given: string | undefined): Promise<DataFolder> {
+async function dataFolder(given?: string): Promise<DataFolder> {
   if (given !== undefined) return { path: given, temporary: false, remove: async () => {} }
   const path = await mkdtemp(join(tmpdir(), 'headwater-'))
   return { path, temporary: true, remove: () => rm(path, { recursive: true, force: true, maxRetries: 5 }) }

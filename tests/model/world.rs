@@ -2,6 +2,8 @@
 //! may be a zombie that does not know of its successor), and an upstream behind a lossy network. How
 //! many faults of each kind may happen is part of the state, so that every path ends.
 
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
 use headwater::batch::Batch;
 use headwater::event::{BackendId, Fingerprinter, Offset, ROOT, SeqNum};
 use headwater::sequencer::core::{Answer, Core, Input, Limits, Op, Output, Reply, Request, SegmentSize, Ticket, Tip};
@@ -82,6 +84,14 @@ pub struct State {
     faults: Faults,
     /// Someone was refused although it had pulled everything there is.
     pub refused_without_news: bool,
+}
+
+impl State {
+    /// Which Sequencer is which makes no difference: worlds that differ in that alone become equal.
+    fn in_order(&mut self) {
+        let hasher = BuildHasherDefault::<DefaultHasher>::default();
+        self.sequencers.sort_by_cached_key(|sequencer| hasher.hash_one(sequencer));
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -439,6 +449,7 @@ impl Model for World {
                 state.fence = None;
             }
         }
+        state.in_order();
         Some(state)
     }
 

@@ -1,41 +1,26 @@
-// Deployments that `wrangler dev` can't show: one without an edge cache, as on workers.dev, and one set up wrongly.
-import { join } from 'node:path'
-import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
+// Other deployments: one without an edge cache, as on workers.dev, and one set up wrongly.
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { root } from '../../scripts/lib/tools.mjs'
-import { startCountingProxy, startRustUpstream } from '../harness/index.ts'
+import { startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
 import { chain, type Parts, Store } from './support.ts'
 
 const parts = {} as Parts
-let miniflare: Miniflare | undefined
 
 beforeAll(async () => {
   parts.upstream = await startRustUpstream()
   parts.proxy = await startCountingProxy(parts.upstream.url)
 })
-afterEach(() => miniflare?.dispose())
+afterEach(() => parts.worker?.stop())
 afterAll(async () => {
   await parts.proxy?.stop()
   await parts.upstream?.stop()
 })
 
-const deploy = async (vars: Record<string, string>, { cacheAPI = true } = {}) => {
-  miniflare = new Miniflare(convertV4MiniflareOptions({
-    rootPath: join(root, 'build'),
-    modules: [
-      { type: 'ESModule', path: 'index.js' },
-      { type: 'CompiledWasm', path: 'index_bg.wasm' },
-    ],
-    compatibilityDate: '2026-10-01',
-    durableObjects: { SEQUENCER: { className: 'Sequencer', useSQLite: true } },
-    bindings: { UPSTREAM_URL: parts.proxy.url, ...vars },
-    cacheAPI,
-  }))
-  parts.worker = { url: (await miniflare.ready).origin } as Parts['worker']
+const deploy = async (vars: Record<string, string>, { cache = true } = {}) => {
+  parts.worker = await startWorker({ upstreamUrl: parts.proxy.url, vars, cache })
 }
 
 test('without an edge cache a history is read in two pages, and nothing is read for nothing', async () => {
-  await deploy({ SEGMENT_BYTES: '100000' }, { cacheAPI: false })
+  await deploy({ SEGMENT_BYTES: '100000' }, { cache: false })
   const store = new Store(parts)
   for (let head = 0; head < 3_000; head += 100) await store.pushed(chain(head, 100, { text: 'x'.repeat(300) }))
   parts.proxy.clear()
