@@ -1,0 +1,38 @@
+import { bootStatus, startedOver, useTodoStore } from './store.ts'
+import { SyncPanel } from './sync-panel.tsx'
+import { AddTodo, TodoList } from './todos.tsx'
+
+export const App = () => {
+  useTodoStore() // suspends until it is there
+  return (
+    <div className="page">
+      <header>
+        <h1>To do</h1>
+        <p>Works offline, syncs through Headwater</p>
+      </header>
+      <Notices />
+      <main>
+        <AddTodo />
+        <TodoList />
+      </main>
+      <SyncPanel />
+    </div>
+  )
+}
+
+const Notices = () => {
+  const status = bootStatus.use()
+  return (
+    <>
+      {startedOver.use() && (
+        <p className="notice" role="alert">
+          <span>This list was reset on the server, so it was loaded anew. What this device had not sent yet is gone.</span>
+          <button type="button" onClick={() => startedOver.set(false)}>
+            Dismiss
+          </button>
+        </p>
+      )}
+      {status.stage === 'warning' && <p className="notice">{status.message}</p>}
+    </>
+  )
+}
