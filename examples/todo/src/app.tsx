@@ -1,5 +1,5 @@
 import { bootStatus, startedOver, useTodoStore } from './store.ts'
-import { SyncPanel } from './sync-panel.tsx'
+import { Share, Sync } from './sync-panel.tsx'
 import { AddTodo, TodoList } from './todos.tsx'
 
 export const App = () => {
@@ -11,11 +11,12 @@ export const App = () => {
         <p>Works offline, syncs through Headwater</p>
       </header>
       <Notices />
+      <Sync />
       <main>
         <AddTodo />
         <TodoList />
       </main>
-      <SyncPanel />
+      <Share />
     </div>
   )
 }

@@ -4,10 +4,10 @@ import { useTodoStore } from './store.ts'
 import { link, secondDevice, storeId } from './store-id.ts'
 import { type SyncStatus, useSyncStatus } from './sync-status.ts'
 
-export const SyncPanel = () => {
+export const Sync = () => {
   const status = useSyncStatus(useTodoStore())
   return (
-    <aside className="panel" aria-label="Sync">
+    <aside className="sync" aria-label="Sync">
       <Badge status={status} />
       <dl>
         <div>
@@ -20,7 +20,6 @@ export const SyncPanel = () => {
         </div>
       </dl>
       <OfflineSwitch />
-      <Share />
     </aside>
   )
 }
@@ -50,22 +49,21 @@ const OfflineSwitch = () => {
   )
 }
 
-const Share = () => {
+/** How to see it sync: a second device, or what comes close to one on this computer. */
+export const Share = () => {
   const other = secondDevice()
   return (
-    <section className="share" aria-label="Share">
+    <aside className="share" aria-label="Share">
       <p>
-        Open the list <strong>{storeId}</strong> in a second window and see it follow.
+        Open the list <strong>{storeId}</strong> somewhere else and see it follow.
       </p>
-      <div>
-        <CopyLink />
-        {other !== undefined && (
-          <a className="button" href={other} target="_blank" rel="noopener">
-            Second device ↗
-          </a>
-        )}
-      </div>
-    </section>
+      <CopyLink />
+      {other !== undefined && (
+        <a className="button" href={other} target="_blank" rel="noopener">
+          Second device ↗
+        </a>
+      )}
+    </aside>
   )
 }
 
