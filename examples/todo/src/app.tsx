@@ -1,4 +1,4 @@
-import { bootStatus, startedOver, useTodoStore } from './store.ts'
+import { bootStatus, useTodoStore, wasReset } from './store.ts'
 import { Share, Sync } from './sync-panel.tsx'
 import { AddTodo, TodoList } from './todos.tsx'
 
@@ -25,10 +25,10 @@ const Notices = () => {
   const status = bootStatus.use()
   return (
     <>
-      {startedOver.use() && (
+      {wasReset.use() && (
         <p className="notice" role="alert">
           <span>This list was reset on the server, so it was loaded anew. What this device had not sent yet is gone.</span>
-          <button type="button" onClick={() => startedOver.set(false)}>
+          <button type="button" onClick={() => wasReset.set(false)}>
             Dismiss
           </button>
         </p>

@@ -1,4 +1,4 @@
-import { bootStatus } from './store.ts'
+import { bootStatus, reopen } from './store.ts'
 
 /** Until the store is there: what LiveStore is doing, and how far the first sync has come. */
 export const Boot = () => {
@@ -22,7 +22,7 @@ export const Failed = ({ error }: { error: unknown }) => (
   <main className="boot" role="alert">
     <h1>The list could not be opened</h1>
     <pre>{String(error)}</pre>
-    <button type="button" onClick={() => location.reload()}>
+    <button type="button" onClick={() => reopen('failed')}>
       Try again
     </button>
   </main>

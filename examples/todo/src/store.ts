@@ -15,7 +15,21 @@ export type TodoStore = Store<typeof schema>
 /** How far LiveStore has come before the store can be shown. */
 export const bootStatus = makeValue<BootStatus>({ stage: 'loading' })
 
+/** Opens the page anew. */
+export const reopen = (because: 'reset' | 'failed') => {
+  sessionStorage.setItem(REOPENED, because)
+  location.reload()
+}
+const REOPENED = 'reopened'
+const reopened = sessionStorage.getItem(REOPENED)
+sessionStorage.removeItem(REOPENED)
+
+/** The list has just been loaded anew, because it was reset on the server. */
+export const wasReset = makeValue(reopened === 'reset')
+
 const shutdown = Effect.runSync(makeShutdownDeferred)
+
+const authToken: string | undefined = import.meta.env.VITE_AUTH_TOKEN
 
 const options = storeOptions({
   schema,
@@ -24,27 +38,22 @@ const options = storeOptions({
     storage: { type: 'opfs' },
     worker: ({ name }) => new LiveStoreWorker({ name: workerName(name) }),
     sharedWorker: LiveStoreSharedWorker,
+    // LiveStore 0.4.0 empties its database for a reset, and then fails if a window reads it before the leader has.
+    experimental: { disableFastPath: reopened !== null },
   }),
   batchUpdates,
   onBootStatus: bootStatus.set,
   shutdownDeferred: shutdown,
+  ...(authToken === undefined ? {} : { syncPayload: { authToken } }),
 })
 
 export const useTodoStore = () => useStore(options)
 
-const STARTED_OVER = 'started-over'
-
 /**
- * When the log on the server is another one than before (it was reset), LiveStore clears what this browser has and ends
- * the store; a new one then follows the new log. Whoever wants to keep what was not sent yet chooses another
- * `onBackendIdMismatch` in the worker.
+ * When the log on the server is another one than before (it was reset), LiveStore clears what this browser has, what it
+ * had not sent included, and ends the store; a new one follows the new log. An app that wants to save something first
+ * chooses another `onBackendIdMismatch` in the worker.
  */
 Effect.runPromise(Deferred.await(shutdown)).then(({ reason }) => {
-  if (reason !== 'backend-id-mismatch') return
-  sessionStorage.setItem(STARTED_OVER, storeId)
-  location.reload()
+  if (reason === 'backend-id-mismatch') reopen('reset')
 }, console.error)
-
-/** Whether that has just happened. */
-export const startedOver = makeValue(sessionStorage.getItem(STARTED_OVER) === storeId)
-sessionStorage.removeItem(STARTED_OVER)
