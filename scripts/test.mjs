@@ -3,7 +3,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { build, onEndSignal, run, setUp, stopSteps } from './lib/steps.mjs'
+import { build, buildClient, onEndSignal, run, setUp, stopSteps } from './lib/steps.mjs'
 import { node, root } from './lib/tools.mjs'
 
 const LINT = ['--quiet', '--', '-D', 'warnings']
@@ -11,10 +11,10 @@ const tests = { passed: 0, failed: 0 }
 
 /** @type {Record<string, { title: string, run: () => Promise<boolean> }>} */
 const STEPS = {
-  setup: { title: 'set-up', run: setUp },
+  setup: { title: 'set-up', run: () => setUp({ browser: wanted.includes('browser') }) },
   fmt: { title: 'cargo fmt --check', run: () => run('cargo fmt', ['cargo', 'fmt', '--check']) },
   clippy: { title: 'clippy, host and wasm', run: clippy },
-  client: { title: 'build of the client', run: () => run('client', ['npm', 'run', '--silent', 'build', '-w', 'client']) },
+  client: { title: 'build of the client', run: buildClient },
   types: { title: 'tsc, strict', run: types },
   rust: { title: 'Rust tests', run: rustTests },
   build: { title: 'build of the Worker', run: build },
@@ -22,9 +22,11 @@ const STEPS = {
   chaos: { title: 'chaos tests', run: () => vitest('chaos') },
   provider: { title: 'provider tests', run: () => vitest('provider') },
   livestore: { title: 'LiveStore end-to-end tests', run: () => vitest('livestore') },
+  browser: { title: 'browser tests of the example app', run: () => vitest('browser') },
 }
 
 const names = process.argv.slice(2)
+const wanted = names.length > 0 ? names : Object.keys(STEPS)
 const unknown = names.find((name) => !(name in STEPS))
 if (unknown !== undefined) {
   console.error(`no step '${unknown}'; there are: ${Object.keys(STEPS).join(' ')}`)
@@ -34,10 +36,9 @@ onEndSignal(async () => {
   await stopSteps()
   process.exit(130)
 })
-process.exitCode = (await runSteps(names.length > 0 ? names : Object.keys(STEPS))) ? 0 : 1
+process.exitCode = (await runSteps()) ? 0 : 1
 
-/** @param {string[]} wanted */
-async function runSteps(wanted) {
+async function runSteps() {
   for (const [name, step] of Object.entries(STEPS)) {
     if (!wanted.includes(name)) continue
     console.log(`\n=== ${step.title}`)
@@ -70,7 +71,11 @@ async function clippy() {
 
 async function types() {
   const tsc = join(root, 'node_modules/typescript/bin/tsc')
-  return (await run('tsc', [node, tsc, '-p', '.'])) && (await run('tsc (client)', [node, tsc, '-p', 'client', '--noEmit']))
+  return (
+    (await run('tsc', [node, tsc, '-p', '.'])) &&
+    (await run('tsc (client)', [node, tsc, '-p', 'client', '--noEmit'])) &&
+    (await run('tsc (to-do app)', [node, tsc, '-p', 'examples/todo']))
+  )
 }
 
 function rustTests() {

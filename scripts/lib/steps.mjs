@@ -24,9 +24,14 @@ export async function run(name, [command = '', ...args], { env = toolEnv(), onLi
   return ok
 }
 
-/** The environment of set-up itself: it is what writes the one that all other steps have. */
-export const setUp = () => run('set-up', ['bash', 'scripts/setup.sh'], { env: process.env })
+/**
+ * The environment of set-up itself: it is what writes the one that all other steps have.
+ * @param {{ browser?: boolean }} [options] `browser`: for the browser tests, too
+ */
+export const setUp = ({ browser = false } = {}) =>
+  run('set-up', ['bash', 'scripts/setup.sh', ...(browser ? ['--browser'] : [])], { env: process.env })
 export const build = () => run('build', ['bash', 'scripts/build.sh'])
+export const buildClient = () => run('client', ['npm', 'run', '--silent', 'build', '-w', 'client'])
 
 export async function stopSteps() {
   await Promise.all([...running].map((child) => child.stop()))

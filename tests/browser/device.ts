@@ -32,6 +32,8 @@ export interface Device {
   readonly see: () => Promise<Seen>
   /** Another window of the same browser. */
   readonly openWindow: () => Promise<Device>
+  /** The one that the app has a link to. */
+  readonly openSecondDevice: () => Promise<Device>
   readonly close: () => Promise<void>
 }
 
@@ -43,8 +45,12 @@ export const openDevice = async (browser: Browser, name: string, url: string): P
 
 const openWindow = async (context: BrowserContext, name: string, url: string): Promise<Device> => {
   const page = await context.newPage()
-  page.on('pageerror', (error) => console.log(`${name}: ${error}`))
   await page.goto(url)
+  return inPage(page, name, url)
+}
+
+const inPage = async (page: Page, name: string, url: string): Promise<Device> => {
+  page.on('pageerror', (error) => console.log(`${name}: ${error}`))
   const input = page.getByLabel('New to-do')
   await input.waitFor()
   const number = async (term: string) => Number(await page.locator('dt', { hasText: term }).locator('+ dd').innerText())
@@ -70,8 +76,13 @@ const openWindow = async (context: BrowserContext, name: string, url: string): P
       pending: await number('Pending'),
       head: await number('Head'),
     }),
-    openWindow: () => openWindow(context, `${name}'s other window`, url),
-    close: () => context.close(),
+    openWindow: () => openWindow(page.context(), `${name}'s other window`, url),
+    openSecondDevice: async () => {
+      const opened = page.context().waitForEvent('page')
+      await page.getByRole('link', { name: 'Second device' }).click()
+      return inPage(await opened, `${name}'s second device`, url)
+    },
+    close: () => page.context().close(),
   }
 }
 

@@ -59,6 +59,21 @@ test('two devices follow each other', async () => {
   expect(await logged()).toBe(5)
 })
 
+test('the second device that the app offers is one of its own', async () => {
+  const a = await device('a')
+  await a.add('milk')
+  await allSee([a], SYNCED)
+  const b = await a.openSecondDevice()
+  await allSee([b], { todos: ['milk'], ...SYNCED })
+  await a.setOffline(true)
+  await allSee([a], { badge: 'Offline' })
+  await b.add('bread')
+  await allSee([b], { todos: ['milk', 'bread'], ...SYNCED })
+  await allSee([a], { todos: ['milk'], badge: 'Offline' })
+  await a.setOffline(false)
+  await allSee([a], { todos: ['milk', 'bread'], ...SYNCED })
+})
+
 test('both work offline on the same list, and agree once both are back', async () => {
   const [a, b] = await Promise.all([device('a'), device('b')])
   await a.add('milk')
@@ -72,8 +87,8 @@ test('both work offline on the same list, and agree once both are back', async (
   await b.edit('milk', 'soy milk')
   await b.complete('bread')
   await b.add('from b')
-  await allSee([a], { todos: ['oat milk', 'bread', 'from a'], completed: [], badge: 'Offline, 2 to send', head: 2 })
-  await allSee([b], { todos: ['soy milk', 'bread', 'from b'], completed: ['bread'], badge: 'Offline, 3 to send', head: 2 })
+  await allSee([a], { todos: ['oat milk', 'bread', 'from a'], completed: [], badge: 'Offline', pending: 2, head: 2 })
+  await allSee([b], { todos: ['soy milk', 'bread', 'from b'], completed: ['bread'], badge: 'Offline', pending: 3, head: 2 })
 
   await Promise.all([a, b].map((_) => _.setOffline(false)))
   await allSee([a, b], { completed: ['bread'], head: 7, ...SYNCED })
@@ -95,7 +110,7 @@ test('a reload keeps everything, what is not sent yet included', async () => {
   await window.page.close()
 
   await a.page.reload()
-  await allSee([a], { todos: ['sent', 'kept'], badge: 'Offline, 1 to send' })
+  await allSee([a], { todos: ['sent', 'kept'], badge: 'Offline', pending: 1 })
   await a.setOffline(false)
   await allSee([a, b], { todos: ['sent', 'kept'], head: 2, ...SYNCED })
 })
@@ -107,7 +122,7 @@ test('the Worker goes away and comes back', async () => {
   await worker.kill()
   await allSee([a, b], { badge: 'Offline' })
   await Promise.all([a.add('meanwhile'), b.add('meanwhile, too')])
-  await allSee([a, b], { badge: 'Offline, 1 to send' })
+  await allSee([a, b], { badge: 'Offline', pending: 1 })
   await worker.restart()
   await allSee([a, b], { head: 3, ...SYNCED })
   const { todos } = await a.see()

@@ -1,9 +1,10 @@
-import { bootStatus, useTodoStore, wasReset } from './store.ts'
+import { use } from 'react'
+import { bootStatus, ready, wasReset } from './store.ts'
 import { Share, Sync } from './sync-panel.tsx'
 import { AddTodo, TodoList } from './todos.tsx'
 
 export const App = () => {
-  useTodoStore() // suspends until it is there
+  use(ready)
   return (
     <div className="page">
       <header>

@@ -1,9 +1,9 @@
-import { StoreRegistry } from '@livestore/livestore'
 import { StoreRegistryProvider } from '@livestore/react'
 import { Component, type ReactNode, Suspense } from 'react'
 import { createRoot } from 'react-dom/client'
 import { App } from './app.tsx'
 import { Boot, Failed } from './boot.tsx'
+import { storeRegistry } from './store.ts'
 import { storeId } from './store-id.ts'
 import './style.css'
 
@@ -18,7 +18,7 @@ document.title = `To do: ${storeId}`
 createRoot(document.getElementById('root')!).render(
   <ErrorBoundary>
     <Suspense fallback={<Boot />}>
-      <StoreRegistryProvider storeRegistry={new StoreRegistry()}>
+      <StoreRegistryProvider storeRegistry={storeRegistry}>
         <App />
       </StoreRegistryProvider>
     </Suspense>

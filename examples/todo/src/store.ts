@@ -1,6 +1,6 @@
 import { makePersistedAdapter } from '@livestore/adapter-web'
 import LiveStoreSharedWorker from '@livestore/adapter-web/shared-worker?sharedworker'
-import { type BootStatus, makeShutdownDeferred, type Store, storeOptions } from '@livestore/livestore'
+import { type BootStatus, makeShutdownDeferred, type Store, StoreRegistry, storeOptions } from '@livestore/livestore'
 import { useStore } from '@livestore/react'
 import { Deferred, Effect } from '@livestore/utils/effect'
 import { unstable_batchedUpdates as batchUpdates } from 'react-dom'
@@ -46,6 +46,11 @@ const options = storeOptions({
   shutdownDeferred: shutdown,
   ...(authToken === undefined ? {} : { syncPayload: { authToken } }),
 })
+
+export const storeRegistry = new StoreRegistry()
+
+/** Loads the store. `useStore` alone would do that, too, but React's development build complains of how it suspends. */
+export const ready = storeRegistry.preload(options)
 
 export const useTodoStore = () => useStore(options)
 

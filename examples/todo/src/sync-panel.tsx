@@ -35,8 +35,8 @@ const Badge = ({ status }: { status: SyncStatus | undefined }) => {
 
 const describe = (status: SyncStatus | undefined): [state: string, text: string] => {
   if (status === undefined) return ['waiting', 'Connecting …']
-  if (!status.connected) return ['offline', status.pending === 0 ? 'Offline' : `Offline, ${status.pending} to send`]
-  return status.pending === 0 ? ['synced', 'In sync'] : ['waiting', `Sending ${status.pending} …`]
+  if (!status.connected) return ['offline', 'Offline']
+  return status.pending === 0 ? ['synced', 'In sync'] : ['waiting', 'Sending …']
 }
 
 const OfflineSwitch = () => {
