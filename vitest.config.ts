@@ -46,6 +46,7 @@ export default defineConfig({
       project('provider', ['client/**/*.test.ts', 'tests/provider/**/*.test.ts']),
       project('chaos', ['tests/chaos/**/*.test.ts']),
       project('livestore', ['tests/livestore/**/*.test.ts']),
+      project('browser', ['tests/browser/**/*.test.ts']),
     ],
   },
 })

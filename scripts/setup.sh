@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs what Headwater needs to build, run and test. Can be run again at any time: does only what is missing.
+# With --browser also a Chromium, for the browser tests.
 #
 #   WASM_TOOLCHAIN=auto    (default) rustup's wasm target, and Debian's compiler where rustup cannot fetch one
 #   WASM_TOOLCHAIN=rustup  rustup only
@@ -27,6 +28,7 @@ main() {
   install_npm_packages & local npm=$! # mostly waits for the network
   install_cargo_tools
   wait "$npm" || exit 1
+  if [ "${1:-}" = --browser ]; then install_browser; fi
   write_env
   say "ready: $(rustc -V | cut -d' ' -f1,2) ($ROUTE), node $(node_modules/.bin/node -v), $SECONDS s"
 }
@@ -205,6 +207,16 @@ host_cargo() { # host_cargo [VAR=value…] <arguments>: outside the project, so 
 install_npm_packages() {
   if node scripts/lib/npm-is-current.mjs; then return; fi
   step "npm ci" npm ci || die "npm ci failed"
+}
+
+# --- a browser -----------------------------------------------------------------------------------------------------
+
+# Debian's, or else one of Playwright's own (tests/browser/device.ts)
+install_browser() {
+  [ ! -x /usr/bin/chromium ] || return 0
+  if [ $ROUTE = debian ] && apt_install chromium; then return; fi
+  step "playwright install chromium" node_modules/.bin/node node_modules/playwright-core/cli.js install --only-shell chromium \
+    || die "no Chromium for the browser tests. Install Debian's (apt-get install chromium), or: npx playwright-core install --with-deps chromium"
 }
 
 # --- the environment for builds ------------------------------------------------------------------------------------

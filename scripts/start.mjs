@@ -1,12 +1,12 @@
-// npm start: sets up and builds, then runs the upstream and the Worker until Ctrl-C. Until set-up is done this runs on
-// the system's Node, with only Node's own modules.
+// npm start: sets up and builds, then runs the upstream, the Worker and the example app until Ctrl-C. Until set-up is
+// done this runs on the system's Node, with only Node's own modules.
 import { createHash } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { isFree } from './lib/ports.mjs'
-import { launch, rustUpstream, statusOf, worker } from './lib/services.mjs'
-import { build, onEndSignal, setUp, stopSteps } from './lib/steps.mjs'
+import { launch, rustUpstream, statusOf, todoApp, worker } from './lib/services.mjs'
+import { build, buildClient, onEndSignal, setUp, stopSteps } from './lib/steps.mjs'
 import { root } from './lib/tools.mjs'
 
 const HELP = `npm start -- [options]
@@ -15,7 +15,8 @@ const HELP = `npm start -- [options]
   --upstream URL       use this Durable Streams server, path prefix included, and start none
                        (or UPSTREAM_URL in the environment)
   --upstream-port N    the port of the upstream that is started (default 4437)
-  --verbose            show what the Worker and the upstream print
+  --app-port N         the port of the to-do app in examples/todo (default 5173)
+  --verbose            show what the Worker, the upstream and the app print
   --help
 
 Settings of the Worker are taken from the environment too, if they are there: AUTH_MODE, UPSTREAM_TOKEN and
@@ -34,7 +35,7 @@ async function main() {
   await checkPorts(options)
   onEndSignal(() => end(0, '\nStopping …', 'Stopped.'))
   if (!(await setUp())) return fail('set-up failed')
-  if (!(await build())) return fail('the build failed')
+  if (!(await build()) || !(await buildClient())) return fail('the build failed')
 
   const upstreamUrl = options.upstream ?? (await startUpstream(options))
   if (options.upstream && (await statusOf(options.upstream)) === undefined) {
@@ -44,13 +45,16 @@ async function main() {
   const envFile = writeSettings(join(persistTo, 'settings.env'))
   const service = worker({ port: options.port, upstreamUrl, persistTo, envFile, rebuild: true })
   await start(service, options)
-  if (!ending) console.log(welcome(service.url, upstreamUrl, options))
+  const app = todoApp({ port: options.appPort, syncUrl: service.url })
+  await start(app, options)
+  if (!ending) console.log(welcome({ appUrl: app.url, workerUrl: service.url, upstreamUrl }, options))
 }
 
 /**
  * @typedef {object} Options
  * @property {number} port
  * @property {number} upstreamPort
+ * @property {number} appPort
  * @property {string | undefined} upstream
  * @property {boolean} verbose
  * @returns {Options}
@@ -61,6 +65,7 @@ function readOptions() {
       port: { type: 'string' },
       upstream: { type: 'string' },
       'upstream-port': { type: 'string' },
+      'app-port': { type: 'string' },
       verbose: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -76,6 +81,7 @@ function readOptions() {
   return {
     port: portNumber('--port', values.port ?? (process.env.PORT || '8787')),
     upstreamPort: portNumber('--upstream-port', values['upstream-port'] ?? '4437'),
+    appPort: portNumber('--app-port', values['app-port'] ?? '5173'),
     upstream: upstream?.replace(/\/+$/, ''),
     verbose: values.verbose,
   }
@@ -92,9 +98,12 @@ function portNumber(flag, text) {
 }
 
 /** @param {Options} options */
-async function checkPorts({ port, upstream, upstreamPort }) {
+async function checkPorts({ port, upstream, upstreamPort, appPort }) {
   if (!(await isFree(port))) {
     throw new Error(`port ${port} is in use; choose another for the Worker: npm start -- --port ${port + 1}`)
+  }
+  if (!(await isFree(appPort))) {
+    throw new Error(`port ${appPort} is in use; choose another for the to-do app: npm start -- --app-port ${appPort + 1}`)
   }
   if (upstream === undefined && !(await isFree(upstreamPort))) {
     throw new Error(
@@ -180,12 +189,11 @@ async function end(code, before, after) {
 }
 
 /**
- * @param {string} url
- * @param {string} upstreamUrl
+ * @param {{ appUrl: string, workerUrl: string, upstreamUrl: string }} urls
  * @param {Options} options
  */
-function welcome(url, upstreamUrl, { upstream, verbose }) {
-  const stream = `${url}/v1/stream/demo/my-store`
+function welcome({ appUrl, workerUrl, upstreamUrl }, { upstream, verbose }) {
+  const stream = `${workerUrl}/v1/stream/demo/my-store`
   const needsToken = process.env['AUTH_MODE'] === 'jwt'
   const authorization = needsToken ? ' -H "authorization: Bearer $TOKEN"' : ''
   const token = `
@@ -197,9 +205,12 @@ Make a token, if you have set JWT_SECRET:
   return `
 Headwater is running.
 
-  Worker    ${url}
-  upstream  ${upstreamUrl}${upstream === undefined ? '' : ' (not started here)'}
+  to-do app  ${appUrl}${needsToken && !process.env['VITE_AUTH_TOKEN'] ? ' (needs a token: examples/todo/README.md)' : ''}
+  Worker     ${workerUrl}
+  upstream   ${upstreamUrl}${upstream === undefined ? '' : ' (not started here)'}
 ${needsToken ? token : ''}
+Open the app and press "Second device" there, and see two devices in sync.
+
 Push an event:
 
   curl -i '${stream}'${authorization} -H 'content-type: application/json' -d '[${event}]'

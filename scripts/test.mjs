@@ -3,7 +3,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { build, onEndSignal, run, setUp, stopSteps } from './lib/steps.mjs'
+import { build, buildClient, onEndSignal, run, setUp, stopSteps } from './lib/steps.mjs'
 import { node, root } from './lib/tools.mjs'
 
 const LINT = ['--quiet', '--', '-D', 'warnings']
@@ -15,11 +15,11 @@ const tests = { passed: 0, failed: 0 }
  * @type {Record<string, Step>}
  */
 const STEPS = {
-  setup: { title: 'set-up', run: setUp },
+  setup: { title: 'set-up', run: (options) => setUp({ ...options, browser: isWanted('browser') }) },
   fmt: { title: 'cargo fmt --check', run: (options) => run('cargo fmt', ['cargo', 'fmt', '--check'], options) },
   clippy: { title: 'clippy, host', run: (options) => run('clippy', ['cargo', 'clippy', '--all-targets', ...LINT], options) },
   rust: { title: 'Rust tests', run: rustTests },
-  client: { title: 'build of the client', run: (options) => run('client', ['npm', 'run', '--silent', 'build', '-w', 'client'], options) },
+  client: { title: 'build of the client', run: buildClient },
   types: { title: 'tsc, strict', run: types },
   'clippy-wasm': { title: 'clippy, wasm', run: clippyWasm },
   build: { title: 'build of the Worker', run: build },
@@ -33,7 +33,7 @@ const STAGES = [
 ]
 
 /** Projects of vitest.config.ts (`wire` is also `wire-alone`): one run, after all steps, of those that are wanted. */
-const SUITES = ['wire', 'chaos', 'provider', 'livestore']
+const SUITES = ['wire', 'chaos', 'provider', 'livestore', 'browser']
 
 const names = process.argv.slice(2)
 const unknown = names.find((name) => !(name in STEPS || SUITES.includes(name)))
@@ -45,12 +45,16 @@ onEndSignal(async () => {
   await stopSteps()
   process.exit(130)
 })
-const ok = await runAll((name) => names.length === 0 || names.includes(name))
+const ok = await runAll()
 console.log(`\n${tests.passed} passed, ${tests.failed} failed`)
 process.exitCode = ok ? 0 : 1
 
-/** @param {(name: string) => boolean} isWanted */
-async function runAll(isWanted) {
+/** @param {string} name */
+function isWanted(name) {
+  return names.length === 0 || names.includes(name)
+}
+
+async function runAll() {
   for (const stage of STAGES) {
     const lanes = stage.map((lane) => lane.filter(isWanted)).filter((lane) => lane.length > 0)
     if (!(await runLanes(lanes))) return false
@@ -107,7 +111,8 @@ async function types(options) {
   const tsc = join(root, 'node_modules/typescript/bin/tsc')
   return (
     (await run('tsc', [node, tsc, '-p', '.'], options)) &&
-    (await run('tsc (client)', [node, tsc, '-p', 'client', '--noEmit'], options))
+    (await run('tsc (client)', [node, tsc, '-p', 'client', '--noEmit'], options)) &&
+    (await run('tsc (to-do app)', [node, tsc, '-p', 'examples/todo'], options))
   )
 }
 

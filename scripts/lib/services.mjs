@@ -2,7 +2,7 @@
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startChild } from './child.mjs'
-import { durableStreamsServer, node, root, toolEnv, wrangler } from './tools.mjs'
+import { durableStreamsServer, node, root, toolEnv, vite, wrangler } from './tools.mjs'
 
 const READY_TIMEOUT_MS = 60_000
 
@@ -59,6 +59,26 @@ export function worker({ port, upstreamUrl, persistTo, vars = {}, envFile, rebui
     cwd: root,
     url,
     readyUrl: `${url}/health`,
+    isReady: (status) => status === 200,
+  }
+}
+
+/**
+ * The example app. With `outDir`, the files that `vite build` put there; else from its sources, following their changes.
+ * @param {{ port: number, syncUrl: string, outDir?: string }} options `syncUrl`: the Worker's
+ * @returns {Service}
+ */
+export function todoApp({ port, syncUrl, outDir }) {
+  const url = `http://127.0.0.1:${port}`
+  const from = outDir === undefined ? [] : ['preview', '--outDir', outDir]
+  return {
+    name: 'todo',
+    command: node,
+    args: [vite, ...from, '--host', '127.0.0.1', '--port', String(port), '--strictPort'],
+    env: { ...toolEnv(), VITE_SYNC_URL: syncUrl, FORCE_COLOR: '0' },
+    cwd: join(root, 'examples/todo'),
+    url,
+    readyUrl: url,
     isReady: (status) => status === 200,
   }
 }

@@ -31,9 +31,14 @@ export async function run(name, [command = '', ...args], { env = toolEnv(), pref
   return ok
 }
 
-/** The environment of set-up itself: it is what writes the one that all other steps have. */
-export const setUp = (options = {}) => run('set-up', ['bash', 'scripts/setup.sh'], { ...options, env: process.env })
+/**
+ * The environment of set-up itself: it is what writes the one that all other steps have.
+ * @param {Options & { browser?: boolean }} [options] `browser`: for the browser tests, too
+ */
+export const setUp = ({ browser = false, ...options } = {}) =>
+  run('set-up', ['bash', 'scripts/setup.sh', ...(browser ? ['--browser'] : [])], { ...options, env: process.env })
 export const build = (options = {}) => run('build', ['bash', 'scripts/build.sh'], options)
+export const buildClient = (options = {}) => run('client', ['npm', 'run', '--silent', 'build', '-w', 'client'], options)
 
 export async function stopSteps() {
   await Promise.all([...running].map((child) => child.stop()))

@@ -10,6 +10,7 @@ export const toolchain = join(root, '.toolchain')
 /** The Node that set-up installed; the one that runs this may be too old for wrangler. */
 export const node = join(root, 'node_modules/.bin/node')
 export const wrangler = join(root, 'node_modules/wrangler/bin/wrangler.js')
+export const vite = join(root, 'node_modules/vite/bin/vite.js')
 export const durableStreamsServer = join(toolchain, 'bin/durable-streams-server')
 
 /** @type {NodeJS.ProcessEnv | undefined} */

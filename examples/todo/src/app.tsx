@@ -1,0 +1,40 @@
+import { use } from 'react'
+import { bootStatus, ready, wasReset } from './store.ts'
+import { Share, Sync } from './sync-panel.tsx'
+import { AddTodo, TodoList } from './todos.tsx'
+
+export const App = () => {
+  use(ready)
+  return (
+    <div className="page">
+      <header>
+        <h1>To do</h1>
+        <p>Works offline, syncs through Headwater</p>
+      </header>
+      <Notices />
+      <Sync />
+      <main>
+        <AddTodo />
+        <TodoList />
+      </main>
+      <Share />
+    </div>
+  )
+}
+
+const Notices = () => {
+  const status = bootStatus.use()
+  return (
+    <>
+      {wasReset.use() && (
+        <p className="notice" role="alert">
+          <span>This list was reset on the server, so it was loaded anew. What this device had not sent yet is gone.</span>
+          <button type="button" onClick={() => wasReset.set(false)}>
+            Dismiss
+          </button>
+        </p>
+      )}
+      {status.stage === 'warning' && <p className="notice">{status.message}</p>}
+    </>
+  )
+}

@@ -1,0 +1,26 @@
+import { StoreRegistryProvider } from '@livestore/react'
+import { Component, type ReactNode, Suspense } from 'react'
+import { createRoot } from 'react-dom/client'
+import { App } from './app.tsx'
+import { Boot, Failed } from './boot.tsx'
+import { storeRegistry } from './store.ts'
+import { storeId } from './store-id.ts'
+import './style.css'
+
+class ErrorBoundary extends Component<{ children: ReactNode }> {
+  override state: { error?: unknown } = {}
+  static getDerivedStateFromError = (error: unknown) => ({ error })
+  override render = () => ('error' in this.state ? <Failed error={this.state.error} /> : this.props.children)
+}
+
+document.title = `To do: ${storeId}`
+
+createRoot(document.getElementById('root')!).render(
+  <ErrorBoundary>
+    <Suspense fallback={<Boot />}>
+      <StoreRegistryProvider storeRegistry={storeRegistry}>
+        <App />
+      </StoreRegistryProvider>
+    </Suspense>
+  </ErrorBoundary>,
+)

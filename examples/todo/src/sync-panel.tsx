@@ -1,0 +1,82 @@
+import { useEffect, useState } from 'react'
+import { offline, switchOffline } from './offline-switch.ts'
+import { useTodoStore } from './store.ts'
+import { link, secondDevice, storeId } from './store-id.ts'
+import { type SyncStatus, useSyncStatus } from './sync-status.ts'
+
+export const Sync = () => {
+  const status = useSyncStatus(useTodoStore())
+  return (
+    <aside className="sync" aria-label="Sync">
+      <Badge status={status} />
+      <dl>
+        <div>
+          <dt>Pending</dt>
+          <dd>{status?.pending ?? '–'}</dd>
+        </div>
+        <div>
+          <dt>Head</dt>
+          <dd>{status?.head ?? '–'}</dd>
+        </div>
+      </dl>
+      <OfflineSwitch />
+    </aside>
+  )
+}
+
+const Badge = ({ status }: { status: SyncStatus | undefined }) => {
+  const [state, text] = describe(status)
+  return (
+    <p className={`badge ${state}`} role="status">
+      {text}
+    </p>
+  )
+}
+
+const describe = (status: SyncStatus | undefined): [state: string, text: string] => {
+  if (status === undefined) return ['waiting', 'Connecting …']
+  if (!status.connected) return ['offline', 'Offline']
+  return status.pending === 0 ? ['synced', 'In sync'] : ['waiting', 'Sending …']
+}
+
+const OfflineSwitch = () => {
+  const on = offline.use()
+  return (
+    <label className="switch">
+      <input type="checkbox" role="switch" checked={on} onChange={() => switchOffline(!on)} />
+      Work offline
+    </label>
+  )
+}
+
+/** How to see it sync: a second device, or what comes close to one on this computer. */
+export const Share = () => {
+  const other = secondDevice()
+  return (
+    <aside className="share" aria-label="Share">
+      <p>
+        Open the list <strong>{storeId}</strong> somewhere else and see it follow.
+      </p>
+      <CopyLink />
+      {other !== undefined && (
+        <a className="button" href={other} target="_blank" rel="noopener">
+          Second device ↗
+        </a>
+      )}
+    </aside>
+  )
+}
+
+const CopyLink = () => {
+  const [copied, setCopied] = useState(false)
+  useEffect(() => {
+    if (!copied) return
+    const timer = setTimeout(() => setCopied(false), 2_000)
+    return () => clearTimeout(timer)
+  }, [copied])
+  return (
+    <button type="button" onClick={() => navigator.clipboard.writeText(link()).then(() => setCopied(true))}>
+      <span aria-live="polite">{copied ? 'Copied' : 'Copy link'}</span>
+    </button>
+  )
+}

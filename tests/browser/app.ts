@@ -1,0 +1,31 @@
+// The example app as it would be deployed: built, and served as files.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { startChild } from '../../scripts/lib/child.mjs'
+import { freePort } from '../../scripts/lib/ports.mjs'
+import { launch, todoApp } from '../../scripts/lib/services.mjs'
+import { vite } from '../../scripts/lib/tools.mjs'
+
+export interface TodoApp {
+  readonly url: string
+  readonly stop: () => Promise<void>
+}
+
+/** `syncUrl`: the Worker's. */
+export const startTodoApp = async (syncUrl: string): Promise<TodoApp> => {
+  const outDir = await mkdtemp(join(tmpdir(), 'headwater-todo-'))
+  const service = todoApp({ port: await freePort(), syncUrl, outDir })
+  const env = { ...service.env, NODE_ENV: 'production' } // vitest says 'test'
+  const build = startChild({ ...service, name: 'vite build', args: [vite, 'build', '--outDir', outDir], env })
+  const { ok, how } = await build.exited
+  if (!ok) throw new Error(`vite build ${how}. Its last lines:\n${build.tail()}`)
+  const child = await launch(service)
+  return {
+    url: service.url,
+    stop: async () => {
+      await child.kill()
+      await rm(outDir, { recursive: true, force: true })
+    },
+  }
+}

@@ -1,0 +1,150 @@
+// The example app in a real browser, on a real Worker and upstream: what its users see when all goes well, and when not.
+import type { Browser } from 'playwright-core'
+import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
+import { type Server, startRustUpstream, startWorker } from '../harness/index.ts'
+import { checkLog } from '../livestore/support.ts'
+import { upstreamStream } from '../provider/support/world.ts'
+import { startTodoApp, type TodoApp } from './app.ts'
+import { allSee, type Device, launchBrowser, openDevice } from './device.ts'
+
+const SYNCED = { badge: 'In sync', pending: 0 }
+
+let upstream: Server
+let worker: Server
+let app: TodoApp
+let browser: Browser
+let storeId: string
+let stores = 0
+const open = new Set<Device>()
+
+beforeAll(async () => {
+  upstream = await startRustUpstream()
+  worker = await startWorker({ upstreamUrl: upstream.url })
+  app = await startTodoApp(worker.url)
+  browser = await launchBrowser()
+}, 120_000)
+afterAll(async () => {
+  await browser?.close()
+  await app?.stop()
+  await worker?.stop()
+  await upstream?.stop()
+})
+beforeEach(() => {
+  storeId = `list-${++stores}`
+})
+afterEach(async () => {
+  for (const device of open) await device.close()
+  open.clear()
+})
+
+const device = async (name: string): Promise<Device> => {
+  const opened = await openDevice(browser, name, `${app.url}/?store=${storeId}`)
+  open.add(opened)
+  return opened
+}
+const atUpstream = () => upstreamStream(`${upstream.url}/todo/${storeId}`)
+const logged = async () => checkLog(await atUpstream().messages()).events
+
+test('two devices follow each other', async () => {
+  const [a, b] = await Promise.all([device('a'), device('b')])
+  await a.add('milk')
+  await allSee([b], { todos: ['milk'] })
+  await b.add('bread')
+  await b.complete('milk')
+  await allSee([a], { todos: ['milk', 'bread'], completed: ['milk'] })
+  await a.edit('bread', 'rye bread')
+  await allSee([b], { todos: ['milk', 'rye bread'] })
+  await b.remove('milk')
+  await allSee([a, b], { todos: ['rye bread'], completed: [], head: 5, ...SYNCED })
+  expect(await logged()).toBe(5)
+})
+
+test('the second device that the app offers is one of its own', async () => {
+  const a = await device('a')
+  await a.add('milk')
+  await allSee([a], SYNCED)
+  const b = await a.openSecondDevice()
+  await allSee([b], { todos: ['milk'], ...SYNCED })
+  await a.setOffline(true)
+  await allSee([a], { badge: 'Offline' })
+  await b.add('bread')
+  await allSee([b], { todos: ['milk', 'bread'], ...SYNCED })
+  await allSee([a], { todos: ['milk'], badge: 'Offline' })
+  await a.setOffline(false)
+  await allSee([a], { todos: ['milk', 'bread'], ...SYNCED })
+})
+
+test('both work offline on the same list, and agree once both are back', async () => {
+  const [a, b] = await Promise.all([device('a'), device('b')])
+  await a.add('milk')
+  await a.add('bread')
+  await allSee([a, b], { todos: ['milk', 'bread'], head: 2, ...SYNCED })
+
+  await Promise.all([a, b].map((_) => _.setOffline(true)))
+  await allSee([a, b], { badge: 'Offline' })
+  await a.edit('milk', 'oat milk')
+  await a.add('from a')
+  await b.edit('milk', 'soy milk')
+  await b.complete('bread')
+  await b.add('from b')
+  await allSee([a], { todos: ['oat milk', 'bread', 'from a'], completed: [], badge: 'Offline', pending: 2, head: 2 })
+  await allSee([b], { todos: ['soy milk', 'bread', 'from b'], completed: ['bread'], badge: 'Offline', pending: 3, head: 2 })
+
+  await Promise.all([a, b].map((_) => _.setOffline(false)))
+  await allSee([a, b], { completed: ['bread'], head: 7, ...SYNCED })
+  const { todos } = await a.see()
+  expect(todos.toSorted()).toEqual(['bread', 'from a', 'from b', expect.stringMatching(/^(oat|soy) milk$/)])
+  await allSee([b], { todos })
+  expect(await logged()).toBe(7)
+})
+
+test('a reload keeps everything, what is not sent yet included', async () => {
+  const [a, b] = await Promise.all([device('a'), device('b')])
+  const window = await a.openWindow()
+  await a.add('sent')
+  await allSee([a, window, b], { todos: ['sent'], ...SYNCED })
+  await a.setOffline(true)
+  await allSee([a, window], { badge: 'Offline' })
+  await a.add('kept')
+  await allSee([window], { todos: ['sent', 'kept'], pending: 1 })
+  await window.page.close()
+
+  await a.page.reload()
+  await allSee([a], { todos: ['sent', 'kept'], badge: 'Offline', pending: 1 })
+  await a.setOffline(false)
+  await allSee([a, b], { todos: ['sent', 'kept'], head: 2, ...SYNCED })
+})
+
+test('the Worker goes away and comes back', async () => {
+  const [a, b] = await Promise.all([device('a'), device('b')])
+  await a.add('before')
+  await allSee([a, b], { todos: ['before'], ...SYNCED })
+  await worker.kill()
+  await allSee([a, b], { badge: 'Offline' })
+  await Promise.all([a.add('meanwhile'), b.add('meanwhile, too')])
+  await allSee([a, b], { badge: 'Offline', pending: 1 })
+  await worker.restart()
+  await allSee([a, b], { head: 3, ...SYNCED })
+  const { todos } = await a.see()
+  expect(todos.toSorted()).toEqual(['before', 'meanwhile', 'meanwhile, too'])
+  await allSee([b], { todos })
+  expect(await logged()).toBe(3)
+})
+
+// What recovery means is LiveStore's default, `onBackendIdMismatch: 'reset'`: the log on the server is the truth. A device
+// that finds another one there throws away what it has, and its app says so and follows the new log. A push finds out at
+// once; a live read that hears nothing of it within a minute (tests/livestore/identity.test.ts).
+test('the log is deleted behind everyone', async () => {
+  const [a, b] = await Promise.all([device('a'), device('b')])
+  await a.add('lost')
+  await allSee([a, b], { todos: ['lost'], ...SYNCED })
+  await atUpstream().remove()
+  await Promise.all([a.add('too late'), b.add('too late')])
+  await allSee([a, b], { todos: [], head: 0, ...SYNCED })
+  for (const { page } of [a, b]) await page.getByRole('alert').getByText('was reset on the server').waitFor()
+  await a.add('new')
+  await allSee([b], { todos: ['new'] })
+  await b.add('newer')
+  await allSee([a, b], { todos: ['new', 'newer'], head: 2, ...SYNCED })
+  expect(await logged()).toBe(2)
+})
