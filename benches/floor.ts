@@ -35,7 +35,14 @@ export const makeFloor =
         pageInfo: SyncBackend.pageInfoNoMore,
       })
       const readAll = attempt(async (signal) => item(await (await fetch(`${url}?offset=-1`, { signal })).json() as unknown[]))
-      const follow = Stream.fromAsyncIterable(serverSentArrays(url), (cause) => new UnknownError({ cause })).pipe(Stream.map(item))
+      const follow = Stream.async<SyncBackend.PullResItem<any>, UnknownError>((emit) => {
+        const abort = new AbortController()
+        followArrays(url, abort.signal, (messages) => void emit.single(item(messages))).then(
+          () => emit.end(),
+          (cause) => emit.fail(new UnknownError({ cause })),
+        )
+        return Effect.sync(() => abort.abort())
+      })
 
       return SyncBackend.of<any>({
         connect: Effect.asVoid(attempt((signal) => fetch(url, { method: 'PUT', headers: { 'content-type': 'application/json' }, signal }))),
@@ -50,28 +57,22 @@ export const makeFloor =
 
 const isEvent = (message: unknown): message is Event => typeof message === 'object' && message !== null && 'seqNum' in message
 
-/** The arrays of a live read, the one that it begins with included. */
-async function* serverSentArrays(url: string): AsyncGenerator<unknown[]> {
-  const abort = new AbortController()
-  try {
-    const { body } = await fetch(`${url}?offset=-1&live=sse`, { signal: abort.signal })
-    let text = ''
-    let first = true
-    for await (const chunk of (body ?? []) as AsyncIterable<Uint8Array>) {
-      text += decoder.decode(chunk, { stream: true })
-      const messages = text.split('\n\n')
-      text = messages.pop() ?? ''
-      for (const message of messages) {
-        const lines = message.split('\n')
-        const isData = lines.some((line) => /^event: ?data$/.test(line))
-        const data = lines.filter((line) => line.startsWith('data:')).map((line) => line.slice(5)).join('\n')
-        if (isData) yield JSON.parse(data)
-        else if (first) yield []
-        first = false
-      }
+/** Hands over the arrays of a live read, the one that it begins with included, until the signal or the end. */
+async function followArrays(url: string, signal: AbortSignal, take: (messages: readonly unknown[]) => void): Promise<void> {
+  const { body } = await fetch(`${url}?offset=-1&live=sse`, { signal })
+  let text = ''
+  let first = true
+  for await (const chunk of (body ?? []) as AsyncIterable<Uint8Array>) {
+    text += decoder.decode(chunk, { stream: true })
+    const messages = text.split('\n\n')
+    text = messages.pop() ?? ''
+    for (const message of messages) {
+      const lines = message.split('\n')
+      const isData = lines.some((line) => /^event: ?data$/.test(line))
+      if (isData) take(JSON.parse(lines.filter((line) => line.startsWith('data:')).map((line) => line.slice(5)).join('\n')))
+      else if (first) take([])
+      first = false
     }
-  } finally {
-    abort.abort()
   }
 }
 

@@ -30,9 +30,10 @@ export async function runScenario(scenario: Scenario, { systems, rounds, quick }
       // Another one first each time: the machine is never quite the same
       for (const system of [...asked.slice(round % asked.length), ...asked.slice(0, round % asked.length)]) {
         if (round >= (scenario.rounds?.(system, rounds) ?? rounds)) continue
+        const began = Date.now()
         const result = await runRound(scenario, system, quick, filled).catch((error) => ({ error: String(error?.message ?? error) }))
         results[system]?.push(result)
-        console.log(`[bench] ${scenario.id} round ${round + 1}, ${system}: ${brief(result)}`)
+        console.log(`[bench] ${scenario.id} round ${round + 1}, ${system}, ${((Date.now() - began) / 1_000).toFixed(1)} s: ${brief(result)}`)
       }
     }
   } finally {

@@ -4,22 +4,22 @@ import type { Client } from '../client.ts'
 import { chain, type Event } from '../events.ts'
 import { ChainCheck, count, type Round, type Scenario, seconds, until, verify } from './scenario.ts'
 
-const WRITERS = 20
-const EVENTS = 50
+const sizes = (quick: boolean) => (quick ? { writers: 6, events: 10 } : { writers: 20, events: 50 })
 /** LiveStore's first wait after an error (LeaderSyncProcessor.ts, `backgroundBackendPushing`). */
 const RETRY_MS = 1_000
 
 const contention = (id: string, eventsAPush: number): Scenario => ({
   id,
-  title: () => `${WRITERS} contending writers with ${EVENTS} events each, ${eventsAPush} a push`,
+  title: (quick) => `${sizes(quick).writers} contending writers with ${sizes(quick).events} events each, ${eventsAPush} a push`,
   metrics: [seconds('total', 'until all are done'), count('spread', 'last done / first done'), count('refused'), count('failed', 'errored')],
   not: (system) => (system === 'sync-s2' ? 'refuses nothing: contending writers break its chain' : undefined),
   rounds: (system, asked) => (system.startsWith('sync-cf') ? Math.min(asked, 2) : asked),
   async run(round) {
-    const withinMs = round.quick ? 12_000 : 90_000
+    const { writers: size, events } = sizes(round.quick)
+    const withinMs = round.quick ? 5_000 : 90_000
     const over = { is: false }
     const writers = await Promise.all(
-      Array.from({ length: WRITERS }, async (_, i) => new Writer(await round.open('contended'), `writer-${i}`, over)),
+      Array.from({ length: size }, async (_, i) => new Writer(await round.open('contended'), `writer-${i}`, events, over)),
     )
     await until(() => writers.every(({ began }) => began), 15_000)
     const start = performance.now()
@@ -32,8 +32,8 @@ const contention = (id: string, eventsAPush: number): Scenario => ({
     await verify(round, 'contended', landed)
     if (failures[0] !== undefined) round.problem(`${failures.length} pushes errored, the first with: ${failures[0]}`)
     const counts = { refused: writers.reduce((sum, { refused }) => sum + refused, 0), failed: failures.length }
-    if (landed < WRITERS * EVENTS) {
-      round.problem(`not done after ${withinMs / 1_000} s: ${landed} of ${WRITERS * EVENTS} events`)
+    if (landed < size * events) {
+      round.problem(`not done after ${withinMs / 1_000} s: ${landed} of ${size * events} events`)
       return counts
     }
     return { ...counts, total: Math.max(...ends) / 1_000, spread: Math.max(...ends) / Math.min(...ends) }
@@ -55,11 +55,13 @@ class Writer {
   private wake = () => {}
   private readonly client: Client
   private readonly id: string
+  private readonly events: number
   private readonly over: { readonly is: boolean }
 
-  constructor(client: Client, id: string, over: { readonly is: boolean }) {
+  constructor(client: Client, id: string, events: number, over: { readonly is: boolean }) {
     this.client = client
     this.id = id
+    this.events = events
     this.over = over
     this.pull = client.pull((events) => this.onPulled(events), { live: true })
     void this.pull.ended.then((why) => (this.ended = why ?? 'the pull ended'))
@@ -74,9 +76,9 @@ class Writer {
 
   async work(eventsAPush: number): Promise<void> {
     let head = 0
-    while (this.own.size < EVENTS && !this.over.is) {
+    while (this.own.size < this.events && !this.over.is) {
       head = Math.max(head, this.pulled.head)
-      const batch = chain(head, Math.min(eventsAPush, EVENTS - this.own.size), this.id)
+      const batch = chain(head, Math.min(eventsAPush, this.events - this.own.size), this.id)
       const outcome = await this.client.push(batch)
       if (outcome._tag === 'accepted') {
         for (const { seqNum } of batch) this.own.add(seqNum)
