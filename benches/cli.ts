@@ -22,7 +22,7 @@ const { values } = parseArgs({
 })
 const quick = values.quick
 const rounds = Number(values.rounds ?? (quick ? 1 : 5))
-const scenarios = values.only === '' ? SCENARIOS.filter(({ id }) => !quick || id !== 'c200k') : values.only.split(',').flatMap(chosenBy)
+const scenarios = values.only === '' ? SCENARIOS.filter(({ id }) => !quick || !['c200k', 'e10'].includes(id)) : values.only.split(',').flatMap(chosenBy)
 const wanted = values.systems.split(',').map(systemNamed)
 if (!Number.isInteger(rounds) || rounds < 1) throw new Error(`--rounds must be a whole number above 0, not ${values.rounds}`)
 

@@ -21,9 +21,9 @@ export async function fillStores(storage: 'streams' | 'sync-cf' | 'sync-s2', fol
 }
 
 async function fillSyncCf(folder: string, stores: Readonly<Record<string, number>>): Promise<void> {
-  const files = await readdir(join(folder, 'worker/do'), { recursive: true })
+  const files = await readdir(join(folder, 'objects'), { recursive: true })
   for (const file of files.filter((name) => name.endsWith('.sqlite'))) {
-    const database = new DatabaseSync(join(folder, 'worker/do', file))
+    const database = new DatabaseSync(join(folder, 'objects', file))
     try {
       const tables = database.prepare(`SELECT name FROM sqlite_master WHERE type = 'table'`).all() as Array<{ name: string }>
       const log = tables.find(({ name }) => name.startsWith('eventlog_'))?.name

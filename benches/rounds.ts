@@ -62,8 +62,13 @@ async function filledFolder(stores: Readonly<Record<string, number>>, system: Sy
   let folder = filled.get(storage)
   if (folder === undefined) {
     folder = await makeFolder()
+    try {
+      await fillStores(storage, folder.path, stores)
+    } catch (error) {
+      await folder.remove()
+      throw error
+    }
     filled.set(storage, folder)
-    await fillStores(storage, folder.path, stores)
   }
   return folder
 }

@@ -19,14 +19,14 @@ export async function costs(quick: boolean): Promise<Figure[]> {
       return took
     }
     for (let i = 0; i < 100; i++) await push(1)
-    const folders = { row: join(folder, 'worker/do'), log: join(folder, 'upstream') }
+    const folders = { row: join(folder, 'objects'), log: join(folder, 'upstream') }
     for (const [events, pushes] of quick ? ([[1, 200], [100, 50]] as const) : ([[1, 2_000], [100, 500]] as const)) {
-      const before = { worker: await cpuMs(processes.workerd), upstream: await cpuMs(processes.upstream), log: await bytesIn(folders.log) }
+      const before = { worker: await cpuMs(processes['workerd']), upstream: await cpuMs(processes['upstream']), log: await bytesIn(folders.log) }
       for (let i = 0; i < pushes; i++) await push(events)
       const what = `push of ${events}`
       figures.push(
-        { what: `workerd, processor time a ${what}`, value: ((await cpuMs(processes.workerd)) - before.worker) / pushes, unit: 'ms' },
-        { what: `upstream, processor time a ${what}`, value: ((await cpuMs(processes.upstream)) - before.upstream) / pushes, unit: 'ms' },
+        { what: `workerd, processor time a ${what}`, value: ((await cpuMs(processes['workerd'])) - before.worker) / pushes, unit: 'ms' },
+        { what: `upstream, processor time a ${what}`, value: ((await cpuMs(processes['upstream'])) - before.upstream) / pushes, unit: 'ms' },
         { what: `upstream, bytes on disk a ${what}`, value: ((await bytesIn(folders.log)) - before.log) / pushes, unit: 'B' },
       )
     }

@@ -1,5 +1,5 @@
 // What a long history takes of memory while it is read, cold and then from the edge cache: of the Worker's isolate, as
-// its inspector tells, and of the whole process, in which Miniflare keeps the edge cache as well.
+// its inspector tells, and of the whole process, in which the edge cache is as well.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { open } from '../client.ts'
 import { chain } from '../events.ts'
@@ -16,12 +16,12 @@ export async function memory(quick: boolean): Promise<Figure[]> {
     async ({ endpoint, processes, inspectorUrl }) => {
       await write(endpoint, megabytes)
       const inspector = await inspect(inspectorUrl ?? '')
-      const before = { resident: await residentMiB(processes.workerd), isolate: await inspector.isolateMiB() }
+      const before = { resident: await residentMiB(processes['workerd']), isolate: await inspector.isolateMiB() }
       const most = { ...before }
       const over = new AbortController()
       const watching = (async () => {
         while (!over.signal.aborted) {
-          most.resident = Math.max(most.resident, await residentMiB(processes.workerd))
+          most.resident = Math.max(most.resident, await residentMiB(processes['workerd']))
           most.isolate = Math.max(most.isolate, await inspector.isolateMiB())
           await sleep(5)
         }
@@ -71,8 +71,8 @@ interface Inspector {
 }
 
 async function inspect(url: string): Promise<Inspector> {
-  const listed = (await (await fetch(new URL('/json', url.replace('ws', 'http')))).json()) as Array<{ webSocketDebuggerUrl: string }>
-  const socket = new WebSocket(listed[0]?.webSocketDebuggerUrl ?? '')
+  const listed = (await (await fetch(new URL('/json', url))).json()) as Array<{ id: string; webSocketDebuggerUrl: string }>
+  const socket = new WebSocket(listed.find(({ id }) => id.endsWith('worker'))?.webSocketDebuggerUrl ?? '')
   await new Promise((resolve, reject) => {
     socket.onopen = resolve
     socket.onerror = reject

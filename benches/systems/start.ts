@@ -1,11 +1,11 @@
-// Starts a system on a folder of its own. Every Worker runs in the same way: workerd as Miniflare sets it up, its edge
-// cache included, and a socket that leads straight to the Worker, without the proxy of a development server before it.
+// Starts a system on a folder of its own. Every Worker runs in the same way, in plain workerd: the development servers
+// put a proxy before the Worker and another one behind it.
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { mkdir, rm } from 'node:fs/promises'
-import { join } from 'node:path'
+import { copyFile, mkdir, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { basename, join } from 'node:path'
 import { build } from 'esbuild'
-import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
 import type { Child } from '../../scripts/lib/child.mjs'
 import { freePort } from '../../scripts/lib/ports.mjs'
 import { launch, rustUpstream, type Service } from '../../scripts/lib/services.mjs'
@@ -15,7 +15,7 @@ import type { Endpoint, SystemId } from './model.ts'
 export interface Running {
   readonly endpoint: Endpoint
   /** The process ids of its servers, by name. */
-  readonly processes: { readonly workerd?: number; readonly upstream?: number }
+  readonly processes: Readonly<Record<string, number | undefined>>
   /** The inspector of its Worker, where asked for. */
   readonly inspectorUrl: string | undefined
   stop(): Promise<void>
@@ -42,18 +42,21 @@ export async function stopAll(): Promise<void> {
 
 export async function start(system: SystemId, folder: string, options: StartOptions = {}): Promise<Running> {
   const children: Child[] = []
-  const started = async (service: Service) => {
-    const child = await launch(service)
-    children.push(child)
-    return { url: service.url, child }
+  const launched = async <S extends Service>(service: S): Promise<S> => {
+    children.push(await launch(service))
+    return service
   }
-  let worker: Host | undefined
-  let upstream: { url: string; child: Child } | undefined
+  const runWorker = async (code: WorkerCode, vars: Record<string, string> = {}) =>
+    launched(await workerdService(code, folder, { ...options, vars: { ...options.vars, ...vars } }))
+  const upstream = async (): Promise<Service> => {
+    const dataDir = join(folder, 'upstream')
+    await mkdir(dataDir, { recursive: true })
+    return launched(rustUpstream({ port: await freePort(), dataDir }))
+  }
   const stop = async () => {
     running.delete(self)
-    await worker?.stop()
-    // Its data goes next, or is only read: no reason to wait for an orderly end
-    await Promise.all(children.map((child) => child.stop()))
+    // The Worker first: the upstream waits for its readers when it stops
+    for (const child of children.toReversed()) await child.stop()
   }
   const self: { -readonly [K in keyof Running]: Running[K] } = {
     endpoint: { system, workerUrl: '', upstreamUrl: '' },
@@ -63,29 +66,25 @@ export async function start(system: SystemId, folder: string, options: StartOpti
   }
   running.add(self)
   try {
+    let worker: Awaited<ReturnType<typeof runWorker>> | undefined
+    let upstreamUrl = ''
     if (system === 'sync-s2') {
-      const s2 = await started(await s2Service(join(folder, 's2')))
-      worker = await host(await bundled('sync-s2'), folder, { ...options, vars: { S2_URL: `${s2.url}/v1` } })
+      const s2 = await launched(await s2Service(join(folder, 's2')))
+      worker = await runWorker(await bundled('sync-s2'), { S2_URL: `${s2.url}/v1` })
     } else if (system.startsWith('sync-cf')) {
-      worker = await host(await bundled('sync-cf'), folder, options)
+      worker = await runWorker(await bundled('sync-cf'))
     } else {
-      const dataDir = join(folder, 'upstream')
-      await mkdir(dataDir, { recursive: true })
-      upstream = await started(rustUpstream({ port: await freePort(), dataDir }))
-      if (system !== 'floor' && system !== 'headwater-direct') {
-        worker = await host(headwater, folder, { ...options, vars: { ...options.vars, UPSTREAM_URL: upstream.url } })
-      }
+      upstreamUrl = (await upstream()).url
+      if (system !== 'floor' && system !== 'headwater-direct') worker = await runWorker(headwater, { UPSTREAM_URL: upstreamUrl })
     }
+    self.endpoint = { system, workerUrl: worker?.url ?? '', upstreamUrl }
+    self.inspectorUrl = worker?.inspectorUrl
+    self.processes = Object.fromEntries(children.map((child) => [child.name, serverOf(child)]))
+    return self
   } catch (error) {
     await stop()
     throw error
   }
-  self.endpoint = { system, workerUrl: worker?.url ?? '', upstreamUrl: upstream?.url ?? '' }
-  self.inspectorUrl = worker?.inspectorUrl
-  const workerd = worker === undefined ? undefined : childOf(process.pid, 'workerd')
-  const server = upstream?.child.group === undefined ? undefined : inGroup(upstream.child.group, 'durable-streams')
-  self.processes = { ...(workerd === undefined ? {} : { workerd }), ...(server === undefined ? {} : { upstream: server }) }
-  return self
 }
 
 async function s2Service(data: string): Promise<Service> {
@@ -103,99 +102,113 @@ async function s2Service(data: string): Promise<Service> {
   }
 }
 
-interface Module {
-  readonly type: 'ESModule' | 'CompiledWasm'
-  readonly path: string
-  readonly contents?: string
-}
-
 interface WorkerCode {
-  readonly modules: readonly Module[]
-  readonly durableObjects: Record<string, { className: string; useSQLite: true }>
+  /** The first is its entry; Wasm is told by its name's end. */
+  readonly modules: readonly string[]
+  readonly compatibilityFlags: readonly string[]
+  /** The Durable Object's binding and class. */
+  readonly object?: readonly [binding: string, className: string]
 }
 
 const headwater: WorkerCode = {
-  modules: [
-    { type: 'ESModule', path: 'index.js' },
-    { type: 'CompiledWasm', path: 'index_bg.wasm' },
-  ],
-  durableObjects: { SEQUENCER: { className: 'Sequencer', useSQLite: true } },
+  modules: [join(root, 'build/index.js'), join(root, 'build/index_bg.wasm')],
+  compatibilityFlags: [],
+  object: ['SEQUENCER', 'Sequencer'],
 }
 
-const bundles = new Map<string, string>()
+const EDGE_CACHE = join(root, 'benches/workers/edge-cache.js')
+const BUNDLES = join(root, 'benches/results/workers')
 
 async function bundled(name: 'sync-cf' | 'sync-s2'): Promise<WorkerCode> {
-  let contents = bundles.get(name)
-  if (contents === undefined) {
-    const { outputFiles } = await build({
-      entryPoints: [join(root, `benches/workers/${name}.js`)],
-      bundle: true,
-      minify: true,
-      write: false,
-      format: 'esm',
-      target: 'es2024',
-      conditions: ['workerd', 'worker', 'browser'],
-      external: ['cloudflare:*', 'node:*'],
-      logLevel: 'error',
-    })
-    contents = outputFiles[0]?.text ?? ''
-    bundles.set(name, contents)
-  }
+  const outfile = join(BUNDLES, `${name}.js`)
+  await build({
+    entryPoints: [join(root, `benches/workers/${name}.js`)],
+    outfile,
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    target: 'es2024',
+    conditions: ['workerd', 'worker', 'browser'],
+    external: ['cloudflare:*', 'node:*'],
+    logLevel: 'error',
+  })
   return {
-    modules: [{ type: 'ESModule', path: 'index.js', contents }],
-    durableObjects: name === 'sync-cf' ? { SYNC_BACKEND_DO: { className: 'SyncBackendDO', useSQLite: true } } : {},
+    modules: [outfile],
+    // As in LiveStore's own examples
+    compatibilityFlags: ['nodejs_compat', 'enable_request_signal'],
+    ...(name === 'sync-cf' ? { object: ['SYNC_BACKEND_DO', 'SyncBackendDO'] as const } : {}),
   }
 }
 
-interface Host {
-  readonly url: string
-  readonly inspectorUrl: string | undefined
-  stop(): Promise<void>
-}
-
-async function host(code: WorkerCode, folder: string, { vars = {}, inspector = false }: StartOptions): Promise<Host> {
-  const persistTo = join(folder, 'worker')
-  // The edge cache of an earlier start is not part of a store
-  await rm(join(persistTo, 'cache'), { recursive: true, force: true })
-  const miniflare = new Miniflare(
-    convertV4MiniflareOptions({
-      rootPath: join(root, 'build'),
-      name: 'worker',
-      modules: [...code.modules],
-      compatibilityDate: '2026-10-01',
-      // What sync-cf's documentation asks for; the other Workers do without, and are not hindered
-      compatibilityFlags: ['nodejs_compat', 'enable_request_signal'],
-      durableObjects: code.durableObjects,
-      resourcePersistencePath: persistTo,
-      bindings: vars,
-      cf: false,
-      unsafeDirectSockets: [{ host: '127.0.0.1', port: 0 }],
-      ...(inspector ? { inspectorPort: 0 } : {}),
-      // Shown to nobody: what a Worker logs to a terminal would be part of what is measured
-      handleStructuredLogs: () => {},
-    }),
-  )
-  try {
-    const url = await miniflare.unsafeGetDirectURL('worker')
-    return {
-      url: url.origin,
-      inspectorUrl: inspector ? (await miniflare.getInspectorURL()).href : undefined,
-      stop: () => miniflare.dispose(),
-    }
-  } catch (error) {
-    await miniflare.dispose()
-    throw error
+/** Plain workerd: no proxy before the Worker, none behind it, objects on disk, an edge cache in memory. */
+async function workerdService(code: WorkerCode, folder: string, options: StartOptions): Promise<Service & { inspectorUrl: string | undefined }> {
+  const objects = join(folder, 'objects')
+  await mkdir(objects, { recursive: true })
+  const config = join(folder, 'workerd.capnp')
+  const port = await freePort()
+  const inspectorPort = options.inspector ? await freePort() : undefined
+  // It embeds files that lie beside its configuration
+  for (const file of [...code.modules, EDGE_CACHE]) await copyFile(file, join(folder, basename(file)))
+  await writeFile(config, workerdConfig(code, objects, port, options.vars ?? {}))
+  return {
+    name: 'workerd',
+    command: workerd,
+    args: ['serve', config, ...(inspectorPort === undefined ? [] : [`--inspector-addr=127.0.0.1:${inspectorPort}`])],
+    env: toolEnv(),
+    cwd: folder,
+    url: `http://127.0.0.1:${port}`,
+    readyUrl: `http://127.0.0.1:${port}/health`,
+    isReady: () => true,
+    inspectorUrl: inspectorPort === undefined ? undefined : `http://127.0.0.1:${inspectorPort}`,
   }
 }
 
-const processes = (): Array<{ pid: number; ppid: number; pgid: number; command: string }> =>
-  execFileSync('ps', ['-A', '-o', 'pid=,ppid=,pgid=,comm='], { encoding: 'utf8' })
-    .split('\n')
-    .map((line) => line.trim().split(/\s+/))
-    .map(([pid, ppid, pgid, command = '']) => ({ pid: Number(pid), ppid: Number(ppid), pgid: Number(pgid), command }))
+/** The binary itself: the package's own command would be one more process around it. */
+const workerd: string = createRequire(createRequire(import.meta.url).resolve('miniflare'))('workerd').default
 
-const childOf = (parent: number, name: string): number | undefined =>
-  processes().findLast(({ ppid, command }) => ppid === parent && command.includes(name))?.pid
+function workerdConfig({ modules, compatibilityFlags, object }: WorkerCode, objects: string, port: number, vars: Record<string, string>): string {
+  const bindings = Object.entries(vars).map(([name, value]) => `(name = ${text(name)}, text = ${text(value)})`)
+  if (object !== undefined) bindings.push(`(name = ${text(object[0])}, durableObjectNamespace = ${text(object[1])})`)
+  const embedded = modules.map((file) => {
+    const name = basename(file)
+    return name.endsWith('.wasm') ? `(name = ${text(`./${name}`)}, wasm = embed ${text(name)})` : `(name = ${text(name)}, esModule = embed ${text(name)})`
+  })
+  const storage = object === undefined ? '' : `
+  durableObjectNamespaces = [ (className = ${text(object[1])}, uniqueKey = ${text(object[1])}, enableSql = true) ],
+  durableObjectStorage = (localDisk = "objects"),`
+  return `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [
+    (name = "worker", worker = .worker),
+    (name = "edge-cache", worker = .edgeCache),
+    (name = "objects", disk = (path = ${text(objects)}, writable = true)),
+    (name = "internet", network = (allow = ["public", "private"])),
+  ],
+  sockets = [ (name = "http", address = "127.0.0.1:${port}", http = (), service = "worker") ],
+);
+const worker :Workerd.Worker = (
+  modules = [ ${embedded.join(', ')} ],
+  compatibilityDate = "2026-10-01",
+  compatibilityFlags = [${compatibilityFlags.map(text).join(', ')}],
+  bindings = [ ${bindings.join(', ')} ],${storage}
+  cacheApiOutbound = "edge-cache",
+);
+const edgeCache :Workerd.Worker = (
+  modules = [ (name = "edge-cache.js", esModule = embed "edge-cache.js") ],
+  compatibilityDate = "2026-10-01",
+);
+`
+}
 
-const inGroup = (group: number, name: string): number | undefined =>
-  processes().find(({ pgid, command }) => pgid === group && command.includes(name))?.pid
+/** A string as Cap'n Proto writes it: paths and URLs have nothing in them that JSON would write otherwise. */
+function text(value: string): string {
+  return JSON.stringify(value)
+}
+
+/** A child leads a group; the server in it is the process that isn't the shell which holds the leash. */
+function serverOf({ group }: Child): number | undefined {
+  const lines = execFileSync('ps', ['-A', '-o', 'pid=,pgid=,comm='], { encoding: 'utf8' }).split('\n')
+  const members = lines.map((line) => line.trim().split(/\s+/)).filter(([, pgid]) => Number(pgid) === group)
+  const server = members.find(([, , command = '']) => !/^(sh|cat)$/.test(command))
+  return server && Number(server[0])
+}
