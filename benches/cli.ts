@@ -1,10 +1,8 @@
 // npm run bench: measures, prints, and keeps what it measured.
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { onEndSignal } from '../scripts/lib/steps.mjs'
-import { root } from '../scripts/lib/tools.mjs'
 import { chart } from './chart.ts'
+import { keep, publish } from './publish.ts'
 import { machine, type Report, tables } from './report.ts'
 import { type Results, runScenario } from './rounds.ts'
 import { SCENARIOS } from './scenarios/index.ts'
@@ -35,22 +33,22 @@ const systems = wanted.filter((system) => missing(system) === undefined)
 const report: Report = { at: new Date().toISOString(), quick, rounds, machine: machine(), scenarios: {}, skipped }
 const began = Date.now()
 const measured: Record<string, Results> = {}
+const kept = () => {
+  const soFar = { ...report, scenarios: measured }
+  return { name: 'latest', report: soFar, chart: chart(soFar), text: `${tables(soFar)}\n\n${circumstances()}` }
+}
 for (const scenario of scenarios) {
   measured[scenario.id] = await runScenario(scenario, { systems, rounds, quick })
-  keep({ ...report, scenarios: measured })
+  keep(kept())
 }
-const { cpu, cores, loadBefore } = report.machine
-console.log(`\n${tables({ ...report, scenarios: measured })}\n`)
-console.log(`${rounds} round${rounds === 1 ? '' : 's'}, ${Math.round((Date.now() - began) / 1_000)} s, ${cores} × ${cpu}, load before ${loadBefore.toFixed(2)} a core`)
+if (values.publish) publish(kept())
+console.log(`\n${kept().text}`)
 process.exitCode = Object.values(measured).some((results) => Object.values(results).some((all) => all.some((one) => 'error' in one))) ? 1 : 0
 
-function keep(report: Report): void {
-  const folders = [['benches/results', 'latest'], ...(values.publish ? [['docs', 'performance']] : [])] as const
-  for (const [folder = '', name = ''] of folders) {
-    mkdirSync(join(root, folder), { recursive: true })
-    writeFileSync(join(root, folder, `${name}.json`), `${JSON.stringify(report, null, 1)}\n`)
-    writeFileSync(join(root, folder, `${name}.svg`), chart(report))
-  }
+function circumstances(): string {
+  const { cpu, cores, memoryGiB, system, node, loadBefore } = report.machine
+  const minutes = Math.round((Date.now() - began) / 60_000)
+  return `${report.at}: ${rounds} round${rounds === 1 ? '' : 's'} in ${minutes} min; ${cores} × ${cpu}, ${memoryGiB} GiB, ${system}, Node ${node}; load before ${loadBefore.toFixed(2)} a core`
 }
 
 /** A letter stands for all its variants. */

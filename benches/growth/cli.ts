@@ -1,9 +1,7 @@
 // npm run bench -- growth: how Headwater's costs grow with a store, and what it weighs.
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { onEndSignal } from '../../scripts/lib/steps.mjs'
-import { root } from '../../scripts/lib/tools.mjs'
+import { keep, publish } from '../publish.ts'
 import { figure, machine } from '../report.ts'
 import { stopAll } from '../systems/start.ts'
 import { cold } from './cold.ts'
@@ -32,12 +30,15 @@ const report = { at: new Date().toISOString(), quick: values.quick, machine: mac
 for (const name of values.only.split(',')) {
   const figures = (await PARTS[name]?.(values.quick)) ?? []
   report.figures.push(...figures)
-  for (const { what, value, unit, target } of figures) {
-    const verdict = target === undefined ? '' : `   ${value <= target ? 'met' : 'MISSED'} (≤ ${figure(target)})`
-    console.log(`  ${what.padEnd(56)} ${figure(value).padStart(10)} ${unit}${verdict}`)
-  }
+  for (const measured of figures) console.log(line(measured))
 }
-for (const [folder, name] of [['benches/results', 'growth'], ...(values.publish ? [['docs', 'performance-growth']] : [])] as const) {
-  mkdirSync(join(root, folder ?? ''), { recursive: true })
-  writeFileSync(join(root, folder ?? '', `${name}.json`), `${JSON.stringify(report, null, 1)}\n`)
+const { cpu, cores, loadBefore } = report.machine
+const circumstances = `${report.at}: ${cores} × ${cpu}; load before ${loadBefore.toFixed(2)} a core`
+const kept = { name: 'growth', report, text: `${report.figures.map(line).join('\n')}\n\n${circumstances}` }
+keep(kept)
+if (values.publish) publish(kept)
+
+function line({ what, value, unit, target }: Figure): string {
+  const verdict = target === undefined ? '' : `   ${value <= target ? 'met' : 'MISSED'} (≤ ${figure(target)})`
+  return `  ${what.padEnd(56)} ${figure(value).padStart(10)} ${unit}${verdict}`
 }

@@ -1,4 +1,5 @@
 // (c) a new client reads a store from its start: first with nothing of it in the edge cache, then with all of it.
+import type { Endpoint } from '../systems/model.ts'
 import { ChainCheck, count, rate, type Round, type Scenario } from './scenario.ts'
 
 /** Who takes longer is measured by what it has read until then. */
@@ -13,6 +14,7 @@ const catchUp = (id: string, events: number, title: string): Scenario => ({
   rounds: (system, asked) => (events > 10_000 && !system.startsWith('headwater') && system !== 'floor' ? Math.min(asked, 2) : asked),
   async run(round) {
     for (let i = 0; i < 3; i++) await read(round, 'warm-up', WARM_UP)
+    await wake(round.endpoint, 'history')
     const cold = await read(round, 'history', events)
     if (cold.cut) {
       round.problem(`cut after ${CAP_MS / 1_000} s, with ${cold.events.toLocaleString('en')} of ${events.toLocaleString('en')} events`)
@@ -27,6 +29,11 @@ const catchUp = (id: string, events: number, title: string): Scenario => ({
 
 export const short = catchUp('c', 10_000, 'catch-up of 10,000 events')
 export const long = catchUp('c200k', 200_000, 'catch-up of 200,000 events')
+
+/** It is the cache that is cold: a Sequencer has been started with its server, as sync-cf's object is when a client connects. */
+async function wake({ system, workerUrl }: Endpoint, storeId: string): Promise<void> {
+  if (system === 'headwater') await fetch(`${workerUrl}/v1/stream/default/${storeId}`, { method: 'HEAD' })
+}
 
 async function read(round: Round, storeId: string, expected: number) {
   const caches = { HIT: 0, MISS: 0, BYPASS: 0 }
