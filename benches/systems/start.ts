@@ -55,8 +55,8 @@ export async function start(system: SystemId, folder: string, options: StartOpti
   }
   const stop = async () => {
     running.delete(self)
-    // The Worker first: the upstream waits for its readers when it stops
-    for (const child of children.toReversed()) await child.stop()
+    // What was acknowledged is on disk, and an orderly end waits for readers that are gone
+    await Promise.all(children.map((child) => child.kill()))
   }
   const self: { -readonly [K in keyof Running]: Running[K] } = {
     endpoint: { system, workerUrl: '', upstreamUrl: '' },
