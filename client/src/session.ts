@@ -117,7 +117,8 @@ export const openSession = (options: SessionOptions): Session => {
     if (options.live === false) {
       // One request, one page: `closed` would resolve before a subscriber has seen it.
       response.closed.catch(() => {})
-      const messages = await response.json()
+      // Not `response.json()`: it hands all messages to one call as arguments, and a long log has more than a call may have.
+      const messages: ReadonlyArray<unknown> = JSON.parse((await response.text()).trim() || '[]')
       return handover.give({ messages, offset: response.offset, upToDate: response.upToDate })
     }
     response.subscribeJson(({ items, offset, upToDate }) => handover.give({ messages: items, offset, upToDate }))

@@ -52,3 +52,21 @@ test('while the upstream is down a fresh client gets all sealed history, says th
       yield* live.stop
     }),
   ), 60_000)
+
+test('a log that comes in one long page is read whole', () =>
+  run(
+    Effect.gen(function* () {
+      const storeId = world.newStore()
+      const options = { mode: 'direct', upstream: { url: world.upstream.url } } as const
+      const long = 200_000
+      const url = `${world.upstream.url}/default/${storeId}`
+      yield* (yield* open(options, storeId)).push(eventsFrom(0, 1))
+      // As one append each, which is quicker than pushes
+      for (let head = 1; head < long; head += 10_000) {
+        const body = JSON.stringify(eventsFrom(head, Math.min(10_000, long - head)))
+        const headers = { 'content-type': 'application/json', 'stream-seq': String(head).padStart(16, '0') }
+        expect((yield* Effect.promise(() => fetch(url, { method: 'POST', headers, body }))).ok).toBe(true)
+      }
+      expect(seqNums(yield* pullAll(yield* openElsewhere(options, storeId)))).toEqual(numbers(1, long))
+    }),
+  ), 60_000)

@@ -1,0 +1,103 @@
+// A system as LiveStore's leader holds it: through `SyncBackend`, and with nothing else known of it.
+import type { SyncBackend } from '@livestore/common'
+import { FetchHttpClient, KeyValueStore } from '@livestore/utils/effect'
+import { Cause, Effect, Exit, Layer, ManagedRuntime, Option, Scope, Stream } from '@livestore/utils/effect'
+import { makeSyncBackend as headwater } from '../client/src/index.ts'
+import { makeFloor } from './floor.ts'
+import type { Event } from './events.ts'
+import type { Endpoint } from './systems/model.ts'
+
+// No cursor is ever made of the metadata, so its type doesn't matter
+type Backend = SyncBackend.SyncBackend<any>
+type Item = SyncBackend.PullResItem<any>
+
+export type Pushed =
+  | { readonly _tag: 'accepted' }
+  /** `ServerAheadError`. */
+  | { readonly _tag: 'refused' }
+  /** Any other error, which no scenario asks for. */
+  | { readonly _tag: 'failed'; readonly why: string }
+
+export interface Client {
+  push(batch: readonly Event[]): Promise<Pushed>
+  /** Reads to the end and resolves; `live` follows, until stopped. */
+  pull(onEvents: (events: readonly Event[], item: Item) => void, options?: { live?: boolean }): Pull
+  close(): Promise<void>
+}
+
+export interface Pull {
+  /** How it ended: undefined if it was stopped, or came to the end. */
+  readonly ended: Promise<string | undefined>
+  stop(): Promise<void>
+}
+
+/** A client on a device of its own. `fetch` watches what Headwater's provider asks. */
+export async function open(endpoint: Endpoint, storeId: string, fetch?: typeof globalThis.fetch): Promise<Client> {
+  const scope = Effect.runSync(Scope.make())
+  const runtime = ManagedRuntime.make(Layer.mergeAll(FetchHttpClient.layer, KeyValueStore.layerMemory))
+  const make = await constructorOf(endpoint, fetch)
+  const backend: Backend = await runtime.runPromise(
+    Scope.extend(make({ storeId, clientId: 'bench-client', payload: undefined }), scope),
+  )
+  await runtime.runPromise(Scope.extend(backend.connect, scope))
+  return {
+    async push(batch) {
+      const exit = await runtime.runPromiseExit(backend.push(batch))
+      return Exit.isSuccess(exit) ? { _tag: 'accepted' } : failureOf(exit.cause)
+    },
+    pull(onEvents, { live = false } = {}) {
+      const abort = new AbortController()
+      const ended = runtime
+        .runPromiseExit(
+          backend.pull(Option.none(), { live }).pipe(
+            Stream.runForEach((item) =>
+              Effect.sync(() => onEvents(item.batch.map(({ eventEncoded }) => eventEncoded), item)),
+            ),
+          ),
+          { signal: abort.signal },
+        )
+        .then((exit) => (Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause) ? undefined : describe(exit.cause)))
+      return {
+        ended,
+        async stop() {
+          abort.abort()
+          await ended
+        },
+      }
+    },
+    async close() {
+      await runtime.runPromise(Scope.close(scope, Exit.void))
+      await runtime.dispose()
+    },
+  }
+}
+
+async function constructorOf(
+  { system, workerUrl, upstreamUrl }: Endpoint,
+  fetch: typeof globalThis.fetch | undefined,
+): Promise<SyncBackend.SyncBackendConstructor<any>> {
+  const common = fetch === undefined ? {} : { fetch }
+  switch (system) {
+    case 'headwater':
+      return headwater({ url: workerUrl, ...common })
+    case 'headwater-hybrid':
+      return headwater({ mode: 'hybrid', url: workerUrl, upstream: { url: upstreamUrl }, ...common })
+    case 'headwater-direct':
+      return headwater({ mode: 'direct', upstream: { url: upstreamUrl }, ...common })
+    case 'sync-cf-ws':
+      return (await import('@livestore/sync-cf/client')).makeWsSync({ url: workerUrl.replace('http', 'ws') })
+    case 'sync-cf-http':
+      return (await import('@livestore/sync-cf/client')).makeHttpSync({ url: workerUrl })
+    case 'sync-s2':
+      return (await import('@livestore/sync-s2')).makeSyncBackend({ endpoint: workerUrl })
+    case 'floor':
+      return makeFloor(upstreamUrl)
+  }
+}
+
+const failureOf = (cause: Cause.Cause<{ readonly _tag: string }>): Pushed => {
+  const refused = Option.exists(Cause.failureOption(cause), ({ _tag }) => _tag === 'ServerAheadError')
+  return refused ? { _tag: 'refused' } : { _tag: 'failed', why: describe(cause) }
+}
+
+const describe = (cause: Cause.Cause<unknown>): string => Cause.pretty(cause).replace(/\s+/g, ' ').slice(0, 300)

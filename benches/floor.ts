@@ -1,0 +1,79 @@
+// The floor: what the upstream itself takes for an append with a fence, for a read and for a live one, with nothing between
+// it and the caller. It has the shape of a `SyncBackend`, so that the same code measures it; it is no provider.
+import { ServerAheadError, SyncBackend, UnknownError } from '@livestore/common'
+import { EventSequenceNumber } from '@livestore/common/schema'
+import { Effect, Option, Stream, SubscriptionRef } from '@livestore/utils/effect'
+import type { Event } from './events.ts'
+
+export const makeFloor =
+  (upstreamUrl: string): SyncBackend.SyncBackendConstructor<any> =>
+  ({ storeId }) =>
+    Effect.gen(function* () {
+      const url = `${upstreamUrl}/default/${storeId}`
+      const attempt = <A>(work: (signal: AbortSignal) => Promise<A>) =>
+        Effect.tryPromise({ try: work, catch: (cause) => new UnknownError({ cause }) })
+
+      const push = (batch: readonly Event[]) => {
+        const parent = batch[0]?.parentSeqNum ?? 0
+        const headers = { 'content-type': 'application/json', 'stream-seq': String(parent).padStart(16, '0') }
+        return attempt(async (signal) => {
+          const { status, body } = await fetch(url, { method: 'POST', headers, body: JSON.stringify(batch), signal })
+          await body?.cancel()
+          return status
+        }).pipe(
+          Effect.flatMap((status): Effect.Effect<void, ServerAheadError | UnknownError> => {
+            if (status === 409) {
+              const seqNum = EventSequenceNumber.Global.make(parent + 1)
+              return new ServerAheadError({ minimumExpectedNum: seqNum, providedNum: seqNum })
+            }
+            return status < 300 ? Effect.void : new UnknownError({ cause: new Error(`append: status ${status}`) })
+          }),
+        )
+      }
+      const item = (messages: readonly unknown[]): SyncBackend.PullResItem<any> => ({
+        batch: messages.filter(isEvent).map((eventEncoded) => ({ eventEncoded, metadata: Option.none() })),
+        pageInfo: SyncBackend.pageInfoNoMore,
+      })
+      const readAll = attempt(async (signal) => item(await (await fetch(`${url}?offset=-1`, { signal })).json() as unknown[]))
+      const follow = Stream.async<SyncBackend.PullResItem<any>, UnknownError>((emit) => {
+        const abort = new AbortController()
+        followArrays(url, abort.signal, (messages) => void emit.single(item(messages))).then(
+          () => emit.end(),
+          (cause) => emit.fail(new UnknownError({ cause })),
+        )
+        return Effect.sync(() => abort.abort())
+      })
+
+      return SyncBackend.of<any>({
+        connect: Effect.asVoid(attempt((signal) => fetch(url, { method: 'PUT', headers: { 'content-type': 'application/json' }, signal }))),
+        push,
+        pull: (_, options) => (options?.live === true ? follow : Stream.fromEffect(readAll)),
+        ping: Effect.void,
+        isConnected: yield* SubscriptionRef.make(true),
+        metadata: { name: 'floor', description: 'the upstream alone' },
+        supports: { pullPageInfoKnown: false, pullLive: true },
+      })
+    })
+
+const isEvent = (message: unknown): message is Event => typeof message === 'object' && message !== null && 'seqNum' in message
+
+/** Hands over the arrays of a live read, the one that it begins with included, until the signal or the end. */
+async function followArrays(url: string, signal: AbortSignal, take: (messages: readonly unknown[]) => void): Promise<void> {
+  const { body } = await fetch(`${url}?offset=-1&live=sse`, { signal })
+  let text = ''
+  let first = true
+  for await (const chunk of (body ?? []) as AsyncIterable<Uint8Array>) {
+    text += decoder.decode(chunk, { stream: true })
+    const messages = text.split('\n\n')
+    text = messages.pop() ?? ''
+    for (const message of messages) {
+      const lines = message.split('\n')
+      const isData = lines.some((line) => /^event: ?data$/.test(line))
+      if (isData) take(JSON.parse(lines.filter((line) => line.startsWith('data:')).map((line) => line.slice(5)).join('\n')))
+      else if (first) take([])
+      first = false
+    }
+  }
+}
+
+const decoder = new TextDecoder()

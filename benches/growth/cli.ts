@@ -1,0 +1,44 @@
+// npm run bench -- growth: how Headwater's costs grow with a store, and what it weighs.
+import { parseArgs } from 'node:util'
+import { onEndSignal } from '../../scripts/lib/steps.mjs'
+import { keep, publish } from '../publish.ts'
+import { figure, machine } from '../report.ts'
+import { stopAll } from '../systems/start.ts'
+import { cold } from './cold.ts'
+import { costs, weight } from './costs.ts'
+import { history } from './history.ts'
+import type { Figure } from './measure.ts'
+import { memory } from './memory.ts'
+
+const PARTS: Record<string, (quick: boolean) => Promise<Figure[]>> = { weight, costs, cold, memory, history }
+
+const { values } = parseArgs({
+  options: {
+    only: { type: 'string', default: Object.keys(PARTS).join(',') },
+    quick: { type: 'boolean', default: false },
+    publish: { type: 'boolean', default: false },
+  },
+})
+const unknown = values.only.split(',').find((name) => !(name in PARTS))
+if (unknown !== undefined) throw new Error(`no part '${unknown}'; there are: ${Object.keys(PARTS).join(' ')}`)
+onEndSignal(async () => {
+  await stopAll()
+  process.exit(130)
+})
+
+const report = { at: new Date().toISOString(), quick: values.quick, machine: machine(), figures: [] as Figure[] }
+for (const name of values.only.split(',')) {
+  const figures = (await PARTS[name]?.(values.quick)) ?? []
+  report.figures.push(...figures)
+  for (const measured of figures) console.log(line(measured))
+}
+const { cpu, cores, loadBefore } = report.machine
+const circumstances = `${report.at}: ${cores} × ${cpu}; load before ${loadBefore.toFixed(2)} a core`
+const kept = { name: 'growth', report, text: `${report.figures.map(line).join('\n')}\n\n${circumstances}` }
+keep(kept)
+if (values.publish) publish(kept)
+
+function line({ what, value, unit, target }: Figure): string {
+  const verdict = target === undefined ? '' : `   ${value <= target ? 'met' : 'MISSED'} (≤ ${figure(target)})`
+  return `  ${what.padEnd(56)} ${figure(value).padStart(10)} ${unit}${verdict}`
+}

@@ -1,0 +1,64 @@
+// What a push costs in processor time and in storage, and what the Worker itself weighs.
+import { readdir, readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { root } from '../../scripts/lib/tools.mjs'
+import { open } from '../client.ts'
+import { chain } from '../events.ts'
+import { accepted, percentile } from '../scenarios/scenario.ts'
+import { cpuMs, type Figure, withHeadwater } from './measure.ts'
+
+export async function costs(quick: boolean): Promise<Figure[]> {
+  return withHeadwater(async ({ endpoint, processes }, folder) => {
+    const figures: Figure[] = []
+    const client = await open(endpoint, 'costs')
+    let head = 0
+    const push = async (events: number) => {
+      const took = await accepted(client, chain(head, events))
+      head += events
+      return took
+    }
+    for (let i = 0; i < 100; i++) await push(1)
+    const folders = { row: join(folder, 'objects'), log: join(folder, 'upstream') }
+    for (const [events, pushes] of quick ? ([[1, 200], [100, 50]] as const) : ([[1, 2_000], [100, 500]] as const)) {
+      const before = { worker: await cpuMs(processes['workerd']), upstream: await cpuMs(processes['upstream']), log: await bytesIn(folders.log) }
+      for (let i = 0; i < pushes; i++) await push(events)
+      const what = `push of ${events}`
+      figures.push(
+        { what: `workerd, processor time a ${what}`, value: ((await cpuMs(processes['workerd'])) - before.worker) / pushes, unit: 'ms' },
+        { what: `upstream, processor time a ${what}`, value: ((await cpuMs(processes['upstream'])) - before.upstream) / pushes, unit: 'ms' },
+        { what: `upstream, bytes on disk a ${what}`, value: ((await bytesIn(folders.log)) - before.log) / pushes, unit: 'B' },
+      )
+    }
+    await client.close()
+    figures.push({ what: 'Sequencer, bytes on disk after all of them', value: await bytesIn(folders.row), unit: 'B' })
+    return figures
+  })
+}
+
+export async function weight(quick: boolean): Promise<Figure[]> {
+  const sizes = await Promise.all(['index_bg.wasm', 'index.js'].map(async (name) => gzipSync(await readFile(join(root, 'build', name)), { level: 9 }).length))
+  const total = sizes.reduce((sum, size) => sum + size, 0)
+  const starts: number[] = []
+  const firsts: number[] = []
+  for (let i = 0; i < (quick ? 2 : 10); i++) {
+    const begin = performance.now()
+    await withHeadwater(async ({ endpoint }) => {
+      starts.push(performance.now() - begin)
+      const asked = performance.now()
+      await (await fetch(`${endpoint.workerUrl}/health`)).text()
+      firsts.push(performance.now() - asked)
+    })
+  }
+  return [
+    { what: 'Wasm and its JavaScript, gzip', value: total / 1024, unit: 'KiB', target: 300e3 / 1024 },
+    { what: 'start of workerd and the upstream, p50', value: percentile(starts, 50), unit: 'ms' },
+    { what: 'first answer of a new isolate, p50', value: percentile(firsts, 50), unit: 'ms' },
+  ]
+}
+
+async function bytesIn(folder: string): Promise<number> {
+  const names = await readdir(folder, { recursive: true })
+  const sizes = await Promise.all(names.map(async (name) => stat(join(folder, name)).then((file) => (file.isFile() ? file.size : 0), () => 0)))
+  return sizes.reduce((sum, size) => sum + size, 0)
+}

@@ -1,0 +1,49 @@
+// A push onto 0 to 1,000,000 events. They are written straight to the upstream, so the first push finds a log that its
+// Sequencer has no row of, as it does when its storage was lost: it reads the log once, and that is timed too.
+import { open } from '../client.ts'
+import { chain } from '../events.ts'
+import { accepted, percentile } from '../scenarios/scenario.ts'
+import type { Endpoint } from '../systems/model.ts'
+import { type Figure, withHeadwater } from './measure.ts'
+
+const EVENTS_AN_APPEND = 5_000
+
+export async function history(quick: boolean): Promise<Figure[]> {
+  const lengths = quick ? [0, 10_000] : [0, 1_000, 10_000, 100_000, 1_000_000]
+  return withHeadwater(async ({ endpoint }) => {
+    const figures: Figure[] = []
+    const stores = []
+    for (const length of lengths) {
+      const storeId = `history-${length}`
+      if (length > 0) await write(endpoint, storeId, length)
+      const client = await open(endpoint, storeId)
+      const first = await accepted(client, chain(length, 1))
+      figures.push({ what: `first push, storage lost, ${length.toLocaleString('en')} events`, value: first, unit: 'ms' })
+      stores.push({ length, client, head: length + 1, times: [] as number[] })
+    }
+    // In turns, so that whatever else the machine does falls on all of them
+    const pushes = quick ? 100 : 500
+    for (let i = 0; i < pushes; i++) for (const store of stores) store.times.push(await accepted(store.client, chain(store.head++, 1)))
+    for (const { client } of stores) await client.close()
+    const p50s = stores.map(({ times }) => percentile(times.slice(pushes / 5), 50))
+    stores.forEach(({ length }, i) => figures.push({ what: `push p50 at ${length.toLocaleString('en')} events`, value: p50s[i] ?? 0, unit: 'ms' }))
+    const most = lengths.at(-1) ?? 0
+    figures.push({ what: `push p50 at ${most.toLocaleString('en')} / at 0`, value: (p50s.at(-1) ?? 0) / (p50s[0] ?? 0), unit: '×', target: 1.2 })
+    return figures
+  })
+}
+
+/** A log as Headwater writes it, header and fences included. */
+async function write({ upstreamUrl }: Endpoint, storeId: string, length: number): Promise<void> {
+  const url = `${upstreamUrl}/default/${storeId}`
+  const json = { 'content-type': 'application/json' }
+  const send = async (method: string, body: unknown, headers = {}) => {
+    const answer = await fetch(url, { method, headers: { ...json, ...headers }, body: JSON.stringify(body) })
+    if (!answer.ok) throw new Error(`the upstream answered ${answer.status}: ${await answer.text()}`)
+    await answer.body?.cancel()
+  }
+  await send('PUT', { livestore: { backendId: crypto.randomUUID(), version: 1 } })
+  for (let head = 0; head < length; head += EVENTS_AN_APPEND) {
+    await send('POST', chain(head, Math.min(EVENTS_AN_APPEND, length - head)), { 'stream-seq': String(head).padStart(16, '0') })
+  }
+}

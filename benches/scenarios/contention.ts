@@ -1,0 +1,113 @@
+// (e) writers that all want to be next. Each does what LiveStore's leader does: it pushes onto the head it knows, and
+// once it is told that the server is ahead it waits until its live pull has brought what it missed.
+import type { Client } from '../client.ts'
+import { chain, type Event } from '../events.ts'
+import { ChainCheck, count, type Round, type Scenario, seconds, until, verify } from './scenario.ts'
+
+const sizes = (quick: boolean) => (quick ? { writers: 6, events: 10 } : { writers: 20, events: 50 })
+/** LiveStore's first wait after an error (LeaderSyncProcessor.ts, `backgroundBackendPushing`). */
+const RETRY_MS = 1_000
+
+const contention = (id: string, eventsAPush: number): Scenario => ({
+  id,
+  title: (quick) => `${sizes(quick).writers} contending writers with ${sizes(quick).events} events each, ${eventsAPush} a push`,
+  metrics: [seconds('total', 'until all are done'), count('spread', 'last done / first done'), count('refused'), count('failed', 'errored')],
+  not: (system) => (system === 'sync-s2' ? 'refuses nothing: contending writers break its chain' : undefined),
+  rounds: (system, asked) => (system.startsWith('sync-cf') ? Math.min(asked, 2) : asked),
+  async run(round) {
+    const { writers: size, events } = sizes(round.quick)
+    const withinMs = round.quick ? 5_000 : 90_000
+    const over = { is: false }
+    const writers = await Promise.all(
+      Array.from({ length: size }, async (_, i) => new Writer(await round.open('contended'), `writer-${i}`, events, over)),
+    )
+    await until(() => writers.every(({ began }) => began), 15_000)
+    const start = performance.now()
+    const timer = setTimeout(() => (over.is = true), withinMs)
+    const ends = await Promise.all(writers.map((writer) => writer.work(eventsAPush).then(() => performance.now() - start)))
+    clearTimeout(timer)
+    const landed = writers.reduce((sum, { own }) => sum + own.size, 0)
+    const failures = writers.flatMap(({ failures }) => failures)
+    for (const writer of writers) await writer.close()
+    await verify(round, 'contended', landed)
+    if (failures[0] !== undefined) round.problem(`${failures.length} pushes errored, the first with: ${failures[0]}`)
+    const counts = { refused: writers.reduce((sum, { refused }) => sum + refused, 0), failed: failures.length }
+    if (landed < size * events) {
+      round.problem(`not done after ${withinMs / 1_000} s: ${landed} of ${size * events} events`)
+      return counts
+    }
+    return { ...counts, total: Math.max(...ends) / 1_000, spread: Math.max(...ends) / Math.min(...ends) }
+  },
+})
+
+export const one = contention('e', 1)
+export const ten = contention('e10', 10)
+
+class Writer {
+  /** The events of its own that are known to be in the log, by acknowledgement or because they were pulled. */
+  readonly own = new Set<number>()
+  readonly failures: string[] = []
+  began = false
+  refused = 0
+  private readonly pulled = new ChainCheck()
+  private readonly pull
+  private ended: string | undefined
+  private wake = () => {}
+  private readonly client: Client
+  private readonly id: string
+  private readonly events: number
+  private readonly over: { readonly is: boolean }
+
+  constructor(client: Client, id: string, events: number, over: { readonly is: boolean }) {
+    this.client = client
+    this.id = id
+    this.events = events
+    this.over = over
+    this.pull = client.pull((events) => this.onPulled(events), { live: true })
+    void this.pull.ended.then((why) => (this.ended = why ?? 'the pull ended'))
+  }
+
+  private onPulled(events: readonly Event[]): void {
+    this.began = true
+    this.pulled.take(events)
+    for (const { clientId, seqNum } of events) if (clientId === this.id) this.own.add(seqNum)
+    this.wake()
+  }
+
+  async work(eventsAPush: number): Promise<void> {
+    let head = 0
+    while (this.own.size < this.events && !this.over.is) {
+      head = Math.max(head, this.pulled.head)
+      const batch = chain(head, Math.min(eventsAPush, this.events - this.own.size), this.id)
+      const outcome = await this.client.push(batch)
+      if (outcome._tag === 'accepted') {
+        for (const { seqNum } of batch) this.own.add(seqNum)
+        head += batch.length
+      } else if (outcome._tag === 'refused') {
+        this.refused += 1
+        await this.pulledPast(head)
+      } else {
+        this.failures.push(outcome.why)
+        await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
+      }
+    }
+  }
+
+  private async pulledPast(head: number): Promise<void> {
+    while (this.pulled.head <= head && !this.over.is) {
+      if (this.ended !== undefined) throw new Error(`a live pull ended: ${this.ended}`)
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, 250)
+        this.wake = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.pull.stop()
+    await this.client.close()
+  }
+}

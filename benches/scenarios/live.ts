@@ -1,0 +1,112 @@
+// (d) from one client's push to another client's live pull; (f) to a thousand of them.
+import type { Client, Pull } from '../client.ts'
+import { chain } from '../events.ts'
+import { accepted, ChainCheck, count, ms, percentile, type Round, type Scenario, seconds, until, verify } from './scenario.ts'
+
+export const delivery: Scenario = {
+  id: 'd',
+  title: () => 'live delivery, from the push to the other client',
+  metrics: [ms('p50'), ms('p95'), ms('p99')],
+  async run(round) {
+    const pushes = round.quick ? 100 : 300
+    const latencies = await deliver(round, 'live', { readers: 1, pushes, everyMs: 20, warmUp: 20 })
+    return { p50: percentile(latencies.all, 50), p95: percentile(latencies.all, 95), p99: percentile(latencies.all, 99) }
+  },
+}
+
+export const crowd: Scenario = {
+  id: 'f',
+  title: (quick) => `${quick ? 100 : '1,000'} live readers of one store, in one client process`,
+  metrics: [ms('last', 'until the last has it, p50'), ms('p50', 'a reader, p50'), seconds('connected', 'all connected after'), count('missed', 'deliveries missed')],
+  rounds: (_, asked) => Math.min(asked, 3),
+  async run(round) {
+    const { all, last, connectedMs, missed } = await deliver(round, 'crowd', {
+      readers: round.quick ? 100 : 1_000,
+      pushes: round.quick ? 5 : 20,
+      everyMs: round.quick ? 200 : 500,
+      warmUp: 2,
+    })
+    if (missed > 0) round.problem(`${missed} deliveries did not come within ${PATIENCE_MS / 1_000} s`)
+    return { last: percentile(last, 50), p50: percentile(all, 50), connected: connectedMs / 1_000, missed }
+  },
+}
+
+const PATIENCE_MS = 15_000
+const AT_ONCE = 50
+
+interface Reader {
+  readonly client: Client
+  readonly pull: Pull
+  readonly check: ChainCheck
+  began: boolean
+  ended: string | undefined
+}
+
+async function deliver(
+  round: Round,
+  storeId: string,
+  { readers: size, pushes, everyMs, warmUp }: { readers: number; pushes: number; everyMs: number; warmUp: number },
+) {
+  const writer = await round.open(storeId)
+  let head = 0
+  await accepted(writer, chain(head++, 1))
+
+  const sent: number[] = []
+  const arrived: number[][] = []
+  const readers: Reader[] = []
+  const start = performance.now()
+  const follow = async (): Promise<void> => {
+    const client = await round.open(storeId)
+    const check = new ChainCheck()
+    const pull = client.pull(
+      (events) => {
+        const now = performance.now()
+        reader.began = true
+        check.take(events)
+        for (const { seqNum } of events) arrived[seqNum]?.push(now)
+      },
+      { live: true },
+    )
+    const reader: Reader = { client, pull, check, began: false, ended: undefined }
+    void pull.ended.then((why) => (reader.ended = why ?? 'the pull ended'))
+    readers.push(reader)
+    if (!(await until(() => reader.began || reader.ended !== undefined, PATIENCE_MS))) throw new Error('a live pull brought nothing')
+    if (reader.ended !== undefined) throw new Error(reader.ended)
+  }
+  for (let begun = 0; begun < size; begun += AT_ONCE) {
+    await Promise.all(Array.from({ length: Math.min(AT_ONCE, size - begun) }, follow))
+  }
+  const connectedMs = performance.now() - start
+  // From what was there to what is new: not every backend says when it has begun to follow
+  await new Promise((resolve) => setTimeout(resolve, 500))
+
+  for (let i = 0; i < warmUp + pushes; i++) {
+    const seqNum = head + 1
+    arrived[seqNum] = []
+    const begin = performance.now()
+    sent[seqNum] = begin
+    await accepted(writer, chain(head++, 1))
+    await new Promise((resolve) => setTimeout(resolve, Math.max(0, everyMs - (performance.now() - begin))))
+  }
+  await until(() => readers.every(({ check, ended }) => check.head === head || ended !== undefined), PATIENCE_MS)
+  const broken = readers.find(({ ended }) => ended !== undefined)?.ended
+  if (broken !== undefined) throw new Error(`a live pull ended: ${broken}`)
+
+  const all: number[] = []
+  const last: number[] = []
+  let missed = 0
+  for (let seqNum = head - pushes + 1; seqNum <= head; seqNum++) {
+    const times = (arrived[seqNum] ?? []).map((at) => at - (sent[seqNum] ?? 0))
+    all.push(...times)
+    missed += size - times.length
+    if (times.length === size) last.push(Math.max(...times))
+  }
+  if (size === 1 && missed > 0) throw new Error(`${missed} of ${pushes} events were not delivered`)
+  for (const { pull, client } of readers) {
+    await pull.stop()
+    await client.close()
+  }
+  await writer.close()
+  await verify(round, storeId, head)
+  return { all, last, missed, connectedMs }
+}

@@ -1,0 +1,214 @@
+// Starts a system on a folder of its own. Every Worker runs in the same way, in plain workerd: the development servers
+// put a proxy before the Worker and another one behind it.
+import { execFileSync } from 'node:child_process'
+import { existsSync } from 'node:fs'
+import { copyFile, mkdir, writeFile } from 'node:fs/promises'
+import { createRequire } from 'node:module'
+import { basename, join } from 'node:path'
+import { build } from 'esbuild'
+import type { Child } from '../../scripts/lib/child.mjs'
+import { freePort } from '../../scripts/lib/ports.mjs'
+import { launch, rustUpstream, type Service } from '../../scripts/lib/services.mjs'
+import { root, toolchain, toolEnv } from '../../scripts/lib/tools.mjs'
+import type { Endpoint, SystemId } from './model.ts'
+
+export interface Running {
+  readonly endpoint: Endpoint
+  /** The process ids of its servers, by name. */
+  readonly processes: Readonly<Record<string, number | undefined>>
+  /** The inspector of its Worker, where asked for. */
+  readonly inspectorUrl: string | undefined
+  stop(): Promise<void>
+}
+
+export interface StartOptions {
+  /** Overrides of the Worker's settings. */
+  readonly vars?: Record<string, string>
+  readonly inspector?: boolean
+}
+
+/** Built by `cargo install --locked s2-lite@0.43.4 --bin server --root .toolchain/s2-lite`, or by whoever sets `S2_LITE`. */
+const s2Lite = process.env['S2_LITE'] ?? join(toolchain, 's2-lite/bin/server')
+
+/** Why a system can't be measured here. */
+export const missing = (system: SystemId): string | undefined =>
+  system === 'sync-s2' && !existsSync(s2Lite) ? `no s2-lite at ${s2Lite.replace(root, '')} (docs/performance.md)` : undefined
+
+const running = new Set<Running>()
+
+export async function stopAll(): Promise<void> {
+  await Promise.all([...running].map((system) => system.stop()))
+}
+
+export async function start(system: SystemId, folder: string, options: StartOptions = {}): Promise<Running> {
+  const children: Child[] = []
+  const launched = async <S extends Service>(service: S): Promise<S> => {
+    children.push(await launch(service))
+    return service
+  }
+  const runWorker = async (code: WorkerCode, vars: Record<string, string> = {}) =>
+    launched(await workerdService(code, folder, { ...options, vars: { ...options.vars, ...vars } }))
+  const upstream = async (): Promise<Service> => {
+    const dataDir = join(folder, 'upstream')
+    await mkdir(dataDir, { recursive: true })
+    return launched(rustUpstream({ port: await freePort(), dataDir }))
+  }
+  const stop = async () => {
+    running.delete(self)
+    // What was acknowledged is on disk, and an orderly end waits for readers that are gone
+    await Promise.all(children.map((child) => child.kill()))
+  }
+  const self: { -readonly [K in keyof Running]: Running[K] } = {
+    endpoint: { system, workerUrl: '', upstreamUrl: '' },
+    processes: {},
+    inspectorUrl: undefined,
+    stop,
+  }
+  running.add(self)
+  try {
+    let worker: Awaited<ReturnType<typeof runWorker>> | undefined
+    let upstreamUrl = ''
+    if (system === 'sync-s2') {
+      const s2 = await launched(await s2Service(join(folder, 's2')))
+      worker = await runWorker(await bundled('sync-s2'), { S2_URL: `${s2.url}/v1` })
+    } else if (system.startsWith('sync-cf')) {
+      worker = await runWorker(await bundled('sync-cf'))
+    } else {
+      upstreamUrl = (await upstream()).url
+      if (system !== 'floor' && system !== 'headwater-direct') worker = await runWorker(headwater, { UPSTREAM_URL: upstreamUrl })
+    }
+    self.endpoint = { system, workerUrl: worker?.url ?? '', upstreamUrl }
+    self.inspectorUrl = worker?.inspectorUrl
+    self.processes = Object.fromEntries(children.map((child) => [child.name, serverOf(child)]))
+    return self
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+async function s2Service(data: string): Promise<Service> {
+  await mkdir(data, { recursive: true })
+  const port = await freePort()
+  return {
+    name: 's2-lite',
+    command: s2Lite,
+    args: ['--port', String(port), '--local-root', data, '--no-dashboard'],
+    env: { ...toolEnv(), RUST_LOG: 'warn' },
+    cwd: data,
+    url: `http://127.0.0.1:${port}`,
+    readyUrl: `http://127.0.0.1:${port}/health`,
+    isReady: (status) => status === 200,
+  }
+}
+
+interface WorkerCode {
+  /** The first is its entry; Wasm is told by its name's end. */
+  readonly modules: readonly string[]
+  readonly compatibilityFlags: readonly string[]
+  /** The Durable Object's binding and class. */
+  readonly object?: readonly [binding: string, className: string]
+}
+
+const headwater: WorkerCode = {
+  modules: [join(root, 'build/index.js'), join(root, 'build/index_bg.wasm')],
+  compatibilityFlags: [],
+  object: ['SEQUENCER', 'Sequencer'],
+}
+
+const EDGE_CACHE = join(root, 'benches/workers/edge-cache.js')
+const BUNDLES = join(root, 'benches/results/workers')
+
+async function bundled(name: 'sync-cf' | 'sync-s2'): Promise<WorkerCode> {
+  const outfile = join(BUNDLES, `${name}.js`)
+  await build({
+    entryPoints: [join(root, `benches/workers/${name}.js`)],
+    outfile,
+    bundle: true,
+    minify: true,
+    format: 'esm',
+    target: 'es2024',
+    conditions: ['workerd', 'worker', 'browser'],
+    external: ['cloudflare:*', 'node:*'],
+    logLevel: 'error',
+  })
+  return {
+    modules: [outfile],
+    // As in LiveStore's own examples
+    compatibilityFlags: ['nodejs_compat', 'enable_request_signal'],
+    ...(name === 'sync-cf' ? { object: ['SYNC_BACKEND_DO', 'SyncBackendDO'] as const } : {}),
+  }
+}
+
+/** Plain workerd: no proxy before the Worker, none behind it, objects on disk, an edge cache in memory. */
+async function workerdService(code: WorkerCode, folder: string, options: StartOptions): Promise<Service & { inspectorUrl: string | undefined }> {
+  const objects = join(folder, 'objects')
+  await mkdir(objects, { recursive: true })
+  const config = join(folder, 'workerd.capnp')
+  const port = await freePort()
+  const inspectorPort = options.inspector ? await freePort() : undefined
+  // It embeds files that lie beside its configuration
+  for (const file of [...code.modules, EDGE_CACHE]) await copyFile(file, join(folder, basename(file)))
+  await writeFile(config, workerdConfig(code, objects, port, options.vars ?? {}))
+  return {
+    name: 'workerd',
+    command: workerd,
+    args: ['serve', config, ...(inspectorPort === undefined ? [] : [`--inspector-addr=127.0.0.1:${inspectorPort}`])],
+    env: toolEnv(),
+    cwd: folder,
+    url: `http://127.0.0.1:${port}`,
+    readyUrl: `http://127.0.0.1:${port}/health`,
+    isReady: () => true,
+    inspectorUrl: inspectorPort === undefined ? undefined : `http://127.0.0.1:${inspectorPort}`,
+  }
+}
+
+/** The binary itself: the package's own command would be one more process around it. */
+const workerd: string = createRequire(createRequire(import.meta.url).resolve('miniflare'))('workerd').default
+
+function workerdConfig({ modules, compatibilityFlags, object }: WorkerCode, objects: string, port: number, vars: Record<string, string>): string {
+  const bindings = Object.entries(vars).map(([name, value]) => `(name = ${text(name)}, text = ${text(value)})`)
+  if (object !== undefined) bindings.push(`(name = ${text(object[0])}, durableObjectNamespace = ${text(object[1])})`)
+  const embedded = modules.map((file) => {
+    const name = basename(file)
+    return name.endsWith('.wasm') ? `(name = ${text(`./${name}`)}, wasm = embed ${text(name)})` : `(name = ${text(name)}, esModule = embed ${text(name)})`
+  })
+  const storage = object === undefined ? '' : `
+  durableObjectNamespaces = [ (className = ${text(object[1])}, uniqueKey = ${text(object[1])}, enableSql = true) ],
+  durableObjectStorage = (localDisk = "objects"),`
+  return `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [
+    (name = "worker", worker = .worker),
+    (name = "edge-cache", worker = .edgeCache),
+    (name = "objects", disk = (path = ${text(objects)}, writable = true)),
+    (name = "internet", network = (allow = ["public", "private"])),
+  ],
+  sockets = [ (name = "http", address = "127.0.0.1:${port}", http = (), service = "worker") ],
+);
+const worker :Workerd.Worker = (
+  modules = [ ${embedded.join(', ')} ],
+  compatibilityDate = "2026-10-01",
+  compatibilityFlags = [${compatibilityFlags.map(text).join(', ')}],
+  bindings = [ ${bindings.join(', ')} ],${storage}
+  cacheApiOutbound = "edge-cache",
+);
+const edgeCache :Workerd.Worker = (
+  modules = [ (name = "edge-cache.js", esModule = embed "edge-cache.js") ],
+  compatibilityDate = "2026-10-01",
+);
+`
+}
+
+/** A string as Cap'n Proto writes it: paths and URLs have nothing in them that JSON would write otherwise. */
+function text(value: string): string {
+  return JSON.stringify(value)
+}
+
+/** A child leads a group; the server in it is the process that isn't the shell which holds the leash. */
+function serverOf({ group }: Child): number | undefined {
+  const lines = execFileSync('ps', ['-A', '-o', 'pid=,pgid=,comm='], { encoding: 'utf8' }).split('\n')
+  const members = lines.map((line) => line.trim().split(/\s+/)).filter(([, pgid]) => Number(pgid) === group)
+  const server = members.find(([, , command = '']) => !/^(sh|cat)$/.test(command))
+  return server && Number(server[0])
+}
