@@ -5,7 +5,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
-use worker::{Date, Env, Headers, Method, Request, RequestInit, Stub, console_error, js_sys::Uint8Array};
+use worker::js_sys::Uint8Array;
+use worker::wasm_bindgen_futures::JsFuture;
+use worker::{Date, Env, Headers, Method, Request, RequestInit, ResponseBody, Stub, console_error, web_sys};
 
 use super::Failure;
 use crate::event::{BackendId, Offset, SeqNum};
@@ -104,7 +106,12 @@ fn patience(env: &Env) -> Result<Duration, Problem> {
 }
 
 async fn fetch<A: DeserializeOwned>(object: &Stub, request: Request) -> worker::Result<A> {
-    object.fetch_with_request(request).await?.json().await
+    let response = object.fetch_with_request(request).await?;
+    let ResponseBody::Stream(body) = response.body() else { return Err("an answer has no body".into()) };
+    // The runtime collects the bytes in one step, where the worker crate would go back and forth for each chunk.
+    let text = web_sys::Response::new_with_opt_readable_stream(Some(body))?.text()?;
+    let text = JsFuture::from(text).await?.as_string().unwrap_or_default();
+    Ok(serde_json::from_str(&text)?)
 }
 
 /// What is known of a store: from memory, else from the Sequencer. It answers at once, and looks
