@@ -6,8 +6,31 @@ use std::fmt::Display;
 use serde_json::{Map, Value, json};
 
 use crate::batch::BatchError;
+use crate::edge::auth::Scope;
 use crate::event::{BackendId, SeqNum};
 use crate::sequencer::core::{Answer, Halt, Refusal};
+
+/// What another token would have to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// Any at all.
+    Token,
+    /// One that is believed.
+    GoodToken,
+    /// One with this scope.
+    Scope(Scope),
+}
+
+impl Challenge {
+    /// The header's value (RFC 6750 §3).
+    pub fn header(self) -> String {
+        match self {
+            Self::Token => "Bearer".into(),
+            Self::GoodToken => r#"Bearer error="invalid_token""#.into(),
+            Self::Scope(scope) => format!(r#"Bearer error="insufficient_scope", scope="{}""#, scope.name()),
+        }
+    }
+}
 
 /// One refusal, ready to become a response.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,7 +50,7 @@ pub struct Problem {
     /// `Allow`, for a 405.
     pub allow: Option<&'static str>,
     /// `WWW-Authenticate`, for a 401, and for a 403 that another token would open (RFC 6750 §3).
-    pub challenge: Option<String>,
+    pub challenge: Option<Challenge>,
     /// `Livestore-Backend-Id`, where it is known.
     pub backend_id: Option<Box<BackendId>>,
 }
@@ -119,14 +142,14 @@ impl Problem {
     pub fn no_token(header: &str) -> Self {
         let how = if header == "authorization" { "authorization: Bearer <token>" } else { header };
         let mut problem = Self::unauthorized("missing", format!("A token is wanted, in the header `{how}`."));
-        problem.challenge = Some("Bearer".into());
+        problem.challenge = Some(Challenge::Token);
         problem
     }
 
     /// The token is not one that is believed. `reason` is a word for programs.
     pub fn unauthorized(reason: &'static str, detail: impl Display) -> Self {
         let problem = Self::new(401, "unauthorized", "UnauthorizedError", detail).with("reason", reason);
-        Self { challenge: Some("Bearer error=\"invalid_token\"".into()), ..problem }
+        Self { challenge: Some(Challenge::GoodToken), ..problem }
     }
 
     /// The token is believed, but is for something else. `reason` is a word for programs.
@@ -135,12 +158,10 @@ impl Problem {
     }
 
     /// The token lacks a scope.
-    pub fn needs_scope(scope: &'static str) -> Self {
-        let problem = Self::not_permitted("scope", format!("This needs a token with the scope `{scope}`."));
-        Self {
-            challenge: Some(format!("Bearer error=\"insufficient_scope\", scope=\"{scope}\"")),
-            ..problem.with("scope", scope)
-        }
+    pub fn needs_scope(scope: Scope) -> Self {
+        let name = scope.name();
+        let problem = Self::not_permitted("scope", format!("This needs a token with the scope `{name}`."));
+        Self { challenge: Some(Challenge::Scope(scope)), ..problem.with("scope", name) }
     }
 
     /// Whether the token is right can't be told now.

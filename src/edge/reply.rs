@@ -87,8 +87,8 @@ pub fn problem(problem: &Problem) -> Result<Response> {
     if let Some(backend_id) = &problem.backend_id {
         headers.set(BACKEND_ID, &backend_id.0)?;
     }
-    if let Some(challenge) = &problem.challenge {
-        headers.set("www-authenticate", challenge)?;
+    if let Some(challenge) = problem.challenge {
+        headers.set("www-authenticate", &challenge.header())?;
     }
     if let Some(allow) = problem.allow {
         headers.set("allow", allow)?;

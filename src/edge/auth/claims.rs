@@ -126,7 +126,7 @@ impl Grant {
             return Err(Problem::not_permitted("store", "The token is for other stores of this tenant."));
         }
         if !scopes.iter().any(|held| held == scope.name()) {
-            return Err(Problem::needs_scope(scope.name()));
+            return Err(Problem::needs_scope(scope));
         }
         Ok(())
     }
