@@ -32,7 +32,13 @@ export interface DirectWriter {
 }
 
 /** More steps than any push needs that gets anywhere. */
-const MAX_STEPS = 16
+const MAX_STEPS = 32
+
+/**
+ * A server may refuse what follows an append before it shows that append (the Rust server does, for some milliseconds).
+ * These are the pauses before the log is looked at again.
+ */
+const SETTLING_MS = [25, 50, 100, 200, 400]
 
 /** How long a header may take after its stream. What has none by then was made by another tool. */
 const HEADER_PATIENCE_MS = 3_000
@@ -46,6 +52,7 @@ export const makeDirectWriter = (upstream: Upstream): DirectWriter => {
     Effect.gen(function* () {
       yield* checkChain(chunk)
       let push = newPush(chunk)
+      const pauses = SETTLING_MS.values()
       for (let i = 0; i < MAX_STEPS; i++) {
         const step = nextStep(writer, push)
         if (step._tag === 'Accepted') return
@@ -59,8 +66,13 @@ export const makeDirectWriter = (upstream: Upstream): DirectWriter => {
         const verdict = replied(before, push, step, reply)
         writer = verdict.writer
         if (verdict._tag === 'Stop') return yield* unknownError(verdict.why)
-        if (verdict._tag === 'Later') break
-        push = verdict.push
+        if (verdict._tag === 'Go') {
+          push = verdict.push
+          continue
+        }
+        const { value: pause } = pauses.next()
+        if (pause === undefined) break
+        yield* Effect.sleep(pause)
       }
       return yield* new IsOfflineError({ cause: new TransportError('the log does not settle') })
     })
