@@ -12,25 +12,16 @@ class LongFirst extends BaseSequencer {
 }
 
 // One project a part, so that each can be run alone: `npm run test:wire`.
-const project = (name: string, include: string[], exclude: string[] = []) => ({
+const project = (name: string, include: string[]) => ({
   test: {
     name,
     include,
-    exclude,
     pool: 'forks' as const,
     testTimeout: 30_000,
     // A Worker is ready within a second; the rest is for a machine busy with other test files.
     hookTimeout: 60_000,
   },
 })
-
-/** What must not wait for a processor that other tests keep busy: after all others, one by one. */
-const alone = (name: string, include: string[]) => {
-  const { test } = project(name, include)
-  return { test: { ...test, poolOptions: { forks: { singleFork: true } } } }
-}
-
-const CROWD = 'tests/wire/crowd.test.ts'
 
 export default defineConfig({
   test: {
@@ -41,8 +32,7 @@ export default defineConfig({
     minWorkers: 2,
     sequence: { sequencer: LongFirst },
     projects: [
-      project('wire', ['tests/harness/**/*.test.ts', 'tests/wire/**/*.test.ts'], [CROWD]),
-      alone('wire-alone', [CROWD]),
+      project('wire', ['tests/harness/**/*.test.ts', 'tests/wire/**/*.test.ts']),
       project('provider', ['client/**/*.test.ts', 'tests/provider/**/*.test.ts']),
       project('chaos', ['tests/chaos/**/*.test.ts']),
       project('livestore', ['tests/livestore/**/*.test.ts']),

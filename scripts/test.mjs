@@ -32,7 +32,7 @@ const STAGES = [
   [['clippy', 'rust'], ['client', 'types', 'clippy-wasm', 'build']],
 ]
 
-/** Projects of vitest.config.ts (`wire` is also `wire-alone`): one run, after all steps, of those that are wanted. */
+/** Projects of vitest.config.ts: one run, after all steps, of those that are wanted. */
 const SUITES = ['wire', 'chaos', 'provider', 'livestore', 'browser']
 
 const names = process.argv.slice(2)
@@ -132,7 +132,7 @@ function rustTests(options) {
 async function vitest(projects) {
   const folder = mkdtempSync(join(tmpdir(), 'headwater-report-'))
   const report = join(folder, 'report.json')
-  const chosen = projects.flatMap((project) => ['--project', `${project}*`])
+  const chosen = projects.flatMap((project) => ['--project', project])
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
   const ok = await run('vitest', [node, join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...chosen, ...reporters])
   try {
