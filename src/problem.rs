@@ -208,10 +208,10 @@ impl Problem {
         Self::new(429, "rate-limited", "RateLimitedError", detail).retry_after(retry_after)
     }
 
-    /// More is under way for the store than may be.
-    pub fn overloaded() -> Self {
-        let detail = "Too many pushes wait for this store. Nothing was appended: send the same again.";
-        Self::new(503, "overloaded", "OverloadedError", detail).retry_after(1)
+    /// More is under way for the store than may be: `arriving` or `waiting`.
+    pub fn overloaded(how: &'static str) -> Self {
+        let detail = format!("Too many pushes for this store are {how}. Nothing was appended: send the same again.");
+        Self::new(503, "overloaded", "OverloadedError", detail).with("reason", how).retry_after(1)
     }
 
     /// The upstream could not be reached in time, or failed.
@@ -254,7 +254,7 @@ impl Problem {
                     .with("expected", expected.0.as_str())
                     .with("received", received.0.as_str())
             }
-            Answer::Overloaded => Self::overloaded(),
+            Answer::Overloaded => Self::overloaded("waiting"),
             Answer::Unavailable => Self::unavailable(),
             Answer::Refused(Refusal { status: 429, retry_after }) => Self::rate_limited(*retry_after),
             Answer::Refused(Refusal { status: 413, .. }) => {

@@ -63,7 +63,8 @@ async fn body(request: &mut Request, settings: &Settings, store: &StorePath) -> 
     if announced.is_some_and(|length| length > max) {
         return Err(Problem::too_large(max).into());
     }
-    let _arriving = Arriving::of(store, announced.unwrap_or(max), settings).ok_or_else(Problem::overloaded)?;
+    let _arriving =
+        Arriving::of(store, announced.unwrap_or(max), settings).ok_or_else(|| Problem::overloaded("arriving"))?;
     match within(timeout, Box::pin(whole(request, announced.is_some(), max))).await {
         Ok(Ok(Some(body))) => Ok(body),
         Ok(Ok(None)) => Err(Problem::too_large(max).into()),
