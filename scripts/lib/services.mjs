@@ -72,7 +72,7 @@ export function todoApp({ port, syncUrl, outDir }) {
   const url = `http://127.0.0.1:${port}`
   const from = outDir === undefined ? [] : ['preview', '--outDir', outDir]
   return {
-    name: 'todo',
+    name: 'app',
     command: node,
     args: [vite, ...from, '--host', '127.0.0.1', '--port', String(port), '--strictPort'],
     env: { ...toolEnv(), VITE_SYNC_URL: syncUrl, FORCE_COLOR: '0' },

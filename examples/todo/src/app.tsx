@@ -1,5 +1,5 @@
 import { use } from 'react'
-import { bootStatus, ready, wasReset } from './store.ts'
+import { ready, warning, wasReset } from './store.ts'
 import { Share, Sync } from './sync-panel.tsx'
 import { AddTodo, TodoList } from './todos.tsx'
 
@@ -23,7 +23,7 @@ export const App = () => {
 }
 
 const Notices = () => {
-  const status = bootStatus.use()
+  const text = warning.use()
   return (
     <>
       {wasReset.use() && (
@@ -34,7 +34,7 @@ const Notices = () => {
           </button>
         </p>
       )}
-      {status.stage === 'warning' && <p className="notice">{status.message}</p>}
+      {text !== undefined && <p className="notice">{text}</p>}
     </>
   )
 }

@@ -1,5 +1,5 @@
 // What the offline switch does: it cuts the sync provider off where a bad network would, at its `fetch`.
-export const startsOffline = self.name.endsWith(' offline')
+const startsOffline = self.name.endsWith(' offline')
 
 let connection = new AbortController()
 const cut = () => connection.abort(new TypeError('the offline switch is on'))

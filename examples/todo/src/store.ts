@@ -1,9 +1,10 @@
 import { makePersistedAdapter } from '@livestore/adapter-web'
 import LiveStoreSharedWorker from '@livestore/adapter-web/shared-worker?sharedworker'
-import { type BootStatus, makeShutdownDeferred, type Store, StoreRegistry, storeOptions } from '@livestore/livestore'
+import { makeShutdownDeferred, type Store, StoreRegistry, storeOptions } from '@livestore/livestore'
 import { useStore } from '@livestore/react'
 import { Deferred, Effect } from '@livestore/utils/effect'
 import { unstable_batchedUpdates as batchUpdates } from 'react-dom'
+import { onRemaining } from './catch-up.ts'
 import LiveStoreWorker from './livestore.worker.ts?worker'
 import { workerName } from './offline-switch.ts'
 import { schema } from './schema.ts'
@@ -12,8 +13,12 @@ import { makeValue } from './value.ts'
 
 export type TodoStore = Store<typeof schema>
 
-/** How far LiveStore has come before the store can be shown. */
-export const bootStatus = makeValue<BootStatus>({ stage: 'loading' })
+/** How many events the server has that have not arrived here yet. */
+export const remaining = makeValue(0)
+onRemaining(storeId, remaining.set)
+
+/** What the browser can't do, if anything: a private window may keep nothing. */
+export const warning = makeValue<string | undefined>(undefined)
 
 /** Opens the page anew. */
 export const reopen = (because: 'reset' | 'failed') => {
@@ -42,7 +47,7 @@ const options = storeOptions({
     experimental: { disableFastPath: reopened !== null },
   }),
   batchUpdates,
-  onBootStatus: bootStatus.set,
+  onBootStatus: (status) => status.stage === 'warning' && warning.set(status.message),
   shutdownDeferred: shutdown,
   ...(authToken === undefined ? {} : { syncPayload: { authToken } }),
 })

@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'react'
 import { offline, switchOffline } from './offline-switch.ts'
-import { useTodoStore } from './store.ts'
+import { remaining, useTodoStore } from './store.ts'
 import { link, secondDevice, storeId } from './store-id.ts'
 import { type SyncStatus, useSyncStatus } from './sync-status.ts'
 
@@ -19,13 +19,14 @@ export const Sync = () => {
           <dd>{status?.head ?? '–'}</dd>
         </div>
       </dl>
+      <CatchUp head={status?.head ?? 0} />
       <OfflineSwitch />
     </aside>
   )
 }
 
 const Badge = ({ status }: { status: SyncStatus | undefined }) => {
-  const [state, text] = describe(status)
+  const [state, text] = describe(status, remaining.use())
   return (
     <p className={`badge ${state}`} role="status">
       {text}
@@ -33,10 +34,23 @@ const Badge = ({ status }: { status: SyncStatus | undefined }) => {
   )
 }
 
-const describe = (status: SyncStatus | undefined): [state: string, text: string] => {
+const describe = (status: SyncStatus | undefined, toCome: number): [state: string, text: string] => {
   if (status === undefined) return ['waiting', 'Connecting …']
   if (!status.connected) return ['offline', 'Offline']
+  if (toCome > 0) return ['waiting', 'Catching up …']
   return status.pending === 0 ? ['synced', 'In sync'] : ['waiting', 'Sending …']
+}
+
+/** While there is more to come than arrives at once: in the first sync, or after a long time offline. */
+const CatchUp = ({ head }: { head: number }) => {
+  const toCome = remaining.use()
+  if (toCome === 0) return null
+  return (
+    <label className="catch-up">
+      {toCome.toLocaleString('en')} events to come
+      <progress max={head + toCome} value={head} />
+    </label>
+  )
 }
 
 const OfflineSwitch = () => {

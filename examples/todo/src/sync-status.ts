@@ -34,8 +34,12 @@ const statusOf = (store: TodoStore): Stream.Stream<SyncStatus, unknown> => {
   return Stream.zipLatestAll(session, followed(syncState.changes), followed(networkStatus.changes)).pipe(
     Stream.map(([session, leader, { isConnected }]) => ({
       connected: isConnected,
-      pending: Math.max(session.localHead.global, leader.localHead.global) - leader.upstreamHead.global,
+      pending: Math.max(synced(session.pending), synced(leader.pending)),
       head: leader.upstreamHead.global,
     })),
   )
 }
+
+/** Those that leave the device. */
+const synced = (events: readonly { readonly seqNum: { readonly client: number } }[]) =>
+  events.filter(({ seqNum }) => seqNum.client === 0).length
