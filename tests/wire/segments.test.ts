@@ -1,8 +1,62 @@
 // Sealed history: cut where the index says, kept in the edge cache, resumable from anywhere.
 import { describe, expect, test } from 'vitest'
 import { startRustUpstream } from '../harness/index.ts'
-import { caches, filled, type Page, page, range, seqs, SIZE, walk } from './pages.ts'
-import { chain, json, type Problem, Store, upstreams, useParts } from './support.ts'
+import { chain, type Event, json, type Parts, type Problem, Store, upstreams, useParts } from './support.ts'
+
+/** Small segments, so that a short history has many. */
+const SIZE = { SEGMENT_BYTES: '2000', SEGMENT_EVENTS: '20' }
+
+interface Page {
+  readonly from: string
+  readonly next: string
+  readonly cache: string | null
+  readonly upToDate: boolean
+  readonly events: Event[]
+  readonly headers: Headers
+  readonly bytes: number
+}
+
+const page = async (store: Store, query: string): Promise<Page> => {
+  const response = await store.read(query)
+  if (response.status !== 200) throw new Error(`${query}: ${response.status} ${await response.text()}`)
+  const text = await response.text()
+  return {
+    from: query,
+    next: response.headers.get('stream-next-offset') ?? '',
+    cache: response.headers.get('x-cache'),
+    upToDate: response.headers.has('stream-up-to-date'),
+    events: (JSON.parse(text) as Event[]).filter((message) => !('livestore' in message)),
+    headers: response.headers,
+    bytes: Buffer.byteLength(text),
+  }
+}
+
+/** Page by page to the tail, as every client does. */
+const walk = async (store: Store, query = 'offset=-1'): Promise<Page[]> => {
+  const pages = [await page(store, query)]
+  for (let last = pages[0]; last !== undefined && !last.upToDate; last = pages.at(-1)) {
+    expect(last.next).not.toBe(last.from)
+    pages.push(await page(store, `offset=${last.next}`))
+  }
+  return pages
+}
+
+const seqs = (pages: readonly Page[]) => pages.flatMap((_) => _.events.map((event) => event.seqNum))
+const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
+const caches = (pages: readonly Page[]) => pages.map((_) => _.cache)
+
+/** A store with a history of so many events, a few in each push. Says where each push ended. */
+const filled = async (parts: Parts, events: number, perPush = 7, args?: unknown) => {
+  const store = new Store(parts)
+  const ends: { head: number; offset: string }[] = []
+  for (let head = 0; head < events; ) {
+    const count = Math.min(perPush, events - head)
+    const response = await store.pushed(chain(head, count, args))
+    head += count
+    ends.push({ head, offset: response.headers.get('stream-next-offset') ?? '' })
+  }
+  return { store, ends }
+}
 
 describe.each(upstreams)('with $name', ({ start }) => {
   const parts = useParts(start, SIZE)
@@ -207,5 +261,17 @@ describe('on the Rust server', () => {
       expect([read.cache, read.upToDate, read.events.length]).toEqual(['BYPASS', true, 60])
     }
     expect(ends).not.toEqual([])
+  })
+
+  test('many who miss the same history at once cost the upstream hardly more than one', async () => {
+    const { store } = await filled(parts, 200)
+    const history = Buffer.byteLength(await (await fetch(`${store.upstreamUrl}?offset=-1`)).text())
+    parts.proxy.clear()
+    const walks = await Promise.all(range(1, 20).map(() => walk(store)))
+    for (const pages of walks) expect(seqs(pages)).toEqual(range(1, 200))
+    const tail = walks[0]?.at(-1)?.bytes ?? 0
+    const sent = parts.proxy.requests.reduce((sum, _) => sum + _.sent, 0)
+    console.log(`20 cold walks at once: ${sent} bytes sent by the upstream for a history of ${history}`)
+    expect(sent).toBeLessThanOrEqual(1.5 * history + 20 * tail)
   })
 })
