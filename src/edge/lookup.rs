@@ -10,11 +10,12 @@ use worker::wasm_bindgen_futures::JsFuture;
 use worker::{Date, Env, Headers, Method, Request, RequestInit, ResponseBody, Stub, console_error, web_sys};
 
 use super::Failure;
-use crate::event::{BackendId, Offset, SeqNum};
+use crate::batch::Batch;
+use crate::event::{BackendId, Offset};
 use crate::names::StorePath;
 use crate::problem::Problem;
 use crate::sequencer::call::{Ask, CALL_HEADER, Call, Life, Located, Position};
-use crate::sequencer::core::{Answer, Limits, Need, Op, Sealed, Tip};
+use crate::sequencer::core::{self, Answer, Limits, Need, Op, Tip};
 use crate::settings::{SEQUENCER_BINDING, Settings};
 use crate::upstream::{NoAnswer, within};
 
@@ -24,17 +25,11 @@ const REMEMBER_MS: u64 = 30_000;
 /// Stores remembered at most; beyond it all are forgotten, which costs a call each.
 const REMEMBER_STORES: usize = 10_000;
 
-/// What a read wants to know of a store, at most [`REMEMBER_MS`] old.
+/// What is known of a store, at most [`REMEMBER_MS`] old.
 #[derive(Clone)]
 pub struct Known {
-    /// Which life of the stream this is.
-    pub backend_id: BackendId,
-    /// The head.
-    pub head: SeqNum,
-    /// Up to where the log is cut into segments.
-    pub sealed: Sealed,
-    /// Where the log ended.
-    tail: Offset,
+    /// The end of the log, with whose it is and up to where it is cut into segments.
+    pub tip: Tip,
     /// What the Sequencer is to look for when it is asked next.
     need: Need,
 }
@@ -42,12 +37,12 @@ pub struct Known {
 impl Known {
     /// Whether a segment may begin at the offset, or contain it.
     pub fn is_sealed_at(&self, offset: &Offset) -> bool {
-        *offset < self.sealed.offset
+        *offset < self.tip.sealed.offset
     }
 
     /// What the offsets of its segments mean something in.
     pub fn life(&self) -> Life {
-        Life { backend_id: self.backend_id.clone(), index: self.sealed.index.clone() }
+        Life { backend_id: self.tip.backend_id.clone(), index: self.tip.sealed.index.clone() }
     }
 }
 
@@ -118,10 +113,9 @@ async fn fetch<A: DeserializeOwned>(object: &Stub, request: Request) -> worker::
 /// at the log afterwards if a reader has found reason to; no read waits for that. `None` while the store
 /// has no stream, or while nobody can tell.
 pub async fn known(env: &Env, store: &StorePath) -> Result<Option<Known>, Failure> {
-    let now = Date::now().as_millis();
     let remembered = REMEMBERED.with_borrow(|all| all.get(store).cloned());
     let need = match &remembered {
-        Some((at, known)) if now.saturating_sub(*at) < REMEMBER_MS => return Ok(Some(known.clone())),
+        Some((at, known)) if is_recent(*at) => return Ok(Some(known.clone())),
         Some((_, known)) => known.need.clone(),
         None => Need::Known,
     };
@@ -141,13 +135,26 @@ pub async fn known(env: &Env, store: &StorePath) -> Result<Option<Known>, Failur
     }
 }
 
+/// The refusal of a push that needs no Sequencer, since what this isolate remembers is enough: when many write at once,
+/// most pushes are of those who have not yet heard of the last one.
+pub fn foregone(store: &StorePath, batch: &Batch, backend_id: Option<&BackendId>) -> Option<Problem> {
+    REMEMBERED.with_borrow(|all| {
+        let (_, known) = all.get(store).filter(|(at, known)| is_recent(*at) && known.need != Need::Fresh)?;
+        core::foregone(&known.tip, batch, backend_id).as_ref().and_then(Problem::from_answer)
+    })
+}
+
+fn is_recent(at: u64) -> bool {
+    Date::now().as_millis().saturating_sub(at) < REMEMBER_MS
+}
+
 /// Takes note of where a reader that asked for `asked` has seen the log end.
 pub fn saw(store: &StorePath, asked: &Offset, tail: Offset) {
     change(store, |known| {
-        if tail < known.tail {
+        if tail < known.tip.offset {
             // It has lost something, or is another log.
             known.need = Need::Fresh;
-        } else if tail > known.tail && tail != *asked {
+        } else if tail > known.tip.offset && tail != *asked {
             // Some servers answer what lies beyond the tail with what was asked.
             known.need = match &known.need {
                 Need::Fresh => Need::Fresh,
@@ -170,7 +177,7 @@ pub fn forget(store: &StorePath) {
 
 impl From<Tip> for Known {
     fn from(tip: Tip) -> Self {
-        Self { backend_id: tip.backend_id, head: tip.head, sealed: tip.sealed, tail: tip.offset, need: Need::Known }
+        Self { tip, need: Need::Known }
     }
 }
 

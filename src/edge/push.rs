@@ -26,6 +26,9 @@ pub async fn push(
     let body = body(request, settings, store).await?;
     let batch = batch::check(&body, settings.limits).map_err(|error| Problem::invalid_batch(&error))?;
     let backend_id = backend_id(request)?;
+    if let Some(refusal) = lookup::foregone(store, &batch, backend_id.as_ref()) {
+        return Err(refusal.into());
+    }
     match lookup::call(env, store, Op::Push { batch, backend_id }, Some(body)).await? {
         Answer::Accepted(tip) => Ok(reply::tip(200, &tip)?),
         other => Err(worker::Error::from(format!("a push was answered {other:?}")).into()),

@@ -83,7 +83,7 @@ fn sealed(
     headers.set("vary", token_header)?;
     headers.set(reply::CACHE, if hit { "HIT" } else { "MISS" })?;
     headers.set("server-timing", &timing.report())?;
-    reply::identify(&headers, &known.backend_id, known.head)?;
+    reply::identify(&headers, &known.tip)?;
     let tag = headers.get("etag")?;
     if tag.as_deref().is_some_and(|tag| condition.is_some_and(|condition| matches(condition, tag))) {
         discard(&response);
@@ -132,13 +132,14 @@ async fn pass_through(
         // The log does not know an offset of its own index?
         lookup::doubt(store);
     }
-    let response = checked(response).map_err(|problem| problem.of(known.as_ref().map(|known| &known.backend_id)))?;
+    let response =
+        checked(response).map_err(|problem| problem.of(known.as_ref().map(|known| &known.tip.backend_id)))?;
     let headers = passed_on(&response)?;
     if let (true, Some(tail)) = (headers.has(UP_TO_DATE)?, headers.get(NEXT_OFFSET)?) {
         lookup::saw(store, &read.from, Offset(tail));
     }
     if let Some(known) = known {
-        reply::identify(&headers, &known.backend_id, known.head)?;
+        reply::identify(&headers, &known.tip)?;
     }
     headers.set("server-timing", &timing.report())?;
     // Whose token has expired hears no more. (A long-poll is one answer, to who was let in.)

@@ -2,7 +2,7 @@
 
 use worker::{Headers, Request, Response, Result};
 
-use crate::event::{BackendId, Offset, ROOT, SeqNum};
+use crate::event::{Offset, ROOT};
 use crate::problem::Problem;
 use crate::sequencer::core::Tip;
 use crate::settings::Origins;
@@ -42,7 +42,7 @@ pub fn tip(status: u16, tip: &Tip) -> Result<Response> {
     let response = Response::empty()?.with_status(status);
     response.headers().set(NEXT_OFFSET, &tip.offset.0)?;
     response.headers().set("cache-control", "no-store")?;
-    identify(response.headers(), &tip.backend_id, tip.head)?;
+    identify(response.headers(), tip)?;
     Ok(response)
 }
 
@@ -97,9 +97,9 @@ pub fn problem(problem: &Problem) -> Result<Response> {
 }
 
 /// Says whose events these are and how far they go.
-pub fn identify(headers: &Headers, backend_id: &BackendId, head: SeqNum) -> Result<()> {
-    headers.set(BACKEND_ID, &backend_id.0)?;
-    headers.set(HEAD, &head.to_string())
+pub fn identify(headers: &Headers, tip: &Tip) -> Result<()> {
+    headers.set(BACKEND_ID, &tip.backend_id.0)?;
+    headers.set(HEAD, &tip.head.to_string())
 }
 
 /// Puts on what every response carries.

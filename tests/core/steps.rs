@@ -3,7 +3,7 @@
 use headwater::batch::{self, Batch};
 use headwater::event::{BackendId, SeqNum};
 use headwater::sequencer::core::{
-    Answer, Core, Halt, Input, Limits, Need, Op, Output, Refusal, Reply, Request, SegmentSize, Ticket, Tip,
+    Answer, Core, Halt, Input, Limits, Need, Op, Output, Refusal, Reply, Request, SegmentSize, Ticket, Tip, foregone,
 };
 
 use super::upstream::{Upstream, event};
@@ -175,6 +175,48 @@ fn a_stale_push_is_refused_at_once_even_behind_an_append() {
     assert_eq!(rig.answer(stale), Answer::ServerAhead { minimum_expected: 4, provided: 3 });
     assert_eq!(rig.answers[slow], None);
     assert!(rig.upstream.requests.is_empty(), "no request for it");
+}
+
+/// Whatever is told from an old tip, the Sequencer itself would tell as well, now and later.
+#[test]
+fn what_is_foregone_is_what_the_sequencer_answers() {
+    let mut foretold = 0;
+    for (known, later) in [(0, 0), (1, 0), (3, 0), (3, 2), (4, 5)] {
+        let mut rig = Rig::warm(known);
+        let Answer::Tip(Some(tip)) = rig.call(Op::Look(Need::Known)) else { panic!() };
+        for i in 0..later {
+            rig.push(chain(known + i, 1, "later"));
+        }
+        let id = Some(tip.backend_id.clone());
+        for (parent, count, text) in combinations(0..8, 1..5, ["warm", "later", "other"]) {
+            let events = chain(parent, count, text);
+            let batch = checked(&events);
+            assert_eq!(foregone(&tip, &batch, None), None, "without a backend id");
+            assert_eq!(foregone(&tip, &batch, Some(&life(9))), None, "of another backend");
+            let Some(early) = foregone(&tip, &batch, id.as_ref()) else { continue };
+            foretold += 1;
+            let call = rig.begin(Op::Push { batch, backend_id: id.clone() }, events);
+            rig.settle();
+            match (early, rig.answer(call)) {
+                (
+                    Answer::ServerAhead { minimum_expected: early, provided },
+                    Answer::ServerAhead { minimum_expected, provided: really },
+                ) => assert!(early <= minimum_expected && provided == really),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+    assert!(foretold > 50, "{foretold}");
+}
+
+/// Every combination.
+fn combinations(
+    parents: std::ops::Range<SeqNum>,
+    counts: std::ops::Range<u64>,
+    texts: [&'static str; 3],
+) -> Vec<(SeqNum, u64, &'static str)> {
+    let of = |parent| counts.clone().flat_map(move |count| texts.map(|text| (parent, count, text)));
+    parents.flat_map(of).collect()
 }
 
 #[test]

@@ -81,6 +81,19 @@ pub(super) fn verdict(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>) 
     }
 }
 
+/// What a push comes to for certain, whatever has happened since this was the tip; `None` if only the Sequencer
+/// can tell. As long as the backend is the same the head only grows, so what was passed once stays passed.
+pub fn foregone(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>) -> Option<Answer> {
+    // What ends beyond this head may be what has made a later one.
+    if backend_id != Some(&tip.backend_id) || batch.last > tip.head {
+        return None;
+    }
+    match verdict(tip, batch, backend_id) {
+        Verdict::Answer(answer @ Answer::ServerAhead { .. }) => Some(answer),
+        _ => None,
+    }
+}
+
 impl Op {
     /// Bytes held while this waits.
     pub(super) fn bytes(&self) -> u64 {

@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use self::decide::{Step, Verdict, next_step, verdict};
 use super::scan::Stretch;
 use crate::event::{BackendId, Offset, ROOT};
+pub use decide::foregone;
 pub use terms::{Answer, Halt, Input, Need, Op, Output, Refusal, Reply, Request, Sealed, SegmentSize, Ticket, Tip};
 
 /// How sure the Sequencer is of the end of the log.
