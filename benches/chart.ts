@@ -3,7 +3,7 @@ import { figure, type Report, spread } from './report.ts'
 import { SCENARIOS } from './scenarios/index.ts'
 import { SYSTEMS, type SystemId } from './systems/model.ts'
 
-const WIDTH = 860
+const WIDTH = 940
 const COLUMNS = 2
 const GAP = 28
 const PANEL = (WIDTH - GAP * (COLUMNS + 1)) / COLUMNS

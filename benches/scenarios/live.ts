@@ -16,7 +16,7 @@ export const delivery: Scenario = {
 
 export const crowd: Scenario = {
   id: 'f',
-  title: (quick) => `${quick ? 100 : '1,000'} live readers of one store, in one client process`,
+  title: (quick) => `${quick ? 100 : '1,000'} live readers of one store, in one process`,
   metrics: [ms('last', 'until the last has it, p50'), ms('p50', 'a reader, p50'), seconds('connected', 'all connected after'), count('missed', 'deliveries missed')],
   rounds: (_, asked) => Math.min(asked, 3),
   async run(round) {
