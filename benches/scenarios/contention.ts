@@ -16,7 +16,7 @@ const contention = (id: string, eventsAPush: number): Scenario => ({
   rounds: (system, asked) => (system.startsWith('sync-cf') ? Math.min(asked, 2) : asked),
   async run(round) {
     const { writers: size, events } = sizes(round.quick)
-    const withinMs = round.quick ? 5_000 : 90_000
+    const withinMs = round.quick ? 4_000 : 90_000
     const over = { is: false }
     const writers = await Promise.all(
       Array.from({ length: size }, async (_, i) => new Writer(await round.open('contended'), `writer-${i}`, events, over)),
