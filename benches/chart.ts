@@ -3,13 +3,15 @@ import { figure, type Report, spread } from './report.ts'
 import { SCENARIOS } from './scenarios/index.ts'
 import { SYSTEMS, type SystemId } from './systems/model.ts'
 
-const WIDTH = 860
+const WIDTH = 940
 const COLUMNS = 2
 const GAP = 28
 const PANEL = (WIDTH - GAP * (COLUMNS + 1)) / COLUMNS
 const LABEL = 128
 const BAR = 18
 const HEAD = 44
+/** Times the least. */
+const CUT_ABOVE = 50
 
 const STYLE = `
   text { font: 12px system-ui, sans-serif; fill: #1f2328 }
@@ -36,12 +38,14 @@ export function chart(report: Report): string {
     const column = bottoms.indexOf(Math.min(...bottoms))
     const top = bottoms[column] ?? GAP
     bottoms[column] = top + height + GAP
-    const most = Math.max(...bars.map(({ value }) => value ?? 0))
+    const values = bars.flatMap(({ value }) => value ?? [])
+    // Who takes far longer than the others would leave nothing of them to see
+    const most = Math.max(...values.filter((value) => metric?.better === 'more' || value <= CUT_ABOVE * Math.min(...values)))
     const rows = bars.map(({ system, value }, i) => {
       const y = HEAD + i * BAR
       const room = PANEL - LABEL - 60
-      const width = value === undefined ? 0 : Math.max(1, (value / most) * room)
-      const text = value === undefined ? `<text class="none" x="${LABEL}" y="${y + 10}">not done</text>` : `<text x="${(LABEL + width + 6).toFixed(1)}" y="${y + 10}">${figure(value)}</text>`
+      const width = value === undefined ? 0 : Math.min(room, Math.max(1, (value / most) * room))
+      const text = value === undefined ? `<text class="none" x="${LABEL}" y="${y + 10}">not done</text>` : `<text x="${(LABEL + width + 6).toFixed(1)}" y="${y + 10}">${figure(value)}${value > most ? ' (cut)' : ''}</text>`
       return `<text x="${LABEL - 8}" y="${y + 10}" text-anchor="end">${escape(SYSTEMS[system].title)}</text><rect class="${SYSTEMS[system].role}" x="${LABEL}" y="${y}" width="${width.toFixed(1)}" height="12" rx="2"/>${text}`
     })
     const better = metric?.better === 'more' ? 'more is better' : 'less is better'

@@ -28,7 +28,7 @@ export const machine = (): Machine => ({
   cpu: cpus()[0]?.model.trim() ?? 'unknown',
   cores: availableParallelism(),
   memoryGiB: Math.round(totalmem() / 2 ** 30),
-  system: `${type()} ${release()}`,
+  system: `${type()} ${release().split('.').slice(0, 2).join('.')}`,
   node: process.version,
   loadBefore: (loadavg()[0] ?? 0) / availableParallelism(),
 })

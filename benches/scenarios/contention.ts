@@ -10,13 +10,13 @@ const RETRY_MS = 1_000
 
 const contention = (id: string, eventsAPush: number): Scenario => ({
   id,
-  title: (quick) => `${sizes(quick).writers} contending writers with ${sizes(quick).events} events each, ${eventsAPush} a push`,
+  title: (quick) => `${sizes(quick).writers} contending writers, ${sizes(quick).events} events each, ${eventsAPush} a push`,
   metrics: [seconds('total', 'until all are done'), count('spread', 'last done / first done'), count('refused'), count('failed', 'errored')],
   not: (system) => (system === 'sync-s2' ? 'refuses nothing: contending writers break its chain' : undefined),
   rounds: (system, asked) => (system.startsWith('sync-cf') ? Math.min(asked, 2) : asked),
   async run(round) {
     const { writers: size, events } = sizes(round.quick)
-    const withinMs = round.quick ? 5_000 : 90_000
+    const withinMs = round.quick ? 4_000 : 90_000
     const over = { is: false }
     const writers = await Promise.all(
       Array.from({ length: size }, async (_, i) => new Writer(await round.open('contended'), `writer-${i}`, events, over)),

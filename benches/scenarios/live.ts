@@ -8,7 +8,7 @@ export const delivery: Scenario = {
   title: () => 'live delivery, from the push to the other client',
   metrics: [ms('p50'), ms('p95'), ms('p99')],
   async run(round) {
-    const pushes = round.quick ? 100 : 300
+    const pushes = round.quick ? 50 : 300
     const latencies = await deliver(round, 'live', { readers: 1, pushes, everyMs: 20, warmUp: 20 })
     return { p50: percentile(latencies.all, 50), p95: percentile(latencies.all, 95), p99: percentile(latencies.all, 99) }
   },
@@ -16,12 +16,12 @@ export const delivery: Scenario = {
 
 export const crowd: Scenario = {
   id: 'f',
-  title: (quick) => `${quick ? 100 : '1,000'} live readers of one store, in one client process`,
+  title: (quick) => `${quick ? 40 : '1,000'} live readers of one store, in one process`,
   metrics: [ms('last', 'until the last has it, p50'), ms('p50', 'a reader, p50'), seconds('connected', 'all connected after'), count('missed', 'deliveries missed')],
   rounds: (_, asked) => Math.min(asked, 3),
   async run(round) {
     const { all, last, connectedMs, missed } = await deliver(round, 'crowd', {
-      readers: round.quick ? 100 : 1_000,
+      readers: round.quick ? 40 : 1_000,
       pushes: round.quick ? 5 : 20,
       everyMs: round.quick ? 200 : 500,
       warmUp: 2,

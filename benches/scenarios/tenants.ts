@@ -6,11 +6,11 @@ const PUSHES = 5
 
 export const manyStores: Scenario = {
   id: 'g',
-  title: (quick) => `${quick ? 100 : '1,000'} stores with a writer each, all at once`,
+  title: (quick) => `${quick ? 40 : '1,000'} stores with a writer each, all at once`,
   metrics: [rate('rate', 'pushes/s'), ms('p50', 'a push, p50'), ms('p99', 'p99'), rate('first', 'stores begun/s')],
   rounds: (_, asked) => Math.min(asked, 3),
   async run(round) {
-    const stores = Array.from({ length: round.quick ? 100 : 1_000 }, (_, i) => `store-${i}`)
+    const stores = Array.from({ length: round.quick ? 40 : 1_000 }, (_, i) => `store-${i}`)
     const clients = await each(stores, (store) => round.open(store))
     const begin = performance.now()
     await Promise.all(clients.map((client) => accepted(client, chain(0, 1))))
