@@ -31,5 +31,7 @@ mv "$out/index.js" "$out/module.js"
 "$ESBUILD_BIN" src/guard.js --bundle --format=esm --outfile="$out/index.js" --log-level=warning \
   --alias:wasm-module="./$out/module.js" --external:cloudflare:workers --external:*.wasm
 rm "$out/module.js"
+# Names of functions are a tenth of the module; where a panic came from, its message says.
+if [ -z "$variant" ]; then "$WASM_OPT_BIN" --all-features --strip-debug "$out/index_bg.wasm" -o "$out/index_bg.wasm"; fi
 echo "$stamp" >"$out/.stamp"
 say "done in $SECONDS s: $(($(wc -c <"$out/index_bg.wasm") / 1024)) KiB of wasm"
