@@ -10,7 +10,7 @@ use worker::Env;
 use crate::batch;
 use crate::edge::arrivals;
 use crate::edge::auth::claims::{Claim, Policy};
-use crate::edge::auth::jwks;
+use crate::edge::auth::jwks::{self, Jwk};
 use crate::edge::route::Target;
 use crate::names::MAX_NAME_BYTES;
 use crate::problem::Problem;
@@ -57,8 +57,8 @@ pub enum Auth {
 pub struct Jwt {
     /// `JWT_SECRET` (a secret), for HS256.
     pub secret: Option<String>,
-    /// `JWT_JWKS`: the issuer's public keys.
-    pub jwks: Option<String>,
+    /// `JWT_JWKS`: the issuer's public keys, as far as they can be used.
+    pub jwks: Option<Vec<Jwk>>,
     /// `JWT_JWKS_URL`: where the issuer publishes them.
     pub jwks_url: Option<String>,
     /// `JWT_HEADER` (default `authorization`), in lower case.
@@ -175,13 +175,15 @@ impl Jwt {
         if jwks_url.as_ref().is_some_and(|url| !is_safe(url)) {
             return wrong("JWT_JWKS_URL", "must be an https URL.");
         }
-        if let Some(json) = &jwks {
+        let usable = |json: String| {
             let wrong = |why: String| Problem::misconfigured("JWT_JWKS", why);
-            let set = jwks::parse(json).map_err(|why| wrong(format!("{why}.")))?;
-            if set.usable.is_empty() {
-                return Err(wrong(format!("has no key that can be used: {}.", set.why_not())));
+            let set = jwks::parse(&json).map_err(|why| wrong(format!("{why}.")))?;
+            match set.usable.is_empty() {
+                true => Err(wrong(format!("has no key that can be used: {}.", set.why_not()))),
+                false => Ok(set.usable),
             }
-        }
+        };
+        let jwks = jwks.map(usable).transpose()?;
         let header = text(env, "JWT_HEADER").unwrap_or_else(|| "authorization".into()).to_ascii_lowercase();
         if !header.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
             return wrong("JWT_HEADER", "must be the name of a header.");

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use futures::future::{Either, select};
 use futures::io::AsyncReadExt;
+use futures::stream::StreamExt;
 use wasm_streams::ReadableStream;
 use wasm_streams::readable::IntoAsyncRead;
 use worker::{
-    AbortController, CacheMode, Delay, Fetch, Headers, Method, Request, RequestInit, RequestRedirect, Response,
-    ResponseBody, js_sys::Uint8Array, wasm_bindgen::JsCast,
+    AbortController, ByteStream, CacheMode, Delay, Fetch, Headers, Method, Request, RequestInit, RequestRedirect,
+    Response, ResponseBody, js_sys::Uint8Array, wasm_bindgen::JsCast,
 };
 
 use crate::event::{BackendId, Offset, SeqNum, fence};
@@ -327,6 +328,18 @@ pub fn discard(response: &Response) {
 
 fn offset(response: &Response) -> Option<Offset> {
     response.headers().get(NEXT_OFFSET).ok().flatten().map(Offset)
+}
+
+/// The whole of a body; `None` if it is longer than `max` bytes, and then it is not read to its end.
+pub async fn collect(mut chunks: ByteStream, max: usize) -> worker::Result<Option<Vec<u8>>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        body.extend_from_slice(&chunk?);
+        if body.len() > max {
+            return Ok(None);
+        }
+    }
+    Ok(Some(body))
 }
 
 /// Waits so long and no longer.

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 
-use futures::stream::StreamExt;
 use worker::{Date, Env, Request, Response};
 
 use super::arrivals::Arrivals;
@@ -13,7 +12,7 @@ use crate::names::StorePath;
 use crate::problem::Problem;
 use crate::sequencer::core::{Answer, Op};
 use crate::settings::Settings;
-use crate::upstream::{NoAnswer, within};
+use crate::upstream::{NoAnswer, collect, within};
 
 /// Answers a push.
 pub async fn push(
@@ -84,15 +83,7 @@ async fn whole(request: &mut Request, is_announced: bool, max: usize) -> worker:
     if request.inner().body().is_none() {
         return Ok(Some(Vec::new()));
     }
-    let mut body = Vec::new();
-    let mut chunks = request.stream()?;
-    while let Some(chunk) = chunks.next().await {
-        body.extend_from_slice(&chunk?);
-        if body.len() > max {
-            return Ok(None);
-        }
-    }
-    Ok(Some(body))
+    collect(request.stream()?, max).await
 }
 
 thread_local! {

@@ -67,11 +67,13 @@ interface WorkerOptions {
   variant?: string
   /** False: without an edge cache, as on workers.dev. */
   cache?: boolean
+  /** Of the rate limiter that wrangler.toml has as a comment; by default there is none. Seconds. */
+  rateLimit?: { limit: number; period: 10 | 60 }
 }
 
 /** With the bindings of wrangler.toml, but without wrangler: that starts slowly, and puts a proxy before the Worker. */
 export async function startWorker(options: WorkerOptions): Promise<Server> {
-  const { upstreamUrl, vars = {}, variant, cache = true } = options
+  const { upstreamUrl, vars = {}, variant, cache = true, rateLimit } = options
   const port = options.port ?? (await freePort())
   const data = await dataFolder(options.persistTo)
   const url = `http://127.0.0.1:${port}`
@@ -90,6 +92,7 @@ export async function startWorker(options: WorkerOptions): Promise<Server> {
     cf: false, // no look-up of the edge location: works offline
     resourcePersistencePath: data.path,
     cacheAPI: cache,
+    ...(rateLimit === undefined ? {} : { ratelimits: { RATE_LIMITER: { namespace_id: '1', simple: rateLimit } } }),
   }
   const service: Service = {
     name: 'worker',

@@ -1,10 +1,7 @@
 // How much one caller may ask for, and what becomes of what is more.
 import { createServer } from 'node:http'
 import { type AddressInfo, connect, type Socket } from 'node:net'
-import { join } from 'node:path'
-import { convertV4MiniflareOptions, Miniflare } from 'miniflare'
 import { afterEach, describe, expect, test } from 'vitest'
-import { root } from '../../scripts/lib/tools.mjs'
 import { startWorker } from '../harness/index.ts'
 import { chain, event, json, type Parts, type Problem, Store, useParts } from './support.ts'
 import { hmac, now, token } from './tokens.ts'
@@ -117,19 +114,13 @@ describe('a rate limit', () => {
   const parts = useParts()
 
   test('is each tenant\'s own, and says when to come again', async () => {
-    const miniflare = new Miniflare(convertV4MiniflareOptions({
-      rootPath: join(root, 'build'),
-      modules: [
-        { type: 'ESModule', path: 'index.js' },
-        { type: 'CompiledWasm', path: 'index_bg.wasm' },
-      ],
-      compatibilityDate: '2026-10-01',
-      durableObjects: { SEQUENCER: { className: 'Sequencer', useSQLite: true } },
-      bindings: { UPSTREAM_URL: parts.upstream.url, AUTH_MODE: 'jwt', JWT_SECRET: SECRET },
-      ratelimits: { RATE_LIMITER: { namespace_id: '1', simple: { limit: 5, period: 60 } } },
-    }))
+    const worker = await startWorker({
+      upstreamUrl: parts.upstream.url,
+      vars: { AUTH_MODE: 'jwt', JWT_SECRET: SECRET },
+      rateLimit: { limit: 5, period: 60 },
+    })
     try {
-      const limited = { worker: { url: (await miniflare.ready).origin } } as Parts
+      const limited = { worker } as Parts
       const read = (tenant: string, name: string, secret = SECRET) =>
         new Store(limited, { tenant, name }).read('offset=-1', {
           authorization: `Bearer ${token({ alg: 'HS256' }, { exp: now() + 60, tenant, stores: '*', scope: 'read' }, hmac(secret))}`,
@@ -149,7 +140,7 @@ describe('a rate limit', () => {
       expect(await json(refused!)).toMatchObject({ _tag: 'RateLimitedError' })
       expect((await read('globex', 'store-1')).status).toBe(200)
     } finally {
-      await miniflare.dispose()
+      await worker.stop()
     }
   })
 })

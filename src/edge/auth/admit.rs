@@ -39,7 +39,7 @@ async fn check_signature(token: &Token<'_>, context: &Context, jwt: &Jwt) -> Res
     let known = match (token.algorithm, &jwt.secret, &jwt.jwks) {
         (Algorithm::Hs256, Some(secret), _) => Some(keys::secret(secret).await?),
         (Algorithm::Hs256, None, _) => None,
-        (_, _, Some(json)) => Some(keys::listed(json).await?),
+        (_, _, Some(listed)) => Some(keys::listed(listed).await?),
         _ => None,
     };
     rings.extend(known.map(|ring| ring.candidates(token)));

@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures::stream::StreamExt;
 use worker::{
     CacheMode, Context, Date, Delay, Fetch, Headers, Request, RequestInit, RequestRedirect, Response, console_error,
 };
@@ -18,7 +17,7 @@ use super::crypto::Key;
 use super::jwks::{self, Jwk};
 use super::token::{Algorithm, Token};
 use crate::problem::Problem;
-use crate::upstream::{NoAnswer, within};
+use crate::upstream::{NoAnswer, collect, within};
 
 /// Published keys are fetched anew when they are older; meanwhile the old ones serve.
 const FRESH_MS: u64 = 10 * 60_000;
@@ -51,14 +50,14 @@ impl Ring {
 }
 
 thread_local! {
-    /// By what they were made from, which is a setting: the same for every request of an isolate.
-    static CONFIGURED: RefCell<HashMap<String, Rc<Ring>>> = RefCell::default();
+    /// By the setting that they come from: an isolate has one environment.
+    static CONFIGURED: RefCell<HashMap<&'static str, Rc<Ring>>> = RefCell::default();
     static PUBLISHED: RefCell<HashMap<String, Published>> = RefCell::default();
 }
 
 /// The key of `JWT_SECRET`.
 pub async fn secret(secret: &str) -> Result<Rc<Ring>, Problem> {
-    configured(secret, async {
+    configured("JWT_SECRET", async {
         Key::secret(secret)
             .await
             .map(|key| vec![key])
@@ -68,24 +67,27 @@ pub async fn secret(secret: &str) -> Result<Rc<Ring>, Problem> {
 }
 
 /// The keys of `JWT_JWKS`.
-pub async fn listed(json: &str) -> Result<Rc<Ring>, Problem> {
-    configured(json, async {
-        let wrong = |why: String| Problem::misconfigured("JWT_JWKS", why);
-        let set = jwks::parse(json).map_err(|why| wrong(format!("{why}.")))?;
-        match import(&set.usable).await {
-            keys if keys.is_empty() => Err(wrong("has keys, but none that is what it says.".into())),
+pub async fn listed(keys: &[Jwk]) -> Result<Rc<Ring>, Problem> {
+    configured("JWT_JWKS", async {
+        match import(keys).await {
+            keys if keys.is_empty() => {
+                Err(Problem::misconfigured("JWT_JWKS", "has keys, but none that is what it says."))
+            }
             keys => Ok(keys),
         }
     })
     .await
 }
 
-async fn configured(source: &str, make: impl Future<Output = Result<Vec<Key>, Problem>>) -> Result<Rc<Ring>, Problem> {
-    if let Some(ring) = CONFIGURED.with_borrow(|all| all.get(source).cloned()) {
+async fn configured(
+    setting: &'static str,
+    make: impl Future<Output = Result<Vec<Key>, Problem>>,
+) -> Result<Rc<Ring>, Problem> {
+    if let Some(ring) = CONFIGURED.with_borrow(|all| all.get(setting).cloned()) {
         return Ok(ring);
     }
     let ring = Rc::new(Ring(make.await?));
-    CONFIGURED.with_borrow_mut(|all| all.insert(source.into(), ring.clone()));
+    CONFIGURED.with_borrow_mut(|all| all.insert(setting, ring.clone()));
     Ok(ring)
 }
 
@@ -101,9 +103,9 @@ async fn import(keys: &[Jwk]) -> Vec<Key> {
 }
 
 /// What the issuer published, as it was when it was last fetched.
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Published {
-    ring: Option<Rc<Ring>>,
+    ring: Option<Ring>,
     /// When the fetch began that brought `ring`.
     fetched: u64,
     /// When a fetch last began, and whether it is under way.
@@ -114,12 +116,8 @@ struct Published {
 }
 
 impl Published {
-    fn of(url: &str) -> Self {
-        PUBLISHED.with_borrow(|all| all.get(url).cloned()).unwrap_or_default()
-    }
-
-    fn change<T>(url: &str, change: impl FnOnce(&mut Self) -> T) -> T {
-        PUBLISHED.with_borrow_mut(|all| change(all.entry(url.into()).or_default()))
+    fn at<T>(url: &str, work: impl FnOnce(&mut Self) -> T) -> T {
+        PUBLISHED.with_borrow_mut(|all| work(all.entry(url.into()).or_default()))
     }
 
     fn age(&self, now: u64) -> u64 {
@@ -152,40 +150,41 @@ impl Published {
 /// The published keys that may have made this token's signature; none if it is certain that there is none.
 pub async fn published(url: &str, context: &Context, token: &Token<'_>) -> Result<Vec<Key>, Problem> {
     let now = Date::now().as_millis();
-    let state = Published::of(url);
-    if let Some(keys) = state.candidates(token, now).filter(|_| state.age(now) < 2 * FRESH_MS) {
-        if state.age(now) >= FRESH_MS && state.is_due(now) {
+    let (keys, age, is_due) =
+        Published::at(url, |known| (known.candidates(token, now), known.age(now), known.is_due(now)));
+    if let Some(keys) = keys.filter(|_| age < 2 * FRESH_MS) {
+        if age >= FRESH_MS && is_due {
             context.wait_until(fetch(url.into()));
         }
         return Ok(keys);
     }
-    let missed = Published::change(url, |published| published.miss(&token.key_id, now));
+    let missed = Published::at(url, |known| known.miss(&token.key_id, now));
     renew(url, context).await;
     let now = Date::now().as_millis();
-    let state = Published::of(url);
-    match state.candidates(token, now) {
+    Published::at(url, |known| match known.candidates(token, now) {
         Some(keys) => Ok(keys),
-        None if state.ring.is_some() && state.fetched >= missed => Ok(Vec::new()),
+        None if known.ring.is_some() && known.fetched >= missed => Ok(Vec::new()),
         None => {
-            let seconds = (state.begun + PAUSE_MS).saturating_sub(now).div_ceil(1_000);
+            let seconds = (known.begun + PAUSE_MS).saturating_sub(now).div_ceil(1_000);
             Err(Problem::keys_unavailable(u32::try_from(seconds).unwrap_or(1).max(1)))
         }
-    }
+    })
 }
 
 /// The published keys for a token that none of those known has signed, if there are newer ones: an issuer may have
 /// put another key in the place of the old one.
 pub async fn republished(url: &str, context: &Context, token: &Token<'_>) -> Vec<Key> {
-    let before = Published::of(url).fetched;
+    let before = Published::at(url, |known| known.fetched);
     renew(url, context).await;
-    let state = Published::of(url);
-    let keys = state.candidates(token, Date::now().as_millis());
-    keys.filter(|_| state.fetched > before).unwrap_or_default()
+    let now = Date::now().as_millis();
+    let keys = Published::at(url, |known| known.candidates(token, now).filter(|_| known.fetched > before));
+    keys.unwrap_or_default()
 }
 
 /// Fetches the keys if they may be fetched now, and waits for them, whoever fetches.
 async fn renew(url: &str, context: &Context) {
-    if Published::of(url).is_due(Date::now().as_millis()) {
+    let now = || Date::now().as_millis();
+    if Published::at(url, |known| known.is_due(now())) {
         context.wait_until(fetch(url.into()));
     }
     let mut pause = 4;
@@ -193,7 +192,7 @@ async fn renew(url: &str, context: &Context) {
         // Never another request's promise: the runtime forbids it.
         Delay::from(Duration::from_millis(pause)).await;
         pause = (2 * pause).min(128);
-        if !Published::of(url).is_under_way(Date::now().as_millis()) {
+        if !Published::at(url, |known| known.is_under_way(now())) {
             return;
         }
     }
@@ -201,16 +200,16 @@ async fn renew(url: &str, context: &Context) {
 
 async fn fetch(url: String) {
     let begun = Date::now().as_millis();
-    Published::change(&url, |published| (published.begun, published.under_way) = (begun, true));
+    Published::at(&url, |known| (known.begun, known.under_way) = (begun, true));
     let got = within(Duration::from_millis(FETCH_MS), Box::pin(download(&url))).await;
     let got = got.map_err(|NoAnswer| "it did not answer in time".to_string()).and_then(|got| got);
     if let Err(why) = &got {
         console_error!("JWT_JWKS_URL: {why}");
     }
-    Published::change(&url, |published| {
-        published.under_way = false;
+    Published::at(&url, |known| {
+        known.under_way = false;
         if let Ok(keys) = got {
-            (published.ring, published.fetched) = (Some(Rc::new(Ring(keys))), begun);
+            (known.ring, known.fetched) = (Some(Ring(keys)), begun);
         }
     });
 }
@@ -229,14 +228,9 @@ async fn download(url: &str) -> Result<Vec<Key>, String> {
 }
 
 async fn text(response: &mut Response) -> Result<String, String> {
-    let mut body = Vec::new();
-    let mut chunks = response.stream().map_err(|_| "its answer is empty")?;
-    while let Some(chunk) = chunks.next().await {
-        body.extend_from_slice(&chunk.map_err(|_| "its answer broke off")?);
-        if body.len() > MAX_SET {
-            return Err(format!("its answer is longer than {MAX_SET} bytes"));
-        }
-    }
+    let chunks = response.stream().map_err(|_| "its answer is empty")?;
+    let body = collect(chunks, MAX_SET).await.map_err(|_| "its answer broke off")?;
+    let body = body.ok_or_else(|| format!("its answer is longer than {MAX_SET} bytes"))?;
     String::from_utf8(body).map_err(|_| "its answer is not UTF-8".into())
 }
 
