@@ -60,25 +60,31 @@ impl MessageSplitter {
     pub fn feed(&mut self, chunk: &[u8], mut sink: impl FnMut(&[u8])) -> Result<(), SplitError> {
         // Where the current element begins in this chunk, if it does not begin in `held`.
         let mut start = 0;
-        for (i, &byte) in chunk.iter().enumerate() {
+        let mut at = 0;
+        while at < chunk.len() {
             if self.place == Place::InElement {
-                if self.inside(byte) {
-                    continue;
-                }
-                self.complete(&chunk[start..i], &mut sink)?;
-                self.place = if byte == b',' { Place::AfterComma } else { Place::AfterArray };
+                let Some(inside) = self.skip(&chunk[at..]) else { break };
+                at += inside;
+                self.complete(&chunk[start..at], &mut sink)?;
+                self.place = if chunk[at] == b',' { Place::AfterComma } else { Place::AfterArray };
+                at += 1;
                 continue;
             }
-            match (self.place, byte) {
-                (_, b' ' | b'\t' | b'\n' | b'\r') => {}
-                (Place::BeforeArray, b'[') => self.place = Place::AtFirst,
-                (Place::AtFirst, b']') => self.place = Place::AfterArray,
-                (Place::AtFirst | Place::AfterComma, b) if !matches!(b, b',' | b']' | b'}' | b':') => {
-                    start = i;
-                    self.place = Place::InElement;
-                    self.inside(byte);
+            match (self.place, chunk[at]) {
+                (_, b' ' | b'\t' | b'\n' | b'\r') => at += 1,
+                (Place::BeforeArray, b'[') => {
+                    self.place = Place::AtFirst;
+                    at += 1;
                 }
-                (_, b) => return Err(SplitError::Unexpected(b)),
+                (Place::AtFirst, b']') => {
+                    self.place = Place::AfterArray;
+                    at += 1;
+                }
+                (Place::AtFirst | Place::AfterComma, byte) if !matches!(byte, b',' | b']' | b'}' | b':') => {
+                    start = at;
+                    self.place = Place::InElement;
+                }
+                (_, byte) => return Err(SplitError::Unexpected(byte)),
             }
         }
         if self.place == Place::InElement {
@@ -92,25 +98,31 @@ impl MessageSplitter {
         if self.place == Place::AfterArray { Ok(()) } else { Err(SplitError::Truncated) }
     }
 
-    /// Steps over one byte of an element; false at the `,` or `]` behind it.
-    fn inside(&mut self, byte: u8) -> bool {
-        if self.in_string {
-            match byte {
-                _ if self.escaped => self.escaped = false,
-                b'\\' => self.escaped = true,
-                b'"' => self.in_string = false,
-                _ => {}
+    /// Steps through the current element up to the `,` or `]` behind it, and says where that is; `None` if
+    /// it is not in these bytes. All history goes through here, so strings are crossed in a loop of their own.
+    fn skip(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut at = 0;
+        loop {
+            if self.escaped {
+                bytes.get(at)?;
+                self.escaped = false;
+                at += 1;
             }
-            return true;
+            if self.in_string {
+                at += bytes[at..].iter().position(|byte| matches!(byte, b'"' | b'\\'))?;
+                self.escaped = bytes[at] == b'\\';
+                self.in_string = self.escaped;
+            } else {
+                match *bytes.get(at)? {
+                    b'"' => self.in_string = true,
+                    b'{' | b'[' => self.depth += 1,
+                    b',' | b']' if self.depth == 0 => return Some(at),
+                    b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                    _ => {}
+                }
+            }
+            at += 1;
         }
-        match byte {
-            b'"' => self.in_string = true,
-            b'{' | b'[' => self.depth += 1,
-            b',' | b']' if self.depth == 0 => return false,
-            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
-            _ => {}
-        }
-        true
     }
 
     fn complete(&mut self, rest: &[u8], sink: &mut impl FnMut(&[u8])) -> Result<(), SplitError> {

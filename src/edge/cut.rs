@@ -5,10 +5,10 @@
 
 use std::fmt;
 
-use crate::event::{BackendId, Fingerprint, Offset};
+use crate::event::{BackendId, Offset};
 use crate::messages::{MessageSplitter, SplitError};
 use crate::sequencer::plan::{MAX_SEGMENT_BYTES, Plan, Segment};
-use crate::sequencer::scan::{Scan, Stretch};
+use crate::sequencer::scan::Chain;
 
 /// Cuts one JSON array, fed in chunks cut anywhere, into several. The bytes of each element stay as
 /// they are; white space between them goes.
@@ -29,7 +29,9 @@ impl Cutter {
             body.extend_from_slice(element);
             if ends(element) {
                 body.push(b']');
-                pieces.push(std::mem::take(body));
+                // The next piece is about as large: without growing, it is in memory once.
+                let next = Vec::with_capacity(body.len());
+                pieces.push(std::mem::replace(body, next));
             }
         })?;
         Ok(pieces)
@@ -50,8 +52,6 @@ pub struct Sealed {
     pub end: Offset,
     /// Its messages, as a JSON array.
     pub body: Vec<u8>,
-    /// Of its events.
-    pub fingerprint: Fingerprint,
 }
 
 /// Why what is read is not what the index says.
@@ -84,7 +84,8 @@ pub struct Segments {
     /// The id of a log without a header.
     implicit_id: BackendId,
     cutter: Cutter,
-    scan: Scan,
+    /// Of the segment that is being read.
+    chain: Chain,
     /// Of the plan, how many are done.
     done: usize,
 }
@@ -92,8 +93,8 @@ pub struct Segments {
 impl Segments {
     /// `implicit_id` names a log without a header (docs/wire.md, "The header").
     pub fn new(plan: Plan, backend_id: BackendId, implicit_id: BackendId) -> Self {
-        let scan = if plan.from.0 == Offset::START { Scan::from_start() } else { Scan::onward(None) };
-        Self { plan, backend_id, implicit_id, cutter: Cutter::default(), scan, done: 0 }
+        let chain = if plan.from.0 == Offset::START { Chain::from_start() } else { Chain::default() };
+        Self { plan, backend_id, implicit_id, cutter: Cutter::default(), chain, done: 0 }
     }
 
     /// Whether all that was planned is read.
@@ -108,30 +109,30 @@ impl Segments {
 
     /// Takes the next chunk; the segments that it completes come back.
     pub fn feed(&mut self, chunk: &[u8]) -> Result<Vec<Sealed>, Misfit> {
-        let (planned, scan, mut at) = (&self.plan.segments, &mut self.scan, self.done);
+        let (planned, chain, mut at) = (&self.plan.segments, &mut self.chain, self.done);
         let mut read = Vec::new();
         let bodies = self.cutter.feed(chunk, |message| {
             let Some(segment) = planned.get(at) else { return false };
-            scan.message(message);
+            chain.message(message);
             // What is broken, or larger than anything that was planned, is not read to its end.
-            let ends = scan.events() == segment.events || scan.is_broken() || scan.bytes() > MAX_BYTES;
+            let ends = chain.events == segment.events || chain.broken.is_some() || chain.bytes > MAX_BYTES;
             if ends {
-                read.push(std::mem::replace(scan, Scan::onward(None)).finish());
+                read.push(std::mem::take(chain));
                 at += 1;
             }
             ends
         });
-        bodies.map_err(Misfit::Split)?.into_iter().zip(read).map(|(body, stretch)| self.check(body, stretch)).collect()
+        bodies.map_err(Misfit::Split)?.into_iter().zip(read).map(|(body, chain)| self.check(body, &chain)).collect()
     }
 
-    fn check(&mut self, body: Vec<u8>, stretch: Stretch) -> Result<Sealed, Misfit> {
+    fn check(&mut self, body: Vec<u8>, chain: &Chain) -> Result<Sealed, Misfit> {
         let Segment { head, end, .. } = self.plan.segments[self.done].clone();
-        let fits = stretch.bytes <= MAX_BYTES
-            && stretch.link == Some((self.plan.head, head))
-            && stretch.broken.is_none()
+        let fits = chain.bytes <= MAX_BYTES
+            && chain.link == Some((self.plan.head, head))
+            && chain.broken.is_none()
             && match self.plan.from.0 == Offset::START {
-                true => *stretch.header.as_ref().unwrap_or(&self.implicit_id) == self.backend_id,
-                false => stretch.header.is_none(),
+                true => *chain.header.as_ref().unwrap_or(&self.implicit_id) == self.backend_id,
+                false => chain.header.is_none(),
             };
         if !fits {
             return Err(Misfit::Segment(end));
@@ -139,6 +140,6 @@ impl Segments {
         self.done += 1;
         self.plan.head = head;
         let from = std::mem::replace(&mut self.plan.from, end.clone());
-        Ok(Sealed { from, end, body, fingerprint: stretch.fingerprint })
+        Ok(Sealed { from, end, body })
     }
 }

@@ -151,20 +151,21 @@ async fn read(
             continue;
         };
         for sealed in segments.feed(chunk)? {
-            let mut kept = shelf.response(&sealed)?;
+            let Sealed { from, end, body } = sealed;
+            let mut kept = shelf.response(&from, &end, body)?;
             let is_first = give.is_some();
             if let Some(give) = give.take() {
                 let _ = give.send(First::Segment(kept.cloned()?));
             }
-            let put = shelf.cache.put(shelf.key(&sealed.from), kept).await;
-            marks.clear(&shelf.key(&sealed.from));
-            if is_first && (put.is_err() || !shelf.holds(&sealed.from).await) {
+            let put = shelf.cache.put(shelf.key(&from), kept).await;
+            marks.clear(&shelf.key(&from));
+            if is_first && (put.is_err() || !shelf.holds(&from).await) {
                 // Without a cache, to read ahead would be to read for nothing.
                 DISTRUSTED_UNTIL.set(Date::now().as_millis() + DISTRUST_MS);
                 return Ok(());
             }
             put?;
-            if is_first && shelf.holds(&sealed.end).await {
+            if is_first && shelf.holds(&end).await {
                 return Ok(());
             }
         }
@@ -205,28 +206,33 @@ impl Shelf {
         self.find(from).await.inspect(discard).is_some()
     }
 
-    /// What another request of this isolate is about to keep is looked for again, a second long: the
-    /// runtime lets no request await what another one started, and each look may count as a request of
-    /// which a free plan allows 50.
+    /// What another request of this isolate is about to keep is waited for, a second long: the runtime lets
+    /// no request await what another one started, so the mark is watched. A look into the cache may count as
+    /// a request, of which a free plan allows 50; a look at the mark costs nothing.
     async fn find_or_await(&self, from: &Offset) -> Option<Response> {
-        for pause in [4, 8, 16, 32, 64, 128, 256, 512] {
-            let marked = Marks::has(&self.key(from));
-            let found = self.find(from).await;
-            // Those who look at the same time all find nothing; the first of them to come back has marked it by now.
-            if found.is_some() || !(marked || Marks::has(&self.key(from))) {
-                return found;
-            }
-            Delay::from(Duration::from_millis(pause)).await;
+        let marked = Marks::has(&self.key(from));
+        let found = self.find(from).await;
+        // Those who look at the same time all find nothing; the first of them to come back has marked it by now.
+        if found.is_some() || !(marked || Marks::has(&self.key(from))) {
+            return found;
         }
-        self.find(from).await
+        let began = Date::now().as_millis();
+        loop {
+            let waited = Date::now().as_millis().saturating_sub(began);
+            if waited >= 1_000 || !Marks::has(&self.key(from)) {
+                return self.find(from).await;
+            }
+            Delay::from(Duration::from_millis(if waited < 100 { 2 } else { 16 })).await;
+        }
     }
 
-    fn response(&self, sealed: &Sealed) -> worker::Result<Response> {
+    /// What lies between two offsets of one life never changes, so they make the tag.
+    fn response(&self, from: &Offset, end: &Offset, body: Vec<u8>) -> worker::Result<Response> {
         let mut tag = Fingerprinter::default();
-        for part in [&self.life.backend_id.0, &sealed.from.0, &sealed.end.0, &sealed.fingerprint.to_hex()] {
+        for part in [&self.life.backend_id.0, &self.life.index.0, &from.0, &end.0] {
             tag.event(part.as_bytes());
         }
-        reply::segment(&sealed.body, &sealed.end, &tag.fingerprint().to_hex())
+        reply::segment(body, end, &tag.fingerprint().to_hex())
     }
 }
 

@@ -65,8 +65,8 @@ pub fn empty_page(at: &Offset) -> Result<Response> {
 }
 
 /// A segment, as it is kept in the edge cache.
-pub fn segment(body: &[u8], end: &Offset, tag: &str) -> Result<Response> {
-    let response = Response::from_bytes(body.to_vec())?;
+pub fn segment(body: Vec<u8>, end: &Offset, tag: &str) -> Result<Response> {
+    let response = Response::from_bytes(body)?;
     let headers = response.headers();
     headers.set("content-type", "application/json")?;
     headers.set("etag", &format!("\"{tag}\""))?;

@@ -73,15 +73,26 @@ impl Stretch {
 /// Builds a [`Stretch`], message by message.
 #[derive(Default)]
 pub struct Scan {
-    header: Option<BackendId>,
-    events: u64,
-    bytes: u64,
-    link: Option<(SeqNum, SeqNum)>,
-    broken: Option<Break>,
+    chain: Chain,
     fingerprinter: Fingerprinter,
-    from_start: bool,
     probe: Option<Probe>,
     probe_found: bool,
+}
+
+/// Follows the chain, message by message.
+#[derive(Debug, Default)]
+pub struct Chain {
+    /// The backend id of the header message, if there was one.
+    pub header: Option<BackendId>,
+    /// Events so far.
+    pub events: u64,
+    /// Bytes of all messages so far.
+    pub bytes: u64,
+    /// `parentSeqNum` of the first event and `seqNum` of the last, if there were events.
+    pub link: Option<(SeqNum, SeqNum)>,
+    /// The first break.
+    pub broken: Option<Break>,
+    from_start: bool,
 }
 
 /// The parts of an event that matter here. Whatever the batch check lets pass, this reads.
@@ -145,30 +156,28 @@ pub fn header_message(id: &BackendId) -> String {
     format!(r#"[{{"livestore":{{"backendId":{},"version":1}}}}]"#, serde_json::Value::from(id.0.as_str()))
 }
 
-impl Scan {
-    /// A scan of the whole stream, which must begin the chain.
+impl Chain {
+    /// The whole stream's, which must begin at the root.
     pub fn from_start() -> Self {
         Self { from_start: true, ..Self::default() }
     }
 
-    /// A scan of what follows a known position, looking for `probe` at its front.
-    pub fn onward(probe: Option<Probe>) -> Self {
-        Self { probe, ..Self::default() }
-    }
-
-    /// Takes the next message.
-    pub fn message(&mut self, json: &[u8]) {
+    /// Takes the next message; is it an event?
+    pub fn message(&mut self, json: &[u8]) -> bool {
         self.bytes += json.len() as u64;
-        if let Some(Links { seq, parent }) = links_of(json) {
-            self.event(seq, parent, json);
-        } else if let Some(backend_id) = header_of(json) {
+        if let Some(links) = links_of(json) {
+            self.event(links);
+            return true;
+        }
+        if let Some(backend_id) = header_of(json) {
             self.header.get_or_insert(backend_id);
         } else {
             self.broken.get_or_insert(Break::NotAnEvent(self.events));
         }
+        false
     }
 
-    fn event(&mut self, seq: SeqNum, parent: SeqNum, json: &[u8]) {
+    fn event(&mut self, Links { seq, parent }: Links) {
         let before = match self.link {
             Some((_, last)) => last,
             None if self.from_start => ROOT,
@@ -179,37 +188,42 @@ impl Scan {
         }
         self.link = Some((self.link.map_or(parent, |(first, _)| first), seq));
         self.events += 1;
+    }
+}
+
+impl Scan {
+    /// A scan of the whole stream, which must begin the chain.
+    pub fn from_start() -> Self {
+        Self { chain: Chain::from_start(), ..Self::default() }
+    }
+
+    /// A scan of what follows a known position, looking for `probe` at its front.
+    pub fn onward(probe: Option<Probe>) -> Self {
+        Self { probe, ..Self::default() }
+    }
+
+    /// Takes the next message.
+    pub fn message(&mut self, json: &[u8]) {
+        if !self.chain.message(json) {
+            return;
+        }
         self.fingerprinter.event(json);
         if let Some(probe) = self.probe
-            && probe.events == self.events
+            && probe.events == self.chain.events
         {
             self.probe_found = self.fingerprinter.fingerprint() == probe.fingerprint;
         }
     }
 
-    /// Events so far.
-    pub fn events(&self) -> u64 {
-        self.events
-    }
-
-    /// Bytes of the messages so far.
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
-
-    /// Whether what came so far is no chain.
-    pub fn is_broken(&self) -> bool {
-        self.broken.is_some()
-    }
-
     /// What was read.
     pub fn finish(self) -> Stretch {
+        let Chain { header, events, bytes, link, broken, .. } = self.chain;
         Stretch {
-            header: self.header,
-            events: self.events,
-            bytes: self.bytes,
-            link: self.link,
-            broken: self.broken,
+            header,
+            events,
+            bytes,
+            link,
+            broken,
             fingerprint: self.fingerprinter.fingerprint(),
             probe_found: self.probe_found,
         }
