@@ -146,7 +146,7 @@ impl Rig {
 
 fn head(answer: &Answer) -> SeqNum {
     match answer {
-        Answer::Accepted(tip) | Answer::Tip(Some(tip)) => tip.head,
+        Answer::Accepted(tip) | Answer::AcceptedAgain(tip) | Answer::Tip(Some(tip)) => tip.head,
         other => panic!("{other:?} has no head"),
     }
 }
@@ -553,7 +553,7 @@ fn looking_at_a_store_without_a_stream_creates_none() {
 
 fn tip(answer: Answer) -> Tip {
     match answer {
-        Answer::Accepted(tip) | Answer::Tip(Some(tip)) => tip,
+        Answer::Accepted(tip) | Answer::AcceptedAgain(tip) | Answer::Tip(Some(tip)) => tip,
         other => panic!("{other:?}"),
     }
 }
