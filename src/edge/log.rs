@@ -79,25 +79,21 @@ pub struct Entry {
     /// `X-Cache` of a read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<String>,
-    /// What was pushed.
-    #[serde(flatten)]
-    pub pushed: Option<Pushed>,
+    /// How many events a push brought.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub events: Option<u64>,
+    /// The size of its body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Its first event's `seqNum`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first: Option<u64>,
+    /// Its last event's `seqNum`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<u64>,
     /// Cloudflare's location.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub colo: Option<String>,
-}
-
-/// What a log says of a batch.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct Pushed {
-    /// How many events.
-    pub events: u64,
-    /// The size of the body.
-    pub bytes: u64,
-    /// The first event's `seqNum`.
-    pub first: u64,
-    /// The last event's `seqNum`.
-    pub last: u64,
 }
 
 impl Entry {
@@ -116,7 +112,10 @@ impl Entry {
             waits: Timing::start(now),
             live: None,
             cache: None,
-            pushed: None,
+            events: None,
+            bytes: None,
+            first: None,
+            last: None,
             colo: ray.and_then(|ray| ray.rsplit_once('-')).map(|(_, colo)| colo.into()),
         }
     }
@@ -133,8 +132,10 @@ impl Entry {
 
     /// It brought a batch.
     pub fn brings(&mut self, batch: &Batch) {
-        let Batch { events, bytes, first, last, .. } = *batch;
-        self.pushed = Some(Pushed { events, bytes, first, last });
+        self.events = Some(batch.events);
+        self.bytes = Some(batch.bytes);
+        self.first = Some(batch.first);
+        self.last = Some(batch.last);
     }
 
     /// It was refused.
@@ -153,10 +154,15 @@ impl Entry {
     /// As a data point.
     pub fn point(&self) -> Point<'_> {
         let text = |text: &'_ Option<String>| text.clone().unwrap_or_default();
-        let (events, bytes) = self.pushed.map_or((0, 0), |pushed| (pushed.events, pushed.bytes));
         let tenant = self.tenant.as_deref().unwrap_or_default();
-        let numbers =
-            [u64::from(self.status), self.ms, self.waits.of("sequencer"), self.waits.of("upstream"), events, bytes];
+        let numbers = [
+            u64::from(self.status),
+            self.ms,
+            self.waits.of("sequencer"),
+            self.waits.of("upstream"),
+            self.events.unwrap_or(0),
+            self.bytes.unwrap_or(0),
+        ];
         Point {
             // Encoded names are ASCII.
             index: &tenant[..tenant.len().min(MAX_INDEX)],
