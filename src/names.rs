@@ -77,6 +77,11 @@ impl StorePath {
         self.0.split_once('/').map_or("", |(tenant, _)| tenant)
     }
 
+    /// Stands for the store where its name is not to be seen: the first 12 hex digits of the path's SHA-256.
+    pub fn digest(&self) -> String {
+        Sha256::digest(&self.0)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// The path, without leading slash.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -241,7 +241,7 @@ impl Problem {
     /// The Sequencer's refusals; `None` for what is none.
     pub fn from_answer(answer: &Answer) -> Option<Self> {
         Some(match answer {
-            Answer::Accepted(_) | Answer::Tip(_) => return None,
+            Answer::Accepted(_) | Answer::AcceptedAgain(_) | Answer::Tip(_) => return None,
             Answer::ServerAhead { minimum_expected, provided } => server_ahead(*minimum_expected, *provided),
             Answer::Gap { head, parent } => {
                 let detail =

@@ -11,6 +11,7 @@ use crate::batch;
 use crate::edge::arrivals;
 use crate::edge::auth::claims::{Claim, Policy};
 use crate::edge::auth::jwks::{self, Jwk};
+use crate::edge::log::LogRequests;
 use crate::edge::route::Target;
 use crate::names::MAX_NAME_BYTES;
 use crate::problem::Problem;
@@ -22,6 +23,9 @@ pub const SEQUENCER_BINDING: &str = "SEQUENCER";
 
 /// The name of the rate limiter's binding, which a deployment may have.
 pub const RATE_LIMITER_BINDING: &str = "RATE_LIMITER";
+
+/// The name of the binding of Workers Analytics Engine, which a deployment may have.
+pub const ANALYTICS_BINDING: &str = "ANALYTICS";
 
 /// The settings of the Worker. Those of the upstream are in [`UpstreamSettings`].
 pub struct Settings {
@@ -36,6 +40,8 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// `ALLOWED_ORIGINS` (default `*`): origins a browser may call from, separated by commas.
     pub allowed_origins: Origins,
+    /// `LOG_REQUESTS` (default `all`): which requests get a line in the log.
+    pub log_requests: LogRequests,
     /// `AUTH_MODE`
     pub auth: Auth,
     /// The log's server.
@@ -131,6 +137,7 @@ impl Settings {
             arrivals: arrivals::Limits { bodies: queue.queue, bytes: in_flight },
             body_timeout: Duration::from_millis(number(env, "BODY_TIMEOUT_MS", 30_000)?),
             allowed_origins: origins(text(env, "ALLOWED_ORIGINS")),
+            log_requests: log_requests(env)?,
             auth: Auth::read(env)?,
             upstream: UpstreamSettings::read(env)?,
         })
@@ -260,6 +267,13 @@ fn origins(listed: Option<String>) -> Origins {
         None | Some("*") => Origins::Any,
         Some(list) => Origins::Listed(list.split(',').map(|o| o.trim().trim_end_matches('/').to_string()).collect()),
     }
+}
+
+fn log_requests(env: &Env) -> Result<LogRequests, Problem> {
+    let name = text(env, "LOG_REQUESTS");
+    let name = name.as_deref().unwrap_or("all");
+    LogRequests::named(name)
+        .ok_or_else(|| Problem::misconfigured("LOG_REQUESTS", format!("is {name:?}, but must be all, errors or none.")))
 }
 
 /// A variable or secret; empty is as good as absent.

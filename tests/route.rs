@@ -60,9 +60,11 @@ fn each_method_has_its_verb() {
         }
     }
     assert_eq!(route("GET", &Target::of("/health"), MAX_NAME_BYTES), Ok(Route::Health));
+    assert_eq!(route("HEAD", &Target::of("/ready"), MAX_NAME_BYTES), Ok(Route::Ready));
     let refused = route("PATCH", &Target::of("/v1/stream/t/s"), MAX_NAME_BYTES).unwrap_err();
     assert_eq!((refused.status, refused.allow), (405, Some("GET, HEAD, POST, PUT, DELETE, OPTIONS")));
     assert_eq!(route("POST", &Target::of("/health"), MAX_NAME_BYTES).unwrap_err().status, 405);
+    assert_eq!(route("POST", &Target::of("/ready"), MAX_NAME_BYTES).unwrap_err().status, 405);
 }
 
 #[test]

@@ -89,12 +89,12 @@ async fn fill(shelf: Shelf, stream: Stream, plan: Plan, mut marks: Marks, give: 
         Ok(()) => return,
         Err(Stop::NoAnswer) => First::NoAnswer,
         Err(Stop::Misfit(why)) => {
-            console_error!("not kept of {}: {why}", shelf.store.as_str());
+            console_error!("not kept of {}: {why}", shelf.store.digest());
             lookup::doubt(&shelf.store);
             First::Misfit
         }
         Err(Stop::Runtime(error)) => {
-            console_error!("filling the cache for {} failed: {error}", shelf.store.as_str());
+            console_error!("filling the cache for {} failed: {error}", shelf.store.digest());
             First::NoAnswer
         }
     };

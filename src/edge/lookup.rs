@@ -187,7 +187,7 @@ fn change(store: &StorePath, change: impl FnOnce(&mut Known)) {
 
 fn remember(store: &StorePath, answer: &Answer) {
     match answer {
-        Answer::Accepted(tip) | Answer::Tip(Some(tip)) => keep(store, tip.clone().into()),
+        Answer::Accepted(tip) | Answer::AcceptedAgain(tip) | Answer::Tip(Some(tip)) => keep(store, tip.clone().into()),
         Answer::Tip(None) => forget(store),
         _ => {}
     }

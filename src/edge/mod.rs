@@ -1,13 +1,15 @@
 //! The Worker at the edge: stateless, it routes, checks, reads, and calls the Sequencer for the rest.
 //!
-//! [`auth`], [`route`], [`arrivals`] and [`cut`] decide; the Wasm-only rest performs: `push`, `read` and `manage` answer
+//! [`auth`], [`route`], [`arrivals`], [`cut`] and [`log`] decide; the Wasm-only rest performs: `push`, `read` and `manage` answer
 //! the verbs, `history` keeps sealed segments in the edge cache, `lookup` asks the Sequencer, `reply`
 //! finishes every response.
 
 pub mod arrivals;
 pub mod auth;
 pub mod cut;
+pub mod log;
 pub mod route;
+pub mod timing;
 
 #[cfg(target_arch = "wasm32")]
 mod history;
@@ -22,21 +24,26 @@ mod push;
 #[cfg(target_arch = "wasm32")]
 mod read;
 #[cfg(target_arch = "wasm32")]
-mod reply;
+mod ready;
 #[cfg(target_arch = "wasm32")]
-mod timing;
+mod reply;
 #[cfg(target_arch = "wasm32")]
 pub use worker_edge::{Failure, handle};
 
 #[cfg(target_arch = "wasm32")]
 mod worker_edge {
-    use worker::{Context, Date, Env, RateLimitOutcome, Request, Response, Result, console_error};
+    use worker::{
+        AnalyticsEngineDataPointBuilder, Context, Env, RateLimitOutcome, Request, Response, Result, console_error,
+        console_log,
+    };
 
+    use super::log::{Entry, LogRequests};
     use super::route::{Route, Target, Verb, route};
-    use super::{auth, manage, push, read, reply};
+    use super::timing::now;
+    use super::{auth, manage, push, read, ready, reply};
     use crate::names::StorePath;
     use crate::problem::Problem;
-    use crate::settings::{Auth, Origins, RATE_LIMITER_BINDING, Settings, is_local};
+    use crate::settings::{ANALYTICS_BINDING, Auth, Origins, RATE_LIMITER_BINDING, Settings, is_local};
 
     /// Why a request got no ordinary answer.
     pub enum Failure {
@@ -60,26 +67,56 @@ mod worker_edge {
 
     /// Answers one request, whatever happens.
     pub async fn handle(mut request: Request, env: Env, context: Context) -> Result<Response> {
-        let started = Date::now().as_millis();
+        let mut entry = Entry::new(request.inner().method(), request.headers().get("cf-ray")?.as_deref(), now());
         #[cfg(feature = "panic-drill")]
         crate::drill::arm(&request);
-        let settings = match Settings::of(&env) {
-            Ok(settings) => settings,
+        let settings = Settings::of(&env);
+        let answered = match &settings {
+            Ok(settings) => answer(&mut request, &env, &context, settings, &mut entry).await,
             Err(problem) => {
                 console_error!("{}", problem.detail);
-                return reply::finish(reply::problem(&problem)?, &request, &Origins::Any, 0);
+                Err(problem.clone().into())
             }
         };
-        let response = match answer(&mut request, &env, &context, &settings).await {
+        let response = match answered {
             Ok(response) => response,
-            Err(Failure::Problem(problem)) => reply::problem(&problem)?,
+            Err(Failure::Problem(problem)) => refusal(&problem, &mut entry)?,
             Err(Failure::Runtime(error)) => {
-                console_error!("{} {}: {error}", request.method().as_ref(), request.path());
-                reply::problem(&Problem::internal())?
+                console_error!("{} of {}: {error}", entry.route, entry.store.as_deref().unwrap_or("no store"));
+                refusal(&Problem::internal(), &mut entry)?
             }
         };
-        let took = Date::now().as_millis().saturating_sub(started);
-        reply::finish(response, &request, &settings.allowed_origins, took)
+        entry.answered(response.status_code(), now());
+        let (allowed, wanted) = settings
+            .as_ref()
+            .map_or((&Origins::Any, LogRequests::All), |settings| (&settings.allowed_origins, settings.log_requests));
+        let response = reply::finish(response, &request, allowed, &entry.waits.header(entry.ms))?;
+        if entry.route == "read" {
+            entry.cache = response.headers().get(reply::CACHE)?;
+        }
+        tell(&entry, wanted, &env);
+        Ok(response)
+    }
+
+    fn refusal(problem: &Problem, entry: &mut Entry) -> Result<Response> {
+        entry.refused(problem);
+        reply::problem(problem)
+    }
+
+    /// Tells who runs the Worker what became of a request. What fails here fails no request.
+    fn tell(entry: &Entry, wanted: LogRequests, env: &Env) {
+        if wanted.wants(entry.status)
+            && let Ok(line) = serde_json::to_string(entry)
+        {
+            console_log!("{line}");
+        }
+        if let Ok(dataset) = env.analytics_engine(ANALYTICS_BINDING) {
+            let point = entry.point();
+            let builder = AnalyticsEngineDataPointBuilder::new().indexes([point.index]);
+            if let Err(error) = builder.blobs(point.blobs).doubles(point.doubles).write_to(&dataset) {
+                console_error!("no data point was written: {error}");
+            }
+        }
     }
 
     async fn answer(
@@ -87,6 +124,7 @@ mod worker_edge {
         env: &Env,
         context: &Context,
         settings: &Settings,
+        entry: &mut Entry,
     ) -> std::result::Result<Response, Failure> {
         let url = request.inner().url();
         let target = Target::of(&url);
@@ -94,19 +132,28 @@ mod worker_edge {
         let method = request.inner().method();
         check_neighbourhood(target.host, request.headers().get("origin")?.as_deref(), settings)?;
         if method == "OPTIONS" {
+            entry.route = "preflight";
             return Ok(reply::preflight(settings.auth.header())?);
         }
         let (store, verb) = match route(&method, &target, settings.max_name)? {
-            Route::Health => return Ok(reply::health()?),
+            Route::Health => {
+                entry.route = "health";
+                return Ok(reply::status("ok")?);
+            }
+            Route::Ready => {
+                entry.route = "ready";
+                return ready::ready(settings).await;
+            }
             Route::Store(store, verb) => (store, verb),
         };
+        entry.aims(&store, &verb);
         // Before anything is known of the store, and before any cache.
         let grant = auth::admit(request, context, &settings.auth).await?;
         grant.permits(&store, verb.scope())?;
         check_rate(env, &store).await?;
         match verb {
-            Verb::Push => push::push(request, env, settings, &store).await,
-            Verb::Read(read) => read::read(request, env, context, settings, &grant, &store, read).await,
+            Verb::Push => push::push(request, env, settings, &store, entry).await,
+            Verb::Read(read) => read::read(request, env, context, &grant, &store, read, &mut entry.waits).await,
             Verb::Look => manage::look(env, &store).await,
             Verb::Ensure => manage::ensure(env, &store).await,
             Verb::Reset => manage::reset(env, &store).await,

@@ -5,6 +5,8 @@ use std::cell::RefCell;
 use worker::{Date, Env, Request, Response};
 
 use super::arrivals::Arrivals;
+use super::log::Entry;
+use super::timing::now;
 use super::{Failure, lookup, reply};
 use crate::batch;
 use crate::event::BackendId;
@@ -20,18 +22,27 @@ pub async fn push(
     env: &Env,
     settings: &Settings,
     store: &StorePath,
+    entry: &mut Entry,
 ) -> Result<Response, Failure> {
     check_type(request)?;
-    let body = body(request, settings, store).await?;
+    let body = body(request, settings, store).await;
+    entry.waits.lap("body", now());
+    let body = body?;
     let batch = batch::check(&body, settings.limits).map_err(|error| Problem::invalid_batch(&error))?;
+    entry.brings(&batch);
     let backend_id = backend_id(request)?;
     if let Some(refusal) = lookup::foregone(store, &batch, backend_id.as_ref()) {
         return Err(refusal.into());
     }
-    match lookup::call(env, store, Op::Push { batch, backend_id }, Some(body)).await? {
-        Answer::Accepted(tip) => Ok(reply::tip(200, &tip)?),
-        other => Err(worker::Error::from(format!("a push was answered {other:?}")).into()),
-    }
+    let answer = lookup::call(env, store, Op::Push { batch, backend_id }, Some(body)).await;
+    entry.waits.lap("sequencer", now());
+    let (outcome, tip) = match answer? {
+        Answer::Accepted(tip) => ("accepted", tip),
+        Answer::AcceptedAgain(tip) => ("accepted-again", tip),
+        other => return Err(worker::Error::from(format!("a push was answered {other:?}")).into()),
+    };
+    entry.outcome = outcome;
+    Ok(reply::tip(200, &tip)?)
 }
 
 /// What an earlier answer gave: no server makes one that is longer, or not plain ASCII.

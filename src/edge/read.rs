@@ -11,7 +11,7 @@ use super::history::{self, Page};
 use super::lifetime;
 use super::lookup::{self, Known};
 use super::route::{Live, Read};
-use super::timing::Timing;
+use super::timing::{Timing, now};
 use super::{Failure, reply};
 use crate::event::{Offset, SeqNum};
 use crate::names::StorePath;
@@ -30,25 +30,25 @@ pub async fn read(
     request: &Request,
     env: &Env,
     context: &Context,
-    settings: &Settings,
     grant: &Grant,
     store: &StorePath,
     read: Read,
+    timing: &mut Timing,
 ) -> Result<Response, Failure> {
+    let settings = Settings::of(env)?;
     let condition = request.headers().get("if-none-match")?;
     let stream = || Stream::new(settings.upstream.clone(), store.as_str());
-    let mut timing = Timing::start();
     let mut known = lookup::known(env, store).await?;
     let from = match read.from {
         Position::Offset(offset) => offset,
         Position::After(seq) => offset_after(env, store, seq).await?,
     };
-    timing.lap("sequencer");
+    timing.lap("sequencer", now());
     if let (None, Some(sought)) = (read.live, known.as_ref().filter(|known| known.is_sealed_at(&from))) {
         let page = history::page(env, context, stream(), store, sought, &from).await;
-        timing.lap("history");
+        timing.lap("history", now());
         if let Some(page) = page? {
-            return sealed(page, sought, condition.as_deref(), settings.auth.header(), timing);
+            return sealed(page, sought, condition.as_deref(), settings.auth.header());
         }
         // It may have turned out to be of another life.
         known = lookup::known(env, store).await?;
@@ -69,20 +69,13 @@ async fn offset_after(env: &Env, store: &StorePath, seq: SeqNum) -> Result<Offse
 }
 
 /// A sealed segment: final, for as long as the backend lives.
-fn sealed(
-    page: Page,
-    known: &Known,
-    condition: Option<&str>,
-    token_header: &str,
-    timing: Timing,
-) -> Result<Response, Failure> {
+fn sealed(page: Page, known: &Known, condition: Option<&str>, token_header: &str) -> Result<Response, Failure> {
     let Page { response, hit } = page;
     let headers = passed_on(&response)?;
     // For the browser's own cache, and there not for whoever logs in next.
     headers.set("cache-control", "private, max-age=31536000, immutable")?;
     headers.set("vary", token_header)?;
     headers.set(reply::CACHE, if hit { "HIT" } else { "MISS" })?;
-    headers.set("server-timing", &timing.report())?;
     reply::identify(&headers, &known.tip)?;
     let tag = headers.get("etag")?;
     if tag.as_deref().is_some_and(|tag| condition.is_some_and(|condition| matches(condition, tag))) {
@@ -113,7 +106,7 @@ async fn pass_through(
     stream: &Stream,
     read: Passage,
     mut known: Option<Known>,
-    mut timing: Timing,
+    timing: &mut Timing,
 ) -> Result<Response, Failure> {
     let mut response = fetch(stream, &read).await?;
     if response.status_code() == 404 {
@@ -127,7 +120,7 @@ async fn pass_through(
         known = Some(tip.into());
         response = fetch(stream, &read).await?;
     }
-    timing.lap("upstream");
+    timing.lap("upstream", now());
     if response.status_code() == 400 {
         // The log does not know an offset of its own index?
         lookup::doubt(store);
@@ -141,7 +134,6 @@ async fn pass_through(
     if let Some(known) = known {
         reply::identify(&headers, &known.tip)?;
     }
-    headers.set("server-timing", &timing.report())?;
     // Whose token has expired hears no more. (A long-poll is one answer, to who was let in.)
     match read.until.filter(|_| read.live == Some(Live::Sse) && response.status_code() == 200) {
         Some(until) => Ok(lifetime::ending_at(response, until)?.with_headers(headers)),

@@ -21,9 +21,9 @@ const EXPOSED: &str = "allow, etag, livestore-backend-id, livestore-head, locati
                        stream-closed, stream-cursor, stream-next-offset, stream-sse-data-encoding, \
                        stream-up-to-date, www-authenticate, x-cache";
 
-/// The answer to `GET /health`.
-pub fn health() -> Result<Response> {
-    let response = Response::from_json(&serde_json::json!({ "status": "ok" }))?;
+/// How the Worker is, in a word.
+pub fn status(word: &str) -> Result<Response> {
+    let response = Response::from_json(&serde_json::json!({ "status": word }))?;
     response.headers().set("cache-control", "no-store")?;
     Ok(response)
 }
@@ -103,9 +103,9 @@ pub fn identify(headers: &Headers, tip: &Tip) -> Result<()> {
 }
 
 /// Puts on what every response carries.
-pub fn finish(response: Response, request: &Request, allowed: &Origins, took_ms: u64) -> Result<Response> {
+pub fn finish(response: Response, request: &Request, allowed: &Origins, timing: &str) -> Result<Response> {
     let headers = response.headers();
-    headers.append("server-timing", &format!("total;dur={took_ms}"))?;
+    headers.set("server-timing", timing)?;
     // Protocol §12.7.
     headers.set("x-content-type-options", "nosniff")?;
     headers.set("cross-origin-resource-policy", "cross-origin")?;

@@ -37,6 +37,8 @@ impl<'u> Target<'u> {
 pub enum Route {
     /// `GET /health`: does the Worker answer?
     Health,
+    /// `GET /ready`: can the upstream be reached?
+    Ready,
     /// Something with one store.
     Store(StorePath, Verb),
 }
@@ -57,6 +59,17 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// Its name in the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Read(_) => "read",
+            Self::Look => "look",
+            Self::Ensure => "ensure",
+            Self::Reset => "reset",
+        }
+    }
+
     /// What a token must allow.
     pub fn scope(&self) -> Scope {
         match self {
@@ -87,6 +100,16 @@ pub enum Live {
     Sse,
 }
 
+impl Live {
+    /// Its name in the query.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LongPoll => "long-poll",
+            Self::Sse => "sse",
+        }
+    }
+}
+
 const HEALTH_METHODS: &str = "GET, HEAD, OPTIONS";
 const STORE_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 
@@ -96,9 +119,14 @@ const MAX_TOKEN: usize = 256;
 /// Finds the route. Names may have `max_name` bytes.
 pub fn route(method: &str, target: &Target<'_>, max_name: usize) -> Result<Route, Problem> {
     let Target { path, query, .. } = target;
-    if *path == "/health" {
+    let of_the_worker = match *path {
+        "/health" => Some(Route::Health),
+        "/ready" => Some(Route::Ready),
+        _ => None,
+    };
+    if let Some(route) = of_the_worker {
         return match method {
-            "GET" | "HEAD" => Ok(Route::Health),
+            "GET" | "HEAD" => Ok(route),
             _ => Err(Problem::method_not_allowed(HEALTH_METHODS)),
         };
     }

@@ -131,7 +131,7 @@ impl World {
     fn answered(&mut self, client: usize, answer: Option<Answer>) {
         let ids = self.clients[client].pushing.take().expect("a push under way");
         match answer {
-            Some(Answer::Accepted(_)) => self.acknowledged.extend(ids),
+            Some(Answer::Accepted(_) | Answer::AcceptedAgain(_)) => self.acknowledged.extend(ids),
             Some(Answer::ServerAhead { .. } | Answer::Gap { .. }) => self.pull(client),
             Some(Answer::Unavailable | Answer::Overloaded) | None => {} // pushes again, later
             Some(other) => panic!("{other:?}"),

@@ -16,6 +16,8 @@ export interface Server {
   readonly port: number
   /** The last lines it printed. */
   logs(): string
+  /** Everything that was logged in this run by `console.log` of one JSON object a line. */
+  jsonLines(): Record<string, unknown>[]
   /** Ends it, and removes the folder it made for its data. */
   stop(): Promise<void>
   /** SIGKILL to its whole process group, as a crash would. The data stays. */
@@ -69,11 +71,13 @@ interface WorkerOptions {
   cache?: boolean
   /** Of the rate limiter that wrangler.toml has as a comment; by default there is none. Seconds. */
   rateLimit?: { limit: number; period: 10 | 60 }
+  /** With the dataset of Workers Analytics Engine that wrangler.toml has as a comment. The local one takes points and drops them. */
+  analytics?: boolean
 }
 
 /** With the bindings of wrangler.toml, but without wrangler: that starts slowly, and puts a proxy before the Worker. */
 export async function startWorker(options: WorkerOptions): Promise<Server> {
-  const { upstreamUrl, vars = {}, variant, cache = true, rateLimit } = options
+  const { upstreamUrl, vars = {}, variant, cache = true, rateLimit, analytics = false } = options
   const port = options.port ?? (await freePort())
   const data = await dataFolder(options.persistTo)
   const url = `http://127.0.0.1:${port}`
@@ -93,6 +97,7 @@ export async function startWorker(options: WorkerOptions): Promise<Server> {
     resourcePersistencePath: data.path,
     cacheAPI: cache,
     ...(rateLimit === undefined ? {} : { ratelimits: { RATE_LIMITER: { namespace_id: '1', simple: rateLimit } } }),
+    ...(analytics ? { analyticsEngineDatasets: { ANALYTICS: { dataset: 'headwater' } } } : {}),
   }
   const service: Service = {
     name: 'worker',
@@ -128,8 +133,10 @@ async function dataFolder(given?: string): Promise<DataFolder> {
 
 async function startServer(service: Service, port: number, data: DataFolder): Promise<Server> {
   let child: Child
+  let printed: string[] = []
+  const start = () => launch(service, { onLine: (line: string) => void (line.startsWith('{') && printed.push(line)) })
   try {
-    child = await launch(service)
+    child = await start()
   } catch (error) {
     await data.remove()
     throw error
@@ -138,6 +145,7 @@ async function startServer(service: Service, port: number, data: DataFolder): Pr
     url: service.url,
     port,
     logs: () => child.tail(),
+    jsonLines: () => printed.map((line) => JSON.parse(line) as Record<string, unknown>),
     async stop() {
       // An orderly stop waits for open connections, only to save what is thrown away next
       await (data.temporary ? child.kill() : child.stop())
@@ -146,7 +154,8 @@ async function startServer(service: Service, port: number, data: DataFolder): Pr
     kill: () => child.kill(),
     async restart() {
       await child.stop()
-      child = await launch(service)
+      printed = []
+      child = await start()
     },
     memory: () => memoryOf(child, service.name === 'worker' ? 'workerd' : ''),
   }

@@ -219,7 +219,7 @@ impl World {
         let c = &mut state.clients[client];
         c.waiting = false;
         match answer {
-            Some(Answer::Accepted(_)) => {
+            Some(Answer::Accepted(_) | Answer::AcceptedAgain(_)) => {
                 c.acknowledged.push(call.event.id);
                 if call.event.id.1 == c.next {
                     c.next += 1;

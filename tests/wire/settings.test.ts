@@ -52,6 +52,7 @@ test.each<[setting: string, value: string, others?: Record<string, string>]>([
   ['UPSTREAM_URL', 'https://'],
   ['MAX_NAME_BYTES', '5000'],
   ['MAX_BATCH_BYTES', '16777216'],
+  ['LOG_REQUESTS', 'some'],
   ['AUTH_MODE', 'maybe'],
   ['AUTH_MODE', 'jwt'],
   ['JWT_SECRET', 'short', JWT],

@@ -70,7 +70,7 @@ pub(super) fn verdict(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>) 
     }
     let made_the_head = batch.last == tip.head && tip.made_by == Some((batch.parent, batch.fingerprint));
     if made_the_head {
-        return Verdict::Answer(Answer::Accepted(tip.clone()));
+        return Verdict::Answer(Answer::AcceptedAgain(tip.clone()));
     }
     match batch.parent.cmp(&tip.head) {
         Ordering::Less => {

@@ -137,6 +137,8 @@ pub struct Refusal {
 pub enum Answer {
     /// The batch is in the log, once.
     Accepted(Tip),
+    /// It was before this push, which appended nothing.
+    AcceptedAgain(Tip),
     /// The batch was made on a head that has been passed.
     ServerAhead {
         /// The lowest `seqNum` that would be accepted.

@@ -1,0 +1,182 @@
+// What who runs the Worker gets to see: a line a request, and whether the log can be reached.
+import { createHash } from 'node:crypto'
+import { createServer, type Server as HttpServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { type CountingProxy, type Server, startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
+import { chain, event, type Parts, sse, Store } from './support.ts'
+import { hmac, now, token } from './tokens.ts'
+
+const SECRET = 'a secret of this test, long enough for its hash'
+const UPSTREAM_TOKEN = 'upstream-token-5e3c'
+
+let upstream: Server
+let proxy: CountingProxy
+const parts = {} as Parts
+beforeAll(async () => {
+  upstream = await startRustUpstream()
+  proxy = await startCountingProxy(upstream.url)
+  Object.assign(parts, { upstream, proxy })
+})
+afterAll(async () => {
+  await proxy?.stop()
+  await upstream?.stop()
+})
+afterEach(async () => {
+  proxy.setOnline(true)
+  await parts.worker?.stop()
+})
+
+const deploy = async (vars: Record<string, string> = {}, analytics = false) => {
+  parts.worker = await startWorker({ upstreamUrl: proxy.url, vars, analytics })
+}
+const digest = (path: string) => createHash('sha256').update(path).digest('hex').slice(0, 12)
+/** The lines of one store, once there are so many. */
+const lines = async (store: Store, count: number) => {
+  const own = () => parts.worker.jsonLines().filter((line) => line.store === digest(`${store.tenant}/${store.name}`))
+  await expect.poll(() => own().length, { timeout: 10_000 }).toBeGreaterThanOrEqual(count)
+  return own()
+}
+
+describe('the log', () => {
+  it('has one line a request, with what became of it', async () => {
+    await deploy({ SEGMENT_EVENTS: '10' })
+    const store = new Store(parts)
+    await store.pushed(chain(0, 10))
+    await store.pushed(chain(0, 10))
+    expect((await store.push(chain(4, 1))).status).toBe(409)
+    expect((await store.push(chain(14, 1))).status).toBe(409)
+    expect((await store.push('[]')).status).toBe(422)
+    // Looks at the log, and so learns where it is sealed
+    await store.request('HEAD')
+    for (const cache of ['MISS', 'HIT']) {
+      await expect.poll(async () => {
+        const response = await store.read()
+        await response.body?.cancel()
+        return response.headers.get('x-cache')
+      }).toBe(cache)
+    }
+    const controller = new AbortController()
+    const live = await store.read('offset=now&live=sse', {}, controller.signal)
+    await sse(live).next()
+    const all = await lines(store, 9) // while it is still open
+    controller.abort()
+
+    const common = { log: 'request', tenant: 'acme', ms: expect.any(Number), waits: expect.any(Object) }
+    const pushed = { ...common, method: 'POST', route: 'push' }
+    const batch = { events: 10, bytes: JSON.stringify(chain(0, 10)).length, first: 1, last: 10 }
+    expect(all.slice(0, 6)).toMatchObject([
+      { ...pushed, ...batch, status: 200, outcome: 'accepted', waits: { body: expect.any(Number), sequencer: expect.any(Number) } },
+      { ...pushed, ...batch, status: 200, outcome: 'accepted-again' },
+      { ...pushed, status: 409, outcome: 'ServerAheadError', problem: 'server-ahead', events: 1, first: 5, last: 5 },
+      { ...pushed, status: 409, outcome: 'InvalidPushError', problem: 'invalid-push', reason: 'gap' },
+      { ...pushed, status: 422, outcome: 'InvalidPushError', problem: 'invalid-push' },
+      { ...common, method: 'HEAD', route: 'look', status: 200, outcome: 'ok' },
+    ])
+    expect(all[4]).not.toHaveProperty('events')
+    expect(all.filter((line) => line.route === 'read' && line.live === undefined).map((line) => line.cache).slice(-2)).toEqual(['MISS', 'HIT'])
+    expect(all.at(-1)).toMatchObject({ ...common, method: 'GET', route: 'read', status: 200, outcome: 'ok', live: 'sse', cache: 'BYPASS' })
+  })
+
+  it('holds no event, no token, no store name and no address of the upstream', async () => {
+    await deploy({ AUTH_MODE: 'jwt', JWT_SECRET: SECRET, UPSTREAM_TOKEN, SEGMENT_EVENTS: '1' })
+    const store = new Store(parts, { name: 'patient-4711' })
+    const good = token({ alg: 'HS256' }, { exp: now() + 600, tenant: 'acme', stores: '*', scope: 'read write' }, hmac(SECRET))
+    const bad = token({ alg: 'HS256' }, { exp: now() + 600, tenant: 'acme', stores: '*', scope: 'read write' }, hmac('another'))
+    const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
+    const secretive = { ...event(1, { password: 'hunter2-in-args' }), name: 'name-of-event', clientId: 'id-of-client' }
+    expect((await store.push([secretive], bearer(good))).status).toBe(200)
+    expect((await store.push([{ ...secretive, seqNum: 'hunter2-as-seqNum' }], bearer(good))).status).toBe(422)
+    expect((await store.push([secretive], bearer(bad))).status).toBe(401)
+    expect((await store.push([secretive])).status).toBe(401)
+    expect((await store.read('offset=hunter2,in,offset', bearer(good))).status).toBe(400)
+    await (await store.read('offset=-1', bearer(good))).text()
+    proxy.setOnline(false)
+    expect((await store.request('HEAD', { headers: bearer(good) })).status).toBe(503)
+
+    const all = await lines(store, 6)
+    expect(all.map(({ status, reason }) => [status, reason])).toEqual([
+      [200, undefined], [422, undefined], [401, 'signature'], [401, 'missing'], [200, undefined], [503, undefined],
+    ])
+    await expect.poll(() => parts.worker.jsonLines().some((line) => line.status === 400)).toBe(true)
+    const secrets = [
+      'hunter2', 'name-of-event', 'id-of-client', store.name, good, bad, good.split('.')[2]!, SECRET, UPSTREAM_TOKEN, proxy.url,
+    ]
+    for (const secret of secrets) expect(parts.worker.logs()).not.toContain(secret)
+    expect(JSON.stringify(parts.worker.jsonLines())).toContain('UnauthorizedError')
+  })
+
+  it('has only what is out of the ordinary, or nothing, if so set', async () => {
+    for (const [wanted, statuses] of [['errors', [422]], ['none', []]] as const) {
+      await deploy({ LOG_REQUESTS: wanted })
+      const store = new Store(parts)
+      await store.pushed(chain(0, 1))
+      expect((await store.push(chain(0, 1, 'other'))).status).toBe(409)
+      expect((await store.push('[]')).status).toBe(422)
+      await lines(store, statuses.length)
+      expect(parts.worker.jsonLines().map((line) => line.status)).toEqual(statuses)
+      await parts.worker.stop()
+    }
+  })
+})
+
+it('with a dataset of Workers Analytics Engine writes points, without a complaint', async () => {
+  await deploy({}, true)
+  const store = new Store(parts)
+  await store.pushed(chain(0, 1))
+  expect(await store.events()).toEqual(chain(0, 1))
+  await lines(store, 2)
+  expect(parts.worker.logs()).not.toContain('data point')
+})
+
+describe('/ready', () => {
+  const ready = (method = 'GET') => fetch(`${parts.worker.url}/ready`, { method })
+
+  it('tells whether the upstream can be reached, and asks at most once a second', async () => {
+    await deploy()
+    proxy.clear()
+    const answers = await Promise.all(Array.from({ length: 20 }, () => ready()))
+    expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]))
+    expect(await answers[0]!.json()).toEqual({ status: 'ready' })
+    expect(answers[0]!.headers.get('cache-control')).toBe('no-store')
+    expect(proxy.requests.map(({ method, path }) => `${method} ${path.split('/').at(-1)}`)).toEqual(['HEAD ~ready'])
+    expect((await ready('HEAD')).status).toBe(200)
+
+    proxy.setOnline(false)
+    await expect.poll(async () => (await ready()).status, { timeout: 10_000 }).toBe(503)
+    const response = await ready()
+    expect(response.headers.get('retry-after')).toBe('1')
+    expect(response.headers.get('content-type')).toBe('application/problem+json')
+    const text = await response.text()
+    expect(JSON.parse(text)).toMatchObject({ status: 503, _tag: 'UnavailableError' })
+    expect(text).not.toContain('127.0.0.1')
+    expect((await fetch(`${parts.worker.url}/health`)).status).toBe(200)
+
+    proxy.setOnline(true)
+    await expect.poll(async () => (await ready()).status, { timeout: 10_000 }).toBe(200)
+    // It has made no stream
+    expect((await fetch(`${upstream.url}/~ready`, { method: 'HEAD' })).status).toBe(404)
+  })
+
+  it('needs no token, and does not wait long for an upstream that hangs', async () => {
+    const hanging: HttpServer = createServer(() => {})
+    await new Promise<void>((resolve) => hanging.listen(0, '127.0.0.1', resolve))
+    try {
+      const upstreamUrl = `http://127.0.0.1:${(hanging.address() as AddressInfo).port}/v1/stream`
+      parts.worker = await startWorker({ upstreamUrl, vars: { AUTH_MODE: 'jwt', JWT_SECRET: SECRET } })
+      const began = performance.now()
+      const answers = await Promise.all([ready(), ready(), ready('HEAD')])
+      expect(answers.map(({ status }) => status)).toEqual([503, 503, 503])
+      expect(performance.now() - began).toBeLessThan(8_000) // 3 s, where UPSTREAM_TIMEOUT_MS is 10
+    } finally {
+      hanging.closeAllConnections()
+      hanging.close()
+    }
+  })
+
+  it.each([[500, 503], [503, 503], [404, 200], [401, 200]])('takes an upstream that answers %i for %i', async (upstreamStatus, status) => {
+    await deploy()
+    proxy.next({ path: '~ready' }, { status: upstreamStatus })
+    expect((await ready()).status).toBe(status)
+  })
+})
