@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use worker::Env;
+use worker::js_sys::Reflect;
 
 use crate::batch;
 use crate::edge::arrivals;
@@ -276,9 +277,10 @@ fn log_requests(env: &Env) -> Result<LogRequests, Problem> {
         .ok_or_else(|| Problem::misconfigured("LOG_REQUESTS", format!("is {name:?}, but must be all, errors or none.")))
 }
 
-/// A variable or secret; empty is as good as absent.
+/// A variable or secret; empty is as good as absent, and so is null, which plain workerd gives for a variable that its
+/// environment lacks (`Env::var` would throw).
 fn text(env: &Env, name: &str) -> Option<String> {
-    env.var(name).ok().map(|value| value.to_string()).filter(|value| !value.is_empty())
+    Reflect::get(env, &name.into()).ok()?.as_string().filter(|value| !value.is_empty())
 }
 
 fn number<N: FromStr + PartialOrd + From<u8>>(env: &Env, name: &str, default: N) -> Result<N, Problem> {

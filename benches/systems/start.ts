@@ -3,13 +3,13 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { copyFile, mkdir, writeFile } from 'node:fs/promises'
-import { createRequire } from 'node:module'
 import { basename, join } from 'node:path'
 import { build } from 'esbuild'
 import type { Child } from '../../scripts/lib/child.mjs'
 import { freePort } from '../../scripts/lib/ports.mjs'
 import { launch, rustUpstream, type Service } from '../../scripts/lib/services.mjs'
 import { root, toolchain, toolEnv } from '../../scripts/lib/tools.mjs'
+import { edgeCache, headwaterModules, workerd, type WorkerCode, workerdConfig } from '../../scripts/lib/workerd.mjs'
 import type { Endpoint, SystemId } from './model.ts'
 
 export interface Running {
@@ -102,21 +102,12 @@ async function s2Service(data: string): Promise<Service> {
   }
 }
 
-interface WorkerCode {
-  /** The first is its entry; Wasm is told by its name's end. */
-  readonly modules: readonly string[]
-  readonly compatibilityFlags: readonly string[]
-  /** The Durable Object's binding and class. */
-  readonly object?: readonly [binding: string, className: string]
-}
-
 const headwater: WorkerCode = {
-  modules: [join(root, 'build/index.js'), join(root, 'build/index_bg.wasm')],
+  modules: headwaterModules,
   compatibilityFlags: [],
   object: ['SEQUENCER', 'Sequencer'],
 }
 
-const EDGE_CACHE = join(root, 'benches/workers/edge-cache.js')
 const BUNDLES = join(root, 'benches/results/workers')
 
 async function bundled(name: 'sync-cf' | 'sync-s2'): Promise<WorkerCode> {
@@ -148,12 +139,12 @@ async function workerdService(code: WorkerCode, folder: string, options: StartOp
   const port = await freePort()
   const inspectorPort = options.inspector ? await freePort() : undefined
   // It embeds files that lie beside its configuration
-  for (const file of [...code.modules, EDGE_CACHE]) await copyFile(file, join(folder, basename(file)))
-  await writeFile(config, workerdConfig(code, objects, port, options.vars ?? {}))
+  for (const file of [...code.modules, edgeCache]) await copyFile(file, join(folder, basename(file)))
+  await writeFile(config, workerdConfig(code, { vars: options.vars ?? {} }))
   return {
     name: 'workerd',
     command: workerd,
-    args: ['serve', config, ...(inspectorPort === undefined ? [] : [`--inspector-addr=127.0.0.1:${inspectorPort}`])],
+    args: ['serve', config, `--socket-addr=http=127.0.0.1:${port}`, `--directory-path=objects=${objects}`, ...(inspectorPort === undefined ? [] : [`--inspector-addr=127.0.0.1:${inspectorPort}`])],
     env: toolEnv(),
     cwd: folder,
     url: `http://127.0.0.1:${port}`,
@@ -161,48 +152,6 @@ async function workerdService(code: WorkerCode, folder: string, options: StartOp
     isReady: () => true,
     inspectorUrl: inspectorPort === undefined ? undefined : `http://127.0.0.1:${inspectorPort}`,
   }
-}
-
-/** The binary itself: the package's own command would be one more process around it. */
-const workerd: string = createRequire(createRequire(import.meta.url).resolve('miniflare'))('workerd').default
-
-function workerdConfig({ modules, compatibilityFlags, object }: WorkerCode, objects: string, port: number, vars: Record<string, string>): string {
-  const bindings = Object.entries(vars).map(([name, value]) => `(name = ${text(name)}, text = ${text(value)})`)
-  if (object !== undefined) bindings.push(`(name = ${text(object[0])}, durableObjectNamespace = ${text(object[1])})`)
-  const embedded = modules.map((file) => {
-    const name = basename(file)
-    return name.endsWith('.wasm') ? `(name = ${text(`./${name}`)}, wasm = embed ${text(name)})` : `(name = ${text(name)}, esModule = embed ${text(name)})`
-  })
-  const storage = object === undefined ? '' : `
-  durableObjectNamespaces = [ (className = ${text(object[1])}, uniqueKey = ${text(object[1])}, enableSql = true) ],
-  durableObjectStorage = (localDisk = "objects"),`
-  return `using Workerd = import "/workerd/workerd.capnp";
-const config :Workerd.Config = (
-  services = [
-    (name = "worker", worker = .worker),
-    (name = "edge-cache", worker = .edgeCache),
-    (name = "objects", disk = (path = ${text(objects)}, writable = true)),
-    (name = "internet", network = (allow = ["public", "private"])),
-  ],
-  sockets = [ (name = "http", address = "127.0.0.1:${port}", http = (), service = "worker") ],
-);
-const worker :Workerd.Worker = (
-  modules = [ ${embedded.join(', ')} ],
-  compatibilityDate = "2026-10-01",
-  compatibilityFlags = [${compatibilityFlags.map(text).join(', ')}],
-  bindings = [ ${bindings.join(', ')} ],${storage}
-  cacheApiOutbound = "edge-cache",
-);
-const edgeCache :Workerd.Worker = (
-  modules = [ (name = "edge-cache.js", esModule = embed "edge-cache.js") ],
-  compatibilityDate = "2026-10-01",
-);
-`
-}
-
-/** A string as Cap'n Proto writes it: paths and URLs have nothing in them that JSON would write otherwise. */
-function text(value: string): string {
-  return JSON.stringify(value)
 }
 
 /** A child leads a group; the server in it is the process that isn't the shell which holds the leash. */

@@ -1,19 +1,39 @@
 // The Cache API of plain workerd asks a service that one has to bring: this one keeps what it is given in memory, as
-// Cloudflare's edge keeps what is immutable.
+// Cloudflare's edge keeps what is immutable. Beyond the limit, what was not asked for longest goes.
+const LIMIT_BYTES = 256 << 20
 const kept = new Map()
+let keptBytes = 0
 
 export default {
   async fetch(request) {
     const key = `${request.headers.get('cf-cache-namespace') ?? ''} ${request.url}`
     if (request.method === 'PUT') {
-      kept.set(key, parse(new Uint8Array(await request.arrayBuffer())))
+      keep(key, parse(new Uint8Array(await request.arrayBuffer())))
       return new Response(null, { status: 204 })
     }
-    if (request.method === 'PURGE') return new Response(null, { status: kept.delete(key) ? 200 : 404 })
+    if (request.method === 'PURGE') return new Response(null, { status: remove(key) ? 200 : 404 })
     const found = kept.get(key)
     if (found === undefined) return new Response(null, { status: 504, headers: { 'cf-cache-status': 'MISS' } })
+    kept.delete(key)
+    kept.set(key, found) // a Map is in the order of insertion: now it is the last to go
     return new Response(found.body, { status: found.status, headers: [...found.headers, ['cf-cache-status', 'HIT']] })
   },
+}
+
+function keep(key, response) {
+  remove(key)
+  if (response.body.length > LIMIT_BYTES) return
+  kept.set(key, response)
+  keptBytes += response.body.length
+  for (const oldest of kept.keys()) {
+    if (keptBytes <= LIMIT_BYTES) return
+    remove(oldest)
+  }
+}
+
+function remove(key) {
+  keptBytes -= kept.get(key)?.body.length ?? 0
+  return kept.delete(key)
 }
 
 /** A response arrives as it would be written to a socket, with its length told or in chunks. */

@@ -1,0 +1,43 @@
+// npm run deploy: sets up, builds, checks what would be deployed, and has wrangler deploy it.
+import { parseArgs } from 'node:util'
+import { ENVIRONMENTS, problems, readValues, wranglerConfig, wranglerDeploy } from './lib/deployment.mjs'
+import { checkSize } from './lib/size.mjs'
+import { build, onEndSignal, run, setUp, stopSteps } from './lib/steps.mjs'
+import { node, toolEnv } from './lib/tools.mjs'
+
+const HELP = `npm run deploy -- --env staging|production [--dry-run]
+
+  --env NAME    which environment of wrangler.toml, with the values in deploy/NAME.env
+  --dry-run     everything but the upload
+  --help
+
+docs/deployment.md has the steps to a first deployment.`
+
+onEndSignal(async () => {
+  await stopSteps()
+  process.exit(130)
+})
+main().catch((error) => {
+  console.error(`[deploy] ERROR: ${error.message}`)
+  process.exit(1)
+})
+
+async function main() {
+  const { values: options } = parseArgs({
+    options: { env: { type: 'string' }, 'dry-run': { type: 'boolean', default: false }, help: { type: 'boolean', default: false } },
+  })
+  if (options.help) return console.log(HELP)
+  const environment = options.env
+  if (environment === undefined || !ENVIRONMENTS.includes(environment)) throw new Error(`--env must be ${ENVIRONMENTS.join(' or ')}`)
+  const values = readValues(environment)
+  if (!(await setUp())) throw new Error('set-up failed')
+  const { vars } = await wranglerConfig()
+  const found = problems(values, Object.keys(vars))
+  if (found.length > 0) throw new Error(`deploy/${environment}.env can't work:\n${found.map((one) => `  - ${one}`).join('\n')}`)
+  if (!values['DOMAIN']) console.log('[deploy] no DOMAIN: on workers.dev the edge cache does nothing (docs/deployment.md)')
+  if (!(await build()) || !checkSize()) throw new Error('the build failed')
+  const args = wranglerDeploy(environment, values, vars, options['dry-run'] ? ['--dry-run'] : [])
+  if (!(await run('wrangler deploy', [node, ...args], { env: { ...toolEnv(), HEADWATER_SKIP_BUILD: '1' } }))) {
+    throw new Error('wrangler did not deploy it')
+  }
+}

@@ -1,0 +1,26 @@
+// The folder that a server of one's own needs: workerd, its configuration, and the Worker as it was built.
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
+import { wranglerConfig } from './deployment.mjs'
+import { durableStreamsServer, root } from './tools.mjs'
+import { edgeCache, headwaterModules, workerd, workerdConfig } from './workerd.mjs'
+
+/** Settings that wrangler.toml does not list, because a development server needs none of them (docs/security.md). */
+const AUTH = [
+  'UPSTREAM_TOKEN', 'JWT_SECRET', 'JWT_JWKS', 'JWT_JWKS_URL', 'JWT_HEADER', 'JWT_ISSUER', 'JWT_AUDIENCE',
+  ...['TENANT', 'STORES', 'SCOPE'].flatMap((claim) => [`JWT_${claim}`, `JWT_${claim}_CLAIM`]),
+]
+
+/** @param {string} folder is made; files in it are written over */
+export async function packSelfhost(folder) {
+  mkdirSync(folder, { recursive: true })
+  const { vars } = await wranglerConfig()
+  const code = { modules: headwaterModules, compatibilityFlags: [], object: /** @type {const} */ (['SEQUENCER', 'Sequencer']) }
+  writeFileSync(join(folder, 'headwater.capnp'), workerdConfig(code, { fromEnvironment: [...Object.keys(vars), ...AUTH] }))
+  const others = readdirSync(join(root, 'selfhost')).map((name) => join(root, 'selfhost', name))
+  for (const file of new Set([...headwaterModules, edgeCache, ...others])) copyFileSync(file, join(folder, basename(file)))
+  for (const [file, name] of [[workerd, 'workerd'], [durableStreamsServer, 'durable-streams-server']]) {
+    copyFileSync(/** @type {string} */ (file), join(folder, /** @type {string} */ (name)))
+    chmodSync(join(folder, /** @type {string} */ (name)), 0o755)
+  }
+}

@@ -1,0 +1,50 @@
+// What npm run deploy would deploy, without Cloudflare.
+import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseEnv, promisify } from 'node:util'
+import { beforeAll, expect, test } from 'vitest'
+import { ENVIRONMENTS, problems, wranglerConfig, wranglerDeploy } from '../../scripts/lib/deployment.mjs'
+import { SIZE_BUDGET, workerSize } from '../../scripts/lib/size.mjs'
+import { node, root, toolEnv } from '../../scripts/lib/tools.mjs'
+
+let top: Awaited<ReturnType<typeof wranglerConfig>>
+const good = { UPSTREAM_URL: 'https://streams.acme.dev/v1/stream', AUTH_MODE: 'jwt', JWT_STORES: '*', DOMAIN: 'sync.acme.dev' }
+const wrong = (values: NodeJS.Dict<string>) => problems({ ...good, ...values }, Object.keys(top.vars)).join('\n')
+
+beforeAll(async () => {
+  top = await wranglerConfig()
+})
+
+test('the Worker keeps to its size', () => {
+  expect(workerSize()).toBeLessThanOrEqual(SIZE_BUDGET)
+})
+
+test.each(ENVIRONMENTS)('%s has the bindings, the migrations and the date of development', async (environment) => {
+  const config = await wranglerConfig(environment)
+  const bindings = Object.keys(top).filter((key) => !['vars', 'name', 'topLevelName', 'targetEnvironment', 'definedEnvironments'].includes(key)) as (keyof typeof top)[]
+  for (const key of bindings) expect(config[key], String(key)).toEqual(top[key])
+  expect(config.name).toBe(`${top.name}-${environment}`)
+})
+
+test.each(ENVIRONMENTS)('wrangler takes %s', async (environment) => {
+  const args = wranglerDeploy(environment, good, top.vars, ['--dry-run'])
+  const env = { ...toolEnv(), CI: 'true', HEADWATER_SKIP_BUILD: '1', WRANGLER_SEND_METRICS: 'false', FORCE_COLOR: '0' }
+  const { stdout } = await promisify(execFile)(node, args, { cwd: root, env })
+  expect(stdout).toContain('env.SEQUENCER (Sequencer)')
+  for (const name of [...Object.keys(top.vars), 'JWT_STORES']) expect(stdout).toContain(`env.${name} `)
+  expect(stdout).not.toContain('env.DOMAIN')
+})
+
+test('what can work is let through, what can not is refused with a word on what to do', () => {
+  expect(wrong({})).toBe('')
+  expect(wrong({ UPSTREAM_URL: String(top.vars['UPSTREAM_URL']) })).toContain("Cloudflare can't reach")
+  expect(wrong({ UPSTREAM_URL: 'streams' })).toContain('UPSTREAM_URL must be the URL')
+  expect(wrong({ UPSTREAM_URL: undefined })).toContain('UPSTREAM_URL must be the URL')
+  expect(wrong({ AUTH_MODE: 'none' })).toContain('AUTH_MODE must be jwt')
+  expect(wrong({ JWT_SECRET: 'x' })).toContain('wrangler secret put JWT_SECRET')
+  expect(wrong({ UPSTREM_URL: 'x' })).toContain('UPSTREM_URL is not a setting')
+  expect(wrong({ DOMAIN: 'https://sync.acme.dev' })).toContain('DOMAIN must be a host name')
+  const example = parseEnv(readFileSync(join(root, 'deploy/example.env'), 'utf8'))
+  expect(problems(example, Object.keys(top.vars))).toHaveLength(2)
+})

@@ -1,0 +1,89 @@
+// The self-hosted Worker, run as on a server: from a packed folder, in plain workerd, with its data on disk.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import type { Child } from '../../scripts/lib/child.mjs'
+import { freePort } from '../../scripts/lib/ports.mjs'
+import { packSelfhost } from '../../scripts/lib/selfhost.mjs'
+import { launch } from '../../scripts/lib/services.mjs'
+import { type Server, startRustUpstream } from '../harness/index.ts'
+import { chain } from '../wire/support.ts'
+
+let folder: string
+let upstream: Server
+let worker: Child | undefined
+let url: string
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'headwater-selfhost-'))
+  await packSelfhost(folder)
+  upstream = await startRustUpstream()
+  url = `http://127.0.0.1:${await freePort()}`
+})
+afterEach(() => worker?.kill())
+afterAll(async () => {
+  await upstream?.stop()
+  await rm(folder, { recursive: true, force: true })
+})
+
+/** With nothing of ours in its environment but these. */
+const start = async (settings: NodeJS.ProcessEnv = {}) => {
+  worker = await launch({
+    name: 'workerd',
+    command: join(folder, 'workerd'),
+    args: ['serve', 'headwater.capnp', `--socket-addr=http=${new URL(url).host}`, `--directory-path=objects=${folder}`],
+    env: { PATH: process.env['PATH'], UPSTREAM_URL: upstream.url, ...settings },
+    cwd: folder,
+    url,
+    readyUrl: `${url}/health`,
+    isReady: (status) => status === 200,
+  })
+}
+
+const store = () => `${url}/v1/stream/acme/selfhosted`
+const push = (events: unknown[]) =>
+  fetch(store(), { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(events) })
+const identity = async () => {
+  const { headers } = await fetch(store(), { method: 'HEAD' })
+  return [headers.get('livestore-head'), headers.get('livestore-backend-id')]
+}
+const seqNums = async () => {
+  const messages = (await (await fetch(`${store()}?offset=-1`)).json()) as { seqNum?: number }[]
+  return messages.flatMap(({ seqNum }) => seqNum ?? [])
+}
+
+test('what was pushed is there after a crash, and a stale push is refused as before', async () => {
+  await start()
+  expect((await push(chain(0, 3))).status).toBe(200)
+  expect((await push(chain(3, 2))).status).toBe(200)
+  const before = await identity()
+  expect(before).toEqual(['5', expect.any(String)])
+
+  await worker?.kill()
+  await start()
+
+  expect(await identity()).toEqual(before)
+  expect(await seqNums()).toEqual([1, 2, 3, 4, 5])
+  const stale = await push(chain(3, 1, { text: 'another' }))
+  expect(stale.status).toBe(409)
+  expect(await stale.json()).toMatchObject({ _tag: 'ServerAheadError', minimumExpectedNum: 6 })
+  expect((await push(chain(5, 1))).status).toBe(200)
+})
+
+test('sealed history comes from the cache', async () => {
+  await start({ SEGMENT_EVENTS: '100' })
+  for (let head = 6; head < 300; head += 50) expect((await push(chain(head, 50))).status).toBe(200)
+  const read = async () => {
+    const response = await fetch(`${store()}?offset=-1`)
+    await response.arrayBuffer()
+    return response.headers.get('x-cache')
+  }
+  expect(await read()).toBe('MISS')
+  await expect.poll(read, { timeout: 10_000 }).toBe('HIT')
+})
+
+test('settings come from the environment: a token is asked for', async () => {
+  await start({ AUTH_MODE: 'jwt', JWT_SECRET: 'a secret of this test, long enough for its hash' })
+  expect((await fetch(`${store()}?offset=-1`)).status).toBe(401)
+})
