@@ -1,5 +1,6 @@
 // Real LiveStore stores, as an app makes them, and a checker that reads the log past all of it.
 import { makeAdapter } from '@livestore/adapter-node'
+import type { SyncBackend } from '@livestore/common'
 import {
   createStorePromise,
   Events,
@@ -72,11 +73,13 @@ export const openStore = async (options: {
   readonly name: string
   readonly storeId: string
   readonly sync: SyncBackendOptions
+  /** Another backend than Headwater. */
+  readonly backend?: SyncBackend.SyncBackendConstructor<any>
   /** In memory without. */
   readonly directory?: string
   readonly onBackendIdMismatch?: 'reset' | 'shutdown' | 'ignore'
 }): Promise<TestStore> => {
-  const { name, storeId, sync, directory, onBackendIdMismatch } = options
+  const { name, storeId, sync, backend = makeSyncBackend(sync), directory, onBackendIdMismatch } = options
   const shutdown = await Effect.runPromise(makeShutdownDeferred)
   const store = await createStorePromise({
     schema,
@@ -90,7 +93,7 @@ export const openStore = async (options: {
       storage: directory === undefined ? { type: 'in-memory' } : { type: 'fs', baseDirectory: directory },
       clientId: name,
       sync: {
-        backend: (device) => makeSyncBackend(sync)({ ...device, storeId }),
+        backend: (device) => backend({ ...device, storeId }),
         onSyncError: 'shutdown',
         ...(onBackendIdMismatch === undefined ? {} : { onBackendIdMismatch }),
       },

@@ -1,0 +1,161 @@
+// npm run move -- CONFIG --store ID: copies a store's events from one LiveStore sync backend to another, through their own
+// clients, and compares both at the end. It may be run again: it goes on where the target ends.
+import { createHash } from 'node:crypto'
+import { resolve } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { parseArgs } from 'node:util'
+import { SyncBackend } from '@livestore/common'
+import { Effect, FetchHttpClient, KeyValueStore, Layer, Option, Stream } from '@livestore/utils/effect'
+import { storePath } from '../client/dist/names.js'
+
+const HELP = `npm run move -- CONFIG --store ID
+
+  CONFIG       a module that exports 'from' and 'to', two sync backends, and if need be 'fromPayload', 'toPayload', and
+               'adopt': { url, tenant, headers } of Headwater's upstream, so that the store keeps its old backendId
+  --store ID   the store
+  --help
+
+docs/moving.md has the whole way.`
+
+/** LiveStore's own backends take no more at once. */
+const BATCH = 100
+
+/** @typedef {import('@livestore/common/schema').LiveStoreEvent.Global.Encoded} Event */
+
+try {
+  await main()
+} catch (error) {
+  console.error(error instanceof Error ? error.message : error)
+  process.exit(1)
+}
+// A backend's client may leave a timer or a socket behind
+process.exit(0)
+
+async function main() {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: { store: { type: 'string' }, help: { type: 'boolean', default: false } },
+  })
+  if (values.help) return console.log(HELP)
+  const [file] = positionals
+  const storeId = values.store
+  if (!file || !storeId) throw new Error(`${file ? '--store' : 'CONFIG'} is missing\n\n${HELP}`)
+  const config = await import(pathToFileURL(resolve(file)).href)
+  for (const name of ['from', 'to']) {
+    if (typeof config[name] !== 'function') throw new Error(`${file} exports no sync backend '${name}'`)
+  }
+  /** @type {(name: 'from' | 'to') => Promise<{ events: readonly Event[], backendId: string | undefined }>} */
+  const read = (name) => inBackend(config[name], storeId, config[`${name}Payload`], (backend) => pullAll(name, backend))
+
+  const source = await read('from')
+  const { events } = source
+  console.log(`from: ${told(events)}, backendId ${source.backendId ?? 'none'}`)
+  checkChain(events)
+  if (config.adopt !== undefined) await adopt(config.adopt, storeId, source.backendId)
+
+  const target = await read('to')
+  const there = target.events.length
+  const other = target.events.findIndex((event, i) => canonical(event) !== canonical(events[i]))
+  if (other >= 0) {
+    throw new Error(`the target has other events: its seqNum ${target.events[other]?.seqNum} is not the source's. Nothing was written; choose an empty store`)
+  }
+  if (there > 0) console.log(`to: has ${there} of them already`)
+  if (there < events.length) {
+    await inBackend(config.to, storeId, config.toPayload, async (backend, run) => {
+      for (let at = there; at < events.length; at += BATCH) {
+        const batch = events.slice(at, at + BATCH)
+        await run(backend.push(batch)).catch((error) => {
+          throw new Error(`the target took no events from seqNum ${batch[0]?.seqNum} to ${batch.at(-1)?.seqNum}: ${error}\nRun it again: it goes on from there`)
+        })
+        console.log(`to: ${at + batch.length} of ${events.length}`)
+      }
+      return { events: [] }
+    })
+  }
+
+  const [before, after] = [await read('from'), await read('to')]
+  if (before.events.length !== events.length) {
+    throw new Error(`the source has moved on, to ${told(before.events)}. Stop its writers, and run it again: it goes on from there`)
+  }
+  if (digest(before.events) !== digest(after.events)) {
+    throw new Error(`the two differ: from has ${told(before.events)}, to has ${told(after.events)}`)
+  }
+  if (config.adopt !== undefined && after.backendId !== before.backendId) {
+    throw new Error(`the target was there before, with backendId ${after.backendId}: delete it there, and run it again`)
+  }
+  console.log(`same on both sides: ${told(events)}, SHA-256 ${digest(events)}; backendId now ${after.backendId ?? 'none'}`)
+}
+
+/**
+ * Runs with a backend's client, in a scope of its own.
+ * @param {import('@livestore/common').SyncBackend.SyncBackendConstructor<any>} make
+ * @param {string} storeId
+ * @param {any} payload
+ * @param {(backend: SyncBackend.SyncBackend<any>, run: <A>(effect: Effect.Effect<A, unknown>) => Promise<A>) => Promise<{ events: readonly Event[] }>} work
+ */
+function inBackend(make, storeId, payload, work) {
+  return Effect.gen(function* () {
+    const backend = yield* make({ storeId, clientId: 'mover', payload })
+    yield* backend.connect
+    const { events } = yield* Effect.tryPromise({ try: () => work(backend, (effect) => Effect.runPromise(effect)), catch: (error) => error })
+    const backendId = (yield* SyncBackend.makeBackendIdHelper).get()
+    return { events, backendId: Option.getOrUndefined(backendId) }
+  }).pipe(Effect.scoped, Effect.provide(Layer.mergeAll(FetchHttpClient.layer, KeyValueStore.layerMemory)), Effect.runPromise)
+}
+
+/** @type {(name: string, backend: SyncBackend.SyncBackend<any>) => Promise<{ events: readonly Event[] }>} */
+async function pullAll(name, backend) {
+  /** @type {Event[]} */
+  const events = []
+  await backend.pull(Option.none(), { live: false }).pipe(
+    Stream.takeUntil(({ pageInfo }) => pageInfo._tag === 'NoMore'),
+    Stream.runForEach(({ batch }) => Effect.sync(() => { for (const { eventEncoded } of batch) events.push(eventEncoded) })),
+    Effect.runPromise,
+  ).catch((error) => {
+    throw new Error(`'${name}' can't be read: ${error}`)
+  })
+  return { events }
+}
+
+/** @param {readonly Event[]} events */
+function checkChain(events) {
+  const at = events.findIndex(({ seqNum, parentSeqNum }, i) => parentSeqNum !== (events[i - 1]?.seqNum ?? 0) || seqNum <= parentSeqNum)
+  if (at >= 0) throw new Error(`the source's chain is broken at seqNum ${events[at]?.seqNum}: its parent is ${events[at]?.parentSeqNum}, and ${events[at - 1]?.seqNum ?? 0} comes before it`)
+}
+
+/**
+ * Creates the store's stream with the header that the Worker would write (docs/wire.md, "The header"), but with the old id.
+ * @param {{ url: string, tenant?: string, headers?: Record<string, string> }} upstream
+ * @param {string} storeId
+ * @param {string | undefined} backendId
+ */
+async function adopt({ url, tenant = 'default', headers }, storeId, backendId) {
+  if (backendId === undefined) throw new Error("the source told no backendId, so 'adopt' can't keep it; leave it out")
+  const answer = await fetch(`${url.replace(/\/+$/, '')}/${await storePath(tenant, storeId)}`, {
+    method: 'PUT',
+    headers: { ...headers, 'content-type': 'application/json' },
+    body: JSON.stringify([{ livestore: { backendId, version: 1 } }]),
+  })
+  // 409 and 200: it is there, and whose it is shows at the end
+  if (!answer.ok && answer.status !== 409) throw new Error(`the upstream did not create the stream: ${answer.status} ${await answer.text()}`)
+}
+
+/** @param {readonly Event[]} events */
+function told(events) {
+  return `${events.length} events, head ${events.at(-1)?.seqNum ?? 0}`
+}
+
+/** @param {readonly Event[]} events */
+function digest(events) {
+  const hash = createHash('sha256')
+  for (const event of events) hash.update(`${canonical(event)}\n`)
+  return hash.digest('hex')
+}
+
+/** @param {Event | undefined} event */
+function canonical(event) {
+  if (event === undefined) return undefined
+  const { name, args, seqNum, parentSeqNum, clientId, sessionId } = event
+  return JSON.stringify([name, args, seqNum, parentSeqNum, clientId, sessionId], (_, value) =>
+    value !== null && typeof value === 'object' && !Array.isArray(value) ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))) : value)
+}
