@@ -5,7 +5,7 @@
 //! [`upstream`] (requests to the Durable Streams server that keeps the log).
 //!
 //! What decides needs no runtime and builds on any host: [`names`], [`batch`], [`messages`],
-//! [`problem`], [`edge::route`], [`edge::cut`], [`sequencer::core`], [`sequencer::plan`]. What performs it builds for Wasm only.
+//! [`problem`], [`tally`], [`edge::route`], [`edge::cut`], [`sequencer::core`], [`sequencer::plan`]. What performs it builds for Wasm only.
 
 pub mod batch;
 #[cfg(all(feature = "panic-drill", target_arch = "wasm32"))]
@@ -18,6 +18,7 @@ pub mod problem;
 pub mod sequencer;
 #[cfg(target_arch = "wasm32")]
 pub mod settings;
+pub mod tally;
 #[cfg(target_arch = "wasm32")]
 pub mod upstream;
 

@@ -28,6 +28,9 @@ pub const RATE_LIMITER_BINDING: &str = "RATE_LIMITER";
 /// The name of the binding of Workers Analytics Engine, which a deployment may have.
 pub const ANALYTICS_BINDING: &str = "ANALYTICS";
 
+/// The name of the binding of the inspector's files: [`Settings::inspector`].
+pub const ASSETS_BINDING: &str = "ASSETS";
+
 /// The settings of the Worker. Those of the upstream are in [`UpstreamSettings`].
 pub struct Settings {
     /// `MAX_BATCH_EVENTS` (default 100), `MAX_BATCH_BYTES` and `MAX_EVENT_BYTES` (default 1 MiB).
@@ -43,6 +46,8 @@ pub struct Settings {
     pub allowed_origins: Origins,
     /// `LOG_REQUESTS` (default `all`): which requests get a line in the log.
     pub log_requests: LogRequests,
+    /// `INSPECTOR` (default `off`): whether there is an inspector.
+    pub inspector: bool,
     /// `AUTH_MODE`
     pub auth: Auth,
     /// The log's server.
@@ -139,6 +144,7 @@ impl Settings {
             body_timeout: Duration::from_millis(number(env, "BODY_TIMEOUT_MS", 30_000)?),
             allowed_origins: origins(text(env, "ALLOWED_ORIGINS")),
             log_requests: log_requests(env)?,
+            inspector: inspector(env)?,
             auth: Auth::read(env)?,
             upstream: UpstreamSettings::read(env)?,
         })
@@ -261,6 +267,15 @@ pub fn sequencer_limits(env: &Env) -> Result<Limits, Problem> {
     }
     let queue = number(env, "MAX_IN_FLIGHT", MAX_IN_FLIGHT)?;
     Ok(Limits { segment, queue, queue_bytes: number(env, "MAX_IN_FLIGHT_BYTES", 32 << 20)?, ..Limits::default() })
+}
+
+/// `INSPECTOR`, which the Sequencer needs too: it counts pushes only for an inspector.
+pub fn inspector(env: &Env) -> Result<bool, Problem> {
+    match text(env, "INSPECTOR").as_deref().unwrap_or("off") {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        other => Err(Problem::misconfigured("INSPECTOR", format!("is {other:?}, but must be on or off."))),
+    }
 }
 
 fn origins(listed: Option<String>) -> Origins {

@@ -1,6 +1,7 @@
 //! Routes, and what each bad address is told.
 
-use headwater::edge::route::{Live, Read, Route, Target, Verb, route};
+use headwater::edge::auth::Scope;
+use headwater::edge::route::{Live, PAGES, Read, Route, Target, Verb, is_inspector, route};
 use headwater::event::Offset;
 use headwater::names::{MAX_NAME_BYTES, StorePath};
 use headwater::problem::Problem;
@@ -114,4 +115,39 @@ fn reads_take_offset_live_and_cursor() {
         assert_eq!((refused.status, &refused.fields["field"]), (400, &field.into()), "{query:?}");
     }
     assert_eq!(get(&[("offset", &"1".repeat(257))]).unwrap_err().status, 400);
+}
+
+#[test]
+fn the_inspector_has_three_files_and_a_look_at_each_store_for_admins() {
+    let get = |path: &str| route("GET", &Target::of(path), 10);
+    for page in &PAGES {
+        assert_eq!(get(page.path), Ok(Route::Page(page)));
+        assert_eq!(route("POST", &Target::of(page.path), 10).unwrap_err().status, 405);
+    }
+    assert_eq!(get("/inspect?tenant=acme"), Ok(Route::Page(&PAGES[0])));
+    assert_eq!(get("/inspect/api"), Ok(Route::Inspector));
+    let store = StorePath::new("a/b", "notes").unwrap();
+    assert_eq!(get("/inspect/api/a%2Fb/notes"), Ok(Route::Store(store, Verb::Inspect)));
+    assert_eq!(Verb::Inspect.scope(), Scope::Admin);
+    for path in
+        ["/inspect/", "/inspect/index.html", "/inspect/api/", "/inspect/api/t", "/inspect/api/t/s/x", "/inspector"]
+    {
+        assert_eq!(get(path).unwrap_err().status, 404, "{path}");
+    }
+    assert_eq!(get("/inspect/api/t/%zz").unwrap_err().status, 400);
+    assert_eq!(get("/inspect/api/t/longer-than-ten").unwrap_err().status, 400);
+    for method in ["POST", "PUT", "DELETE"] {
+        let problem = route(method, &Target::of("/inspect/api/t/s"), 10).unwrap_err();
+        assert_eq!((problem.status, problem.allow), (405, Some("GET, HEAD, OPTIONS")), "{method}");
+    }
+}
+
+#[test]
+fn what_is_the_inspectors_is_known_by_its_address() {
+    for path in ["/inspect", "/inspect/", "/inspect/api/t/s", "/inspect/anything"] {
+        assert!(is_inspector(path), "{path}");
+    }
+    for path in ["/", "/inspector", "/v1/stream/inspect/s", "/health"] {
+        assert!(!is_inspector(path), "{path}");
+    }
 }

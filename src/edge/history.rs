@@ -75,6 +75,16 @@ pub async fn page(
     }
 }
 
+/// Which of the segments that begin at these offsets are in this location's edge cache.
+pub async fn kept(store: &StorePath, life: Life, begins: &[Offset]) -> Vec<bool> {
+    let shelf = Shelf::open(store, life).await;
+    let mut kept = Vec::new();
+    for from in begins {
+        kept.push(shelf.holds(from).await);
+    }
+    kept
+}
+
 /// What became of the segment that a reader waits for.
 enum First {
     Segment(Response),

@@ -11,10 +11,10 @@ use worker::{Date, Env, Headers, Method, Request, RequestInit, ResponseBody, Stu
 
 use super::Failure;
 use crate::batch::Batch;
-use crate::event::{BackendId, Offset};
+use crate::event::{BackendId, Offset, SeqNum};
 use crate::names::StorePath;
 use crate::problem::Problem;
-use crate::sequencer::call::{Ask, CALL_HEADER, Call, Life, Located, Position};
+use crate::sequencer::call::{Ask, CALL_HEADER, Call, Inspection, Life, Located, Position};
 use crate::sequencer::core::{self, Answer, Limits, Need, Op, Tip};
 use crate::settings::{SEQUENCER_BINDING, Settings};
 use crate::upstream::{NoAnswer, within};
@@ -42,7 +42,7 @@ impl Known {
 
     /// What the offsets of its segments mean something in.
     pub fn life(&self) -> Life {
-        Life { backend_id: self.tip.backend_id.clone(), index: self.tip.sealed.index.clone() }
+        Life::of(&self.tip)
     }
 }
 
@@ -66,7 +66,18 @@ pub async fn locate(env: &Env, store: &StorePath, position: Position) -> Result<
     ask(env, store, Ask::Locate(position), None).await
 }
 
+/// Asks a store's Sequencer for what an inspector shows.
+pub async fn inspect(env: &Env, store: &StorePath) -> Result<Inspection, Failure> {
+    ask(env, store, Ask::Inspect, None).await
+}
+
 async fn ask<A: DeserializeOwned>(env: &Env, store: &StorePath, ask: Ask, body: Option<Vec<u8>>) -> Result<A, Failure> {
+    let text = answer(env, store, ask, body).await?;
+    serde_json::from_str(&text).map_err(|error| no_answer(&error.to_string()))
+}
+
+/// The answer as it came; apart from [`ask`], so that it is in the module once.
+async fn answer(env: &Env, store: &StorePath, ask: Ask, body: Option<Vec<u8>>) -> Result<String, Failure> {
     let call = serde_json::to_string(&Call { path: store.as_str().into(), ask }).map_err(worker::Error::from)?;
     let headers = Headers::new();
     headers.set(CALL_HEADER, &call)?;
@@ -88,8 +99,12 @@ async fn ask<A: DeserializeOwned>(env: &Env, store: &StorePath, ask: Ask, body: 
         Ok(Err(error)) => error.to_string(),
         Err(NoAnswer) => "out of patience".into(),
     };
+    Err(no_answer(&failure))
+}
+
+fn no_answer(failure: &str) -> Failure {
     console_error!("the Sequencer did not answer: {failure}");
-    Err(Problem::unavailable().into())
+    Problem::unavailable().into()
 }
 
 /// How long the Sequencer may take. While the upstream fails it tells everyone after its attempts,
@@ -100,13 +115,12 @@ fn patience(env: &Env) -> Result<Duration, Problem> {
     Ok(Settings::of(env)?.upstream.timeout * attempts + Duration::from_secs(5))
 }
 
-async fn fetch<A: DeserializeOwned>(object: &Stub, request: Request) -> worker::Result<A> {
+async fn fetch(object: &Stub, request: Request) -> worker::Result<String> {
     let response = object.fetch_with_request(request).await?;
     let ResponseBody::Stream(body) = response.body() else { return Err("an answer has no body".into()) };
     // The runtime collects the bytes in one step, where the worker crate would go back and forth for each chunk.
     let text = web_sys::Response::new_with_opt_readable_stream(Some(body))?.text()?;
-    let text = JsFuture::from(text).await?.as_string().unwrap_or_default();
-    Ok(serde_json::from_str(&text)?)
+    Ok(JsFuture::from(text).await?.as_string().unwrap_or_default())
 }
 
 /// What is known of a store: from memory, else from the Sequencer. It answers at once, and looks
@@ -141,6 +155,14 @@ pub fn foregone(store: &StorePath, batch: &Batch, backend_id: Option<&BackendId>
     REMEMBERED.with_borrow(|all| {
         let (_, known) = all.get(store).filter(|(at, known)| is_recent(*at) && known.need != Need::Fresh)?;
         core::foregone(&known.tip, batch, backend_id).as_ref().and_then(Problem::from_answer)
+    })
+}
+
+/// How old, in milliseconds, what is remembered of a store is, and its head.
+pub fn memory(store: &StorePath) -> Option<(u64, SeqNum)> {
+    REMEMBERED.with_borrow(|all| {
+        let (at, known) = all.get(store)?;
+        Some((Date::now().as_millis().saturating_sub(*at), known.tip.head))
     })
 }
 

@@ -1,7 +1,8 @@
 //! The Worker at the edge: stateless, it routes, checks, reads, and calls the Sequencer for the rest.
 //!
 //! [`auth`], [`route`], [`arrivals`], [`cut`] and [`log`] decide; the Wasm-only rest performs: `push`, `read` and `manage` answer
-//! the verbs, `history` keeps sealed segments in the edge cache, `lookup` asks the Sequencer, `reply`
+//! the verbs, `inspect` shows a store to who runs it, `history` keeps sealed segments in the edge cache, `lookup` asks
+//! the Sequencer, `reply`
 //! finishes every response.
 
 pub mod arrivals;
@@ -13,6 +14,8 @@ pub mod timing;
 
 #[cfg(target_arch = "wasm32")]
 mod history;
+#[cfg(target_arch = "wasm32")]
+mod inspect;
 #[cfg(target_arch = "wasm32")]
 mod lifetime;
 #[cfg(target_arch = "wasm32")]
@@ -38,9 +41,9 @@ mod worker_edge {
     };
 
     use super::log::{Entry, LogRequests};
-    use super::route::{Route, Target, Verb, route};
+    use super::route::{Route, Target, Verb, is_inspector, route};
     use super::timing::now;
-    use super::{auth, manage, push, read, ready, reply};
+    use super::{auth, inspect, manage, push, read, ready, reply};
     use crate::names::StorePath;
     use crate::problem::Problem;
     use crate::settings::{ANALYTICS_BINDING, Auth, Origins, RATE_LIMITER_BINDING, Settings, is_local};
@@ -131,6 +134,9 @@ mod worker_edge {
         // Not the worker crate's method: to that, what it does not know is GET.
         let method = request.inner().method();
         check_neighbourhood(target.host, request.headers().get("origin")?.as_deref(), settings)?;
+        if is_inspector(target.path) {
+            inspect::check(target.host, settings)?;
+        }
         if method == "OPTIONS" {
             entry.route = "preflight";
             return Ok(reply::preflight(settings.auth.header())?);
@@ -143,6 +149,14 @@ mod worker_edge {
             Route::Ready => {
                 entry.route = "ready";
                 return ready::ready(settings).await;
+            }
+            Route::Page(page) => {
+                entry.route = "inspector";
+                return inspect::page(env, page).await;
+            }
+            Route::Inspector => {
+                entry.route = "inspector";
+                return Ok(inspect::manual(settings)?);
             }
             Route::Store(store, verb) => (store, verb),
         };
@@ -157,6 +171,7 @@ mod worker_edge {
             Verb::Look => manage::look(env, &store).await,
             Verb::Ensure => manage::ensure(env, &store).await,
             Verb::Reset => manage::reset(env, &store).await,
+            Verb::Inspect => inspect::inspect(env, &store).await,
         }
     }
 

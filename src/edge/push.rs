@@ -7,8 +7,8 @@ use worker::{Date, Env, Request, Response};
 use super::arrivals::Arrivals;
 use super::log::Entry;
 use super::timing::now;
-use super::{Failure, lookup, reply};
-use crate::batch;
+use super::{Failure, inspect, lookup, reply};
+use crate::batch::{self, Batch};
 use crate::event::BackendId;
 use crate::names::StorePath;
 use crate::problem::Problem;
@@ -24,15 +24,13 @@ pub async fn push(
     store: &StorePath,
     entry: &mut Entry,
 ) -> Result<Response, Failure> {
-    check_type(request)?;
-    let body = body(request, settings, store).await;
-    entry.waits.lap("body", now());
-    let body = body?;
-    let batch = batch::check(&body, settings.limits).map_err(|error| Problem::invalid_batch(&error))?;
+    let (batch, backend_id, body) = match checked(request, settings, store, entry).await {
+        Err(Failure::Problem(refusal)) => return Err(refused(store, None, refusal, entry, settings)),
+        checked => checked?,
+    };
     entry.brings(&batch);
-    let backend_id = backend_id(request)?;
     if let Some(refusal) = lookup::foregone(store, &batch, backend_id.as_ref()) {
-        return Err(refusal.into());
+        return Err(refused(store, Some(&batch), refusal, entry, settings));
     }
     let answer = lookup::call(env, store, Op::Push { batch, backend_id }, Some(body)).await;
     entry.waits.lap("sequencer", now());
@@ -43,6 +41,30 @@ pub async fn push(
     };
     entry.outcome = outcome;
     Ok(reply::tip(200, &tip)?)
+}
+
+/// What a request brings, if it is what a push should be.
+async fn checked(
+    request: &mut Request,
+    settings: &Settings,
+    store: &StorePath,
+    entry: &mut Entry,
+) -> Result<(Batch, Option<BackendId>, Vec<u8>), Failure> {
+    check_type(request)?;
+    let body = body(request, settings, store).await;
+    entry.waits.lap("body", now());
+    let body = body?;
+    let batch = batch::check(&body, settings.limits).map_err(|error| Problem::invalid_batch(&error))?;
+    Ok((batch, backend_id(request)?, body))
+}
+
+/// A refusal of which the Sequencer does not hear.
+fn refused(store: &StorePath, batch: Option<&Batch>, refusal: Problem, entry: &Entry, settings: &Settings) -> Failure {
+    if settings.inspector {
+        let now = now();
+        inspect::count(store, now, entry.waits.total(now), batch, &refusal);
+    }
+    refusal.into()
 }
 
 /// What an earlier answer gave: no server makes one that is longer, or not plain ASCII.

@@ -39,6 +39,10 @@ pub enum Route {
     Health,
     /// `GET /ready`: can the upstream be reached?
     Ready,
+    /// `GET` of one of the [inspector's files](PAGES).
+    Page(&'static Page),
+    /// `GET /inspect/api`: how to ask for a store.
+    Inspector,
     /// Something with one store.
     Store(StorePath, Verb),
 }
@@ -56,6 +60,8 @@ pub enum Verb {
     Ensure,
     /// `DELETE`
     Reset,
+    /// `GET /inspect/api/{tenant}/{store}`
+    Inspect,
 }
 
 impl Verb {
@@ -67,6 +73,7 @@ impl Verb {
             Self::Look => "look",
             Self::Ensure => "ensure",
             Self::Reset => "reset",
+            Self::Inspect => "inspect",
         }
     }
 
@@ -75,7 +82,7 @@ impl Verb {
         match self {
             Self::Read(_) | Self::Look => Scope::Read,
             Self::Push | Self::Ensure => Scope::Write,
-            Self::Reset => Scope::Admin,
+            Self::Reset | Self::Inspect => Scope::Admin,
         }
     }
 }
@@ -110,7 +117,30 @@ impl Live {
     }
 }
 
-const HEALTH_METHODS: &str = "GET, HEAD, OPTIONS";
+/// A file of the inspector, which is the same for everyone and holds no data.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Its address.
+    pub path: &'static str,
+    /// Its name in the folder `inspector/`.
+    pub file: &'static str,
+    /// Its `Content-Type`.
+    pub kind: &'static str,
+}
+
+/// The files of the inspector. Nothing else of the folder is served.
+pub const PAGES: [Page; 3] = [
+    Page { path: "/inspect", file: "index.html", kind: "text/html; charset=utf-8" },
+    Page { path: "/inspect/inspector.css", file: "inspector.css", kind: "text/css; charset=utf-8" },
+    Page { path: "/inspect/inspector.js", file: "inspector.js", kind: "text/javascript; charset=utf-8" },
+];
+
+/// Whether an address is the inspector's; where there is none, there is nothing.
+pub fn is_inspector(path: &str) -> bool {
+    path.strip_prefix("/inspect").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+const READ_METHODS: &str = "GET, HEAD, OPTIONS";
 const STORE_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 
 /// The longest offset or cursor; the protocol asks servers to stay under 256 characters (§8).
@@ -119,25 +149,29 @@ const MAX_TOKEN: usize = 256;
 /// Finds the route. Names may have `max_name` bytes.
 pub fn route(method: &str, target: &Target<'_>, max_name: usize) -> Result<Route, Problem> {
     let Target { path, query, .. } = target;
-    let of_the_worker = match *path {
+    let without_a_store = match *path {
         "/health" => Some(Route::Health),
         "/ready" => Some(Route::Ready),
-        _ => None,
+        "/inspect/api" => Some(Route::Inspector),
+        _ => PAGES.iter().find(|page| page.path == *path).map(Route::Page),
     };
-    if let Some(route) = of_the_worker {
+    if let Some(route) = without_a_store {
         return match method {
             "GET" | "HEAD" => Ok(route),
-            _ => Err(Problem::method_not_allowed(HEALTH_METHODS)),
+            _ => Err(Problem::method_not_allowed(READ_METHODS)),
         };
     }
-    let (tenant, store) = path
-        .strip_prefix("/v1/stream/")
+    let inspected = path.strip_prefix("/inspect/api/");
+    let (tenant, store) = inspected
+        .or_else(|| path.strip_prefix("/v1/stream/"))
         .and_then(|rest| rest.split_once('/'))
         .filter(|(tenant, store)| !tenant.is_empty() && !store.is_empty() && !store.contains('/'))
         .ok_or_else(Problem::not_found)?;
     let store = StorePath::from_url(tenant, store, max_name)
         .map_err(|(field, error)| Problem::bad_request(field, format!("The {field}'s name {error}.")))?;
     let verb = match method {
+        "GET" | "HEAD" if inspected.is_some() => Verb::Inspect,
+        _ if inspected.is_some() => return Err(Problem::method_not_allowed(READ_METHODS)),
         "POST" => Verb::Push,
         "GET" => Verb::Read(read(query)?),
         "HEAD" => Verb::Look,

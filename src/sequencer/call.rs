@@ -2,10 +2,12 @@
 //! the core's own types will do; a batch's events travel beside it as the body, untouched.
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
-use super::core::{Answer, Need, Op};
+use super::core::{Answer, Need, Op, Tip};
 use super::plan::Plan;
 use crate::event::{BackendId, Offset, SeqNum};
+use crate::tally::Tally;
 
 /// The request header that carries a [`Call`].
 pub const CALL_HEADER: &str = "headwater-call";
@@ -29,6 +31,8 @@ pub enum Ask {
     Look(Need),
     /// The place of a position in the index; a [`Located`] comes back.
     Locate(Position),
+    /// What an inspector shows; an [`Inspection`] comes back.
+    Inspect,
 }
 
 /// Where a reader wants to begin.
@@ -63,6 +67,49 @@ pub enum Located {
     Refused(Answer),
 }
 
+/// What the Sequencer tells an inspector.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Inspection {
+    /// A [`Shown`], which the Worker passes on as it is.
+    pub shown: Box<RawValue>,
+    /// Where the listed segments begin, in the log's order.
+    pub begins: Vec<Offset>,
+    /// What these offsets mean something in; `None` while no tip is known.
+    pub life: Option<Life>,
+}
+
+/// What an inspector shows of what the Sequencer knows.
+#[derive(Serialize)]
+pub struct Shown<'a> {
+    /// `ready`, `no-stream`, or the kind of the problem that a look at the store meets.
+    pub state: &'static str,
+    /// The problem, for a person.
+    pub detail: Option<String>,
+    /// The tip that is known.
+    pub tip: Option<&'a Tip>,
+    /// The last sealed segments, in the log's order.
+    pub segments: &'a [Stored],
+    /// How many there are.
+    pub sealed: u64,
+    /// Since the Sequencer started; `None` if none are counted.
+    pub pushes: Option<&'a Tally>,
+}
+
+/// A sealed segment, as the index has it.
+#[derive(Serialize)]
+pub struct Stored {
+    /// The offset at which it begins.
+    pub from: Offset,
+    /// The offset behind it.
+    pub end: Offset,
+    /// `seqNum` of its last event.
+    pub last: SeqNum,
+    /// How many events.
+    pub events: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
 /// What an offset means something in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Life {
@@ -70,4 +117,11 @@ pub struct Life {
     pub backend_id: BackendId,
     /// [`Sealed::index`](super::core::Sealed::index)
     pub index: Offset,
+}
+
+impl Life {
+    /// Of the log that ends so.
+    pub fn of(tip: &Tip) -> Self {
+        Self { backend_id: tip.backend_id.clone(), index: tip.sealed.index.clone() }
+    }
 }

@@ -6,15 +6,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::channel::oneshot;
+use serde_json::value::to_raw_value;
 use worker::wasm_bindgen::prelude::wasm_bindgen;
-use worker::{Delay, DurableObject, Env, Error, Request, Response, Result, State, console_error, durable_object};
+use worker::{Date, Delay, DurableObject, Env, Error, Request, Response, Result, State, console_error, durable_object};
 
-use super::call::{Ask, CALL_HEADER, Call, Located, Position};
+use super::call::{Ask, CALL_HEADER, Call, Inspection, Life, Located, Position, Shown};
 use super::core::{self, Answer, Core, Input, Need, Op, Output, Reply, Ticket};
 use super::storage::Rows;
+use crate::batch::Batch;
 use crate::event::{BackendId, ROOT, SeqNum};
 use crate::problem::Problem;
 use crate::settings::{self, UpstreamSettings};
+use crate::tally::Tally;
 use crate::upstream::Stream;
 
 /// One store's Sequencer. Called by the Worker only, with a [`Call`] in a header.
@@ -49,6 +52,7 @@ impl DurableObject for Sequencer {
                 Response::from_json(&answer)
             }
             Ask::Locate(position) => Response::from_json(&desk.locate(&position, &self.state).await?),
+            Ask::Inspect => Response::from_json(&desk.inspect(&self.state).await?),
         }
     }
 }
@@ -77,11 +81,15 @@ struct Desk {
     producer: RefCell<String>,
     /// The storage failed: the next call starts from what is stored.
     abandoned: Cell<bool>,
+    /// For the inspector, where there is one. Not of the core: no decision depends on it.
+    pushes: Option<RefCell<Tally>>,
 }
 
 struct Waiting {
     answer: oneshot::Sender<Answer>,
     batch: Rc<Vec<u8>>,
+    /// Of a push that is to be counted: what it brings, and since when it waits.
+    counted: Option<(Batch, u64)>,
 }
 
 impl Desk {
@@ -99,6 +107,7 @@ impl Desk {
             outgoing: RefCell::default(),
             producer: RefCell::default(),
             abandoned: Cell::new(false),
+            pushes: settings::inspector(env).map_err(as_error)?.then(|| RefCell::new(Tally::new(now()))),
         })
     }
 
@@ -123,6 +132,27 @@ impl Desk {
         Ok(found.map_or(Located::Unknown, |(plan, life)| Located::Found { plan, life }))
     }
 
+    async fn inspect(self: Rc<Self>, state: &State) -> Result<Inspection> {
+        let answer = self.clone().call(Op::Look(Need::Known), Vec::new(), state).await?;
+        let (segments, sealed) = self.rows.borrow().segments()?;
+        let pushes = self.pushes.as_ref().map(RefCell::borrow);
+        let problem = Problem::from_answer(&answer);
+        let tip = match &answer {
+            Answer::Tip(tip) => tip.as_ref(),
+            _ => None,
+        };
+        let shown = Shown {
+            state: problem.as_ref().map_or(if tip.is_some() { "ready" } else { "no-stream" }, |problem| problem.kind),
+            detail: problem.map(|problem| problem.detail),
+            tip,
+            segments: &segments,
+            sealed,
+            pushes: pushes.as_deref(),
+        };
+        let shown = to_raw_value(&shown)?;
+        Ok(Inspection { shown, begins: segments.into_iter().map(|one| one.from).collect(), life: tip.map(Life::of) })
+    }
+
     async fn call(self: Rc<Self>, op: Op, body: Vec<u8>, state: &State) -> Result<Answer> {
         self.begin(op, body, state).await.map_err(|_| Error::from("the Sequencer was interrupted"))
     }
@@ -130,7 +160,11 @@ impl Desk {
     fn begin(self: Rc<Self>, op: Op, body: Vec<u8>, state: &State) -> oneshot::Receiver<Answer> {
         let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
         let (sender, answer) = oneshot::channel();
-        self.waiting.borrow_mut().insert(ticket, Waiting { answer: sender, batch: Rc::new(body) });
+        let counted = match &op {
+            Op::Push { batch, .. } if self.pushes.is_some() => Some((*batch, now())),
+            _ => None,
+        };
+        self.waiting.borrow_mut().insert(ticket, Waiting { answer: sender, batch: Rc::new(body), counted });
         self.handle(Input::Call(ticket, op));
         if let Some((request, failures)) = self.outgoing.take() {
             // The courier belongs to the object, not to this caller, who may leave at any time.
@@ -200,6 +234,12 @@ impl Desk {
             console_error!("store halted: {halt:?}");
         }
         if let Some(waiting) = self.waiting.borrow_mut().remove(&ticket) {
+            if let (Some((batch, began)), Some(pushes)) = (waiting.counted, &self.pushes) {
+                let refusal = Problem::from_answer(&answer);
+                let accepted = if matches!(answer, Answer::AcceptedAgain(_)) { "accepted-again" } else { "accepted" };
+                let ms = now().saturating_sub(began);
+                pushes.borrow_mut().count(now(), ms, Some(&batch), refusal.as_ref().map_or(Ok(accepted), Err));
+            }
             // Fails when the caller has left; what was decided stands all the same.
             let _ = waiting.answer.send(answer);
         }
@@ -221,6 +261,10 @@ fn head_of(answer: &Answer) -> Option<SeqNum> {
         Answer::Tip(tip) => Some(tip.as_ref().map_or(ROOT, |tip| tip.head)),
         _ => None,
     }
+}
+
+fn now() -> u64 {
+    Date::now().as_millis()
 }
 
 fn as_error(problem: Problem) -> Error {

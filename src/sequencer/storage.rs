@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use worker::{Result, SqlStorage, SqlStorageValue};
 
-use super::call::{Life, Position};
+use super::call::{Life, Position, Stored};
 use super::core::{Sealed, Tip};
 use super::plan::{Place, Plan};
 use crate::event::{BackendId, Fingerprint, Offset, SeqNum};
@@ -29,12 +29,18 @@ const SCHEMA: &str = "
 const LAST: &str = "SELECT * FROM append ORDER BY last_seq DESC LIMIT 1";
 const LAST_SEALING: &str = "SELECT * FROM append WHERE seals = 1 ORDER BY end_offset DESC LIMIT 1";
 
+const LAST_ENDS: &str = "SELECT * FROM append WHERE seals = 1 ORDER BY end_offset DESC LIMIT ?";
+const COUNT_ENDS: &str = "SELECT COUNT(*) AS count FROM append WHERE seals = 1";
+
 /// The segments' ends after an offset. Offsets sort as the appends do (protocol §8).
 const ENDS_AFTER: &str = "SELECT * FROM append WHERE seals = 1 AND end_offset > ? ORDER BY end_offset LIMIT ?";
 const END_UP_TO: &str = "SELECT * FROM append WHERE seals = 1 AND end_offset <= ? ORDER BY end_offset DESC LIMIT 1";
 /// Inside of one segment, so that no more than its rows are read.
 const AT: &str = "SELECT * FROM append WHERE last_seq > ? AND last_seq <= ? AND end_offset = ?";
 const UP_TO_EVENT: &str = "SELECT * FROM append WHERE last_seq <= ? ORDER BY last_seq DESC LIMIT 1";
+
+/// Segments that an inspector lists, at most.
+const LISTED: usize = 200;
 
 /// The rows of one store.
 pub struct Rows {
@@ -47,6 +53,11 @@ pub struct Rows {
 struct Backend {
     backend_id: BackendId,
     index_start: Offset,
+}
+
+#[derive(Deserialize)]
+struct Count {
+    count: u64,
 }
 
 #[derive(Deserialize)]
@@ -91,7 +102,7 @@ impl Rows {
     /// Records a tip. The runtime holds back what is sent afterwards until it is durable (the
     /// output gate).
     pub fn record(&mut self, tip: &Tip) -> Result<()> {
-        let life = Life { backend_id: tip.backend_id.clone(), index: tip.sealed.index.clone() };
+        let life = Life::of(tip);
         if self.life.as_ref() != Some(&life) {
             let values = vec![life.backend_id.0.as_str().into(), life.index.0.as_str().into()];
             self.sql.exec("INSERT OR REPLACE INTO backend VALUES (1, ?, ?)", values)?;
@@ -132,6 +143,28 @@ impl Rows {
         let ends = vec![place.offset.0.as_str().into(), integer(Plan::AHEAD as u64)?];
         let ends: Vec<Row> = self.sql.exec(ENDS_AFTER, ends)?.to_array()?;
         Ok(Some((Plan::new(place, ends.into_iter().map(as_place)), life)))
+    }
+
+    /// The last sealed segments, and how many there are.
+    pub fn segments(&self) -> Result<(Vec<Stored>, u64)> {
+        // One more, where the first of them begins.
+        let limit = integer(LISTED as u64 + 1)?;
+        let mut ends: Vec<Row> = self.sql.exec(LAST_ENDS, vec![limit])?.to_array()?;
+        let mut at = if ends.len() > LISTED { ends.pop().map(as_place) } else { None };
+        let segments = ends.into_iter().rev().map(|row| {
+            let before = at.take().unwrap_or_else(Place::start);
+            let end = at.insert(as_place(row)).clone();
+            Stored {
+                from: before.offset,
+                last: end.head,
+                events: end.events.saturating_sub(before.events),
+                bytes: end.bytes.saturating_sub(before.bytes),
+                end: end.offset,
+            }
+        });
+        let segments = segments.collect();
+        let counts: Vec<Count> = self.sql.exec(COUNT_ENDS, None)?.to_array()?;
+        Ok((segments, counts.first().map_or(0, |row| row.count)))
     }
 
     fn place_at(&self, offset: &Offset) -> Result<Option<Place>> {
