@@ -1,0 +1,403 @@
+// The inspector: asks the Worker that serves this page what it knows of a store, and follows the store's events.
+// Nothing that comes from a store becomes markup: all of it is set as text.
+
+const REFRESH_MS = 2_000
+/** Events that are asked for when a store is opened, and events and pushes that are shown at most. */
+const FIRST_EVENTS = 20
+const SHOWN = 100
+/** Characters of an event's arguments, in its line and unfolded. */
+const PREVIEW = 120
+const UNFOLDED = 20_000
+
+/** @type {<E extends HTMLElement>(id: string) => E} */
+const byId = (id) => /** @type {any} */ (document.getElementById(id))
+const form = /** @type {HTMLFormElement} */ (byId('choice'))
+/** @type {(name: string) => HTMLInputElement} */
+const field = (name) => /** @type {any} */ (form.elements.namedItem(name))
+
+/**
+ * @typedef {{ first: number, last: number, events: number, bytes: number }} Extent
+ * @typedef {{ at: number, ms: number, batch: Extent | null, outcome: string, detail: string | null }} Push
+ * @typedef {{ since: number, counts: [outcome: string, count: number][], recent: Push[] }} Tally
+ * @typedef {{ from: string, end: string, last: number, events: number, bytes: number }} Segment
+ * @typedef {{ backend_id: string, head: number, offset: string, events: number, bytes: number, sealed: { events: number, bytes: number } }} Tip
+ * @typedef {object} Inspected what src/edge/inspect.rs answers
+ * @property {{ state: string, detail: string | null, tip: Tip | null, segments: Segment[], sealed: number, pushes: Tally | null }} store
+ * @property {boolean[]} cached
+ * @property {number | null} age
+ * @property {number | null} head
+ * @property {Tally | null} refused
+ * @typedef {{ name: string, args: unknown, seqNum: number, parentSeqNum: number, clientId: string, sessionId: string }} Event
+ */
+
+/** An answer that is none; its message is for a person. */
+class Refusal extends Error {
+  /**
+   * @param {number} status
+   * @param {string} message
+   */
+  constructor(status, message) {
+    super(message)
+    this.status = status
+  }
+}
+
+/** The header that a token goes into; null if none is wanted. @type {string | null} */
+let tokenHeader = null
+
+/**
+ * @param {string} url
+ * @param {AbortSignal} signal
+ */
+async function ask(url, signal) {
+  const token = field('token').value.trim()
+  /** @type {Record<string, string>} */
+  const headers = {}
+  if (tokenHeader !== null && token !== '') headers[tokenHeader] = tokenHeader === 'authorization' ? `Bearer ${token}` : token
+  const response = await fetch(url, { headers, signal, cache: 'no-store' })
+  if (response.ok) return response
+  const problem = await response.json().catch(() => ({}))
+  throw new Refusal(response.status, problem.detail ?? `The Worker answers ${response.status}.`)
+}
+
+// One store at a time
+
+/** Ends what is asked for the store before. */
+let opened = new AbortController()
+
+/**
+ * @param {string} tenant
+ * @param {string} store
+ */
+async function open(tenant, store) {
+  opened.abort()
+  opened = new AbortController()
+  const { signal } = opened
+  const names = `${encodeURIComponent(tenant)}/${encodeURIComponent(store)}`
+  byId('view').hidden = true
+  connection('busy', 'Asking …')
+  /** The life of the store that is followed. */
+  let followed = { backendId: '', controller: new AbortController() }
+  signal.addEventListener('abort', () => followed.controller.abort())
+  while (!signal.aborted) {
+    try {
+      const inspected = /** @type {Inspected} */ (await (await ask(`/inspect/api/${names}`, signal)).json())
+      show(inspected)
+      connection('good', 'Connected')
+      say('trouble', '')
+      const { tip } = inspected.store
+      const backendId = tip?.backend_id ?? ''
+      if (backendId !== followed.backendId) {
+        followed.controller.abort()
+        followed = { backendId, controller: new AbortController() }
+        byId('events').replaceChildren()
+        // To follow a stream that is not there would make it.
+        if (tip !== null) follow(names, tip.head, followed.controller.signal)
+        else say('following', 'There is no stream yet.')
+      }
+    } catch (error) {
+      if (signal.aborted) return
+      connection('bad', error instanceof Refusal ? 'Refused' : 'No answer')
+      say('trouble', explain(error, 'admin'))
+      if (error instanceof Refusal && [400, 401, 403, 404].includes(error.status)) {
+        followed.controller.abort()
+        return
+      }
+    }
+    await pause(REFRESH_MS, signal)
+  }
+}
+
+/**
+ * @param {unknown} error
+ * @param {string} scope
+ */
+function explain(error, scope) {
+  if (!(error instanceof Refusal)) return 'The Worker does not answer. It is asked again every 2 seconds.'
+  if (error.status === 401) return `${error.message} Put in a token that allows “${scope}” for this store.`
+  if (error.status === 403 && tokenHeader !== null) return `${error.message} This needs a token with the scope “${scope}” for this tenant and store.`
+  return error.message
+}
+
+/**
+ * Until the page is seen again, and for so long at least.
+ * @param {number} ms
+ * @param {AbortSignal} signal
+ */
+async function pause(ms, signal) {
+  await new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms)
+    signal.addEventListener('abort', () => resolve(clearTimeout(timer)), { once: true })
+  })
+  while (document.hidden && !signal.aborted) {
+    await new Promise((resolve) => document.addEventListener('visibilitychange', resolve, { once: true }))
+  }
+}
+
+// The log's events, by the stream's own route
+
+/**
+ * @param {string} names
+ * @param {number} head
+ * @param {AbortSignal} signal
+ */
+async function follow(names, head, signal) {
+  const start = `after=${Math.max(0, head - FIRST_EVENTS)}`
+  let from = start
+  let seen = Math.max(0, head - FIRST_EVENTS)
+  while (!signal.aborted) {
+    try {
+      const response = await ask(`/v1/stream/${names}?${from}&live=sse`, signal)
+      say('following', '')
+      for await (const { event, data } of serverSentEvents(response)) {
+        if (event === 'control') from = `offset=${encodeURIComponent(JSON.parse(data).streamNextOffset)}`
+        if (event !== 'data') continue
+        // The first message of a stream is its header; an append that is begun with may hold events of before.
+        const events = /** @type {Event[]} */ (JSON.parse(data)).filter(({ seqNum }) => typeof seqNum === 'number' && seqNum > seen)
+        seen = events.at(-1)?.seqNum ?? seen
+        showEvents(events)
+      }
+    } catch (error) {
+      if (signal.aborted) return
+      say('following', `Not following: ${explain(error, 'read')}`)
+      if (error instanceof Refusal && [401, 403].includes(error.status)) return
+      from = `after=${seen}`
+      await pause(REFRESH_MS, signal)
+    }
+  }
+}
+
+/** @param {Response} response */
+async function* serverSentEvents(response) {
+  if (response.body === null) return
+  const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
+  let text = ''
+  for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) {
+    text += value
+    const blocks = text.split(/\r?\n\r?\n/)
+    text = blocks.pop() ?? ''
+    for (const block of blocks) {
+      const lines = block.split(/\r?\n/)
+      /** @param {string} name */
+      const values = (name) => lines.filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 1).replace(/^ /, ''))
+      yield { event: values('event').join(''), data: values('data').join('\n') }
+    }
+  }
+}
+
+// What is shown
+
+/**
+ * @param {string} tag
+ * @param {string} className
+ * @param {(Node | string)[]} children
+ */
+function make(tag, className, ...children) {
+  const element = document.createElement(tag)
+  if (className !== '') element.className = className
+  element.append(...children)
+  return element
+}
+
+const numbers = new Intl.NumberFormat('en')
+/** @param {number} value */
+const number = (value) => numbers.format(value)
+/** @param {number} bytes */
+const size = (bytes) => {
+  if (bytes < 1024) return `${bytes} B`
+  return bytes < 1 << 20 ? `${(bytes / 1024).toFixed(1)} KiB` : `${(bytes / (1 << 20)).toFixed(1)} MiB`
+}
+/** @param {number} at */
+const clock = (at) => {
+  const element = make('time', 'muted', new Date(at).toLocaleTimeString('en-GB'))
+  element.setAttribute('datetime', new Date(at).toISOString())
+  return element
+}
+
+/**
+ * @param {'good' | 'busy' | 'bad'} is
+ * @param {string} words
+ */
+function connection(is, words) {
+  const element = byId('connection')
+  if (element.textContent === words) return
+  element.dataset['is'] = is
+  element.textContent = words
+}
+
+/**
+ * Says it in the element that is there for it, and hides that if there is nothing to say.
+ * @param {'trouble' | 'following'} id
+ * @param {string} words
+ */
+function say(id, words) {
+  const element = byId(id)
+  element.hidden = words === ''
+  if (element.textContent !== words) element.textContent = words
+}
+
+/** @param {Inspected} inspected */
+function show(inspected) {
+  showFigures(inspected)
+  showLog(inspected)
+  showPushes(inspected)
+  byId('view').hidden = false
+}
+
+/** @param {Inspected} inspected */
+function showFigures({ store, age, head }) {
+  const { tip } = store
+  const isHealthy = store.state === 'ready' || store.state === 'no-stream'
+  const states = { ready: 'Ready', 'no-stream': 'No stream yet' }
+  /** @type {[term: string, value: string, className?: string][]} */
+  const figures = [['State', states[/** @type {'ready'} */ (store.state)] ?? store.state, isHealthy ? '' : 'bad']]
+  if (store.detail !== null) figures.push(['Why', store.detail, 'wide'])
+  if (tip !== null) {
+    figures.push(
+      ['Head', number(tip.head), 'large'],
+      ['Events', number(tip.events), 'large'],
+      ['Size', size(tip.bytes), 'large'],
+      ['Sealed segments', number(store.sealed), 'large'],
+      ['Backend id', tip.backend_id, 'wide mono'],
+      ['Tail offset', tip.offset, 'wide mono'],
+    )
+  }
+  if (age !== null && head !== null) figures.push(['This isolate remembers', `head ${number(head)}, for ${number(Math.round(age / 1000))} s`])
+  const cells = figures.map(([term, value, className = '']) => {
+    const is = className.split(' ')
+    return make('div', is.includes('wide') ? 'wide' : '', make('dt', '', term), make('dd', className.replace('wide', '').trim(), value))
+  })
+  byId('figures').replaceChildren(...cells)
+}
+
+const KINDS = { earlier: 'earlier', unlooked: 'not looked for', away: 'not in the edge cache here', cached: 'in the edge cache here', unsealed: 'unsealed tail' }
+
+/** @typedef {keyof typeof KINDS} Kind */
+
+/** @param {Inspected} inspected */
+function showLog({ store: { tip, segments, sealed }, cached }) {
+  const looked = segments.length - cached.length
+  const listed = segments.map((segment, at) => {
+    const kind = at < looked ? 'unlooked' : cached[at - looked] ? 'cached' : 'away'
+    return { ...segment, kind: /** @type {Kind} */ (kind), what: `${number(segment.events)} events up to ${number(segment.last)}` }
+  })
+  /** @type {{ kind: Kind, bytes: number, what: string }[]} */
+  const parts = [...listed]
+  if (tip !== null && sealed > segments.length) {
+    const bytes = tip.sealed.bytes - segments.reduce((sum, segment) => sum + segment.bytes, 0)
+    parts.unshift({ kind: 'earlier', bytes, what: `${number(sealed - segments.length)} segments` })
+  }
+  if (tip !== null && tip.bytes > tip.sealed.bytes) {
+    parts.push({ kind: 'unsealed', bytes: tip.bytes - tip.sealed.bytes, what: `${number(tip.events - tip.sealed.events)} events` })
+  }
+
+  byId('strip').replaceChildren(...parts.map(({ kind, bytes, what }) => {
+    const element = make('span', kind)
+    element.style.flexGrow = String(Math.max(1, bytes))
+    element.title = `${what}: ${KINDS[kind]}`
+    return element
+  }))
+  const legend = Object.entries(KINDS).flatMap(([kind, words]) => {
+    const some = parts.filter((part) => part.kind === kind)
+    if (some.length === 0) return []
+    const alone = kind === 'earlier' || kind === 'unsealed'
+    const what = alone ? some.map(({ what }) => what).join() : `${number(some.length)} ${some.length === 1 ? 'segment' : 'segments'}`
+    return [{ kind, what: `${words}: ${what}, ${size(some.reduce((sum, { bytes }) => sum + bytes, 0))}` }]
+  })
+  byId('strip').setAttribute('aria-label', legend.length === 0 ? 'The log is empty' : `The log. ${legend.map(({ what }) => what).join('; ')}`)
+  byId('legend').replaceChildren(...legend.map(({ kind, what }) => make('li', '', make('i', kind), what)))
+
+  byId('segments').hidden = segments.length === 0
+  const states = { cached: 'yes', away: 'no', unlooked: 'not looked for', earlier: '', unsealed: '' }
+  const rows = listed.toReversed().map(({ last, events, bytes, kind, end }) => {
+    const cells = [number(last), number(events), size(bytes), states[kind]].map((cell) => make('td', '', cell))
+    return make('tr', '', ...cells, make('td', 'mono', end))
+  })
+  byId('segments').querySelector('tbody')?.replaceChildren(...rows)
+}
+
+/** Of the outcomes, those that are no fault. */
+const ORDINARY = {
+  accepted: { className: 'good', words: 'accepted', detail: '' },
+  'accepted-again': { className: 'good', words: 'accepted again', detail: 'It was in the log already: its answer had got lost.' },
+  'server-ahead': { className: 'busy', words: 'server ahead', detail: 'Another client was first.' },
+}
+/** @param {string} outcome */
+const judged = (outcome) => {
+  if (outcome in ORDINARY) return ORDINARY[/** @type {keyof typeof ORDINARY} */ (outcome)]
+  return { className: 'bad', words: outcome.replaceAll('-', ' '), detail: '' }
+}
+
+/** @param {Inspected} inspected */
+function showPushes({ store, refused }) {
+  const tallies = [{ by: 'Sequencer', tally: store.pushes }, { by: 'this isolate', tally: refused }]
+  const counts = tallies.flatMap(({ by, tally }) => {
+    if (tally === null) return []
+    const chips = tally.counts.map(([outcome, count]) => {
+      const { className, words } = judged(outcome)
+      return make('li', '', make('b', className, number(count)), ` ${words}`)
+    })
+    if (chips.length === 0) chips.push(make('li', '', 'none'))
+    return [make('li', 'muted', `${by}, since ${new Date(tally.since).toLocaleTimeString('en-GB')}:`), ...chips]
+  })
+  byId('counts').replaceChildren(...counts)
+
+  const all = tallies.flatMap(({ by, tally }) => (tally?.recent ?? []).map((push) => ({ ...push, by })))
+  const rows = all.sort((a, b) => b.at - a.at).slice(0, SHOWN).map(({ at, ms, batch, outcome, detail, by }) => {
+    const { className, words, detail: known } = judged(outcome)
+    const line = make('div', 'line', clock(at), make('span', `outcome ${className}`, words))
+    if (batch !== null) {
+      const range = batch.first === batch.last ? `event ${number(batch.first)}` : `events ${number(batch.first)} to ${number(batch.last)}`
+      line.append(make('span', '', range), make('span', 'muted', size(batch.bytes)))
+    }
+    line.append(make('span', 'muted', `${number(ms)} ms`), make('span', 'muted', by))
+    const why = [known, detail ?? ''].filter((one) => one !== '').join(' ')
+    return why === '' ? make('li', '', line) : make('li', '', line, make('p', 'muted', why))
+  })
+  if (rows.length === 0) rows.push(make('li', 'muted', 'No push since then.'))
+  byId('pushes').replaceChildren(...rows)
+}
+
+/** @param {Event[]} events */
+function showEvents(events) {
+  const list = byId('events')
+  for (const event of events.slice(-SHOWN)) list.prepend(eventRow(event))
+  while (list.childElementCount > SHOWN) list.lastElementChild?.remove()
+}
+
+/** @param {Event} event */
+function eventRow({ seqNum, parentSeqNum, name, args, clientId, sessionId }) {
+  const json = JSON.stringify(args, null, 1) ?? ''
+  const preview = json.replaceAll(/\s+/g, ' ')
+  const line = make('span', 'line',
+    make('span', 'number', number(seqNum)), make('span', 'outcome', String(name)), make('span', 'muted', String(clientId)),
+    make('code', 'muted', preview.length > PREVIEW ? `${preview.slice(0, PREVIEW)} …` : preview))
+  const details = make('details', '', make('summary', '', line))
+  details.addEventListener('toggle', () => {
+    const whole = json.length > UNFOLDED ? `${json.slice(0, UNFOLDED)} … (${number(json.length)} characters)` : json
+    details.append(make('p', 'muted', `after event ${number(parentSeqNum)}, session ${sessionId}`), make('pre', '', whole))
+  }, { once: true })
+  return make('li', '', details)
+}
+
+// Begin
+
+const address = new URLSearchParams(location.search)
+field('tenant').value = address.get('tenant') ?? ''
+field('store').value = address.get('store') ?? ''
+field('token').value = sessionStorage.getItem('headwater-token') ?? ''
+form.addEventListener('submit', (submitted) => {
+  submitted.preventDefault()
+  const [tenant, store] = [field('tenant').value, field('store').value]
+  sessionStorage.setItem('headwater-token', field('token').value)
+  history.replaceState(null, '', `?${new URLSearchParams({ tenant, store })}`)
+  open(tenant, store)
+})
+try {
+  tokenHeader = (await (await ask('/inspect/api', AbortSignal.timeout(10_000))).json()).tokenHeader
+  byId('token').hidden = tokenHeader === null
+  if (field('tenant').value !== '' && field('store').value !== '') form.requestSubmit()
+} catch (error) {
+  connection('bad', 'No answer')
+  say('trouble', explain(error, 'admin'))
+}
