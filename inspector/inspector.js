@@ -5,8 +5,8 @@ const REFRESH_MS = 2_000
 /** Events that are asked for when a store is opened, and events and pushes that are shown at most. */
 const FIRST_EVENTS = 20
 const SHOWN = 100
-/** Characters of an event's arguments, in its line and unfolded. */
-const PREVIEW = 120
+/** Characters of what an event holds: of each text in its line, and of its arguments unfolded. */
+const PREVIEW = 80
 const UNFOLDED = 20_000
 
 /** @type {<E extends HTMLElement>(id: string) => E} */
@@ -365,17 +365,22 @@ function showEvents(events) {
   while (list.childElementCount > SHOWN) list.lastElementChild?.remove()
 }
 
+/** @param {string} text */
+const preview = (text) => {
+  const line = text.slice(0, PREVIEW).replaceAll(/\s+/g, ' ')
+  return text.length > PREVIEW ? `${line} …` : line
+}
+
 /** @param {Event} event */
 function eventRow({ seqNum, parentSeqNum, name, args, clientId, sessionId }) {
   const json = JSON.stringify(args, null, 1) ?? ''
-  const preview = json.replaceAll(/\s+/g, ' ')
   const line = make('span', 'line',
-    make('span', 'number', number(seqNum)), make('span', 'outcome', String(name)), make('span', 'muted', String(clientId)),
-    make('code', 'muted', preview.length > PREVIEW ? `${preview.slice(0, PREVIEW)} …` : preview))
+    make('span', 'number', number(seqNum)), make('span', 'outcome', preview(name)), make('span', 'muted', preview(clientId)),
+    make('code', 'muted', preview(json)))
   const details = make('details', '', make('summary', '', line))
   details.addEventListener('toggle', () => {
     const whole = json.length > UNFOLDED ? `${json.slice(0, UNFOLDED)} … (${number(json.length)} characters)` : json
-    details.append(make('p', 'muted', `after event ${number(parentSeqNum)}, session ${sessionId}`), make('pre', '', whole))
+    details.append(make('p', 'muted', `${name} by ${clientId}, session ${sessionId}, after event ${number(parentSeqNum)}`), make('pre', '', whole))
   }, { once: true })
   return make('li', '', details)
 }
