@@ -250,7 +250,7 @@ function showFigures({ store, age, head }) {
   const isHealthy = store.state === 'ready' || store.state === 'no-stream'
   const states = { ready: 'Ready', 'no-stream': 'No stream yet' }
   /** @type {[term: string, value: string, className?: string][]} */
-  const figures = [['State', states[/** @type {'ready'} */ (store.state)] ?? store.state, isHealthy ? '' : 'bad']]
+  const figures = [['State', states[/** @type {'ready'} */ (store.state)] ?? store.state.replaceAll('-', ' '), isHealthy ? '' : 'bad']]
   if (store.detail !== null) figures.push(['Why', store.detail, 'wide'])
   if (tip !== null) {
     figures.push(

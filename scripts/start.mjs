@@ -43,7 +43,7 @@ async function main() {
   }
   const persistTo = workerData(options)
   const envFile = writeSettings(join(persistTo, 'settings.env'))
-  const service = worker({ port: options.port, upstreamUrl, persistTo, envFile, rebuild: true })
+  const service = worker({ port: options.port, upstreamUrl, persistTo, vars: { INSPECTOR: 'on' }, envFile, rebuild: true })
   await start(service, options)
   const app = todoApp({ port: options.appPort, syncUrl: service.url })
   await start(app, options)
@@ -207,6 +207,7 @@ Headwater is running.
 
   to-do app  ${appUrl}${needsToken && !process.env['VITE_AUTH_TOKEN'] ? ' (needs a token: examples/todo/README.md)' : ''}
   Worker     ${workerUrl}
+  inspector  ${workerUrl}/inspect
   upstream   ${upstreamUrl}${upstream === undefined ? '' : ' (not started here)'}
 ${needsToken ? token : ''}
 Open the app and press "Second device" there, and see two devices in sync.

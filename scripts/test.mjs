@@ -112,7 +112,8 @@ async function types(options) {
   return (
     (await run('tsc', [node, tsc, '-p', '.'], options)) &&
     (await run('tsc (client)', [node, tsc, '-p', 'client', '--noEmit'], options)) &&
-    (await run('tsc (to-do app)', [node, tsc, '-p', 'examples/todo'], options))
+    (await run('tsc (to-do app)', [node, tsc, '-p', 'examples/todo'], options)) &&
+    (await run('tsc (inspector)', [node, tsc, '-p', 'inspector'], options))
   )
 }
 

@@ -3,7 +3,7 @@ import { chmodSync, copyFileSync, mkdirSync, readdirSync, writeFileSync } from '
 import { basename, join } from 'node:path'
 import { wranglerConfig } from './deployment.mjs'
 import { durableStreamsServer, root } from './tools.mjs'
-import { edgeCache, headwaterModules, workerd, workerdConfig } from './workerd.mjs'
+import { edgeCache, headwaterModules, inspectorFiles, workerd, workerdConfig } from './workerd.mjs'
 
 /** Settings that wrangler.toml does not list, because a development server needs none of them (docs/security.md). */
 const AUTH = [
@@ -16,9 +16,10 @@ export async function packSelfhost(folder) {
   mkdirSync(folder, { recursive: true })
   const { vars } = await wranglerConfig()
   const code = { modules: headwaterModules, compatibilityFlags: [], object: /** @type {const} */ (['SEQUENCER', 'Sequencer']) }
-  writeFileSync(join(folder, 'headwater.capnp'), workerdConfig(code, { fromEnvironment: [...Object.keys(vars), ...AUTH] }))
+  const bindings = { fromEnvironment: [...Object.keys(vars), ...AUTH], assets: inspectorFiles }
+  writeFileSync(join(folder, 'headwater.capnp'), workerdConfig(code, bindings))
   const others = readdirSync(join(root, 'selfhost')).map((name) => join(root, 'selfhost', name))
-  for (const file of new Set([...headwaterModules, edgeCache, ...others])) copyFileSync(file, join(folder, basename(file)))
+  for (const file of new Set([...headwaterModules, edgeCache, ...inspectorFiles, ...others])) copyFileSync(file, join(folder, basename(file)))
   for (const [file, name] of [[workerd, 'workerd'], [durableStreamsServer, 'durable-streams-server']]) {
     copyFileSync(/** @type {string} */ (file), join(folder, /** @type {string} */ (name)))
     chmodSync(join(folder, /** @type {string} */ (name)), 0o755)

@@ -14,7 +14,7 @@ use crate::event::SeqNum;
 use crate::names::StorePath;
 use crate::problem::Problem;
 use crate::sequencer::call::Inspection;
-use crate::settings::{ASSETS_BINDING, Auth, Settings, is_local};
+use crate::settings::{ASSETS_BINDING, Auth, Settings};
 use crate::tally::Tally;
 
 /// The last segments, which are looked for in the edge cache: each look may count as a request, of which a free plan
@@ -27,18 +27,6 @@ const COUNTED_STORES: usize = 1_000;
 /// What the page may do: run its own script and style, and ask its own Worker.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-
-/// Who has no inspector, has nothing at its addresses. Without authentication it is for local hosts only, whoever
-/// else may use the stores.
-pub fn check(host: &str, settings: &Settings) -> Result<(), Problem> {
-    match settings.auth {
-        _ if !settings.inspector => Err(Problem::not_found()),
-        Auth::Open { .. } if !is_local(host) => {
-            Err(Problem::forbidden("Without authentication the inspector serves local hosts only. Set AUTH_MODE=jwt."))
-        }
-        _ => Ok(()),
-    }
-}
 
 /// A file of the page.
 pub async fn page(env: &Env, page: &Page) -> Result<Response, Failure> {

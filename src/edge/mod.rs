@@ -133,10 +133,10 @@ mod worker_edge {
         let target = Target::of(&url);
         // Not the worker crate's method: to that, what it does not know is GET.
         let method = request.inner().method();
-        check_neighbourhood(target.host, request.headers().get("origin")?.as_deref(), settings)?;
-        if is_inspector(target.path) {
-            inspect::check(target.host, settings)?;
+        if is_inspector(target.path) && !settings.inspector {
+            return Err(Problem::not_found().into());
         }
+        check_neighbourhood(&target, request.headers().get("origin")?.as_deref(), settings)?;
         if method == "OPTIONS" {
             entry.route = "preflight";
             return Ok(reply::preflight(settings.auth.header())?);
@@ -176,13 +176,21 @@ mod worker_edge {
     }
 
     /// Without authentication only a local host is served, so that a deployment is never open by accident, and only
-    /// local pages, so that no other page that a developer opens can use the stores.
-    fn check_neighbourhood(host: &str, origin: Option<&str>, settings: &Settings) -> std::result::Result<(), Problem> {
-        let Auth::Open { to_every_host: false } = settings.auth else { return Ok(()) };
-        if !is_local(host) {
+    /// local pages, so that no other page that a developer opens can use the stores. The inspector is so, whoever
+    /// else may use the stores.
+    fn check_neighbourhood(
+        target: &Target,
+        origin: Option<&str>,
+        settings: &Settings,
+    ) -> std::result::Result<(), Problem> {
+        let Auth::Open { to_every_host } = settings.auth else { return Ok(()) };
+        if to_every_host && !is_inspector(target.path) {
+            return Ok(());
+        }
+        if !is_local(target.host) {
             return Err(Problem::forbidden(
                 "AUTH_MODE=none serves local hosts only. Set AUTH_MODE=jwt, or ALLOW_INSECURE=true to serve everyone \
-                 without authentication.",
+                 without authentication (but not the inspector).",
             ));
         }
         match origin {

@@ -87,3 +87,11 @@ test('settings come from the environment: a token is asked for', async () => {
   await start({ AUTH_MODE: 'jwt', JWT_SECRET: 'a secret of this test, long enough for its hash' })
   expect((await fetch(`${store()}?offset=-1`)).status).toBe(401)
 })
+
+test('the inspector is there if it is turned on', async () => {
+  await start({ INSPECTOR: 'on' })
+  const page = await fetch(`${url}/inspect`)
+  expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8'])
+  expect(await page.text()).toContain('/inspect/inspector.js')
+  expect(await (await fetch(`${url}/inspect/api/acme/selfhosted`)).json()).toMatchObject({ store: { state: 'ready' } })
+})

@@ -1,7 +1,6 @@
-import { request } from 'node:http'
 import { describe, expect, it } from 'vitest'
 import { startWorker } from '../harness/index.ts'
-import { chain, event, json, sse, Store, upstreams, useParts } from './support.ts'
+import { chain, event, json, sse, statusFor, Store, upstreams, useParts } from './support.ts'
 
 describe.each(upstreams)('a read, on $name', ({ start }) => {
   const parts = useParts(start)
@@ -218,15 +217,3 @@ describe('every answer', () => {
     }
   })
 })
-
-/** `fetch` does not let a test choose the host. */
-function statusFor(url: string, host: string, method = 'GET'): Promise<number | undefined> {
-  return new Promise((resolve, reject) => {
-    request(url, { method, headers: { host } }, (response) => {
-      response.resume()
-      resolve(response.statusCode)
-    })
-      .once('error', reject)
-      .end()
-  })
-}

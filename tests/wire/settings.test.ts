@@ -53,6 +53,7 @@ test.each<[setting: string, value: string, others?: Record<string, string>]>([
   ['MAX_NAME_BYTES', '5000'],
   ['MAX_BATCH_BYTES', '16777216'],
   ['LOG_REQUESTS', 'some'],
+  ['INSPECTOR', 'yes'],
   ['AUTH_MODE', 'maybe'],
   ['AUTH_MODE', 'jwt'],
   ['JWT_SECRET', 'short', JWT],

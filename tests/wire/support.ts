@@ -1,4 +1,5 @@
 // What every wire test needs: the Worker on workerd before a real upstream, with a counting proxy between them.
+import { request } from 'node:http'
 import { afterAll, beforeAll } from 'vitest'
 import {
   type CountingProxy,
@@ -115,6 +116,18 @@ export class Store {
   request(method: string, init: RequestInit = {}): Promise<Response> {
     return fetch(this.url, { ...init, method })
   }
+}
+
+/** `fetch` does not let a test choose the host. */
+export function statusFor(url: string, host: string, method = 'GET'): Promise<number | undefined> {
+  return new Promise((resolve, reject) => {
+    request(url, { method, headers: { host } }, (response) => {
+      response.resume()
+      resolve(response.statusCode)
+    })
+      .once('error', reject)
+      .end()
+  })
 }
 
 /** A body that the test knows the type of. */

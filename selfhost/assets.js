@@ -1,0 +1,11 @@
+// The binding ASSETS under plain workerd: the files are bindings of this Worker's own.
+export default {
+  /**
+   * @param {Request} request
+   * @param {Record<string, unknown>} files
+   */
+  fetch(request, files) {
+    const file = files[new URL(request.url).pathname.slice(1)]
+    return typeof file === 'string' ? new Response(file) : new Response(null, { status: 404 })
+  },
+}
