@@ -34,6 +34,7 @@ export default defineConfig({
     projects: [
       project('wire', ['tests/harness/**/*.test.ts', 'tests/wire/**/*.test.ts']),
       project('provider', ['client/**/*.test.ts', 'tests/provider/**/*.test.ts']),
+      project('docs', ['tests/docs/**/*.test.ts']),
       project('deploy', ['tests/deploy/**/*.test.ts']),
       project('chaos', ['tests/chaos/**/*.test.ts']),
       project('livestore', ['tests/livestore/**/*.test.ts']),

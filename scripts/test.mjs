@@ -33,7 +33,7 @@ const STAGES = [
 ]
 
 /** Projects of vitest.config.ts: one run, after all steps, of those that are wanted. */
-const SUITES = ['wire', 'deploy', 'chaos', 'provider', 'livestore', 'browser']
+const SUITES = ['docs', 'wire', 'deploy', 'chaos', 'provider', 'livestore', 'browser']
 
 const names = process.argv.slice(2)
 const unknown = names.find((name) => !(name in STEPS || SUITES.includes(name)))

@@ -33,7 +33,7 @@ export function problems(values, known) {
   const names = new Set([...known, 'DOMAIN'])
   for (const name of Object.keys(values)) {
     if (SECRETS.includes(name)) found.push(`${name} is a secret. Take it out, and run: npx wrangler secret put ${name} --env ENVIRONMENT`)
-    else if (!names.has(name) && !/^JWT_[A-Z_]+$/.test(name)) found.push(`${name} is not a setting of Headwater (wrangler.toml and docs/security.md list them).`)
+    else if (!names.has(name) && !/^JWT_[A-Z_]+$/.test(name)) found.push(`${name} is not a setting of Headwater (docs/configuration.md lists them).`)
   }
   const upstream = URL.parse(values['UPSTREAM_URL'] ?? '')
   if (!upstream || !/^https?:$/.test(upstream.protocol)) {

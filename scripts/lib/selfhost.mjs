@@ -5,8 +5,9 @@ import { wranglerConfig } from './deployment.mjs'
 import { durableStreamsServer, root } from './tools.mjs'
 import { edgeCache, headwaterModules, inspectorFiles, workerd, workerdConfig } from './workerd.mjs'
 
-/** Settings that wrangler.toml does not list, because a development server needs none of them (docs/security.md). */
-const AUTH = [
+/** Settings that wrangler.toml does not list, because a development server needs none of them (docs/configuration.md). */
+export const UNLISTED = [
+  'ALLOW_INSECURE',
   'UPSTREAM_TOKEN', 'JWT_SECRET', 'JWT_JWKS', 'JWT_JWKS_URL', 'JWT_HEADER', 'JWT_ISSUER', 'JWT_AUDIENCE',
   ...['TENANT', 'STORES', 'SCOPE'].flatMap((claim) => [`JWT_${claim}`, `JWT_${claim}_CLAIM`]),
 ]
@@ -16,7 +17,7 @@ export async function packSelfhost(folder) {
   mkdirSync(folder, { recursive: true })
   const { vars } = await wranglerConfig()
   const code = { modules: headwaterModules, compatibilityFlags: [], object: /** @type {const} */ (['SEQUENCER', 'Sequencer']) }
-  const bindings = { fromEnvironment: [...Object.keys(vars), ...AUTH], assets: inspectorFiles }
+  const bindings = { fromEnvironment: [...Object.keys(vars), ...UNLISTED], assets: inspectorFiles }
   writeFileSync(join(folder, 'headwater.capnp'), workerdConfig(code, bindings))
   const others = readdirSync(join(root, 'selfhost')).map((name) => join(root, 'selfhost', name))
   for (const file of new Set([...headwaterModules, edgeCache, ...inspectorFiles, ...others])) copyFileSync(file, join(folder, basename(file)))

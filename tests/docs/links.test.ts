@@ -1,0 +1,24 @@
+// Every link from a page to another one, or to a file, leads somewhere.
+import { existsSync, statSync } from 'node:fs'
+import { dirname, join } from 'node:path'
+import { expect, test } from 'vitest'
+import { root } from '../../scripts/lib/tools.mjs'
+import { anchors, pages, prose, read, relativeTo } from './pages.ts'
+
+const links = (text: string) => [...text.matchAll(/\]\(([^)\s]+)[^)]*\)/g), ...text.matchAll(/(?:src|srcset|href)="([^"]+)"/g)].map(([, link = '']) => link)
+
+test('there are pages', () => {
+  expect(pages).toEqual(expect.arrayContaining(['README.md', join('docs', 'wire.md'), join('client', 'README.md')]))
+})
+
+test.each(pages)('the links of %s', (page) => {
+  const broken: string[] = []
+  for (const link of links(prose(read(page)))) {
+    if (/^[a-z]+:/.test(link)) continue
+    const [path = '', anchor] = link.split('#')
+    const target = path === '' ? join(root, page) : join(root, dirname(page), decodeURIComponent(path))
+    if (!existsSync(target)) broken.push(link)
+    else if (anchor !== undefined && statSync(target).isFile() && !anchors(read(relativeTo(target))).has(anchor)) broken.push(link)
+  }
+  expect(broken).toEqual([])
+})

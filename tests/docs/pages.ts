@@ -1,0 +1,54 @@
+// The documentation's pages, as a reader finds them in the repository.
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import { root } from '../../scripts/lib/tools.mjs'
+
+const FOLDERS = ['', 'client', 'docs', 'examples', 'fuzz', 'selfhost', 'tests']
+
+const markdown = (folder: string, recursive: boolean): string[] =>
+  readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name)
+    if (entry.isDirectory()) return recursive && !['node_modules', 'target', 'dist'].includes(entry.name) ? markdown(path, true) : []
+    return entry.name.endsWith('.md') ? [path] : []
+  })
+
+/** Paths from the root. */
+export const pages = FOLDERS.filter((folder) => existsSync(join(root, folder))).flatMap((folder) => markdown(folder, folder !== ''))
+
+export const read = (page: string): string => readFileSync(join(root, page), 'utf8')
+
+export const relativeTo = (path: string): string => relative(root, path)
+
+/** Without what stands in code blocks and in code. */
+export const prose = (text: string): string => text.replaceAll(/^```.*?^```/gms, '').replaceAll(/`[^`\n]*`/g, '')
+
+/** The anchors that GitHub makes of the headings. */
+export const anchors = (text: string): Set<string> => {
+  const seen = new Map<string, number>()
+  const headings = text.replaceAll(/^```.*?^```/gms, '').matchAll(/^#{1,6} +(.+)$/gm)
+  return new Set([...headings].map(([, heading = '']) => {
+    const plain = heading.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1').toLowerCase()
+    const slug = plain.replaceAll(/[^\p{L}\p{N} _-]/gu, '').trim().replaceAll(' ', '-')
+    const times = seen.get(slug) ?? 0
+    seen.set(slug, times + 1)
+    return times === 0 ? slug : `${slug}-${times}`
+  }))
+}
+
+/** The rows of all tables whose header begins with this cell, each as its cells. */
+export const table = (text: string, first: string): string[][] => {
+  const rows: string[][] = []
+  let inside = false
+  for (const line of text.split('\n')) {
+    if (!line.startsWith('|')) inside = false
+    else {
+      const cells = line.split(/(?<!\\)\|/).slice(1, -1).map((cell) => cell.trim())
+      if (cells[0] === first) inside = true
+      else if (inside && !/^[-: ]+$/.test(cells[0] ?? '')) rows.push(cells)
+    }
+  }
+  return rows
+}
+
+/** What stands as code in a cell. */
+export const code = (cell = ''): string[] => [...cell.matchAll(/`([^`]+)`/g)].map(([, text = '']) => text)
