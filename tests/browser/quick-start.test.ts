@@ -1,0 +1,87 @@
+// docs/quick-start.md does what it says: its files are an app, and that syncs.
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import type { Browser } from 'playwright-core'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { startChild } from '../../scripts/lib/child.mjs'
+import { freePort } from '../../scripts/lib/ports.mjs'
+import { launch } from '../../scripts/lib/services.mjs'
+import { node, root, toolEnv, vite } from '../../scripts/lib/tools.mjs'
+import { read } from '../docs/pages.ts'
+import { type Server, startRustUpstream, startWorker } from '../harness/index.ts'
+import { launchBrowser } from './device.ts'
+
+/** Each file has its name before it. */
+const files = new Map([...read('docs/quick-start.md').matchAll(/^`([\w./-]+)`\n\n```\w+\n(.*?)^```$/gms)].map(([, name = '', text = '']) => [name, text]))
+
+let folder: string
+let upstream: Server
+let worker: Server
+let browser: Browser
+beforeAll(async () => {
+  // Below the root, so that it finds what is installed there.
+  await mkdir(join(root, '.data'), { recursive: true })
+  folder = await mkdtemp(join(root, '.data', 'quick-start-'))
+  upstream = await startRustUpstream()
+  worker = await startWorker({ upstreamUrl: upstream.url })
+  browser = await launchBrowser()
+})
+afterAll(async () => {
+  await browser?.close()
+  await worker?.stop()
+  await upstream?.stop()
+  await rm(folder, { recursive: true, force: true })
+})
+
+const run = async (name: string, args: string[]) => {
+  const env = { ...toolEnv(), NODE_ENV: 'production' } // vitest says 'test'
+  const child = startChild({ name, command: node, args, env, cwd: folder })
+  const { ok, how } = await child.exited
+  if (!ok) throw new Error(`${name} ${how}. Its last lines:\n${child.tail()}`)
+}
+
+test('it asks for the versions that the to-do app is tested with', async () => {
+  const versions = (json: string) => {
+    const { dependencies, devDependencies } = JSON.parse(json)
+    return { ...dependencies, ...devDependencies } as Record<string, string>
+  }
+  const { 'livestore-sync-durable-streams': provider, ...others } = versions(files.get('package.json')!)
+  const tested = versions(await readFile(join(root, 'examples/todo/package.json'), 'utf8'))
+  const { version } = JSON.parse(await readFile(join(root, 'client/package.json'), 'utf8'))
+  expect(provider).toBe(`file:livestore-sync-durable-streams-${version}.tgz`)
+  expect(tested).toMatchObject(others)
+})
+
+test('its app type-checks, builds, and syncs between two devices', async () => {
+  const url = 'http://127.0.0.1:8787'
+  for (const [name, text] of files) {
+    await mkdir(join(folder, dirname(name)), { recursive: true })
+    await writeFile(join(folder, name), text.replaceAll(url, worker.url))
+  }
+  expect(files.get('src/livestore.worker.ts')).toContain(url)
+  await run('tsc', [join(root, 'node_modules/typescript/bin/tsc'), '-p', '.'])
+  await run('vite build', [vite, 'build'])
+  const port = await freePort()
+  const args = [vite, 'preview', '--host', '127.0.0.1', '--port', String(port), '--strictPort']
+  const app = `http://127.0.0.1:${port}`
+  const server = await launch({
+    name: 'app', command: node, args, env: toolEnv(), cwd: folder, url: app, readyUrl: app, isReady: (status) => status === 200,
+  })
+  try {
+    const open = async (host: string) => {
+      const page = await browser.newPage()
+      page.setDefaultTimeout(20_000)
+      await page.goto(`http://${host}:${port}`)
+      return page
+    }
+    const [a, b] = await Promise.all(['127.0.0.1', 'localhost'].map(open)) as [Awaited<ReturnType<typeof open>>, Awaited<ReturnType<typeof open>>]
+    await a.getByLabel('Your entry').fill('from the one')
+    await a.getByRole('button', { name: 'Write' }).click()
+    await b.getByText('from the one').waitFor()
+    await b.getByLabel('Your entry').fill('from the other')
+    await b.getByLabel('Your entry').press('Enter')
+    await a.getByText('from the other').waitFor()
+  } finally {
+    await server.kill()
+  }
+}, 120_000)
