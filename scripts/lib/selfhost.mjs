@@ -19,7 +19,7 @@ export async function packSelfhost(folder) {
   const code = { modules: headwaterModules, compatibilityFlags: [], object: /** @type {const} */ (['SEQUENCER', 'Sequencer']) }
   const bindings = { fromEnvironment: [...Object.keys(vars), ...UNLISTED], assets: inspectorFiles }
   writeFileSync(join(folder, 'headwater.capnp'), workerdConfig(code, bindings))
-  const others = readdirSync(join(root, 'selfhost')).map((name) => join(root, 'selfhost', name))
+  const others = readdirSync(join(root, 'selfhost'), { withFileTypes: true }).filter((entry) => entry.isFile()).map(({ name }) => join(root, 'selfhost', name))
   for (const file of new Set([...headwaterModules, edgeCache, ...inspectorFiles, ...others])) copyFileSync(file, join(folder, basename(file)))
   for (const [file, name] of [[workerd, 'workerd'], [durableStreamsServer, 'durable-streams-server']]) {
     copyFileSync(/** @type {string} */ (file), join(folder, /** @type {string} */ (name)))
