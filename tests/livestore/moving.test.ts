@@ -6,6 +6,7 @@ import { makeWsSync } from '@livestore/sync-cf/client'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { missing, type Running, start } from '../../benches/systems/start.ts'
 import { node, root } from '../../scripts/lib/tools.mjs'
+import { chain } from '../wire/support.ts'
 import { makeOpened, type Parts, startParts } from './parts.ts'
 import { checkLog, converged, eventually, notesOf, openStore } from './support.ts'
 
@@ -25,10 +26,16 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true, maxRetries: 5 })
 })
 
-const move = (config: string, storeId: string) =>
+/** With `killAt` it is killed as soon as it has said that. */
+const move = (config: string, storeId: string, killAt?: string) =>
   new Promise<{ code: number; output: string }>((resolve) => {
-    execFile(node, [join(root, 'scripts/move.mjs'), config, '--store', storeId], (error, stdout, stderr) =>
+    const child = execFile(node, [join(root, 'scripts/move.mjs'), config, '--store', storeId], (error, stdout, stderr) =>
       resolve({ code: error === null ? 0 : 1, output: stdout + stderr }))
+    let said = ''
+    child.stdout?.on('data', (text: string) => {
+      said += text
+      if (killAt !== undefined && said.includes(killAt)) child.kill('SIGKILL')
+    })
   })
 
 test('two devices, one with events it has not pushed, come up on Headwater with all of them', async () => {
@@ -112,4 +119,24 @@ test('back to sync-cf, and over sync-s2 to another tenant', async ({ annotate })
   } finally {
     await s2.stop()
   }
+})
+
+test('killed half-way and run again, it goes on where it was', async () => {
+  const storeId = parts.newStore()
+  const stream = `${parts.worker.url}/v1/stream/default/${storeId}`
+  for (let head = 0; head < 3_000; head += 100) {
+    const body = JSON.stringify(chain(head, 100))
+    expect((await fetch(stream, { method: 'POST', headers: { 'content-type': 'application/json' }, body })).status).toBe(200)
+  }
+  const config = join(folder, 'killed.config.mjs')
+  await writeFile(config, `
+import { makeSyncBackend } from 'livestore-sync-durable-streams'
+export const from = makeSyncBackend({ url: '${parts.worker.url}' })
+export const to = makeSyncBackend({ url: '${parts.worker.url}', tenant: 'moved' })
+`)
+  const killed = await move(config, storeId, 'to: 500 of 3000')
+  expect(killed).toEqual({ code: 1, output: expect.not.stringContaining('same on both sides') })
+  const again = await move(config, storeId)
+  expect(again.output).toMatch(/to: has (?!3000)\d+ of them already/)
+  expect(again).toEqual({ code: 0, output: expect.stringContaining('same on both sides: 3000 events, head 3000') })
 })
