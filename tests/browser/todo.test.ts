@@ -131,6 +131,24 @@ test('the Worker goes away and comes back', async () => {
   expect(await logged()).toBe(3)
 })
 
+test('a server that wants a token that the app has not got is no silence', async () => {
+  const { port } = worker
+  await worker.stop()
+  worker = await startWorker({ upstreamUrl: upstream.url, port, vars: { AUTH_MODE: 'jwt', JWT_SECRET: 'a secret of this test, long enough for its hash' } })
+  try {
+    const context = await browser.newContext()
+    const page = await context.newPage()
+    await page.goto(`${app.url}/?store=${storeId}`)
+    const alert = page.getByRole('alert')
+    await alert.getByText('Sync has stopped').waitFor({ timeout: 20_000 })
+    expect(await alert.locator('pre').innerText()).toMatch(/^HTTP 401 from .* A token is wanted/)
+    await context.close()
+  } finally {
+    await worker.stop()
+    worker = await startWorker({ upstreamUrl: upstream.url, port })
+  }
+})
+
 // What recovery means is LiveStore's default, `onBackendIdMismatch: 'reset'`: the log on the server is the truth. A device
 // that finds another one there throws away what it has, and its app says so and follows the new log. A push finds out at
 // once; a live read that hears nothing of it within a minute (tests/livestore/identity.test.ts).

@@ -1,9 +1,20 @@
-import { use } from 'react'
-import { ready, warning, wasReset } from './store.ts'
+import { Suspense, use } from 'react'
+import { Boot, Failed } from './boot.tsx'
+import { ready, stopped, warning, wasReset } from './store.ts'
 import { Share, Sync } from './sync-panel.tsx'
 import { AddTodo, TodoList } from './todos.tsx'
 
 export const App = () => {
+  const why = stopped.use()
+  if (why !== undefined) return <Failed title="Sync has stopped" error={why} />
+  return (
+    <Suspense fallback={<Boot />}>
+      <Page />
+    </Suspense>
+  )
+}
+
+const Page = () => {
   use(ready)
   return (
     <div className="page">

@@ -7,9 +7,9 @@ export const Boot = () => (
   </main>
 )
 
-export const Failed = ({ error }: { error: unknown }) => (
+export const Failed = ({ title = 'The list could not be opened', error }: { title?: string; error: unknown }) => (
   <main className="boot" role="alert">
-    <h1>The list could not be opened</h1>
+    <h1>{title}</h1>
     <pre>{String(error)}</pre>
     <button type="button" onClick={() => reopen('failed')}>
       Try again

@@ -12,4 +12,5 @@ const syncBackend = makeSyncBackend({
   retry: { maxDelay: '2 seconds' }, // somebody is watching
 })
 
-makeWorker({ schema, sync: { backend: tellingRemaining(syncBackend) } })
+// Without it, a pull that the server refuses for good (a token it does not take) would end without a word.
+makeWorker({ schema, sync: { backend: tellingRemaining(syncBackend), onSyncError: 'shutdown' } })

@@ -1,8 +1,8 @@
 import { StoreRegistryProvider } from '@livestore/react'
-import { Component, type ReactNode, Suspense } from 'react'
+import { Component, type ReactNode } from 'react'
 import { createRoot } from 'react-dom/client'
 import { App } from './app.tsx'
-import { Boot, Failed } from './boot.tsx'
+import { Failed } from './boot.tsx'
 import { storeRegistry } from './store.ts'
 import { storeId } from './store-id.ts'
 import './style.css'
@@ -17,10 +17,8 @@ document.title = `To do: ${storeId}`
 
 createRoot(document.getElementById('root')!).render(
   <ErrorBoundary>
-    <Suspense fallback={<Boot />}>
-      <StoreRegistryProvider storeRegistry={storeRegistry}>
-        <App />
-      </StoreRegistryProvider>
-    </Suspense>
+    <StoreRegistryProvider storeRegistry={storeRegistry}>
+      <App />
+    </StoreRegistryProvider>
   </ErrorBoundary>,
 )

@@ -2,7 +2,7 @@ import { makePersistedAdapter } from '@livestore/adapter-web'
 import LiveStoreSharedWorker from '@livestore/adapter-web/shared-worker?sharedworker'
 import { makeShutdownDeferred, type Store, StoreRegistry, storeOptions } from '@livestore/livestore'
 import { useStore } from '@livestore/react'
-import { Deferred, Effect } from '@livestore/utils/effect'
+import { Deferred, Effect, Either } from '@livestore/utils/effect'
 import { unstable_batchedUpdates as batchUpdates } from 'react-dom'
 import { onRemaining } from './catch-up.ts'
 import LiveStoreWorker from './livestore.worker.ts?worker'
@@ -19,6 +19,9 @@ onRemaining(storeId, remaining.set)
 
 /** What the browser can't do, if anything: a private window may keep nothing. */
 export const warning = makeValue<string | undefined>(undefined)
+
+/** Why the store has stopped, if the server refuses it for good. */
+export const stopped = makeValue<unknown>(undefined)
 
 /** Opens the page anew. */
 export const reopen = (because: 'reset' | 'failed') => {
@@ -64,6 +67,7 @@ export const useTodoStore = () => useStore(options)
  * had not sent included, and ends the store; a new one follows the new log. An app that wants to save something first
  * chooses another `onBackendIdMismatch` in the worker.
  */
-Effect.runPromise(Deferred.await(shutdown)).then(({ reason }) => {
-  if (reason === 'backend-id-mismatch') reopen('reset')
-}, console.error)
+Effect.runPromise(Effect.either(Deferred.await(shutdown))).then((end) => {
+  if (Either.isLeft(end)) stopped.set('note' in end.left ? end.left.note : end.left)
+  else if (end.right.reason === 'backend-id-mismatch') reopen('reset')
+}, stopped.set)
