@@ -6,28 +6,36 @@ import { expect, test } from 'vitest'
 import { root } from '../../scripts/lib/tools.mjs'
 import { code, read, table } from './pages.ts'
 
-const file = 'client/src/options.ts'
-const source = ts.createSourceFile(file, readFileSync(join(root, file), 'utf8'), ts.ScriptTarget.Latest)
+const source = ts.createSourceFile('options.ts', readFileSync(join(root, 'client/src/options.ts'), 'utf8'), ts.ScriptTarget.Latest, true)
+const interfaces = new Map(source.statements.filter(ts.isInterfaceDeclaration).map((one) => [one.name.text, one]))
 
-/** Names of an interface's members, those of members in it with a dot. */
-const members = (node: ts.InterfaceDeclaration | ts.TypeLiteralNode, prefix = ''): string[] =>
-  node.members.flatMap((member) => {
-    const name = prefix + (member.name as ts.Identifier).text
-    const type = ts.isPropertySignature(member) ? member.type : undefined
-    return type !== undefined && ts.isTypeLiteralNode(type) ? members(type, `${name}.`) : [name]
-  })
-const declared = (name: string) => {
-  const found = source.statements.find((one) => ts.isInterfaceDeclaration(one) && one.name.text === name)
-  return members(found as ts.InterfaceDeclaration)
-}
+/** Names, those of members of a group with a dot, and what `@default` says of each. */
+const options = new Map(['ProxyOptions', 'HybridOptions', 'CommonOptions'].flatMap((name) => members(interfaces.get(name)!)))
+const documented = new Map(table(read('client/README.md'), 'Option').map(([name, value]) => [code(name)[0] ?? '', code(value)[0]]))
 
 test('it has every option, and no other', () => {
-  const options = new Set([...declared('CommonOptions'), ...declared('HybridOptions'), 'upstream.headers'])
-  const documented = table(read('client/README.md'), 'Option').flatMap(([option, , text]) => {
-    const names = code(option)
-    // A group's own are told in the last column.
-    const inGroup = code(text).filter((name) => [...options].some((one) => one === `${names[0]}.${name}`)).map((name) => `${names[0]}.${name}`)
-    return inGroup.length > 0 ? inGroup : names
-  })
-  expect(documented.sort()).toEqual([...options].sort())
+  expect([...documented.keys()].sort()).toEqual([...options.keys()].sort())
 })
+
+test('the defaults are those of the code', () => {
+  const defaults = [...options].filter(([, said]) => said !== undefined)
+  expect(defaults.length).toBeGreaterThan(15)
+  // `@default` may go on after the value, in words
+  const others = defaults.filter(([name, said]) => documented.get(name) === undefined || !said!.startsWith(documented.get(name)!))
+  expect(others.map(([name, said]) => [name, said, documented.get(name)])).toEqual([])
+})
+
+function members(node: ts.InterfaceDeclaration | ts.TypeLiteralNode, prefix = ''): [string, string | undefined][] {
+  return node.members.filter(ts.isPropertySignature).flatMap((member): [string, string | undefined][] => {
+    const name = prefix + member.name.getText()
+    const { type } = member
+    if (type === undefined || type.kind === ts.SyntaxKind.NeverKeyword) return []
+    const group = ts.isTypeReferenceNode(type) ? interfaces.get(type.typeName.getText()) : ts.isTypeLiteralNode(type) ? type : undefined
+    return group === undefined ? [[name, defaultOf(member)]] : members(group, `${name}.`)
+  })
+}
+
+function defaultOf(member: ts.PropertySignature): string | undefined {
+  const tag = ts.getJSDocTags(member).find(({ tagName }) => tagName.text === 'default')
+  return ts.getTextOfJSDocComment(tag?.comment)?.trim()
+}

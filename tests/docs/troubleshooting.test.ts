@@ -1,0 +1,43 @@
+// docs/troubleshooting.md and docs/wire.md have every refusal of the Worker; the messages they quote are the code's.
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { expect, test } from 'vitest'
+import { root } from '../../scripts/lib/tools.mjs'
+
+const read = (path: string) => readFileSync(join(root, path), 'utf8')
+const page = read('docs/troubleshooting.md')
+
+/** `(status, "kind", "Tag", …)` of each problem; the status may be a variable. */
+const problems = [...read('src/problem.rs').matchAll(/::new\(\s*(\w+),\s*"([a-z-]+)",\s*"(\w+)"/g)].map(([, status = '', kind = '', tag = '']) => ({ status, kind, tag }))
+
+test('every kind of problem has its row, with status and tag', () => {
+  expect(problems.length).toBeGreaterThan(20)
+  const rows = new Map([...page.matchAll(/^\| `([a-z-]+)` \| (\d{3}[^|]*)\|/gm)].map(([, kind = '', told = '']) => [kind, told]))
+  expect([...rows.keys()].sort()).toEqual([...new Set(problems.map(({ kind }) => kind))].sort())
+  const untold = problems.filter(({ status, kind, tag }) => {
+    const told = rows.get(kind) ?? ''
+    return !told.includes(`\`${tag}\``) || (/^\d+$/.test(status) && !told.includes(status))
+  })
+  expect(untold).toEqual([])
+})
+
+test('docs/wire.md has every tag', () => {
+  const table = read('docs/wire.md').split('\n## Errors\n')[1]?.split('\n## ')[0] ?? ''
+  expect(problems.filter(({ tag }) => !table.includes(`\`${tag}\``))).toEqual([])
+})
+
+test('the messages of the provider and the Worker are as the code has them', () => {
+  const sources = [...codeIn('client/src'), ...codeIn('src')].join('\n')
+  const tables = [...page.matchAll(/^What the (?:provider says|Worker logs).*\n\n((?:\|.*\n)+)/gm)].map(([, table = '']) => table)
+  expect(tables).toHaveLength(2)
+  const quoted = tables.flatMap((table) => [...table.matchAll(/^\| (`.*?) \|/gm)].flatMap(([, cell = '']) => [...cell.matchAll(/`([^`]+)`/g)].map(([, text = '']) => text)))
+  expect(quoted.length).toBeGreaterThan(25)
+  // "…" stands for what differs from time to time
+  const pieces = quoted.flatMap((text) => text.split(/…|<\w+>|4096/)).map((piece) => piece.trim()).filter((piece) => /[a-z]{3}/.test(piece))
+  expect(pieces.filter((piece) => !sources.includes(piece))).toEqual([])
+})
+
+function codeIn(folder: string): string[] {
+  const files = readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+  return files.filter((file) => /\.(ts|rs)$/.test(file)).map((file) => read(join(folder, file)))
+}
