@@ -1,16 +1,9 @@
 // The folder that a server of one's own needs: workerd, its configuration, and the Worker as it was built.
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { wranglerConfig } from './deployment.mjs'
+import { UNLISTED, wranglerConfig } from './deployment.mjs'
 import { durableStreamsServer, root } from './tools.mjs'
 import { edgeCache, headwaterModules, inspectorFiles, workerd, workerdConfig } from './workerd.mjs'
-
-/** Settings that wrangler.toml does not list, because a development server needs none of them (docs/configuration.md). */
-export const UNLISTED = [
-  'ALLOW_INSECURE',
-  'UPSTREAM_TOKEN', 'JWT_SECRET', 'JWT_JWKS', 'JWT_JWKS_URL', 'JWT_HEADER', 'JWT_ISSUER', 'JWT_AUDIENCE',
-  ...['TENANT', 'STORES', 'SCOPE'].flatMap((claim) => [`JWT_${claim}`, `JWT_${claim}_CLAIM`]),
-]
 
 /** @param {string} folder is made; files in it are written over */
 export async function packSelfhost(folder) {

@@ -44,6 +44,11 @@ test('what can work is let through, what can not is refused with a word on what 
   expect(wrong({ AUTH_MODE: 'none' })).toContain('AUTH_MODE must be jwt')
   expect(wrong({ JWT_SECRET: 'x' })).toContain('wrangler secret put JWT_SECRET')
   expect(wrong({ UPSTREM_URL: 'x' })).toContain('UPSTREM_URL is not a setting')
+  // Unnoticed, these would leave the issuer unchecked, and a secret on a command line
+  expect(wrong({ JWT_ISUER: 'x' })).toContain('JWT_ISUER is not a setting')
+  expect(wrong({ JWT_SECRETS: 'x' })).toContain('JWT_SECRETS is not a setting')
+  expect(wrong({ UPSTREAM_URL: 'http://172.20.0.2:4437/v1/stream' })).toContain("Cloudflare can't reach")
+  expect(wrong({ UPSTREAM_URL: 'https://streams.myexample.com/v1/stream' })).toBe('')
   expect(wrong({ DOMAIN: 'https://sync.acme.dev' })).toContain('DOMAIN must be a host name')
   const example = parseEnv(readFileSync(join(root, 'deploy/example.env'), 'utf8'))
   expect(problems(example, Object.keys(top.vars))).toHaveLength(2)
