@@ -1,5 +1,5 @@
 // The folder that a server of one's own needs: workerd, its configuration, and the Worker as it was built.
-import { chmodSync, copyFileSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, copyFileSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { UNLISTED, wranglerConfig } from './deployment.mjs'
 import { durableStreamsServer, root } from './tools.mjs'
@@ -15,6 +15,7 @@ export async function packSelfhost(folder) {
   const others = readdirSync(join(root, 'selfhost'), { withFileTypes: true }).filter((entry) => entry.isFile()).map(({ name }) => join(root, 'selfhost', name))
   for (const file of new Set([...headwaterModules, edgeCache, ...inspectorFiles, ...others])) copyFileSync(file, join(folder, basename(file)))
   for (const [file, name] of [[workerd, 'workerd'], [durableStreamsServer, 'durable-streams-server']]) {
+    rmSync(join(folder, /** @type {string} */ (name)), { force: true }) // one that runs can't be written over, only replaced
     copyFileSync(/** @type {string} */ (file), join(folder, /** @type {string} */ (name)))
     chmodSync(join(folder, /** @type {string} */ (name)), 0o755)
   }
