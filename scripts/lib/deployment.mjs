@@ -45,6 +45,8 @@ export function problems(values, known) {
   const upstream = URL.parse(values['UPSTREAM_URL'] ?? '')
   if (!upstream || !/^https?:$/.test(upstream.protocol)) {
     found.push('UPSTREAM_URL must be the URL of your Durable Streams server, such as https://streams.example.com/v1/stream.')
+  } else if (upstream.username || upstream.password) {
+    found.push('UPSTREAM_URL has a user or a password in it. Take it out; the Worker sends UPSTREAM_TOKEN: npx wrangler secret put UPSTREAM_TOKEN --env ENVIRONMENT')
   } else if (isLocal(upstream.hostname)) {
     found.push(`UPSTREAM_URL is ${upstream.href}, which Cloudflare can't reach. Give a server on the Internet.`)
   } else if (/(^|\.)example\.com$/.test(upstream.hostname)) {

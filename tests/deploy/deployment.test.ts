@@ -41,6 +41,7 @@ test('what can work is let through, what can not is refused with a word on what 
   expect(wrong({ UPSTREAM_URL: String(top.vars['UPSTREAM_URL']) })).toContain("Cloudflare can't reach")
   expect(wrong({ UPSTREAM_URL: 'streams' })).toContain('UPSTREAM_URL must be the URL')
   expect(wrong({ UPSTREAM_URL: undefined })).toContain('UPSTREAM_URL must be the URL')
+  expect(wrong({ UPSTREAM_URL: 'https://me:secret@streams.acme.dev/v1' })).toMatch(/^UPSTREAM_URL has a user or a password(?!.*me:secret)/)
   expect(wrong({ AUTH_MODE: 'none' })).toContain('AUTH_MODE must be jwt')
   expect(wrong({ JWT_SECRET: 'x' })).toContain('wrangler secret put JWT_SECRET')
   expect(wrong({ UPSTREM_URL: 'x' })).toContain('UPSTREM_URL is not a setting')
