@@ -59,6 +59,7 @@ async function main() {
   if (other >= 0) {
     throw new Error(`the target has other events: its seqNum ${target.events[other]?.seqNum} is not the source's. Nothing was written; choose an empty store`)
   }
+  if (config.adopt !== undefined) checkAdopted(source.backendId, target.backendId)
   if (there > 0) console.log(`to: has ${there} of them already`)
   if (there < events.length) {
     await inBackend(config.to, storeId, config.toPayload, async (backend, run) => {
@@ -79,9 +80,6 @@ async function main() {
   }
   if (digest(before.events) !== digest(after.events)) {
     throw new Error(`the two differ: from has ${told(before.events)}, to has ${told(after.events)}`)
-  }
-  if (config.adopt !== undefined && after.backendId !== before.backendId) {
-    throw new Error(`the target was there before, with backendId ${after.backendId}: delete it there, and run it again`)
   }
   console.log(`same on both sides: ${told(events)}, SHA-256 ${digest(events)}; backendId now ${after.backendId ?? 'none'}`)
 }
@@ -136,8 +134,19 @@ async function adopt({ url, tenant = 'default', headers }, storeId, backendId) {
     headers: { ...headers, 'content-type': 'application/json' },
     body: JSON.stringify([{ livestore: { backendId, version: 1 } }]),
   })
-  // 409 and 200: it is there, and whose it is shows at the end
+  // 409 and 200: it is there, and whose it is shows when the target is read
   if (!answer.ok && answer.status !== 409) throw new Error(`the upstream did not create the stream: ${answer.status} ${await answer.text()}`)
+}
+
+/**
+ * Before anything is written: a copy under another id would make devices delete what they have not pushed.
+ * @param {string | undefined} old
+ * @param {string | undefined} found
+ */
+function checkAdopted(old, found) {
+  if (found === undefined) throw new Error("the target does not show the stream that 'adopt' made: its url or tenant is not that of 'to'. No event was written")
+  // Not by the Worker's DELETE, which begins a new backend at once
+  if (found !== old) throw new Error(`the target was there before, with backendId ${found}. No event was written; delete its stream on the upstream itself, and run it again`)
 }
 
 /** @param {readonly Event[]} events */

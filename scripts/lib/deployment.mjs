@@ -6,6 +6,13 @@ import { root, wrangler } from './tools.mjs'
 
 export const ENVIRONMENTS = ['staging', 'production']
 
+/** Settings that wrangler.toml does not list, because a development server needs none of them (docs/configuration.md). */
+export const UNLISTED = [
+  'ALLOW_INSECURE',
+  'UPSTREAM_TOKEN', 'JWT_SECRET', 'JWT_JWKS', 'JWT_JWKS_URL', 'JWT_HEADER', 'JWT_ISSUER', 'JWT_AUDIENCE',
+  ...['TENANT', 'STORES', 'SCOPE'].flatMap((claim) => [`JWT_${claim}`, `JWT_${claim}_CLAIM`]),
+]
+
 /** A Worker's secrets: they belong to Cloudflare's store, not to a file or a command line. */
 const SECRETS = ['JWT_SECRET', 'UPSTREAM_TOKEN']
 
@@ -30,17 +37,19 @@ export function readValues(environment) {
  */
 export function problems(values, known) {
   const found = []
-  const names = new Set([...known, 'DOMAIN'])
+  const names = new Set([...known, ...UNLISTED, 'DOMAIN'])
   for (const name of Object.keys(values)) {
     if (SECRETS.includes(name)) found.push(`${name} is a secret. Take it out, and run: npx wrangler secret put ${name} --env ENVIRONMENT`)
-    else if (!names.has(name) && !/^JWT_[A-Z_]+$/.test(name)) found.push(`${name} is not a setting of Headwater (docs/configuration.md lists them).`)
+    else if (!names.has(name)) found.push(`${name} is not a setting of Headwater (docs/configuration.md lists them).`)
   }
   const upstream = URL.parse(values['UPSTREAM_URL'] ?? '')
   if (!upstream || !/^https?:$/.test(upstream.protocol)) {
     found.push('UPSTREAM_URL must be the URL of your Durable Streams server, such as https://streams.example.com/v1/stream.')
+  } else if (upstream.username || upstream.password) {
+    found.push('UPSTREAM_URL has a user or a password in it. Take it out; the Worker sends UPSTREAM_TOKEN: npx wrangler secret put UPSTREAM_TOKEN --env ENVIRONMENT')
   } else if (isLocal(upstream.hostname)) {
     found.push(`UPSTREAM_URL is ${upstream.href}, which Cloudflare can't reach. Give a server on the Internet.`)
-  } else if (upstream.hostname.endsWith('example.com')) {
+  } else if (/(^|\.)example\.com$/.test(upstream.hostname)) {
     found.push('UPSTREAM_URL is still the example. Give your own server.')
   }
   if (values['AUTH_MODE'] !== 'jwt') {
@@ -55,7 +64,7 @@ export function problems(values, known) {
 
 /** @param {string} host */
 function isLocal(host) {
-  return /^(localhost|.*\.localhost|127\..*|10\..*|192\.168\..*|169\.254\..*|0\.0\.0\.0|\[.*\])$/.test(host)
+  return /^(localhost|.*\.localhost|127\..*|10\..*|172\.(1[6-9]|2\d|3[01])\..*|192\.168\..*|169\.254\..*|0\.0\.0\.0|\[.*\])$/.test(host)
 }
 
 /**

@@ -88,6 +88,13 @@ test('settings come from the environment: a token is asked for', async () => {
   expect((await fetch(`${store()}?offset=-1`)).status).toBe(401)
 })
 
+test('a new version is packed over the one that runs', async () => {
+  await start()
+  await packSelfhost(folder)
+  await worker?.kill()
+  await start()
+})
+
 test('the inspector is there if it is turned on', async () => {
   await start({ INSPECTOR: 'on' })
   const page = await fetch(`${url}/inspect`)

@@ -2,8 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { wranglerConfig } from '../../scripts/lib/deployment.mjs'
-import { UNLISTED } from '../../scripts/lib/selfhost.mjs'
+import { UNLISTED, wranglerConfig } from '../../scripts/lib/deployment.mjs'
 import { root } from '../../scripts/lib/tools.mjs'
 import { code, read, table } from './pages.ts'
 

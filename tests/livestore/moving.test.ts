@@ -140,3 +140,31 @@ export const to = makeSyncBackend({ url: '${parts.worker.url}', tenant: 'moved' 
   expect(again.output).toMatch(/to: has (?!3000)\d+ of them already/)
   expect(again).toEqual({ code: 0, output: expect.stringContaining('same on both sides: 3000 events, head 3000') })
 })
+
+test('a store that cannot keep its old backendId gets no event, until its stream is deleted upstream', async () => {
+  const storeId = parts.newStore()
+  const at = (tenant: string) => `${parts.worker.url}/v1/stream/${tenant}/${storeId}`
+  const idOf = async (tenant: string) => (await fetch(at(tenant), { method: 'HEAD' })).headers.get('livestore-backend-id')
+  const body = JSON.stringify(chain(0, 10))
+  expect((await fetch(at('default'), { method: 'POST', headers: { 'content-type': 'application/json' }, body })).status).toBe(200)
+  expect((await fetch(at('early'), { method: 'PUT' })).status).toBe(201)
+  const config = join(folder, 'adopt.config.mjs')
+  const adopting = async (tenant: string, adopted = tenant) => {
+    await writeFile(config, `
+import { makeSyncBackend } from 'livestore-sync-durable-streams'
+export const from = makeSyncBackend({ url: '${parts.worker.url}' })
+export const to = makeSyncBackend({ url: '${parts.worker.url}', tenant: '${tenant}' })
+export const adopt = { url: '${parts.upstream.url}', tenant: '${adopted}' }
+`)
+    return move(config, storeId)
+  }
+  expect(await adopting('elsewhere', 'mistaken')).toEqual({ code: 1, output: expect.stringContaining("its url or tenant is not that of 'to'") })
+  expect(await adopting('early')).toEqual({ code: 1, output: expect.stringContaining('delete its stream on the upstream itself') })
+  for (const tenant of ['elsewhere', 'early']) {
+    expect((await fetch(at(tenant), { method: 'HEAD' })).headers.get('livestore-head')).toBe('0')
+  }
+
+  expect((await fetch(`${parts.upstream.url}/early/${storeId}`, { method: 'DELETE' })).ok).toBe(true)
+  expect(await adopting('early')).toEqual({ code: 0, output: expect.stringContaining('same on both sides: 10 events, head 10') })
+  expect(await idOf('early')).toBe(await idOf('default'))
+})
