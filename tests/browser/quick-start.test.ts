@@ -62,25 +62,36 @@ test('its app type-checks, builds, and syncs between two devices', async () => {
   await run('tsc', [join(root, 'node_modules/typescript/bin/tsc'), '-p', '.'])
   await run('vite build', [vite, 'build'])
   const port = await freePort()
-  const args = [vite, 'preview', '--host', '127.0.0.1', '--port', String(port), '--strictPort']
   const app = `http://127.0.0.1:${port}`
+  // As `npm run dev` of a new app: nothing is in Vite's cache yet.
   const server = await launch({
-    name: 'app', command: node, args, env: toolEnv(), cwd: folder, url: app, readyUrl: app, isReady: (status) => status === 200,
+    name: 'app',
+    command: node,
+    args: [vite, '--port', String(port), '--strictPort'],
+    env: { ...toolEnv(), NODE_ENV: 'development' }, // vitest says 'test'
+    cwd: folder,
+    url: app,
+    readyUrl: app,
+    isReady: (status) => status === 200,
   })
   try {
+    const surprises: string[] = []
     const open = async (host: string) => {
       const page = await browser.newPage()
       page.setDefaultTimeout(20_000)
+      page.on('pageerror', (error) => surprises.push(`${host}: ${error}`))
       await page.goto(`http://${host}:${port}`)
+      page.on('framenavigated', () => surprises.push(`${host}: reloaded`))
       return page
     }
-    const [a, b] = await Promise.all(['127.0.0.1', 'localhost'].map(open)) as [Awaited<ReturnType<typeof open>>, Awaited<ReturnType<typeof open>>]
+    const [a, b] = await Promise.all([open('127.0.0.1'), open('localhost')])
     await a.getByLabel('Your entry').fill('from the one')
     await a.getByRole('button', { name: 'Write' }).click()
     await b.getByText('from the one').waitFor()
     await b.getByLabel('Your entry').fill('from the other')
     await b.getByLabel('Your entry').press('Enter')
     await a.getByText('from the other').waitFor()
+    expect(surprises).toEqual([])
   } finally {
     await server.kill()
   }

@@ -1,19 +1,13 @@
 // The documentation's pages, as a reader finds them in the repository.
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { root } from '../../scripts/lib/tools.mjs'
 
-const FOLDERS = ['', 'client', 'docs', 'examples', 'fuzz', 'selfhost', 'tests']
-
-const markdown = (folder: string, recursive: boolean): string[] =>
-  readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
-    const path = join(folder, entry.name)
-    if (entry.isDirectory()) return recursive && !['node_modules', 'target', 'dist'].includes(entry.name) ? markdown(path, true) : []
-    return entry.name.endsWith('.md') ? [path] : []
-  })
-
-/** Paths from the root. */
-export const pages = FOLDERS.filter((folder) => existsSync(join(root, folder))).flatMap((folder) => markdown(folder, folder !== ''))
+/** Paths from the root of what git has, or would have: a page that is new counts, one that is deleted does not. */
+export const pages = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard', '*.md'], { cwd: root, encoding: 'utf8' })
+  .split('\0')
+  .filter((page) => page !== '' && existsSync(join(root, page)))
 
 export const read = (page: string): string => readFileSync(join(root, page), 'utf8')
 
