@@ -1,13 +1,20 @@
 // The documentation's pages, as a reader finds them in the repository.
-import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { root } from '../../scripts/lib/tools.mjs'
 
-/** Paths from the root of what git has, or would have: a page that is new counts, one that is deleted does not. */
-export const pages = execFileSync('git', ['ls-files', '-z', '--cached', '--others', '--exclude-standard', '*.md'], { cwd: root, encoding: 'utf8' })
-  .split('\0')
-  .filter((page) => page !== '' && existsSync(join(root, page)))
+/** Folders that are made, by their names (.gitignore), and those that begin with a dot. */
+const MADE = /^(\.|node_modules$|target$|dist$|build(-|$)|corpus$)/
+
+const markdown = (folder: string): string[] =>
+  readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
+    const path = join(folder, entry.name)
+    if (entry.isDirectory()) return MADE.test(entry.name) ? [] : markdown(path)
+    return entry.name.endsWith('.md') ? [path] : []
+  })
+
+/** Paths from the root. */
+export const pages = markdown('')
 
 export const read = (page: string): string => readFileSync(join(root, page), 'utf8')
 
