@@ -85,16 +85,16 @@ async function open(tenant, store) {
       show(inspected)
       connection('good', 'Connected')
       say('trouble', '')
-      const { tip } = inspected.store
-      const backendId = tip?.backend_id ?? ''
+      const { state, tip } = inspected.store
+      // While nobody can tell, what is followed is followed on. To follow a stream that is not there would make it.
+      const backendId = state === 'no-stream' ? '' : (tip?.backend_id ?? followed.backendId)
       if (backendId !== followed.backendId) {
         followed.controller.abort()
         followed = { backendId, controller: new AbortController() }
         byId('events').replaceChildren()
-        // To follow a stream that is not there would make it.
         if (tip !== null) follow(names, tip.head, followed.controller.signal)
-        else say('following', 'There is no stream yet.')
       }
+      if (backendId === '') say('following', state === 'no-stream' ? 'There is no stream yet.' : 'Not followed while the end of the log is not known.')
     } catch (error) {
       if (signal.aborted) return
       connection('bad', error instanceof Refusal ? 'Refused' : 'No answer')
@@ -236,6 +236,20 @@ function say(id, words) {
   if (element.textContent !== words) element.textContent = words
 }
 
+/**
+ * Puts elements into another one, but leaves alone what is there already: who selects a text keeps it.
+ * @param {Element} parent
+ * @param {readonly Element[]} wanted
+ */
+function fill(parent, wanted) {
+  wanted.forEach((element, at) => {
+    const there = parent.children[at]
+    if (there === undefined) parent.append(element)
+    else if (!there.isEqualNode(element)) there.replaceWith(element)
+  })
+  while (parent.childElementCount > wanted.length) parent.lastElementChild?.remove()
+}
+
 /** @param {Inspected} inspected */
 function show(inspected) {
   showFigures(inspected)
@@ -267,7 +281,7 @@ function showFigures({ store, age, head }) {
     const is = className.split(' ')
     return make('div', is.includes('wide') ? 'wide' : '', make('dt', '', term), make('dd', className.replace('wide', '').trim(), value))
   })
-  byId('figures').replaceChildren(...cells)
+  fill(byId('figures'), cells)
 }
 
 const KINDS = { earlier: 'earlier', unlooked: 'not looked for', away: 'not in the edge cache here', cached: 'in the edge cache here', unsealed: 'unsealed tail' }
@@ -291,7 +305,7 @@ function showLog({ store: { tip, segments, sealed }, cached }) {
     parts.push({ kind: 'unsealed', bytes: tip.bytes - tip.sealed.bytes, what: `${number(tip.events - tip.sealed.events)} events` })
   }
 
-  byId('strip').replaceChildren(...parts.map(({ kind, bytes, what }) => {
+  fill(byId('strip'), parts.map(({ kind, bytes, what }) => {
     const element = make('span', kind)
     element.style.flexGrow = String(Math.max(1, bytes))
     element.title = `${what}: ${KINDS[kind]}`
@@ -305,7 +319,7 @@ function showLog({ store: { tip, segments, sealed }, cached }) {
     return [{ kind, what: `${words}: ${what}, ${size(some.reduce((sum, { bytes }) => sum + bytes, 0))}` }]
   })
   byId('strip').setAttribute('aria-label', legend.length === 0 ? 'The log is empty' : `The log. ${legend.map(({ what }) => what).join('; ')}`)
-  byId('legend').replaceChildren(...legend.map(({ kind, what }) => make('li', '', make('i', kind), what)))
+  fill(byId('legend'), legend.map(({ kind, what }) => make('li', '', make('i', kind), what)))
 
   byId('segments').hidden = segments.length === 0
   const states = { cached: 'yes', away: 'no', unlooked: 'not looked for', earlier: '', unsealed: '' }
@@ -313,7 +327,7 @@ function showLog({ store: { tip, segments, sealed }, cached }) {
     const cells = [number(last), number(events), size(bytes), states[kind]].map((cell) => make('td', '', cell))
     return make('tr', '', ...cells, make('td', 'mono', end))
   })
-  byId('segments').querySelector('tbody')?.replaceChildren(...rows)
+  fill(/** @type {Element} */ (byId('segments').querySelector('tbody')), rows)
 }
 
 /** Of the outcomes, those that are no fault. */
@@ -340,7 +354,7 @@ function showPushes({ store, refused }) {
     if (chips.length === 0) chips.push(make('li', '', 'none'))
     return [make('li', 'muted', `${by}, since ${new Date(tally.since).toLocaleTimeString('en-GB')}:`), ...chips]
   })
-  byId('counts').replaceChildren(...counts)
+  fill(byId('counts'), counts)
 
   const all = tallies.flatMap(({ by, tally }) => (tally?.recent ?? []).map((push) => ({ ...push, by })))
   const rows = all.sort((a, b) => b.at - a.at).slice(0, SHOWN).map(({ at, ms, batch, outcome, detail, by }) => {
@@ -355,7 +369,7 @@ function showPushes({ store, refused }) {
     return why === '' ? make('li', '', line) : make('li', '', line, make('p', 'muted', why))
   })
   if (rows.length === 0) rows.push(make('li', 'muted', 'No push since then.'))
-  byId('pushes').replaceChildren(...rows)
+  fill(byId('pushes'), rows)
 }
 
 /** @param {Event[]} events */

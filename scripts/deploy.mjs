@@ -1,6 +1,6 @@
 // npm run deploy: sets up, builds, checks what would be deployed, and has wrangler deploy it.
 import { parseArgs } from 'node:util'
-import { ENVIRONMENTS, problems, readValues, wranglerConfig, wranglerDeploy } from './lib/deployment.mjs'
+import { differences, ENVIRONMENTS, problems, readValues, wranglerConfig, wranglerDeploy } from './lib/deployment.mjs'
 import { checkSize } from './lib/size.mjs'
 import { build, onEndSignal, run, setUp, stopSteps } from './lib/steps.mjs'
 import { node, toolEnv } from './lib/tools.mjs'
@@ -31,9 +31,13 @@ async function main() {
   if (environment === undefined || !ENVIRONMENTS.includes(environment)) throw new Error(`--env must be ${ENVIRONMENTS.join(' or ')}`)
   const values = readValues(environment)
   if (!(await setUp())) throw new Error('set-up failed')
-  const { vars } = await wranglerConfig()
+  const top = await wranglerConfig()
+  const vars = top.vars
   const found = problems(values, Object.keys(vars))
   if (found.length > 0) throw new Error(`deploy/${environment}.env can't work:\n${found.map((one) => `  - ${one}`).join('\n')}`)
+  for (const key of differences(top, await wranglerConfig(environment))) {
+    console.log(`[deploy] wrangler.toml has another ${key} at its top than in [env.${environment}]; wrangler inherits no bindings`)
+  }
   if (!values['DOMAIN']) console.log('[deploy] no DOMAIN: on workers.dev the edge cache does nothing (docs/deployment.md)')
   if (!(await build()) || !checkSize()) throw new Error('the build failed')
   const args = wranglerDeploy(environment, values, vars, options['dry-run'] ? ['--dry-run'] : [])

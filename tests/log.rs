@@ -29,6 +29,15 @@ fn push() -> Entry {
 }
 
 #[test]
+fn what_is_no_location_of_cloudflares_is_left_out() {
+    let colo = |ray| Entry::new("GET".into(), Some(ray), 0).colo;
+    assert_eq!(colo("8a2f-FRA").as_deref(), Some("FRA"));
+    for ray in ["8a2f", "8a2f-", "8a2f-fra", "8a2f-FRA\u{0}", "8a2f-anything else", "8a2f-FRAFRA"] {
+        assert_eq!(colo(ray), None, "{ray}");
+    }
+}
+
+#[test]
 fn a_push_that_was_accepted() {
     let mut entry = push();
     entry.outcome = "accepted";

@@ -1,7 +1,7 @@
 // What a deployment is made of: the settings it gets, what is wrong with them, and wrangler's command line.
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parseEnv } from 'node:util'
+import { isDeepStrictEqual, parseEnv } from 'node:util'
 import { root, wrangler } from './tools.mjs'
 
 export const ENVIRONMENTS = ['staging', 'production']
@@ -55,6 +55,7 @@ export function problems(values, known) {
   if (values['AUTH_MODE'] !== 'jwt') {
     found.push('AUTH_MODE must be jwt: with none, a deployed Worker refuses everybody. docs/security.md has the settings.')
   }
+  if (/"(d|k)"\s*:/.test(values['JWT_JWKS'] ?? '')) found.push('JWT_JWKS has a secret or private key in it ("k" or "d"). Give the public keys; a secret goes into JWT_SECRET.')
   if (values['JWT_JWKS_URL']?.includes('YOUR-')) found.push('JWT_JWKS_URL is still the example. Give that of your sign-in service, or take it out.')
   if (values['DOMAIN'] !== undefined && !/^[a-z0-9-]+(\.[a-z0-9-]+)+$/i.test(values['DOMAIN'])) {
     found.push(`DOMAIN must be a host name such as sync.example.com, not ${values['DOMAIN']}.`)
@@ -82,6 +83,20 @@ export function wranglerDeploy(environment, { DOMAIN: domain, ...values }, vars,
     ...all.flatMap(([name, value]) => ['--var', `${name}:${value}`]),
     ...more,
   ]
+}
+
+/** What an environment has of its own. */
+const OWN = ['vars', 'name', 'topLevelName', 'targetEnvironment', 'definedEnvironments']
+
+/**
+ * What wrangler.toml says otherwise for an environment than at its top: wrangler inherits no bindings.
+ * @param {object} top
+ * @param {object} config of the environment
+ * @returns {string[]}
+ */
+export function differences(top, config) {
+  const others = new Map(Object.entries(config))
+  return Object.entries(top).flatMap(([key, value]) => (OWN.includes(key) || isDeepStrictEqual(value, others.get(key)) ? [] : [key]))
 }
 
 /** wrangler.toml as wrangler understands it, at its top or for an environment. @param {string} [environment] */

@@ -2,7 +2,7 @@
 //! Engine (docs/operation.md). Pure: tested on any host.
 //!
 //! Invariant: nothing of an event, no token, no store's name and no address of the upstream gets in here. Every text
-//! is one of ours, except the tenant's name (encoded), the method and Cloudflare's location.
+//! is one of ours, except the tenant's name (encoded), the method and three letters of `CF-Ray`.
 
 use serde::Serialize;
 
@@ -91,7 +91,7 @@ pub struct Entry {
     /// Its last event's `seqNum`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<u64>,
-    /// Cloudflare's location.
+    /// Cloudflare's location; on a server of one's own, whatever the client says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub colo: Option<String>,
 }
@@ -116,7 +116,11 @@ impl Entry {
             bytes: None,
             first: None,
             last: None,
-            colo: ray.and_then(|ray| ray.rsplit_once('-')).map(|(_, colo)| colo.into()),
+            colo: ray
+                .and_then(|ray| ray.rsplit_once('-'))
+                .map(|(_, colo)| colo)
+                .filter(|colo| colo.len() == 3 && colo.bytes().all(|b| b.is_ascii_uppercase()))
+                .map(Into::into),
         }
     }
 

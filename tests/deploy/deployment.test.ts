@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseEnv, promisify } from 'node:util'
 import { beforeAll, expect, test } from 'vitest'
-import { ENVIRONMENTS, problems, wranglerConfig, wranglerDeploy } from '../../scripts/lib/deployment.mjs'
+import { differences, ENVIRONMENTS, problems, wranglerConfig, wranglerDeploy } from '../../scripts/lib/deployment.mjs'
 import { SIZE_BUDGET, workerSize } from '../../scripts/lib/size.mjs'
 import { node, root, toolEnv } from '../../scripts/lib/tools.mjs'
 
@@ -22,8 +22,8 @@ test('the Worker keeps to its size', () => {
 
 test.each(ENVIRONMENTS)('%s has the bindings, the migrations and the date of development', async (environment) => {
   const config = await wranglerConfig(environment)
-  const bindings = Object.keys(top).filter((key) => !['vars', 'name', 'topLevelName', 'targetEnvironment', 'definedEnvironments'].includes(key)) as (keyof typeof top)[]
-  for (const key of bindings) expect(config[key], String(key)).toEqual(top[key])
+  expect(differences(top, config)).toEqual([])
+  expect(differences({ ...top, ratelimits: [{ name: 'RATE_LIMITER' }] }, config)).toEqual(['ratelimits'])
   expect(config.name).toBe(`${top.name}-${environment}`)
 })
 
@@ -48,6 +48,8 @@ test('what can work is let through, what can not is refused with a word on what 
   // Unnoticed, these would leave the issuer unchecked, and a secret on a command line
   expect(wrong({ JWT_ISUER: 'x' })).toContain('JWT_ISUER is not a setting')
   expect(wrong({ JWT_SECRETS: 'x' })).toContain('JWT_SECRETS is not a setting')
+  expect(wrong({ JWT_JWKS: '{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AA","d":"AA"}]}' })).toContain('private key')
+  expect(wrong({ JWT_JWKS: '{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AA","kid":"d"}]}' })).toBe('')
   expect(wrong({ UPSTREAM_URL: 'http://172.20.0.2:4437/v1/stream' })).toContain("Cloudflare can't reach")
   expect(wrong({ UPSTREAM_URL: 'https://streams.myexample.com/v1/stream' })).toBe('')
   expect(wrong({ DOMAIN: 'https://sync.acme.dev' })).toContain('DOMAIN must be a host name')

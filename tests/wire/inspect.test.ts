@@ -136,6 +136,14 @@ describe('what it tells', () => {
       state: 'store-halted', detail: expect.stringContaining('Reset this store'), tip: null, segments: [],
       pushes: { counts: [['store-halted', 1]] },
     })
+    // One whose end is known: it is told all the same.
+    const closed = new Store(parts)
+    await closed.pushed(chain(0, 2))
+    await fetch(closed.upstreamUrl, { method: 'POST', headers: { 'stream-closed': 'true' } })
+    expect((await closed.push(chain(2, 1))).status).toBe(503)
+    expect((await inspect(closed)).store).toMatchObject({
+      state: 'store-halted', detail: expect.stringContaining('closed'), tip: { head: 2 }, pushes: { counts: [['accepted', 1], ['store-halted', 1]] },
+    })
     const none = new Store(parts)
     expect(await inspect(none)).toMatchObject({ store: { state: 'no-stream', tip: null, sealed: 0 }, cached: [], refused: null })
     expect((await fetch(none.upstreamUrl, { method: 'HEAD' })).status).toBe(404)

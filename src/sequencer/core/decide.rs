@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Answer, Job, Knowledge, Need, Op, Request, Tip};
+use super::{Answer, Halt, Job, Knowledge, Need, Op, Request, Tip};
 use crate::batch::Batch;
 use crate::event::{BackendId, SeqNum};
 use crate::sequencer::scan::Probe;
@@ -16,8 +16,8 @@ pub(super) enum Step {
 /// Decides it.
 pub(super) fn next_step(knowledge: &mut Knowledge, job: &mut Job, streak: u64) -> Step {
     let asks_first = matches!(job.op, Op::Look(Need::Fresh | Need::Reaching(_)) | Op::Ensure);
-    let halted = matches!((&*knowledge, &job.op), (Knowledge::Halted(..), Op::Push { .. }));
-    if !job.prepared && (asks_first || halted) {
+    let tries_again = matches!((&*knowledge, &job.op), (Knowledge::Halted(..), Op::Push { .. }));
+    if !job.prepared && (asks_first || tries_again) {
         job.prepared = true;
         *knowledge = knowledge.clone().doubted();
         if matches!((&job.op, &knowledge), (Op::Look(_), Knowledge::Absent)) {
@@ -26,9 +26,7 @@ pub(super) fn next_step(knowledge: &mut Knowledge, job: &mut Job, streak: u64) -
     }
     match (&*knowledge, &job.op) {
         (_, Op::Reset) if !job.prepared => Step::Request(Request::Delete),
-        (Knowledge::Halted(halt, tip), _) => {
-            Step::Answer(Answer::Halted(halt.clone(), tip.as_ref().map(|tip| tip.backend_id.clone())))
-        }
+        (Knowledge::Halted(halt, tip), _) => Step::Answer(halted(halt, tip.as_ref())),
         (Knowledge::Unread(_), _) => Step::Request(Request::ReadAll),
         (Knowledge::Unchecked(_), _) => Step::Request(Request::Check),
         (Knowledge::Passed(tip), op) => {
@@ -48,6 +46,10 @@ pub(super) fn next_step(knowledge: &mut Knowledge, job: &mut Job, streak: u64) -
         },
         (Knowledge::Current(tip), _) => Step::Answer(Answer::Tip(Some(tip.clone()))),
     }
+}
+
+pub(super) fn halted(halt: &Halt, tip: Option<&Tip>) -> Answer {
+    Answer::Halted(halt.clone(), tip.map(|tip| tip.backend_id.clone()))
 }
 
 /// What a push comes to.

@@ -121,6 +121,14 @@ impl Core {
         }
     }
 
+    /// The answer that says why nothing can be appended, if that is so.
+    pub fn halted(&self) -> Option<Answer> {
+        match &self.knowledge {
+            Knowledge::Halted(halt, tip) => Some(decide::halted(halt, tip.as_ref())),
+            _ => None,
+        }
+    }
+
     fn called(&mut self, ticket: Ticket, op: Op, out: &mut Vec<Output>) {
         if let Some(answer) = self.answer_at_once(&op) {
             return out.push(Output::Reply(ticket, answer));
