@@ -2,6 +2,7 @@
 // Nothing that comes from a store becomes markup: all of it is set as text.
 
 const REFRESH_MS = 2_000
+const RESUME_MS = 500
 /** Events that are asked for when a store is opened, and events and pushes that are shown at most. */
 const FIRST_EVENTS = 20
 const SHOWN = 100
@@ -46,15 +47,24 @@ class Refusal extends Error {
 let tokenHeader = null
 
 /**
+ * @param {'GET' | 'HEAD'} method
  * @param {string} url
  * @param {AbortSignal} signal
  */
-async function ask(url, signal) {
+function send(method, url, signal) {
   const token = field('token').value.trim()
   /** @type {Record<string, string>} */
   const headers = {}
   if (tokenHeader !== null && token !== '') headers[tokenHeader] = tokenHeader === 'authorization' ? `Bearer ${token}` : token
-  const response = await fetch(url, { headers, signal, cache: 'no-store' })
+  return fetch(url, { method, headers, signal, cache: 'no-store' })
+}
+
+/**
+ * @param {string} url
+ * @param {AbortSignal} signal
+ */
+async function ask(url, signal) {
+  const response = await send('GET', url, signal)
   if (response.ok) return response
   const problem = await response.json().catch(() => ({}))
   throw new Refusal(response.status, problem.detail ?? `The Worker answers ${response.status}.`)
@@ -91,8 +101,7 @@ async function open(tenant, store) {
         followed.controller.abort()
         followed = { backendId, controller: new AbortController() }
         byId('events').replaceChildren()
-        // To follow a stream that is not there would make it.
-        if (tip !== null) follow(names, tip.head, followed.controller.signal)
+        if (tip !== null) follow(names, tip, followed.controller.signal)
         else say('following', 'There is no stream yet.')
       }
     } catch (error) {
@@ -137,16 +146,22 @@ async function pause(ms, signal) {
 // The log's events, by the stream's own route
 
 /**
+ * For as long as the store has this life.
  * @param {string} names
- * @param {number} head
+ * @param {Tip} tip
  * @param {AbortSignal} signal
  */
-async function follow(names, head, signal) {
-  const start = `after=${Math.max(0, head - FIRST_EVENTS)}`
-  let from = start
-  let seen = Math.max(0, head - FIRST_EVENTS)
+async function follow(names, tip, signal) {
+  let seen = Math.max(0, tip.head - FIRST_EVENTS)
+  let from = `after=${seen}`
   while (!signal.aborted) {
     try {
+      // A live read of a stream that is not there would make it; and to look tells the Sequencer what has become of it.
+      const { ok, headers } = await send('HEAD', `/v1/stream/${names}`, signal)
+      if (ok && headers.get('livestore-backend-id') !== tip.backend_id) {
+        await pause(REFRESH_MS, signal)
+        continue
+      }
       const response = await ask(`/v1/stream/${names}?${from}&live=sse`, signal)
       say('following', '')
       for await (const { event, data } of serverSentEvents(response)) {
@@ -157,6 +172,8 @@ async function follow(names, head, signal) {
         seen = events.at(-1)?.seqNum ?? seen
         showEvents(events)
       }
+      // It ends once a minute or so; at once where the stream is closed.
+      await pause(RESUME_MS, signal)
     } catch (error) {
       if (signal.aborted) return
       say('following', `Not following: ${explain(error, 'read')}`)
@@ -171,16 +188,23 @@ async function follow(names, head, signal) {
 async function* serverSentEvents(response) {
   if (response.body === null) return
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
-  let text = ''
+  /** The fields of the event that is being read, and the pieces of its line that is. @type {Record<string, string[]>} */
+  let fields = {}
+  /** @type {string[]} */
+  let pieces = []
   for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) {
-    text += value
-    const blocks = text.split(/\r?\n\r?\n/)
-    text = blocks.pop() ?? ''
-    for (const block of blocks) {
-      const lines = block.split(/\r?\n/)
-      /** @param {string} name */
-      const values = (name) => lines.filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 1).replace(/^ /, ''))
-      yield { event: values('event').join(''), data: values('data').join('\n') }
+    const [first = '', ...others] = (value ?? '').split('\n')
+    pieces.push(first)
+    for (const next of others) {
+      const line = pieces.join('').replace(/\r$/, '')
+      pieces = [next]
+      if (line === '') {
+        yield { event: (fields['event'] ?? []).join(''), data: (fields['data'] ?? []).join('\n') }
+        fields = {}
+        continue
+      }
+      const [name = ''] = line.split(':', 1)
+      fields[name] = [...(fields[name] ?? []), line.slice(name.length + 1).replace(/^ /, '')]
     }
   }
 }
@@ -197,6 +221,21 @@ function make(tag, className, ...children) {
   if (className !== '') element.className = className
   element.append(...children)
   return element
+}
+
+/**
+ * Makes these the children, but leaves alone what is the same already: it may be selected, or being read out.
+ * @param {Element | null} element
+ * @param {readonly HTMLElement[]} children
+ */
+function fill(element, children) {
+  if (element === null) return
+  while (element.childElementCount > children.length) element.lastElementChild?.remove()
+  for (const [at, child] of children.entries()) {
+    const old = element.children[at]
+    if (old === undefined) element.append(child)
+    else if (!old.isEqualNode(child)) old.replaceWith(child)
+  }
 }
 
 const numbers = new Intl.NumberFormat('en')
@@ -267,7 +306,7 @@ function showFigures({ store, age, head }) {
     const is = className.split(' ')
     return make('div', is.includes('wide') ? 'wide' : '', make('dt', '', term), make('dd', className.replace('wide', '').trim(), value))
   })
-  byId('figures').replaceChildren(...cells)
+  fill(byId('figures'), cells)
 }
 
 const KINDS = { earlier: 'earlier', unlooked: 'not looked for', away: 'not in the edge cache here', cached: 'in the edge cache here', unsealed: 'unsealed tail' }
@@ -291,7 +330,7 @@ function showLog({ store: { tip, segments, sealed }, cached }) {
     parts.push({ kind: 'unsealed', bytes: tip.bytes - tip.sealed.bytes, what: `${number(tip.events - tip.sealed.events)} events` })
   }
 
-  byId('strip').replaceChildren(...parts.map(({ kind, bytes, what }) => {
+  fill(byId('strip'), parts.map(({ kind, bytes, what }) => {
     const element = make('span', kind)
     element.style.flexGrow = String(Math.max(1, bytes))
     element.title = `${what}: ${KINDS[kind]}`
@@ -305,7 +344,7 @@ function showLog({ store: { tip, segments, sealed }, cached }) {
     return [{ kind, what: `${words}: ${what}, ${size(some.reduce((sum, { bytes }) => sum + bytes, 0))}` }]
   })
   byId('strip').setAttribute('aria-label', legend.length === 0 ? 'The log is empty' : `The log. ${legend.map(({ what }) => what).join('; ')}`)
-  byId('legend').replaceChildren(...legend.map(({ kind, what }) => make('li', '', make('i', kind), what)))
+  fill(byId('legend'), legend.map(({ kind, what }) => make('li', '', make('i', kind), what)))
 
   byId('segments').hidden = segments.length === 0
   const states = { cached: 'yes', away: 'no', unlooked: 'not looked for', earlier: '', unsealed: '' }
@@ -313,7 +352,7 @@ function showLog({ store: { tip, segments, sealed }, cached }) {
     const cells = [number(last), number(events), size(bytes), states[kind]].map((cell) => make('td', '', cell))
     return make('tr', '', ...cells, make('td', 'mono', end))
   })
-  byId('segments').querySelector('tbody')?.replaceChildren(...rows)
+  fill(byId('segments').querySelector('tbody'), rows)
 }
 
 /** Of the outcomes, those that are no fault. */
@@ -340,7 +379,7 @@ function showPushes({ store, refused }) {
     if (chips.length === 0) chips.push(make('li', '', 'none'))
     return [make('li', 'muted', `${by}, since ${new Date(tally.since).toLocaleTimeString('en-GB')}:`), ...chips]
   })
-  byId('counts').replaceChildren(...counts)
+  fill(byId('counts'), counts)
 
   const all = tallies.flatMap(({ by, tally }) => (tally?.recent ?? []).map((push) => ({ ...push, by })))
   const rows = all.sort((a, b) => b.at - a.at).slice(0, SHOWN).map(({ at, ms, batch, outcome, detail, by }) => {
@@ -355,7 +394,7 @@ function showPushes({ store, refused }) {
     return why === '' ? make('li', '', line) : make('li', '', line, make('p', 'muted', why))
   })
   if (rows.length === 0) rows.push(make('li', 'muted', 'No push since then.'))
-  byId('pushes').replaceChildren(...rows)
+  fill(byId('pushes'), rows)
 }
 
 /** @param {Event[]} events */
@@ -365,8 +404,9 @@ function showEvents(events) {
   while (list.childElementCount > SHOWN) list.lastElementChild?.remove()
 }
 
-/** @param {string} text */
-const preview = (text) => {
+/** @param {unknown} value mostly a text; but other tools may have written to the log */
+const preview = (value) => {
+  const text = String(value)
   const line = text.slice(0, PREVIEW).replaceAll(/\s+/g, ' ')
   return text.length > PREVIEW ? `${line} …` : line
 }
@@ -377,12 +417,10 @@ function eventRow({ seqNum, parentSeqNum, name, args, clientId, sessionId }) {
   const line = make('span', 'line',
     make('span', 'number', number(seqNum)), make('span', 'outcome', preview(name)), make('span', 'muted', preview(clientId)),
     make('code', 'muted', preview(json)))
-  const details = make('details', '', make('summary', '', line))
-  details.addEventListener('toggle', () => {
-    const whole = json.length > UNFOLDED ? `${json.slice(0, UNFOLDED)} … (${number(json.length)} characters)` : json
-    details.append(make('p', 'muted', `${name} by ${clientId}, session ${sessionId}, after event ${number(parentSeqNum)}`), make('pre', '', whole))
-  }, { once: true })
-  return make('li', '', details)
+  // Not only when it is unfolded: all the rest of an event, which may have 1 MiB, is let go now.
+  const whole = json.length > UNFOLDED ? `${json.slice(0, UNFOLDED)} … (${number(json.length)} characters)` : json
+  const origin = `${name} by ${clientId}, session ${sessionId}, after event ${number(parentSeqNum)}`
+  return make('li', '', make('details', '', make('summary', '', line), make('p', 'muted', origin), make('pre', '', whole)))
 }
 
 // Begin

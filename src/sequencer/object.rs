@@ -136,7 +136,8 @@ impl Desk {
         let answer = self.clone().call(Op::Look(Need::Known), Vec::new(), state).await?;
         let (segments, sealed) = self.rows.borrow().segments()?;
         let pushes = self.pushes.as_ref().map(RefCell::borrow);
-        let problem = Problem::from_answer(&answer);
+        let halted = self.core.borrow().halted();
+        let problem = Problem::from_answer(halted.as_ref().unwrap_or(&answer));
         let tip = match &answer {
             Answer::Tip(tip) => tip.as_ref(),
             _ => None,

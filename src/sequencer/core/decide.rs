@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Answer, Job, Knowledge, Need, Op, Request, Tip};
+use super::{Answer, Halt, Job, Knowledge, Need, Op, Request, Tip};
 use crate::batch::Batch;
 use crate::event::{BackendId, SeqNum};
 use crate::sequencer::scan::Probe;
@@ -26,9 +26,7 @@ pub(super) fn next_step(knowledge: &mut Knowledge, job: &mut Job, streak: u64) -
     }
     match (&*knowledge, &job.op) {
         (_, Op::Reset) if !job.prepared => Step::Request(Request::Delete),
-        (Knowledge::Halted(halt, tip), _) => {
-            Step::Answer(Answer::Halted(halt.clone(), tip.as_ref().map(|tip| tip.backend_id.clone())))
-        }
+        (Knowledge::Halted(halt, tip), _) => Step::Answer(told(halt, tip.as_ref())),
         (Knowledge::Unread(_), _) => Step::Request(Request::ReadAll),
         (Knowledge::Unchecked(_), _) => Step::Request(Request::Check),
         (Knowledge::Passed(tip), op) => {
@@ -48,6 +46,10 @@ pub(super) fn next_step(knowledge: &mut Knowledge, job: &mut Job, streak: u64) -
         },
         (Knowledge::Current(tip), _) => Step::Answer(Answer::Tip(Some(tip.clone()))),
     }
+}
+
+pub(super) fn told(halt: &Halt, tip: Option<&Tip>) -> Answer {
+    Answer::Halted(halt.clone(), tip.map(|tip| tip.backend_id.clone()))
 }
 
 /// What a push comes to.
