@@ -154,6 +154,15 @@ async function pause(ms, signal) {
 async function follow(names, tip, signal) {
   let seen = Math.max(0, tip.head - FIRST_EVENTS)
   let from = `after=${seen}`
+  /** @param {string | null} offset */
+  const resumeAt = (offset) => (offset === null ? `after=${seen}` : `offset=${encodeURIComponent(offset)}`)
+  /** @param {Event[]} messages */
+  const take = (messages) => {
+    // The first message of a stream is its header; an append that is begun with may hold events of before.
+    const events = messages.filter(({ seqNum }) => typeof seqNum === 'number' && seqNum > seen)
+    seen = events.at(-1)?.seqNum ?? seen
+    showEvents(events)
+  }
   while (!signal.aborted) {
     try {
       // A live read of a stream that is not there would make it; and to look tells the Sequencer what has become of it.
@@ -162,15 +171,18 @@ async function follow(names, tip, signal) {
         await pause(REFRESH_MS, signal)
         continue
       }
+      if (Number(headers.get('livestore-head')) > seen) {
+        // What is there comes as one answer, past the edge cache, whose state would change by it otherwise: of SSE, some
+        // servers end an answer that begins with many megabytes.
+        const response = await ask(`/v1/stream/${names}?${from}&live=long-poll`, signal)
+        if (response.status === 200) take(await response.json())
+        from = resumeAt(response.headers.get('stream-next-offset'))
+      }
       const response = await ask(`/v1/stream/${names}?${from}&live=sse`, signal)
       say('following', '')
       for await (const { event, data } of serverSentEvents(response)) {
-        if (event === 'control') from = `offset=${encodeURIComponent(JSON.parse(data).streamNextOffset)}`
-        if (event !== 'data') continue
-        // The first message of a stream is its header; an append that is begun with may hold events of before.
-        const events = /** @type {Event[]} */ (JSON.parse(data)).filter(({ seqNum }) => typeof seqNum === 'number' && seqNum > seen)
-        seen = events.at(-1)?.seqNum ?? seen
-        showEvents(events)
+        if (event === 'control') from = resumeAt(JSON.parse(data).streamNextOffset)
+        if (event === 'data') take(JSON.parse(data))
       }
       // It ends once a minute or so; at once where the stream is closed.
       await pause(RESUME_MS, signal)
