@@ -3,6 +3,8 @@
 
 const REFRESH_MS = 2_000
 const RESUME_MS = 500
+/** How long an answer is waited for, which while the upstream fails takes its time; and how long one live read goes on: servers end it sooner. */
+const PATIENCE_MS = 90_000
 /** Events that are asked for when a store is opened, and events and pushes that are shown at most. */
 const FIRST_EVENTS = 20
 const SHOWN = 100
@@ -70,6 +72,9 @@ async function ask(url, signal) {
   throw new Refusal(response.status, problem.detail ?? `The Worker answers ${response.status}.`)
 }
 
+/** @param {AbortSignal} signal */
+const patient = (signal) => AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)])
+
 // One store at a time
 
 /** Ends what is asked for the store before. */
@@ -91,7 +96,7 @@ async function open(tenant, store) {
   signal.addEventListener('abort', () => followed.controller.abort())
   while (!signal.aborted) {
     try {
-      const inspected = /** @type {Inspected} */ (await (await ask(`/inspect/api/${names}`, signal)).json())
+      const inspected = /** @type {Inspected} */ (await (await ask(`/inspect/api/${names}`, patient(signal))).json())
       show(inspected)
       connection('good', 'Connected')
       say('trouble', '')
@@ -135,8 +140,13 @@ function explain(error, scope) {
  */
 async function pause(ms, signal) {
   await new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms)
-    signal.addEventListener('abort', () => resolve(clearTimeout(timer)), { once: true })
+    const end = () => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', end) // or they would gather, as long as the store is open
+      resolve(undefined)
+    }
+    const timer = setTimeout(end, ms)
+    signal.addEventListener('abort', end)
   })
   while (document.hidden && !signal.aborted) {
     await new Promise((resolve) => document.addEventListener('visibilitychange', resolve, { once: true }))
@@ -164,9 +174,10 @@ async function follow(names, tip, signal) {
     showEvents(events)
   }
   while (!signal.aborted) {
+    const turn = patient(signal)
     try {
       // A live read of a stream that is not there would make it; and to look tells the Sequencer what has become of it.
-      const { ok, headers } = await send('HEAD', `/v1/stream/${names}`, signal)
+      const { ok, headers } = await send('HEAD', `/v1/stream/${names}`, turn)
       if (ok && headers.get('livestore-backend-id') !== tip.backend_id) {
         await pause(REFRESH_MS, signal)
         continue
@@ -174,11 +185,11 @@ async function follow(names, tip, signal) {
       if (Number(headers.get('livestore-head')) > seen) {
         // What is there comes as one answer, past the edge cache, whose state would change by it otherwise: of SSE, some
         // servers end an answer that begins with many megabytes.
-        const response = await ask(`/v1/stream/${names}?${from}&live=long-poll`, signal)
+        const response = await ask(`/v1/stream/${names}?${from}&live=long-poll`, turn)
         if (response.status === 200) take(await response.json())
         from = resumeAt(response.headers.get('stream-next-offset'))
       }
-      const response = await ask(`/v1/stream/${names}?${from}&live=sse`, signal)
+      const response = await ask(`/v1/stream/${names}?${from}&live=sse`, turn)
       say('following', '')
       for await (const { event, data } of serverSentEvents(response)) {
         if (event === 'control') from = resumeAt(JSON.parse(data).streamNextOffset)
@@ -188,9 +199,10 @@ async function follow(names, tip, signal) {
       await pause(RESUME_MS, signal)
     } catch (error) {
       if (signal.aborted) return
+      from = `after=${seen}`
+      if (turn.aborted) continue // a connection that was lost without a word, as by a laptop that slept, does not tell
       say('following', `Not following: ${explain(error, 'read')}`)
       if (error instanceof Refusal && [401, 403].includes(error.status)) return
-      from = `after=${seen}`
       await pause(REFRESH_MS, signal)
     }
   }
@@ -200,9 +212,10 @@ async function follow(names, tip, signal) {
 async function* serverSentEvents(response) {
   if (response.body === null) return
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
-  /** The fields of the event that is being read, and the pieces of its line that is. @type {Record<string, string[]>} */
-  let fields = {}
-  /** @type {string[]} */
+  let event = ''
+  /** Lines of the event that is being read. @type {string[]} */
+  let data = []
+  /** Pieces of the line that is being read. @type {string[]} */
   let pieces = []
   for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) {
     const [first = '', ...others] = (value ?? '').split('\n')
@@ -211,12 +224,12 @@ async function* serverSentEvents(response) {
       const line = pieces.join('').replace(/\r$/, '')
       pieces = [next]
       if (line === '') {
-        yield { event: (fields['event'] ?? []).join(''), data: (fields['data'] ?? []).join('\n') }
-        fields = {}
-        continue
+        yield { event, data: data.join('\n') }
+        event = ''
+        data = []
       }
-      const [name = ''] = line.split(':', 1)
-      fields[name] = [...(fields[name] ?? []), line.slice(name.length + 1).replace(/^ /, '')]
+      if (line.startsWith('event:')) event = line.slice('event:'.length).trim()
+      if (line.startsWith('data:')) data.push(line.slice('data:'.length))
     }
   }
 }
