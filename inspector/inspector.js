@@ -2,6 +2,9 @@
 // Nothing that comes from a store becomes markup: all of it is set as text.
 
 const REFRESH_MS = 2_000
+const RESUME_MS = 500
+/** How long an answer is waited for, which while the upstream fails takes its time; and how long one live read goes on: servers end it sooner. */
+const PATIENCE_MS = 90_000
 /** Events that are asked for when a store is opened, and events and pushes that are shown at most. */
 const FIRST_EVENTS = 20
 const SHOWN = 100
@@ -46,19 +49,31 @@ class Refusal extends Error {
 let tokenHeader = null
 
 /**
+ * @param {'GET' | 'HEAD'} method
  * @param {string} url
  * @param {AbortSignal} signal
  */
-async function ask(url, signal) {
+function send(method, url, signal) {
   const token = field('token').value.trim()
   /** @type {Record<string, string>} */
   const headers = {}
   if (tokenHeader !== null && token !== '') headers[tokenHeader] = tokenHeader === 'authorization' ? `Bearer ${token}` : token
-  const response = await fetch(url, { headers, signal, cache: 'no-store' })
+  return fetch(url, { method, headers, signal, cache: 'no-store' })
+}
+
+/**
+ * @param {string} url
+ * @param {AbortSignal} signal
+ */
+async function ask(url, signal) {
+  const response = await send('GET', url, signal)
   if (response.ok) return response
   const problem = await response.json().catch(() => ({}))
   throw new Refusal(response.status, problem.detail ?? `The Worker answers ${response.status}.`)
 }
+
+/** @param {AbortSignal} signal */
+const patient = (signal) => AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)])
 
 // One store at a time
 
@@ -81,18 +96,18 @@ async function open(tenant, store) {
   signal.addEventListener('abort', () => followed.controller.abort())
   while (!signal.aborted) {
     try {
-      const inspected = /** @type {Inspected} */ (await (await ask(`/inspect/api/${names}`, signal)).json())
+      const inspected = /** @type {Inspected} */ (await (await ask(`/inspect/api/${names}`, patient(signal))).json())
       show(inspected)
       connection('good', 'Connected')
       say('trouble', '')
       const { state, tip } = inspected.store
-      // While nobody can tell, what is followed is followed on. To follow a stream that is not there would make it.
+      // While nobody can tell, what is followed is followed on.
       const backendId = state === 'no-stream' ? '' : (tip?.backend_id ?? followed.backendId)
       if (backendId !== followed.backendId) {
         followed.controller.abort()
         followed = { backendId, controller: new AbortController() }
         byId('events').replaceChildren()
-        if (tip !== null) follow(names, tip.head, followed.controller.signal)
+        if (tip !== null) follow(names, tip, followed.controller.signal)
       }
       if (backendId === '') say('following', state === 'no-stream' ? 'There is no stream yet.' : 'Not followed while the end of the log is not known.')
     } catch (error) {
@@ -126,8 +141,13 @@ function explain(error, scope) {
  */
 async function pause(ms, signal) {
   await new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms)
-    signal.addEventListener('abort', () => resolve(clearTimeout(timer)), { once: true })
+    const end = () => {
+      clearTimeout(timer)
+      signal.removeEventListener('abort', end) // or they would gather, as long as the store is open
+      resolve(undefined)
+    }
+    const timer = setTimeout(end, ms)
+    signal.addEventListener('abort', end)
   })
   while (document.hidden && !signal.aborted) {
     await new Promise((resolve) => document.addEventListener('visibilitychange', resolve, { once: true }))
@@ -137,31 +157,53 @@ async function pause(ms, signal) {
 // The log's events, by the stream's own route
 
 /**
+ * For as long as the store has this life.
  * @param {string} names
- * @param {number} head
+ * @param {Tip} tip
  * @param {AbortSignal} signal
  */
-async function follow(names, head, signal) {
-  const start = `after=${Math.max(0, head - FIRST_EVENTS)}`
-  let from = start
-  let seen = Math.max(0, head - FIRST_EVENTS)
+async function follow(names, tip, signal) {
+  let seen = Math.max(0, tip.head - FIRST_EVENTS)
+  let from = `after=${seen}`
+  /** @param {string | null} offset */
+  const resumeAt = (offset) => (offset === null ? `after=${seen}` : `offset=${encodeURIComponent(offset)}`)
+  /** @param {Event[]} messages */
+  const take = (messages) => {
+    // The first message of a stream is its header; an append that is begun with may hold events of before.
+    const events = messages.filter(({ seqNum }) => typeof seqNum === 'number' && seqNum > seen)
+    seen = events.at(-1)?.seqNum ?? seen
+    showEvents(events)
+  }
   while (!signal.aborted) {
+    const turn = patient(signal)
     try {
-      const response = await ask(`/v1/stream/${names}?${from}&live=sse`, signal)
+      // A live read of a stream that is not there would make it; and to look tells the Sequencer what has become of it.
+      const { ok, headers } = await send('HEAD', `/v1/stream/${names}`, turn)
+      if (ok && headers.get('livestore-backend-id') !== tip.backend_id) {
+        await pause(REFRESH_MS, signal)
+        continue
+      }
+      if (Number(headers.get('livestore-head')) > seen) {
+        // What is there comes as one answer, past the edge cache, whose state would change by it otherwise: of SSE, some
+        // servers end an answer that begins with many megabytes.
+        const response = await ask(`/v1/stream/${names}?${from}&live=long-poll`, turn)
+        if (response.status === 200) take(await response.json())
+        from = resumeAt(response.headers.get('stream-next-offset'))
+      }
+      const response = await ask(`/v1/stream/${names}?${from}&live=sse`, turn)
       say('following', '')
       for await (const { event, data } of serverSentEvents(response)) {
-        if (event === 'control') from = `offset=${encodeURIComponent(JSON.parse(data).streamNextOffset)}`
-        if (event !== 'data') continue
-        // The first message of a stream is its header; an append that is begun with may hold events of before.
-        const events = /** @type {Event[]} */ (JSON.parse(data)).filter(({ seqNum }) => typeof seqNum === 'number' && seqNum > seen)
-        seen = events.at(-1)?.seqNum ?? seen
-        showEvents(events)
+        if (event === 'control') from = resumeAt(JSON.parse(data).streamNextOffset)
+        if (event === 'data') take(JSON.parse(data))
       }
+      // It ends once a minute or so; at once where the stream is closed.
+      await pause(RESUME_MS, signal)
     } catch (error) {
       if (signal.aborted) return
+      from = `after=${seen}`
+      if (turn.aborted) continue // a connection that was lost without a word, as by a laptop that slept, does not tell
       say('following', `Not following: ${explain(error, 'read')}`)
       if (error instanceof Refusal && [401, 403].includes(error.status)) return
-      from = `after=${seen}`
       await pause(REFRESH_MS, signal)
     }
   }
@@ -171,16 +213,24 @@ async function follow(names, head, signal) {
 async function* serverSentEvents(response) {
   if (response.body === null) return
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
-  let text = ''
+  let event = ''
+  /** Lines of the event that is being read. @type {string[]} */
+  let data = []
+  /** Pieces of the line that is being read. @type {string[]} */
+  let pieces = []
   for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) {
-    text += value
-    const blocks = text.split(/\r?\n\r?\n/)
-    text = blocks.pop() ?? ''
-    for (const block of blocks) {
-      const lines = block.split(/\r?\n/)
-      /** @param {string} name */
-      const values = (name) => lines.filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 1).replace(/^ /, ''))
-      yield { event: values('event').join(''), data: values('data').join('\n') }
+    const [first = '', ...others] = (value ?? '').split('\n')
+    pieces.push(first)
+    for (const next of others) {
+      const line = pieces.join('').replace(/\r$/, '')
+      pieces = [next]
+      if (line === '') {
+        yield { event, data: data.join('\n') }
+        event = ''
+        data = []
+      }
+      if (line.startsWith('event:')) event = line.slice('event:'.length).trim()
+      if (line.startsWith('data:')) data.push(line.slice('data:'.length))
     }
   }
 }
@@ -197,6 +247,21 @@ function make(tag, className, ...children) {
   if (className !== '') element.className = className
   element.append(...children)
   return element
+}
+
+/**
+ * Makes these the children, but leaves alone what is the same already: it may be selected, or being read out.
+ * @param {Element | null} element
+ * @param {readonly HTMLElement[]} children
+ */
+function fill(element, children) {
+  if (element === null) return
+  while (element.childElementCount > children.length) element.lastElementChild?.remove()
+  for (const [at, child] of children.entries()) {
+    const old = element.children[at]
+    if (old === undefined) element.append(child)
+    else if (!old.isEqualNode(child)) old.replaceWith(child)
+  }
 }
 
 const numbers = new Intl.NumberFormat('en')
@@ -234,20 +299,6 @@ function say(id, words) {
   const element = byId(id)
   element.hidden = words === ''
   if (element.textContent !== words) element.textContent = words
-}
-
-/**
- * Puts elements into another one, but leaves alone what is there already: who selects a text keeps it.
- * @param {Element} parent
- * @param {readonly Element[]} wanted
- */
-function fill(parent, wanted) {
-  wanted.forEach((element, at) => {
-    const there = parent.children[at]
-    if (there === undefined) parent.append(element)
-    else if (!there.isEqualNode(element)) there.replaceWith(element)
-  })
-  while (parent.childElementCount > wanted.length) parent.lastElementChild?.remove()
 }
 
 /** @param {Inspected} inspected */
@@ -327,7 +378,7 @@ function showLog({ store: { tip, segments, sealed }, cached }) {
     const cells = [number(last), number(events), size(bytes), states[kind]].map((cell) => make('td', '', cell))
     return make('tr', '', ...cells, make('td', 'mono', end))
   })
-  fill(/** @type {Element} */ (byId('segments').querySelector('tbody')), rows)
+  fill(byId('segments').querySelector('tbody'), rows)
 }
 
 /** Of the outcomes, those that are no fault. */
@@ -379,8 +430,9 @@ function showEvents(events) {
   while (list.childElementCount > SHOWN) list.lastElementChild?.remove()
 }
 
-/** @param {string} text */
-const preview = (text) => {
+/** @param {unknown} value mostly a text; but other tools may have written to the log */
+const preview = (value) => {
+  const text = String(value)
   const line = text.slice(0, PREVIEW).replaceAll(/\s+/g, ' ')
   return text.length > PREVIEW ? `${line} …` : line
 }
@@ -391,12 +443,10 @@ function eventRow({ seqNum, parentSeqNum, name, args, clientId, sessionId }) {
   const line = make('span', 'line',
     make('span', 'number', number(seqNum)), make('span', 'outcome', preview(name)), make('span', 'muted', preview(clientId)),
     make('code', 'muted', preview(json)))
-  const details = make('details', '', make('summary', '', line))
-  details.addEventListener('toggle', () => {
-    const whole = json.length > UNFOLDED ? `${json.slice(0, UNFOLDED)} … (${number(json.length)} characters)` : json
-    details.append(make('p', 'muted', `${name} by ${clientId}, session ${sessionId}, after event ${number(parentSeqNum)}`), make('pre', '', whole))
-  }, { once: true })
-  return make('li', '', details)
+  // Not only when it is unfolded: all the rest of an event, which may have 1 MiB, is let go now.
+  const whole = json.length > UNFOLDED ? `${json.slice(0, UNFOLDED)} … (${number(json.length)} characters)` : json
+  const origin = `${name} by ${clientId}, session ${sessionId}, after event ${number(parentSeqNum)}`
+  return make('li', '', make('details', '', make('summary', '', line), make('p', 'muted', origin), make('pre', '', whole)))
 }
 
 // Begin

@@ -21,7 +21,7 @@ use crate::tally::Tally;
 /// allows 50 an invocation.
 const LOOKS: usize = 32;
 
-/// Stores whose refusals are kept; beyond it all are forgotten.
+/// Stores whose refusals are kept; beyond it all are forgotten. One takes up to 70 KB, and an isolate has 128 MB.
 const COUNTED_STORES: usize = 100;
 
 /// What the page may do: run its own script and style, and ask its own Worker.

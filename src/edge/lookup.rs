@@ -158,10 +158,10 @@ pub fn foregone(store: &StorePath, batch: &Batch, backend_id: Option<&BackendId>
     })
 }
 
-/// How old, in milliseconds, what is remembered of a store is, and its head.
+/// How old, in milliseconds, what reads of a store are served by is, and its head.
 pub fn memory(store: &StorePath) -> Option<(u64, SeqNum)> {
     REMEMBERED.with_borrow(|all| {
-        let (at, known) = all.get(store)?;
+        let (at, known) = all.get(store).filter(|(at, _)| is_recent(*at))?;
         Some((Date::now().as_millis().saturating_sub(*at), known.tip.head))
     })
 }

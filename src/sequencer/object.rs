@@ -136,8 +136,8 @@ impl Desk {
         let answer = self.clone().call(Op::Look(Need::Known), Vec::new(), state).await?;
         let (segments, sealed) = self.rows.borrow().segments()?;
         let pushes = self.pushes.as_ref().map(RefCell::borrow);
-        // What is known of the tip is told although nothing follows it.
-        let problem = Problem::from_answer(self.core.borrow().halted().as_ref().unwrap_or(&answer));
+        let halted = self.core.borrow().halted();
+        let problem = Problem::from_answer(halted.as_ref().unwrap_or(&answer));
         let tip = match &answer {
             Answer::Tip(tip) => tip.as_ref(),
             _ => None,

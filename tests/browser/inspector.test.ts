@@ -129,3 +129,36 @@ test('looks at a store that has no stream without making one', async () => {
   await store.pushed(chain(0, 1))
   await eventually(() => texts('#events .number')).toEqual(['1'])
 })
+
+test('does not make a stream anew that is deleted while it looks', async () => {
+  const parts = await deploy()
+  const store = new Store(parts, { name: 'deleted' })
+  await store.pushed(chain(0, 2))
+  await openPage('?tenant=acme&store=deleted')
+  await eventually(() => texts('#events .number')).toEqual(['2', '1'])
+  // By its server's own means: a reset by the Worker begins a new backend at once.
+  expect((await fetch(store.upstreamUrl, { method: 'DELETE' })).status).toBe(204)
+  await upstream.restart() // which ends the live read
+  await eventually(() => figure('State')).toBe('No stream yet')
+  await eventually(() => page.locator('#following').innerText()).toBe('There is no stream yet.')
+  expect((await fetch(store.upstreamUrl, { method: 'HEAD' })).status).toBe(404)
+  await store.pushed(chain(0, 1))
+  await eventually(() => texts('#events .number')).toEqual(['1'])
+})
+
+test('leaves alone what has not changed, and lets go of most of a large event', async () => {
+  const parts = await deploy()
+  const store = new Store(parts, { name: 'large' })
+  for (let head = 0; head < 20; head++) await store.pushed([event(head + 1, { text: '€ä\n'.repeat(140_000) })])
+  await openPage('?tenant=acme&store=large')
+  await eventually(async () => (await texts('#events .number')).length).toBe(20)
+  await page.locator('#events summary').first().click()
+  expect(await page.locator('#events pre').first().innerText()).toMatch(/^\{\s+"text": "€ä.* … \([\d,]+ characters\)$/s)
+  const backendId = page.locator('dt', { hasText: 'Backend id' }).locator('+ dd')
+  await backendId.click({ clickCount: 3 })
+  const selected = () => page.evaluate<string>('String(getSelection()).trim()')
+  expect(await selected()).toBe(await backendId.innerText())
+  await store.pushed([event(21)])
+  await eventually(() => figure('Head')).toBe('21')
+  expect(await selected()).toBe(await backendId.innerText())
+})

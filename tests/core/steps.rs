@@ -510,8 +510,11 @@ fn a_log_that_went_backwards_takes_no_pushes_until_it_is_restored() {
     assert_eq!(rig.push(chain(3, 1, "a")), halted);
     assert_eq!(rig.push(chain(2, 1, "b")), halted, "nor what would fit the shorter log");
     assert_eq!(rig.log().len(), 2);
+    assert_eq!(head(&rig.call(Op::Look(Need::Known))), 3, "though reads go on");
+    assert_eq!(rig.core.halted(), Some(halted), "and whoever looks can tell");
     rig.upstream.log.as_mut().unwrap().push(lost);
     assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4, "and goes on by itself when it is restored");
+    assert_eq!(rig.core.halted(), None);
 }
 
 #[test]

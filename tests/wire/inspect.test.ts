@@ -127,6 +127,22 @@ describe('what it tells', () => {
     expect(inspected.refused!.recent.length).toBe(50)
   })
 
+  it('is that a store is halted, though its tip is still known', async () => {
+    await deploy()
+    const store = new Store(parts)
+    await store.pushed(chain(0, 3))
+    const { tip } = (await inspect(store)).store
+    // The upstream loses the events, but not whose they were.
+    const header = JSON.stringify([{ livestore: { backendId: tip!.backend_id, version: 1 } }])
+    await fetch(store.upstreamUrl, { method: 'DELETE' })
+    await fetch(store.upstreamUrl, { method: 'PUT', headers: { 'content-type': 'application/json' }, body: header })
+    await parts.worker.restart()
+    expect((await store.push(chain(3, 1))).status).toBe(503)
+    expect((await inspect(store)).store).toMatchObject({
+      state: 'store-halted', detail: expect.stringContaining('event 3 was acknowledged'), tip, pushes: { counts: [['store-halted', 1]] },
+    })
+  })
+
   it('is why a store takes no pushes, and that one has no stream', async () => {
     await deploy()
     const halted = new Store(parts)

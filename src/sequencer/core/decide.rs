@@ -16,8 +16,8 @@ pub(super) enum Step {
 /// Decides it.
 pub(super) fn next_step(knowledge: &mut Knowledge, job: &mut Job, streak: u64) -> Step {
     let asks_first = matches!(job.op, Op::Look(Need::Fresh | Need::Reaching(_)) | Op::Ensure);
-    let tries_again = matches!((&*knowledge, &job.op), (Knowledge::Halted(..), Op::Push { .. }));
-    if !job.prepared && (asks_first || tries_again) {
+    let halted = matches!((&*knowledge, &job.op), (Knowledge::Halted(..), Op::Push { .. }));
+    if !job.prepared && (asks_first || halted) {
         job.prepared = true;
         *knowledge = knowledge.clone().doubted();
         if matches!((&job.op, &knowledge), (Op::Look(_), Knowledge::Absent)) {
@@ -26,7 +26,7 @@ pub(super) fn next_step(knowledge: &mut Knowledge, job: &mut Job, streak: u64) -
     }
     match (&*knowledge, &job.op) {
         (_, Op::Reset) if !job.prepared => Step::Request(Request::Delete),
-        (Knowledge::Halted(halt, tip), _) => Step::Answer(halted(halt, tip.as_ref())),
+        (Knowledge::Halted(halt, tip), _) => Step::Answer(told(halt, tip.as_ref())),
         (Knowledge::Unread(_), _) => Step::Request(Request::ReadAll),
         (Knowledge::Unchecked(_), _) => Step::Request(Request::Check),
         (Knowledge::Passed(tip), op) => {
@@ -48,7 +48,7 @@ pub(super) fn next_step(knowledge: &mut Knowledge, job: &mut Job, streak: u64) -
     }
 }
 
-pub(super) fn halted(halt: &Halt, tip: Option<&Tip>) -> Answer {
+pub(super) fn told(halt: &Halt, tip: Option<&Tip>) -> Answer {
     Answer::Halted(halt.clone(), tip.map(|tip| tip.backend_id.clone()))
 }
 

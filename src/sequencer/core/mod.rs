@@ -16,7 +16,7 @@ mod terms;
 
 use std::collections::VecDeque;
 
-use self::decide::{Step, Verdict, next_step, verdict};
+use self::decide::{Step, Verdict, next_step, told, verdict};
 use super::scan::Stretch;
 use crate::event::{BackendId, Offset, ROOT};
 pub use decide::foregone;
@@ -121,10 +121,10 @@ impl Core {
         }
     }
 
-    /// The answer that says why nothing can be appended, if that is so.
+    /// Why no push is taken, though a look at the store may still be answered with the tip that was known.
     pub fn halted(&self) -> Option<Answer> {
         match &self.knowledge {
-            Knowledge::Halted(halt, tip) => Some(decide::halted(halt, tip.as_ref())),
+            Knowledge::Halted(halt, tip) => Some(told(halt, tip.as_ref())),
             _ => None,
         }
     }
