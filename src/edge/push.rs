@@ -12,7 +12,7 @@ use crate::batch::{self, Batch};
 use crate::event::BackendId;
 use crate::names::StorePath;
 use crate::problem::Problem;
-use crate::sequencer::core::{Answer, Op};
+use crate::sequencer::core::Op;
 use crate::settings::Settings;
 use crate::upstream::{NoAnswer, collect, within};
 
@@ -28,19 +28,17 @@ pub async fn push(
         Err(Failure::Problem(refusal)) => return Err(refused(store, None, refusal, entry, settings)),
         checked => checked?,
     };
-    entry.brings(&batch);
     if let Some(refusal) = lookup::foregone(store, &batch, backend_id.as_ref()) {
         return Err(refused(store, Some(&batch), refusal, entry, settings));
     }
     let answer = lookup::call(env, store, Op::Push { batch, backend_id }, Some(body)).await;
     entry.waits.lap("sequencer", now());
-    let (outcome, tip) = match answer? {
-        Answer::Accepted(tip) => ("accepted", tip),
-        Answer::AcceptedAgain(tip) => ("accepted-again", tip),
-        other => return Err(worker::Error::from(format!("a push was answered {other:?}")).into()),
+    let answer = answer?;
+    let Some((outcome, tip)) = answer.accepted() else {
+        return Err(worker::Error::from(format!("a push was answered {answer:?}")).into());
     };
     entry.outcome = outcome;
-    Ok(reply::tip(200, &tip)?)
+    Ok(reply::tip(200, tip)?)
 }
 
 /// What a request brings, if it is what a push should be.
@@ -55,6 +53,7 @@ async fn checked(
     entry.waits.lap("body", now());
     let body = body?;
     let batch = batch::check(&body, settings.limits).map_err(|error| Problem::invalid_batch(&error))?;
+    entry.brings(&batch);
     Ok((batch, backend_id(request)?, body))
 }
 

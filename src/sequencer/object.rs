@@ -107,7 +107,9 @@ impl Desk {
             outgoing: RefCell::default(),
             producer: RefCell::default(),
             abandoned: Cell::new(false),
-            pushes: settings::inspector(env).map_err(as_error)?.then(|| RefCell::new(Tally::new(now()))),
+            pushes: settings::inspector(env)
+                .map_err(as_error)?
+                .then(|| RefCell::new(Tally::new(Date::now().as_millis()))),
         })
     }
 
@@ -162,7 +164,7 @@ impl Desk {
         let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
         let (sender, answer) = oneshot::channel();
         let counted = match &op {
-            Op::Push { batch, .. } if self.pushes.is_some() => Some((*batch, now())),
+            Op::Push { batch, .. } if self.pushes.is_some() => Some((*batch, Date::now().as_millis())),
             _ => None,
         };
         self.waiting.borrow_mut().insert(ticket, Waiting { answer: sender, batch: Rc::new(body), counted });
@@ -237,9 +239,11 @@ impl Desk {
         if let Some(waiting) = self.waiting.borrow_mut().remove(&ticket) {
             if let (Some((batch, began)), Some(pushes)) = (waiting.counted, &self.pushes) {
                 let refusal = Problem::from_answer(&answer);
-                let accepted = if matches!(answer, Answer::AcceptedAgain(_)) { "accepted-again" } else { "accepted" };
-                let ms = now().saturating_sub(began);
-                pushes.borrow_mut().count(now(), ms, Some(&batch), refusal.as_ref().map_or(Ok(accepted), Err));
+                let accepted = answer.accepted().map(|(how, _)| Ok(how));
+                if let Some(outcome) = accepted.or(refusal.as_ref().map(Err)) {
+                    let now = Date::now().as_millis();
+                    pushes.borrow_mut().count(now, now.saturating_sub(began), Some(&batch), outcome);
+                }
             }
             // Fails when the caller has left; what was decided stands all the same.
             let _ = waiting.answer.send(answer);
@@ -262,10 +266,6 @@ fn head_of(answer: &Answer) -> Option<SeqNum> {
         Answer::Tip(tip) => Some(tip.as_ref().map_or(ROOT, |tip| tip.head)),
         _ => None,
     }
-}
-
-fn now() -> u64 {
-    Date::now().as_millis()
 }
 
 fn as_error(problem: Problem) -> Error {

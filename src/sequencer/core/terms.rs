@@ -172,6 +172,17 @@ pub enum Answer {
     Halted(Halt, Option<BackendId>),
 }
 
+impl Answer {
+    /// How a push was accepted, in a word, and the end of the log since; `None` for every other answer.
+    pub fn accepted(&self) -> Option<(&'static str, &Tip)> {
+        match self {
+            Self::Accepted(tip) => Some(("accepted", tip)),
+            Self::AcceptedAgain(tip) => Some(("accepted-again", tip)),
+            _ => None,
+        }
+    }
+}
+
 /// One request to the upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
