@@ -328,11 +328,7 @@ function showFigures({ store, age, head }) {
     )
   }
   if (age !== null && head !== null) figures.push(['This isolate remembers', `head ${number(head)}, for ${number(Math.round(age / 1000))} s`])
-  const cells = figures.map(([term, value, className = '']) => {
-    const is = className.split(' ')
-    return make('div', is.includes('wide') ? 'wide' : '', make('dt', '', term), make('dd', className.replace('wide', '').trim(), value))
-  })
-  fill(byId('figures'), cells)
+  fill(byId('figures'), figures.map(([term, value, className = '']) => make('div', className, make('dt', '', term), make('dd', '', value))))
 }
 
 const KINDS = { earlier: 'earlier', unlooked: 'not looked for', away: 'not in the edge cache here', cached: 'in the edge cache here', unsealed: 'unsealed tail' }
@@ -343,8 +339,9 @@ const KINDS = { earlier: 'earlier', unlooked: 'not looked for', away: 'not in th
 function showLog({ store: { tip, segments, sealed }, cached }) {
   const looked = segments.length - cached.length
   const listed = segments.map((segment, at) => {
+    /** @type {'unlooked' | 'cached' | 'away'} */
     const kind = at < looked ? 'unlooked' : cached[at - looked] ? 'cached' : 'away'
-    return { ...segment, kind: /** @type {Kind} */ (kind), what: `${number(segment.events)} events up to ${number(segment.last)}` }
+    return { ...segment, kind, what: `${number(segment.events)} events up to ${number(segment.last)}` }
   })
   /** @type {{ kind: Kind, bytes: number, what: string }[]} */
   const parts = [...listed]
@@ -373,9 +370,9 @@ function showLog({ store: { tip, segments, sealed }, cached }) {
   fill(byId('legend'), legend.map(({ kind, what }) => make('li', '', make('i', kind), what)))
 
   byId('segments').hidden = segments.length === 0
-  const states = { cached: 'yes', away: 'no', unlooked: 'not looked for', earlier: '', unsealed: '' }
+  const isCached = { cached: 'yes', away: 'no', unlooked: KINDS.unlooked }
   const rows = listed.toReversed().map(({ last, events, bytes, kind, end }) => {
-    const cells = [number(last), number(events), size(bytes), states[kind]].map((cell) => make('td', '', cell))
+    const cells = [number(last), number(events), size(bytes), isCached[kind]].map((cell) => make('td', '', cell))
     return make('tr', '', ...cells, make('td', 'mono', end))
   })
   fill(byId('segments').querySelector('tbody'), rows)

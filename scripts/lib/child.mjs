@@ -96,6 +96,17 @@ export function startChild({ name, command, args, env, cwd }, { logFile, onLine 
 }
 
 /**
+ * Runs a child to its end; fails with its last lines if it does.
+ * @param {Command} command
+ * @param {Output} [output]
+ */
+export async function runChild(command, output) {
+  const child = startChild(command, output)
+  const { ok, how } = await child.exited
+  if (!ok) throw new Error(`${command.name} ${how}. Its last lines:\n${child.tail()}`)
+}
+
+/**
  * @param {import('node:stream').Readable} stream
  * @param {(line: string) => void} take
  */

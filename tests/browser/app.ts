@@ -2,7 +2,7 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { startChild } from '../../scripts/lib/child.mjs'
+import { runChild } from '../../scripts/lib/child.mjs'
 import { freePort } from '../../scripts/lib/ports.mjs'
 import { launch, todoApp } from '../../scripts/lib/services.mjs'
 import { vite } from '../../scripts/lib/tools.mjs'
@@ -17,9 +17,7 @@ export const startTodoApp = async (syncUrl: string): Promise<TodoApp> => {
   const outDir = await mkdtemp(join(tmpdir(), 'headwater-todo-'))
   const service = todoApp({ port: await freePort(), syncUrl, outDir })
   const env = { ...service.env, NODE_ENV: 'production' } // vitest says 'test'
-  const build = startChild({ ...service, name: 'vite build', args: [vite, 'build', '--outDir', outDir], env })
-  const { ok, how } = await build.exited
-  if (!ok) throw new Error(`vite build ${how}. Its last lines:\n${build.tail()}`)
+  await runChild({ ...service, name: 'vite build', args: [vite, 'build', '--outDir', outDir], env })
   const child = await launch(service)
   return {
     url: service.url,

@@ -31,7 +31,7 @@ afterEach(async () => {
 
 const deploy = async (vars: Record<string, string> = {}) => {
   worker = await startWorker({ upstreamUrl: upstream.url, vars: { INSPECTOR: 'on', ...vars } })
-  return { upstream, worker, proxy: undefined as never }
+  return { upstream, worker }
 }
 const openPage = async (query: string) => {
   page = await browser.newPage()

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { startChild } from '../../scripts/lib/child.mjs'
+import { runChild } from '../../scripts/lib/child.mjs'
 import { freePort } from '../../scripts/lib/ports.mjs'
 import { launch } from '../../scripts/lib/services.mjs'
 import { node, root, toolEnv, vite } from '../../scripts/lib/tools.mjs'
@@ -33,12 +33,8 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-const run = async (name: string, args: string[]) => {
-  const env = { ...toolEnv(), NODE_ENV: 'production' } // vitest says 'test'
-  const child = startChild({ name, command: node, args, env, cwd: folder })
-  const { ok, how } = await child.exited
-  if (!ok) throw new Error(`${name} ${how}. Its last lines:\n${child.tail()}`)
-}
+const run = (name: string, args: string[]) =>
+  runChild({ name, command: node, args, env: { ...toolEnv(), NODE_ENV: 'production' }, cwd: folder }) // vitest says 'test'
 
 test('it asks for the versions that the to-do app is tested with', async () => {
   const versions = (json: string) => {

@@ -1,17 +1,13 @@
 // The code map of docs/architecture.md has every source file.
-import { readdirSync } from 'node:fs'
-import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { root } from '../../scripts/lib/tools.mjs'
-import { code, read } from './pages.ts'
+import { code, filesIn, read } from './pages.ts'
 
 const map = code(read('docs/architecture.md').split('\n## Code map\n')[1]?.split('\n## ')[0])
 const named = new Set(map.flatMap(expand))
 
 test.each(['src', 'client/src'])('every file of %s is in the code map', (folder) => {
-  const files = readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).filter((file) => /\.(rs|js|ts)$/.test(file))
   // mod.rs and index.ts only say what is in their folder
-  const missing = files.filter((file) => !/(^|\/)(mod\.rs|index\.ts)$/.test(file)).map((file) => `${folder}/${file}`)
+  const missing = filesIn(folder, /\.(rs|js|ts)$/).filter((file) => !/(^|\/)(mod\.rs|index\.ts)$/.test(file))
     .filter((file) => !named.has(file) && !folders(file).some((one) => named.has(one)) && !isNamedAlone(file))
   expect(missing).toEqual([])
 })

@@ -1,14 +1,11 @@
 // docs/configuration.md against the code: the same settings, the same defaults.
-import { readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { UNLISTED, wranglerConfig } from '../../scripts/lib/deployment.mjs'
-import { root } from '../../scripts/lib/tools.mjs'
-import { code, read, table } from './pages.ts'
+import { code, filesIn, read, table } from './pages.ts'
 
 const page = read('docs/configuration.md')
 const documented = new Map(table(page, 'Variable').map(([name, value]) => [code(name)[0] ?? '', code(value)[0]]))
-const settings = readFileSync(join(root, 'src/settings.rs'), 'utf8')
+const settings = read('src/settings.rs')
 
 /** Names that the Worker looks up: `text(env, "NAME")` and its like, and the three claims. */
 const lookedUp = () => {
@@ -22,8 +19,8 @@ test('it has every variable that the Worker reads, and no other', () => {
 })
 
 test('nothing but settings.rs reads variables', () => {
-  const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.rs') && file !== 'settings.rs')
-  const readers = sources.filter((file) => /\benv\s*\.(var|secret)\(/.test(readFileSync(join(root, 'src', file), 'utf8')))
+  const sources = filesIn('src', /\.rs$/).filter((file) => file !== 'src/settings.rs')
+  const readers = sources.filter((file) => /\benv\s*\.(var|secret)\(/.test(read(file)))
   expect(readers).toEqual([])
 })
 
@@ -54,7 +51,7 @@ test('it has every binding', () => {
 function evaluate(value: string): string {
   const [base = '', shift] = value.split('<<').map((part) => part.trim())
   const constant = /^[A-Z_]+$/.test(base) ? new RegExp(`const ${base}: \\w+ = ([\\d_]+);`) : undefined
-  const sources = constant === undefined ? [] : [settings, readFileSync(join(root, 'src/names.rs'), 'utf8')]
+  const sources = constant === undefined ? [] : [settings, read('src/names.rs')]
   const found = constant === undefined ? base : sources.map((source) => source.match(constant)?.[1]).find((one) => one !== undefined)
   return String(Number((found ?? '').replaceAll('_', '')) * 2 ** Number(shift ?? 0))
 }

@@ -1,11 +1,12 @@
 // The app of docs/direct-mode.md, as it is there: two of it, a log, and nothing else.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Child, startChild } from '../../scripts/lib/child.mjs'
 import { node, root, toolEnv } from '../../scripts/lib/tools.mjs'
 import { type Server, startRustUpstream } from '../harness/index.ts'
+import { read } from './pages.ts'
 
 let folder: string
 let upstream: Server
@@ -23,7 +24,7 @@ afterEach(async () => {
 })
 
 test('two terminals show each other\'s note, and the log has both', async () => {
-  const app = readFileSync(join(root, 'docs/direct-mode.md'), 'utf8').match(/```js\n(.*?)```/s)?.[1] ?? ''
+  const app = read('docs/direct-mode.md').match(/```js\n(.*?)```/s)?.[1] ?? ''
   expect(app).toContain('http://127.0.0.1:4437/v1/stream')
   writeFileSync(join(folder, 'notes.mjs'), app.replace('http://127.0.0.1:4437/v1/stream', upstream.url))
 

@@ -3,7 +3,7 @@ import { existsSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { root } from '../../scripts/lib/tools.mjs'
-import { anchors, pages, prose, read, relativeTo } from './pages.ts'
+import { anchors, pages, prose, read } from './pages.ts'
 
 const links = (text: string) => [...text.matchAll(/\]\(([^)\s]+)[^)]*\)/g), ...text.matchAll(/(?:src|srcset|href)="([^"]+)"/g)].map(([, link = '']) => link)
 
@@ -16,9 +16,9 @@ test.each(pages)('the links of %s', (page) => {
   for (const link of links(prose(read(page)))) {
     if (/^[a-z]+:/.test(link)) continue
     const [path = '', anchor] = link.split('#')
-    const target = path === '' ? join(root, page) : join(root, dirname(page), decodeURIComponent(path))
-    if (!existsSync(target)) broken.push(link)
-    else if (anchor !== undefined && statSync(target).isFile() && !anchors(read(relativeTo(target))).has(anchor)) broken.push(link)
+    const target = path === '' ? page : join(dirname(page), decodeURIComponent(path))
+    if (!existsSync(join(root, target))) broken.push(link)
+    else if (anchor !== undefined && statSync(join(root, target)).isFile() && !anchors(read(target)).has(anchor)) broken.push(link)
   }
   expect(broken).toEqual([])
 })

@@ -1,12 +1,9 @@
 // client/README.md against the provider: the same options, the same defaults.
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import ts from 'typescript'
 import { expect, test } from 'vitest'
-import { root } from '../../scripts/lib/tools.mjs'
 import { code, read, table } from './pages.ts'
 
-const source = ts.createSourceFile('options.ts', readFileSync(join(root, 'client/src/options.ts'), 'utf8'), ts.ScriptTarget.Latest, true)
+const source = ts.createSourceFile('options.ts', read('client/src/options.ts'), ts.ScriptTarget.Latest, true)
 const interfaces = new Map(source.statements.filter(ts.isInterfaceDeclaration).map((one) => [one.name.text, one]))
 
 /** Names, those of members of a group with a dot, and what `@default` says of each. */

@@ -1,6 +1,6 @@
 // The documentation's pages, as a reader finds them in the repository.
 import { readdirSync, readFileSync } from 'node:fs'
-import { join, relative } from 'node:path'
+import { join } from 'node:path'
 import { root } from '../../scripts/lib/tools.mjs'
 
 /** Folders that are made, by their names (.gitignore), and those that begin with a dot. */
@@ -18,7 +18,9 @@ export const pages = markdown('')
 
 export const read = (page: string): string => readFileSync(join(root, page), 'utf8')
 
-export const relativeTo = (path: string): string => relative(root, path)
+/** Paths from the root of all files of a folder whose names end so. */
+export const filesIn = (folder: string, ending: RegExp): string[] =>
+  readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).filter((file) => ending.test(file)).map((file) => join(folder, file))
 
 /** Without what stands in code blocks and in code. */
 export const prose = (text: string): string => text.replaceAll(/^```.*?^```/gms, '').replaceAll(/`[^`\n]*`/g, '')

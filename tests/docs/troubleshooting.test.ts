@@ -1,10 +1,7 @@
 // docs/troubleshooting.md and docs/wire.md have every refusal of the Worker; the messages they quote are the code's.
-import { readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { root } from '../../scripts/lib/tools.mjs'
+import { code, filesIn, read } from './pages.ts'
 
-const read = (path: string) => readFileSync(join(root, path), 'utf8')
 const page = read('docs/troubleshooting.md')
 
 /** `(status, "kind", "Tag", …)` of each problem; the status may be a variable. */
@@ -27,17 +24,12 @@ test('docs/wire.md has every tag', () => {
 })
 
 test('the messages of the provider and the Worker are as the code has them', () => {
-  const sources = [...codeIn('client/src'), ...codeIn('src')].join('\n')
+  const sources = ['client/src', 'src'].flatMap((folder) => filesIn(folder, /\.(ts|rs)$/)).map(read).join('\n')
   const tables = [...page.matchAll(/^What the (?:provider says|Worker logs).*\n\n((?:\|.*\n)+)/gm)].map(([, table = '']) => table)
   expect(tables).toHaveLength(2)
-  const quoted = tables.flatMap((table) => [...table.matchAll(/^\| (`.*?) \|/gm)].flatMap(([, cell = '']) => [...cell.matchAll(/`([^`]+)`/g)].map(([, text = '']) => text)))
+  const quoted = tables.flatMap((table) => [...table.matchAll(/^\| (`.*?) \|/gm)].flatMap(([, cell]) => code(cell)))
   expect(quoted.length).toBeGreaterThan(25)
   // "…" stands for what differs from time to time
   const pieces = quoted.flatMap((text) => text.split(/…|<\w+>|4096/)).map((piece) => piece.trim()).filter((piece) => /[a-z]{3}/.test(piece))
   expect(pieces.filter((piece) => !sources.includes(piece))).toEqual([])
 })
-
-function codeIn(folder: string): string[] {
-  const files = readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-  return files.filter((file) => /\.(ts|rs)$/.test(file)).map((file) => read(join(folder, file)))
-}

@@ -115,7 +115,7 @@ describe.each([
     const upstream = await startRustUpstream()
     const proxy = await startCountingProxy(upstream.url)
     const worker = await start({ upstreamUrl: proxy.url })
-    const store = new Store({ upstream, proxy, worker })
+    const store = new Store({ upstream, worker })
     try {
       await store.pushed(chain(0, 1))
       await worker.restart()

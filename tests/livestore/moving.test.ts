@@ -6,7 +6,7 @@ import { makeWsSync } from '@livestore/sync-cf/client'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { missing, type Running, start } from '../../benches/systems/start.ts'
 import { node, root } from '../../scripts/lib/tools.mjs'
-import { chain } from '../wire/support.ts'
+import { chain, Store } from '../wire/support.ts'
 import { makeOpened, type Parts, startParts } from './parts.ts'
 import { checkLog, converged, eventually, notesOf, openStore } from './support.ts'
 
@@ -123,11 +123,8 @@ test('back to sync-cf, and over sync-s2 to another tenant', async ({ annotate })
 
 test('killed half-way and run again, it goes on where it was', async () => {
   const storeId = parts.newStore()
-  const stream = `${parts.worker.url}/v1/stream/default/${storeId}`
-  for (let head = 0; head < 3_000; head += 100) {
-    const body = JSON.stringify(chain(head, 100))
-    expect((await fetch(stream, { method: 'POST', headers: { 'content-type': 'application/json' }, body })).status).toBe(200)
-  }
+  const source = new Store(parts, { name: storeId, tenant: 'default' })
+  for (let head = 0; head < 3_000; head += 100) await source.pushed(chain(head, 100))
   const config = join(folder, 'killed.config.mjs')
   await writeFile(config, `
 import { makeSyncBackend } from 'livestore-sync-durable-streams'
@@ -143,11 +140,10 @@ export const to = makeSyncBackend({ url: '${parts.worker.url}', tenant: 'moved' 
 
 test('a store that cannot keep its old backendId gets no event, until its stream is deleted upstream', async () => {
   const storeId = parts.newStore()
-  const at = (tenant: string) => `${parts.worker.url}/v1/stream/${tenant}/${storeId}`
-  const idOf = async (tenant: string) => (await fetch(at(tenant), { method: 'HEAD' })).headers.get('livestore-backend-id')
-  const body = JSON.stringify(chain(0, 10))
-  expect((await fetch(at('default'), { method: 'POST', headers: { 'content-type': 'application/json' }, body })).status).toBe(200)
-  expect((await fetch(at('early'), { method: 'PUT' })).status).toBe(201)
+  const at = (tenant: string) => new Store(parts, { name: storeId, tenant })
+  const told = async (tenant: string, header: string) => (await at(tenant).request('HEAD')).headers.get(header)
+  await at('default').pushed(chain(0, 10))
+  expect((await at('early').request('PUT')).status).toBe(201)
   const config = join(folder, 'adopt.config.mjs')
   const adopting = async (tenant: string, adopted = tenant) => {
     await writeFile(config, `
@@ -160,11 +156,9 @@ export const adopt = { url: '${parts.upstream.url}', tenant: '${adopted}' }
   }
   expect(await adopting('elsewhere', 'mistaken')).toEqual({ code: 1, output: expect.stringContaining("its url or tenant is not that of 'to'") })
   expect(await adopting('early')).toEqual({ code: 1, output: expect.stringContaining('delete its stream on the upstream itself') })
-  for (const tenant of ['elsewhere', 'early']) {
-    expect((await fetch(at(tenant), { method: 'HEAD' })).headers.get('livestore-head')).toBe('0')
-  }
+  for (const tenant of ['elsewhere', 'early']) expect(await told(tenant, 'livestore-head')).toBe('0')
 
-  expect((await fetch(`${parts.upstream.url}/early/${storeId}`, { method: 'DELETE' })).ok).toBe(true)
+  expect((await fetch(at('early').upstreamUrl, { method: 'DELETE' })).ok).toBe(true)
   expect(await adopting('early')).toEqual({ code: 0, output: expect.stringContaining('same on both sides: 10 events, head 10') })
-  expect(await idOf('early')).toBe(await idOf('default'))
+  expect(await told('early', 'livestore-backend-id')).toBe(await told('default', 'livestore-backend-id'))
 })

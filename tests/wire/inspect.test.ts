@@ -1,31 +1,12 @@
 // The inspector: what it tells of a store, and to whom.
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { type CountingProxy, type Server, startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
-import { chain, event, json, type Parts, statusFor, Store } from './support.ts'
+import { describe, expect, it } from 'vitest'
+import { chain, event, json, statusFor, Store, useDeployments } from './support.ts'
 import { hmac, now, token } from './tokens.ts'
 
 const SECRET = 'a secret of this test, long enough for its hash'
 
-let upstream: Server
-let proxy: CountingProxy
-const parts = {} as Parts
-beforeAll(async () => {
-  upstream = await startRustUpstream()
-  proxy = await startCountingProxy(upstream.url)
-  Object.assign(parts, { upstream, proxy })
-})
-afterAll(async () => {
-  await proxy?.stop()
-  await upstream?.stop()
-})
-afterEach(async () => {
-  proxy.setOnline(true)
-  await parts.worker?.stop()
-})
-
-const deploy = async (vars: Record<string, string> = {}) => {
-  parts.worker = await startWorker({ upstreamUrl: proxy.url, vars: { INSPECTOR: 'on', LOG_REQUESTS: 'none', ...vars } })
-}
+const { parts, deploy: deployWith } = useDeployments()
+const deploy = (vars: Record<string, string> = {}) => deployWith({ INSPECTOR: 'on', LOG_REQUESTS: 'none', ...vars })
 const address = (store: Store) => `${parts.worker.url}/inspect/api/${store.tenant}/${store.name}`
 
 interface Batch {

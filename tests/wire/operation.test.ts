@@ -2,34 +2,15 @@
 import { createHash } from 'node:crypto'
 import { createServer, type Server as HttpServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { type CountingProxy, type Server, startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
-import { chain, event, type Parts, sse, Store } from './support.ts'
+import { describe, expect, it } from 'vitest'
+import { startWorker } from '../harness/index.ts'
+import { chain, event, sse, Store, useDeployments } from './support.ts'
 import { hmac, now, token } from './tokens.ts'
 
 const SECRET = 'a secret of this test, long enough for its hash'
 const UPSTREAM_TOKEN = 'upstream-token-5e3c'
 
-let upstream: Server
-let proxy: CountingProxy
-const parts = {} as Parts
-beforeAll(async () => {
-  upstream = await startRustUpstream()
-  proxy = await startCountingProxy(upstream.url)
-  Object.assign(parts, { upstream, proxy })
-})
-afterAll(async () => {
-  await proxy?.stop()
-  await upstream?.stop()
-})
-afterEach(async () => {
-  proxy.setOnline(true)
-  await parts.worker?.stop()
-})
-
-const deploy = async (vars: Record<string, string> = {}, analytics = false) => {
-  parts.worker = await startWorker({ upstreamUrl: proxy.url, vars, analytics })
-}
+const { parts, deploy } = useDeployments()
 const digest = (path: string) => createHash('sha256').update(path).digest('hex').slice(0, 12)
 /** The lines of one store, once there are so many. */
 const lines = async (store: Store, count: number) => {
@@ -91,7 +72,7 @@ describe('the log', () => {
     expect((await store.push([secretive])).status).toBe(401)
     expect((await store.read('offset=hunter2,in,offset', bearer(good))).status).toBe(400)
     await (await store.read('offset=-1', bearer(good))).text()
-    proxy.setOnline(false)
+    parts.proxy.setOnline(false)
     expect((await store.request('HEAD', { headers: bearer(good) })).status).toBe(503)
 
     const all = await lines(store, 6)
@@ -100,10 +81,17 @@ describe('the log', () => {
     ])
     await expect.poll(() => parts.worker.jsonLines().some((line) => line.status === 400)).toBe(true)
     const secrets = [
-      'hunter2', 'name-of-event', 'id-of-client', store.name, good, bad, good.split('.')[2]!, SECRET, UPSTREAM_TOKEN, proxy.url,
+      'hunter2', 'name-of-event', 'id-of-client', store.name, good, bad, good.split('.')[2]!, SECRET, UPSTREAM_TOKEN, parts.proxy.url,
     ]
     for (const secret of secrets) expect(parts.worker.logs()).not.toContain(secret)
     expect(JSON.stringify(parts.worker.jsonLines())).toContain('UnauthorizedError')
+  })
+
+  it('has what a batch brought, though another part of its request is refused', async () => {
+    await deploy()
+    const store = new Store(parts)
+    expect((await store.push(chain(0, 3), { 'livestore-backend-id': 'x'.repeat(1025) })).status).toBe(400)
+    expect((await lines(store, 1))[0]).toMatchObject({ status: 400, problem: 'bad-request', events: 3, first: 1, last: 3 })
   })
 
   it('has only what is out of the ordinary, or nothing, if so set', async () => {
@@ -121,7 +109,7 @@ describe('the log', () => {
 })
 
 it('with a dataset of Workers Analytics Engine writes points, without a complaint', async () => {
-  await deploy({}, true)
+  await deploy({}, { analytics: true })
   const store = new Store(parts)
   await store.pushed(chain(0, 1))
   expect(await store.events()).toEqual(chain(0, 1))
@@ -134,15 +122,15 @@ describe('/ready', () => {
 
   it('tells whether the upstream can be reached, and asks at most once a second', async () => {
     await deploy()
-    proxy.clear()
+    parts.proxy.clear()
     const answers = await Promise.all(Array.from({ length: 20 }, () => ready()))
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]))
     expect(await answers[0]!.json()).toEqual({ status: 'ready' })
     expect(answers[0]!.headers.get('cache-control')).toBe('no-store')
-    expect(proxy.requests.map(({ method, path }) => `${method} ${path.split('/').at(-1)}`)).toEqual(['HEAD ~ready'])
+    expect(parts.proxy.requests.map(({ method, path }) => `${method} ${path.split('/').at(-1)}`)).toEqual(['HEAD ~ready'])
     expect((await ready('HEAD')).status).toBe(200)
 
-    proxy.setOnline(false)
+    parts.proxy.setOnline(false)
     await expect.poll(async () => (await ready()).status, { timeout: 10_000 }).toBe(503)
     const response = await ready()
     expect(response.headers.get('retry-after')).toBe('1')
@@ -152,10 +140,10 @@ describe('/ready', () => {
     expect(text).not.toContain('127.0.0.1')
     expect((await fetch(`${parts.worker.url}/health`)).status).toBe(200)
 
-    proxy.setOnline(true)
+    parts.proxy.setOnline(true)
     await expect.poll(async () => (await ready()).status, { timeout: 10_000 }).toBe(200)
     // It has made no stream
-    expect((await fetch(`${upstream.url}/~ready`, { method: 'HEAD' })).status).toBe(404)
+    expect((await fetch(`${parts.upstream.url}/~ready`, { method: 'HEAD' })).status).toBe(404)
   })
 
   it('needs no token, and does not wait long for an upstream that hangs', async () => {
@@ -176,7 +164,7 @@ describe('/ready', () => {
 
   it.each([[500, 503], [503, 503], [404, 200], [401, 200]])('takes an upstream that answers %i for %i', async (upstreamStatus, status) => {
     await deploy()
-    proxy.next({ path: '~ready' }, { status: upstreamStatus })
+    parts.proxy.next({ path: '~ready' }, { status: upstreamStatus })
     expect((await ready()).status).toBe(status)
   })
 })

@@ -1,23 +1,8 @@
 // Other deployments: one without an edge cache, as on workers.dev, and one set up wrongly.
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
-import { startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
-import { chain, type Parts, Store } from './support.ts'
+import { expect, test } from 'vitest'
+import { chain, Store, useDeployments } from './support.ts'
 
-const parts = {} as Parts
-
-beforeAll(async () => {
-  parts.upstream = await startRustUpstream()
-  parts.proxy = await startCountingProxy(parts.upstream.url)
-})
-afterEach(() => parts.worker?.stop())
-afterAll(async () => {
-  await parts.proxy?.stop()
-  await parts.upstream?.stop()
-})
-
-const deploy = async (vars: Record<string, string>, { cache = true } = {}) => {
-  parts.worker = await startWorker({ upstreamUrl: parts.proxy.url, vars, cache })
-}
+const { parts, deploy } = useDeployments()
 
 test('without an edge cache a history is read in two pages, and nothing is read for nothing', async () => {
   await deploy({ SEGMENT_BYTES: '100000' }, { cache: false })

@@ -1,6 +1,6 @@
 // What every wire test needs: the Worker on workerd before a real upstream, with a counting proxy between them.
 import { request } from 'node:http'
-import { afterAll, beforeAll } from 'vitest'
+import { afterAll, afterEach, beforeAll } from 'vitest'
 import {
   type CountingProxy,
   type Server,
@@ -42,6 +42,30 @@ export function useParts(
   return parts
 }
 
+/**
+ * The upstream and the proxy for the tests of this file. Each test deploys the Worker that it wants, and leaves an upstream that
+ * answers to the next one.
+ */
+export function useDeployments() {
+  const parts = {} as Parts
+  beforeAll(async () => {
+    parts.upstream = await startRustUpstream()
+    parts.proxy = await startCountingProxy(parts.upstream.url)
+  })
+  afterEach(async () => {
+    parts.proxy.setOnline(true)
+    await parts.worker?.stop()
+  })
+  afterAll(async () => {
+    await parts.proxy?.stop()
+    await parts.upstream?.stop()
+  })
+  const deploy = async (vars: Record<string, string> = {}, options: { cache?: boolean; analytics?: boolean } = {}) => {
+    parts.worker = await startWorker({ upstreamUrl: parts.proxy.url, vars, ...options })
+  }
+  return { parts, deploy }
+}
+
 export interface Event {
   name: string
   args: unknown
@@ -68,11 +92,11 @@ let stores = 0
 
 /** A store no other test uses, as a client sees it. */
 export class Store {
-  readonly #parts: Parts
+  readonly #parts: Pick<Parts, 'worker' | 'upstream'>
   readonly name: string
   readonly tenant: string
 
-  constructor(parts: Parts, { name = `store-${++stores}`, tenant = 'acme' } = {}) {
+  constructor(parts: Pick<Parts, 'worker' | 'upstream'>, { name = `store-${++stores}`, tenant = 'acme' } = {}) {
     this.#parts = parts
     this.name = name
     this.tenant = tenant
