@@ -206,8 +206,9 @@ describe('on the Rust server', () => {
     expect((await fetch(store.upstreamUrl, { method: 'POST', headers, body: JSON.stringify(messages) })).status).toBeLessThan(300)
   }
 
-  // What the Worker remembers is good for 30 s; these wait for that together.
-  test.concurrent('what direct-mode writers append past the Sequencer is in its head and index soon after someone reads it', async () => {
+  // What the Worker remembers is good for 30 s; these wait for that together. Each takes its own `expect`:
+  // the shared one loses its test as soon as the other ends.
+  test.concurrent('what direct-mode writers append past the Sequencer is in its head and index soon after someone reads it', async ({ expect }) => {
     const { store } = await filled(parts, 30)
     await walk(store)
     await appendDirectly(store, chain(30, 40), { 'stream-seq': '30'.padStart(16, '0') })
@@ -230,7 +231,7 @@ describe('on the Rust server', () => {
     expect([seqs(pages), pages.at(-1)?.events.length]).toEqual([range(1, 70), 0])
   }, 90_000)
 
-  test.concurrent('a store that is halted costs a look, not a look for each read', async () => {
+  test.concurrent('a store that is halted costs a look, not a look for each read', async ({ expect }) => {
     const { store } = await filled(parts, 60)
     await walk(store)
     await appendDirectly(store, [{ no: 'event' }])
