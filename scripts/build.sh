@@ -14,11 +14,11 @@ if [ -n "${HEADWATER_SKIP_BUILD:-}" ] && [ -e "$out/index.js" ]; then exit 0; fi
 if [ ! -e .toolchain/env ]; then say "not set up yet: run 'npm run setup' first" >&2; exit 1; fi
 . .toolchain/env
 
-settings=(--release)
-if [ -n "$variant" ]; then settings=(--release --no-opt --out-dir "$out" --features "$variant"); fi
+settings=(--lib --release --target wasm32-unknown-unknown)
+if [ -n "$variant" ]; then settings+=(--features "$variant"); fi
 sources() { find Cargo.toml Cargo.lock .cargo src scripts/build.sh -type f 2>/dev/null | LC_ALL=C sort; }
 # The sources' names and contents, the compiler and the settings
-stamp=$({ sources | while IFS= read -r file; do sha "$file"; done; rustc -vV; worker-build --version
+stamp=$({ sources | while IFS= read -r file; do sha "$file"; done; rustc -vV; wasm-bindgen --version
           echo "${settings[*]} ${RUSTFLAGS:-}"; } | sha)
 
 if [ -e "$out/index.js" ] && [ "$(cat "$out/.stamp" 2>/dev/null)" = "$stamp" ]; then
@@ -26,12 +26,17 @@ if [ -e "$out/index.js" ] && [ "$(cat "$out/.stamp" 2>/dev/null)" = "$stamp" ]; 
   exit 0
 fi
 say "compiling the Worker to WebAssembly (the first time takes a few minutes)"
-worker-build "${settings[@]}"
-mv "$out/index.js" "$out/module.js"
-"$ESBUILD_BIN" src/guard.js --bundle --format=esm --outfile="$out/index.js" --log-level=warning \
-  --alias:wasm-module="./$out/module.js" --external:cloudflare:workers --external:*.wasm
-rm "$out/module.js"
-# Names of functions are a tenth of the module; where a panic came from, its message says.
-if [ -z "$variant" ]; then "$WASM_OPT_BIN" --all-features --strip-debug "$out/index_bg.wasm" -o "$out/index_bg.wasm"; fi
+cargo build "${settings[@]}"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# Around each call: a panic ends the module, and src/entry.js can start it anew.
+wasm-bindgen "${CARGO_TARGET_DIR:-target}/wasm32-unknown-unknown/release/headwater.wasm" --out-dir "$work" --out-name index \
+  --target module --no-typescript --experimental-reset-state-function --force-enable-abort-handler
+# The runtime compiles the module, and an import of it is the compiled one; it does not know the phase yet.
+sed -i.bak 's/^import source /import /' "$work/index.js"
+mkdir -p "$out" && rm -f "$out/.stamp"
+wasm-opt -O --enable-exception-handling "$work/index_bg.wasm" -o "$out/index_bg.wasm"
+esbuild src/entry.js --bundle --minify --format=esm --outfile="$out/index.js" --log-level=warning \
+  --alias:wasm-module="$work/index.js" --external:cloudflare:workers --external:*.wasm
 echo "$stamp" >"$out/.stamp"
 say "done in $SECONDS s: $(($(wc -c <"$out/index_bg.wasm") / 1024)) KiB of wasm"

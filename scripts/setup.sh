@@ -16,7 +16,6 @@ WASM_TOOLCHAIN=${WASM_TOOLCHAIN:-auto}
 TARGET=wasm32-unknown-unknown
 MIN_RUST=91 # 1.91: what the worker crate asks for
 MIN_NODE=20 # enough to run npm, which then installs the Node that runs everything else
-WORKER_BUILD=0.8.7
 UPSTREAM=0.1.5
 export DEBIAN_FRONTEND=noninteractive
 
@@ -106,17 +105,13 @@ via_rustup() {
     step "rustup target add $TARGET" with_timeout 120 rustup target add $TARGET || return 1
     has_wasm_std rustc || return 1
   fi
-  # worker-build links the system's OpenSSL on Linux
-  if [ "$(uname)" = Linux ] && ! pkg-config --exists openssl 2>/dev/null; then
-    apt_install libssl-dev pkg-config gcc || die "the OpenSSL headers and pkg-config are missing; on Fedora: dnf install openssl-devel pkgconf gcc"
-  fi
   ROUTE=rustup
 }
 with_timeout() { if command -v timeout >/dev/null; then timeout "$@"; else shift; "$@"; fi; }
 
 via_debian() {
   command -v apt-get >/dev/null || { say "no apt-get here"; return 1; }
-  apt_install rustc-web cargo-web rust-web-src rust-web-clippy rustfmt-web libssl-dev pkg-config gcc || return 1
+  apt_install rustc-web cargo-web rust-web-src rust-web-clippy rustfmt-web gcc || return 1
   new_enough /usr/bin/rustc || { say "Debian's $(/usr/bin/rustc -V) is older than 1.$MIN_RUST"; return 1; }
   link_wasm_linker || return 1
   build_wasm_std || return 1
@@ -181,9 +176,8 @@ install_cargo_tools() {
   # wasm-bindgen's tool must be of the very version the crate is linked with
   local bindgen; bindgen=$(sed -n '/^name = "wasm-bindgen"$/{n;s/.*"\(.*\)"/\1/p;}' Cargo.lock)
   [ -n "$bindgen" ] || die "no wasm-bindgen in Cargo.lock"
-  # Run for a second, once a build: worth little compile time. The upstream keeps its own profile: it is what gets measured.
+  # It runs for a second, once a build: worth little compile time. The upstream keeps its own profile: it is what gets measured.
   local quick=(CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16)
-  cargo_tool worker-build "$WORKER_BUILD" "${quick[@]}"
   cargo_tool wasm-bindgen-cli "$bindgen" "${quick[@]}"
   cargo_tool durable-streams "$UPSTREAM"
   rm -rf "$PREFIX/target"
@@ -226,10 +220,6 @@ write_env() {
 # Written by scripts/setup.sh, to be sourced.
 # route: $ROUTE
 ${CHANNEL:+export RUSTUP_TOOLCHAIN=$CHANNEL}
-export WASM_BINDGEN_BIN="$PREFIX/bin/wasm-bindgen"
-export WASM_OPT_BIN="$PROJECT/node_modules/.bin/wasm-opt"
-export ESBUILD_BIN="$PROJECT/node_modules/esbuild/bin/esbuild"
-export CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER="$PREFIX/bin/wasm-bindgen-test-runner"
 export WRANGLER_SEND_METRICS=false
 export PATH="$PROJECT/node_modules/.bin:$PREFIX/bin:\$PATH"
 END

@@ -1,4 +1,4 @@
-//! Panics and silences on request, for tests/wire/panics.test.ts. In no build but that of the feature `panic-drill`.
+//! Panics, traps and silences on request, for tests/wire/panics.test.ts. In no build but that of the feature `panic-drill`.
 
 use std::cell::RefCell;
 
@@ -26,9 +26,13 @@ pub fn at(place: &str) {
     }
 }
 
-/// Where a call has just arrived at a Sequencer: a place to panic at, or to fall silent for ever.
+/// Where a call has just arrived at a Sequencer: a place to panic at, to trap
+/// without a panic, or to fall silent for ever.
 pub async fn on_arrival() {
     at("arrival");
+    if is("trap") {
+        std::arch::wasm32::unreachable();
+    }
     if is("silence") {
         std::future::pending::<()>().await;
     }

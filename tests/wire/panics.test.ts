@@ -9,7 +9,7 @@ import { chain, json, type Problem, sse, Store, useParts } from './support.ts'
 const VARIANT = 'panic-drill'
 const HEADER = 'headwater-panic-drill'
 
-/** A caller is told of a panic after 250 ms (src/guard.js); the rest is for a busy machine. */
+/** A caller is told of a panic after 250 ms (src/entry.js); the rest is for a busy machine. */
 const TOLD_MS = 5_000
 const UPSTREAM_TIMEOUT_MS = 1_000
 /** Three attempts, and 5 s (src/edge/lookup.rs, `patience`). */
@@ -34,6 +34,7 @@ describe('a panic', () => {
     ['of the Worker, before it calls the Sequencer', 'edge-before-call'],
     ['of the Worker, when the Sequencer has answered', 'edge-after-call'],
     ['of the Sequencer, when a push arrives', 'arrival'],
+    ['that is none: a trap of the Sequencer, which no hook sees', 'trap'],
     ['of the Sequencer, when an append has landed and is not recorded', 'appended'],
   ])('%s, ends what is under way with 503, and nothing else', async (_, place) => {
     const [store, other, idle] = [new Store(parts), new Store(parts), new Store(parts)]

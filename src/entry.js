@@ -1,21 +1,32 @@
-// The entry: what worker-build makes of the Rust code, guarded against panics.
+// The entry: hands requests to the Rust code, and tells those who wait when it has panicked.
 //
 // A panic ends the Wasm module, and whatever it still had to answer in this isolate, for other stores too, would never be
 // answered: a Sequencer may hang for ever as far as the runtime is concerned, and a caller that waits for one as well.
-// The next call starts a new module, and each Sequencer from what it stored. So all that is missing is to tell the callers.
-import Worker, { Sequencer as WasmSequencer } from 'wasm-module'
+// So the callers are told, and the next call starts a new module, and each Sequencer from what it stored.
+import { DurableObject, WorkerEntrypoint } from 'cloudflare:workers'
+import * as rust from 'wasm-module'
 
-/** What the worker crate keeps of the module: which one it is, and whether it has panicked. */
-const module = globalThis.__worker_init_state
+/** Kept by the worker crate: which module runs, counted from 1, and whether it has panicked. */
+const module = rust.__worker_init_state()
 
 /** How long it may take until a caller is told. */
 const LOOK_MS = 250
 
 class Panicked extends Error {}
 
-/** Settles as `answer` does; fails if the module that owes it is no more. */
-async function guarded(answer) {
+// What ends the module without a panic, such as an access beyond its memory, tells nobody but the runtime.
+addEventListener('error', ({ error }) => {
+  if (error instanceof WebAssembly.RuntimeError) module.criticalError = true
+})
+
+/** Settles as the answer to `call` does; fails if the module that owes it is no more. */
+async function guarded(call) {
+  if (module.criticalError) {
+    rust.__wbg_reset_state()
+    module.criticalError = false
+  }
   const own = module.instanceId
+  const answer = call()
   let timer
   const end = new Promise((_, reject) => {
     const look = () => {
@@ -31,16 +42,25 @@ async function guarded(answer) {
   }
 }
 
-export class Sequencer extends WasmSequencer {
+export class Sequencer extends DurableObject {
+  #sequencer
+  #instanceId
+
   fetch(request) {
-    return guarded(super.fetch(request))
+    return guarded(() => {
+      if (this.#instanceId !== module.instanceId) {
+        this.#sequencer = new rust.Sequencer(this.ctx, this.env)
+        this.#instanceId = module.instanceId
+      }
+      return this.#sequencer.fetch(request)
+    })
   }
 }
 
-export default class extends Worker {
+export default class extends WorkerEntrypoint {
   async fetch(request) {
     try {
-      return await guarded(super.fetch(request))
+      return await guarded(() => rust.fetch(request, this.env, this.ctx))
     } catch (error) {
       if (error instanceof Panicked) return unavailable()
       throw error
