@@ -16,9 +16,9 @@ if [ ! -e .toolchain/env ]; then say "not set up yet: run 'npm run setup' first"
 
 settings=(--lib --release --target wasm32-unknown-unknown)
 if [ -n "$variant" ]; then settings+=(--features "$variant"); fi
-sources() { find Cargo.toml Cargo.lock .cargo src scripts/build.sh -type f 2>/dev/null | LC_ALL=C sort; }
+sources() { find Cargo.toml Cargo.lock .cargo src scripts/build.sh scripts/bindgen -type f 2>/dev/null | LC_ALL=C sort; }
 # The sources' names and contents, the compiler and the settings
-stamp=$({ sources | while IFS= read -r file; do sha "$file"; done; rustc -vV; wasm-bindgen --version
+stamp=$({ sources | while IFS= read -r file; do sha "$file"; done; rustc -vV
           echo "${settings[*]} ${RUSTFLAGS:-}"; } | sha)
 
 if [ -e "$out/index.js" ] && [ "$(cat "$out/.stamp" 2>/dev/null)" = "$stamp" ]; then
@@ -29,9 +29,8 @@ say "compiling the Worker to WebAssembly (the first time takes a few minutes)"
 cargo build "${settings[@]}"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# Around each call: a panic ends the module, and src/entry.js can start it anew.
-wasm-bindgen "${CARGO_TARGET_DIR:-target}/wasm32-unknown-unknown/release/headwater.wasm" --out-dir "$work" --out-name index \
-  --target module --no-typescript --experimental-reset-state-function --force-enable-abort-handler
+cargo run --release --locked --manifest-path scripts/bindgen/Cargo.toml --target-dir .toolchain/bindgen \
+  "${CARGO_TARGET_DIR:-target}/wasm32-unknown-unknown/release/headwater.wasm" "$work"
 # The runtime compiles the module, and an import of it is the compiled one; it does not know the phase yet.
 sed -i.bak 's/^import source /import /' "$work/index.js"
 mkdir -p "$out" && rm -f "$out/.stamp"

@@ -25,7 +25,7 @@ main() {
   check_node
   choose_rust
   install_npm_packages & local npm=$! # mostly waits for the network
-  install_cargo_tools
+  install_upstream
   wait "$npm" || exit 1
   if [ "${1:-}" = --browser ]; then install_browser; fi
   write_env
@@ -170,27 +170,16 @@ compile_std() { # an empty crate that has cargo build std as its dependency
     --config 'source.crates-io.replace-with="v"' --config "source.v.directory=\"$src/vendor\"")
 }
 
-# --- tools from crates.io ------------------------------------------------------------------------------------------
+# --- the upstream --------------------------------------------------------------------------------------------------
 
-install_cargo_tools() {
-  # wasm-bindgen's tool must be of the very version the crate is linked with
-  local bindgen; bindgen=$(sed -n '/^name = "wasm-bindgen"$/{n;s/.*"\(.*\)"/\1/p;}' Cargo.lock)
-  [ -n "$bindgen" ] || die "no wasm-bindgen in Cargo.lock"
-  # It runs for a second, once a build: worth little compile time. The upstream keeps its own profile: it is what gets measured.
-  local quick=(CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16)
-  cargo_tool wasm-bindgen-cli "$bindgen" "${quick[@]}"
-  cargo_tool durable-streams "$UPSTREAM"
+install_upstream() {
+  if grep -q "^\"durable-streams $UPSTREAM " "$PREFIX/.crates.toml" 2>/dev/null; then return; fi # cargo's own list of what is there
+  step "cargo install durable-streams $UPSTREAM" host_cargo install --locked --force --root "$PREFIX" "durable-streams@$UPSTREAM" \
+    || die "could not install durable-streams $UPSTREAM"
   rm -rf "$PREFIX/target"
 }
-cargo_tool() { # cargo_tool <crate> <version> [VAR=value…]
-  local crate=$1 version=$2; shift 2
-  if grep -q "^\"$crate $version " "$PREFIX/.crates.toml" 2>/dev/null; then return; fi # cargo's own list of what is there
-  step "cargo install $crate $version" host_cargo "$@" install --locked --force --root "$PREFIX" "$crate@$version" \
-    || die "could not install $crate $version"
-}
-host_cargo() { # host_cargo [VAR=value…] <arguments>: outside the project, so that no toolchain file of it applies
+host_cargo() { # outside the project, so that no toolchain file of it applies
   local vars=(CARGO_TARGET_DIR="$PREFIX/target")
-  while [[ ${1:-} == *=* ]]; do vars+=("$1"); shift; done
   # rustup's own compiler, where there is one, is half as fast again as Debian's
   if [ -n "$CHANNEL" ] && (cd / && unset RUSTUP_TOOLCHAIN && new_enough rustc); then vars=(-u RUSTUP_TOOLCHAIN "${vars[@]}"); fi
   (cd / && env "${vars[@]}" cargo "$@")
