@@ -16,7 +16,9 @@ if [ ! -e .toolchain/env ]; then say "not set up yet: run 'npm run setup' first"
 
 settings=(--lib --release --target wasm32-unknown-unknown)
 if [ -n "$variant" ]; then settings+=(--features "$variant"); fi
-sources() { find Cargo.toml Cargo.lock .cargo src scripts/build.sh scripts/bindgen -type f 2>/dev/null | LC_ALL=C sort; }
+sources() {
+  find Cargo.toml Cargo.lock .cargo src scripts/build.sh scripts/bindgen/{Cargo.toml,Cargo.lock,src} -type f 2>/dev/null | LC_ALL=C sort
+}
 # The sources' names and contents, the compiler and the settings
 stamp=$({ sources | while IFS= read -r file; do sha "$file"; done; rustc -vV
           echo "${settings[*]} ${RUSTFLAGS:-}"; } | sha)
@@ -26,14 +28,15 @@ if [ -e "$out/index.js" ] && [ "$(cat "$out/.stamp" 2>/dev/null)" = "$stamp" ]; 
   exit 0
 fi
 say "compiling the Worker to WebAssembly (the first time takes a few minutes)"
-cargo build "${settings[@]}"
+target=${CARGO_TARGET_DIR:-target}
+cargo build "${settings[@]}" --target-dir "$target"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cargo run --release --locked --manifest-path scripts/bindgen/Cargo.toml --target-dir .toolchain/bindgen \
-  "${CARGO_TARGET_DIR:-target}/wasm32-unknown-unknown/release/headwater.wasm" "$work"
+  --target "$(rustc -vV | sed -n 's/^host: //p')" "$target/wasm32-unknown-unknown/release/headwater.wasm" "$work"
 # The runtime compiles the module, and an import of it is the compiled one; it does not know the phase yet.
 sed -i.bak 's/^import source /import /' "$work/index.js"
-mkdir -p "$out" && rm -f "$out/.stamp"
+rm -rf "$out" && mkdir "$out"
 wasm-opt -O --enable-exception-handling "$work/index_bg.wasm" -o "$out/index_bg.wasm"
 esbuild src/entry.js --bundle --minify --format=esm --outfile="$out/index.js" --log-level=warning \
   --alias:wasm-module="$work/index.js" --external:cloudflare:workers --external:*.wasm

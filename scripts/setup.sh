@@ -105,13 +105,17 @@ via_rustup() {
     step "rustup target add $TARGET" with_timeout 120 rustup target add $TARGET || return 1
     has_wasm_std rustc || return 1
   fi
+  # What links every Rust program, and compiles the parts of one that are in C
+  if ! command -v cc >/dev/null && ! apt_install gcc libc6-dev; then
+    die "a C compiler is missing; on Fedora: dnf install gcc, on macOS: xcode-select --install"
+  fi
   ROUTE=rustup
 }
 with_timeout() { if command -v timeout >/dev/null; then timeout "$@"; else shift; "$@"; fi; }
 
 via_debian() {
   command -v apt-get >/dev/null || { say "no apt-get here"; return 1; }
-  apt_install rustc-web cargo-web rust-web-src rust-web-clippy rustfmt-web gcc || return 1
+  apt_install rustc-web cargo-web rust-web-src rust-web-clippy rustfmt-web gcc libc6-dev || return 1
   new_enough /usr/bin/rustc || { say "Debian's $(/usr/bin/rustc -V) is older than 1.$MIN_RUST"; return 1; }
   link_wasm_linker || return 1
   build_wasm_std || return 1

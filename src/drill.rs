@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use worker::Request;
+use worker::wasm_bindgen::prelude::wasm_bindgen;
 
 /// Names the place to panic at.
 const HEADER: &str = "headwater-panic-drill";
@@ -26,12 +27,15 @@ pub fn at(place: &str) {
     }
 }
 
-/// Where a call has just arrived at a Sequencer: a place to panic at, to trap
-/// without a panic, or to fall silent for ever.
+/// Where a call has just arrived at a Sequencer: a place to panic at, to end the
+/// module without a panic, or to fall silent for ever.
 pub async fn on_arrival() {
     at("arrival");
     if is("trap") {
         std::arch::wasm32::unreachable();
+    }
+    if is("exception") {
+        throw("");
     }
     if is("silence") {
         std::future::pending::<()>().await;
@@ -40,4 +44,11 @@ pub async fn on_arrival() {
 
 fn is(place: &str) -> bool {
     ARMED.with_borrow_mut(|armed| armed.take_if(|armed| armed == place)).is_some()
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// An exception that the Rust side does not expect: `JSON.parse` of what is no JSON.
+    #[wasm_bindgen(js_namespace = JSON, js_name = parse)]
+    fn throw(text: &str);
 }

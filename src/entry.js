@@ -1,42 +1,51 @@
 // The entry: hands requests to the Rust code, and tells those who wait when it has panicked.
 //
-// A panic ends the Wasm module, and whatever it still had to answer in this isolate, for other stores too, would never be
-// answered: a Sequencer may hang for ever as far as the runtime is concerned, and a caller that waits for one as well.
-// So the callers are told, and the next call starts a new module, and each Sequencer from what it stored.
+// A panic (or a trap, or an exception that nobody expected) ends the Wasm module, and whatever it still had to answer in
+// this isolate, for other stores too, would never be answered: a Sequencer may hang for ever as far as the runtime is
+// concerned, and a caller that waits for one as well. So the callers are told, and the next call starts a new module, and
+// each Sequencer from what it stored.
 import { DurableObject, WorkerEntrypoint } from 'cloudflare:workers'
 import * as rust from 'wasm-module'
 
 /** Kept by the worker crate: which module runs, counted from 1, and whether it has panicked. */
 const module = rust.__worker_init_state()
 
+/** The module that calls go to. */
+let current = module.instanceId
+
 /** How long it may take until a caller is told. */
 const LOOK_MS = 250
 
 class Panicked extends Error {}
 
-// What ends the module without a panic, such as an access beyond its memory, tells nobody but the runtime.
-addEventListener('error', ({ error }) => {
-  if (error instanceof WebAssembly.RuntimeError) module.criticalError = true
-})
+/** Whether the module with this number is no more. */
+function hasEnded(instanceId) {
+  // Any call of it would do: where it ended in another way than by a panic, wasm-bindgen starts the next one now.
+  rust.__worker_init_state()
+  return module.criticalError || module.instanceId !== instanceId
+}
 
 /** Settles as the answer to `call` does; fails if the module that owes it is no more. */
 async function guarded(call) {
-  if (module.criticalError) {
+  if (hasEnded(current)) {
+    // Anew even where wasm-bindgen did: what the old one still waited for may have been told to its successor.
     rust.__wbg_reset_state()
     module.criticalError = false
+    current = module.instanceId
   }
-  const own = module.instanceId
-  const answer = call()
+  const own = current
   let timer
   const end = new Promise((_, reject) => {
     const look = () => {
-      if (module.criticalError || module.instanceId !== own) reject(new Panicked('the Wasm module panicked'))
+      if (hasEnded(own)) reject()
       else timer = setTimeout(look, LOOK_MS)
     }
     timer = setTimeout(look, LOOK_MS)
   })
   try {
-    return await Promise.race([answer, end])
+    return await Promise.race([call(), end])
+  } catch (error) {
+    throw hasEnded(own) ? new Panicked('the Wasm module panicked') : error
   } finally {
     clearTimeout(timer)
   }
@@ -48,9 +57,9 @@ export class Sequencer extends DurableObject {
 
   fetch(request) {
     return guarded(() => {
-      if (this.#instanceId !== module.instanceId) {
+      if (this.#instanceId !== current) {
         this.#sequencer = new rust.Sequencer(this.ctx, this.env)
-        this.#instanceId = module.instanceId
+        this.#instanceId = current
       }
       return this.#sequencer.fetch(request)
     })

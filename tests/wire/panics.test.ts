@@ -34,7 +34,8 @@ describe('a panic', () => {
     ['of the Worker, before it calls the Sequencer', 'edge-before-call'],
     ['of the Worker, when the Sequencer has answered', 'edge-after-call'],
     ['of the Sequencer, when a push arrives', 'arrival'],
-    ['that is none: a trap of the Sequencer, which no hook sees', 'trap'],
+    ['that is none, but a trap of the Sequencer', 'trap'],
+    ['that is none, but an exception that the Sequencer did not expect', 'exception'],
     ['of the Sequencer, when an append has landed and is not recorded', 'appended'],
   ])('%s, ends what is under way with 503, and nothing else', async (_, place) => {
     const [store, other, idle] = [new Store(parts), new Store(parts), new Store(parts)]

@@ -13,6 +13,7 @@ fn main() -> Result<()> {
         .input_path(wasm)
         .out_name("index")
         .typescript(false)
+        // A tenth of the module; where a panic came from, its message says.
         .remove_name_section(true)
         // A panic ends the module. It is noticed around each call, and src/entry.js can start it anew.
         .force_enable_abort_handler(true)
