@@ -38,7 +38,7 @@ pub async fn push(
         return Err(worker::Error::from(format!("a push was answered {answer:?}")).into());
     };
     entry.outcome = outcome;
-    Ok(reply::tip(200, tip)?)
+    Ok(reply::accepted(&batch, tip)?)
 }
 
 /// What a request brings, if it is what a push should be.

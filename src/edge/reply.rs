@@ -2,6 +2,7 @@
 
 use worker::{Headers, Request, Response, Result};
 
+use crate::batch::Batch;
 use crate::event::{Offset, ROOT};
 use crate::problem::Problem;
 use crate::sequencer::core::Tip;
@@ -12,13 +13,16 @@ use crate::upstream::{NEXT_OFFSET, UP_TO_DATE};
 pub const BACKEND_ID: &str = "livestore-backend-id";
 /// The head's sequence number.
 pub const HEAD: &str = "livestore-head";
+/// Which events a push was accepted with: `<first>-<last>`, their sequence numbers. A client believes no acknowledgement
+/// without it, because a stranger on the way may answer 200 to anything.
+pub const ACCEPTED: &str = "livestore-accepted";
 /// Whether a read came from the edge cache.
 pub const CACHE: &str = "x-cache";
 
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 const REQUEST_HEADERS: &str = "content-type, if-none-match, livestore-backend-id";
-const EXPOSED: &str = "allow, etag, livestore-backend-id, livestore-head, location, retry-after, server-timing, \
-                       stream-closed, stream-cursor, stream-next-offset, stream-sse-data-encoding, \
+const EXPOSED: &str = "allow, etag, livestore-accepted, livestore-backend-id, livestore-head, location, retry-after, \
+                       server-timing, stream-closed, stream-cursor, stream-next-offset, stream-sse-data-encoding, \
                        stream-up-to-date, www-authenticate, x-cache";
 
 /// How the Worker is, in a word.
@@ -46,6 +50,13 @@ pub fn tip(status: u16, tip: &Tip) -> Result<Response> {
     Ok(response)
 }
 
+/// A push is in the log: which events, and the tip since.
+pub fn accepted(batch: &Batch, tip: &Tip) -> Result<Response> {
+    let response = self::tip(200, tip)?;
+    response.headers().set(ACCEPTED, &format!("{}-{}", batch.first, batch.last))?;
+    Ok(response)
+}
+
 /// The answer to `HEAD` for a store that has no stream yet.
 pub fn no_stream() -> Result<Response> {
     let response = Response::empty()?;
@@ -60,6 +71,7 @@ pub fn empty_page(at: &Offset) -> Result<Response> {
     let headers = response.headers();
     headers.set(NEXT_OFFSET, &at.0)?;
     headers.set(UP_TO_DATE, "true")?;
+    headers.set(HEAD, &ROOT.to_string())?;
     headers.set("cache-control", "no-store")?;
     Ok(response)
 }

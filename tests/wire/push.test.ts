@@ -10,6 +10,7 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
     const first = await s.push(chain(0, 2))
     expect(first.status).toBe(200)
     expect(first.headers.get('livestore-head')).toBe('2')
+    expect(first.headers.get('livestore-accepted')).toBe('1-2')
     const second = await s.push(chain(2, 1))
     expect(second.headers.get('livestore-head')).toBe('3')
     expect(second.headers.get('livestore-backend-id')).toBe(first.headers.get('livestore-backend-id'))
@@ -39,6 +40,7 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
     await s.pushed(chain(0, 2))
     const again = await s.push(chain(0, 2))
     expect([again.status, again.headers.get('livestore-head')]).toEqual([200, '2'])
+    expect(again.headers.get('livestore-accepted')).toBe('1-2')
     expect(await s.eventsUpstream()).toEqual(chain(0, 2))
   })
 
