@@ -73,7 +73,7 @@ const late = (random: Random) => UPSTREAM_TIMEOUT_MS + random.pick([10, 300, 1_0
 export function kindOf(fault: Fault): FaultKind {
   if (fault === 'drop request') return 'request dropped'
   if (fault === 'drop response') return 'response dropped'
-  if (typeof fault === 'string') throw new Error(`the plan has no ${fault}`)
+  if (typeof fault === 'string' || 'swapBody' in fault) throw new Error(`the plan has no ${JSON.stringify(fault)}`)
   if ('hold' in fault) return fault.hold === 'request' ? 'request late' : 'response late'
   if ('cutBody' in fault) return fault.cutBody === 'reset' ? 'body reset' : 'body truncated'
   return `${fault.status}${fault.applied ? ', applied' : ''}` as FaultKind
