@@ -6,8 +6,9 @@ import type { Answer, Fault, RecordedRequest } from './exchange.ts'
 /** What a stranger makes of a request. */
 export type Says = (request: RecordedRequest) => Fault
 
-/** For how long: without either, until it is told to leave. */
+/** Without either, it stays until it is told to leave. */
 interface Stay {
+  /** From its first answer on. */
   ms?: number
   times?: number
 }
@@ -46,7 +47,7 @@ export function makeStranger(proxy: CountingProxy): Stranger {
     comes(says, { ms, times = Number.POSITIVE_INFINITY, ...which } = {}) {
       const visit = new PendingVisit(says, which, times, () => visits.delete(visit))
       visits.add(visit)
-      if (ms !== undefined) setTimeout(() => visit.leave(), ms).unref()
+      if (ms !== undefined) void visit.met.then(() => setTimeout(() => visit.leave(), ms).unref())
       return visit
     },
   }

@@ -96,6 +96,7 @@ describe.concurrent('everything', () => {
     a.cut()
     a.note(2)
     b.note(2)
+    await met(a, visit)
     await troubled(a, 'foreign-answer')
     await visit.over
     context.expect([a.count(), a.pending()]).toEqual([4, 2])
@@ -110,6 +111,7 @@ describe.concurrent('everything', () => {
     const visit = a.stranger.comes(answers.redirect(status, moved.url), { ms: 2_000 })
     a.cut()
     a.note(2)
+    await met(a, visit)
     await troubled(a, 'foreign-answer')
     context.expect(a.pending()).toBe(2)
     await visit.over
@@ -123,6 +125,7 @@ describe.concurrent('everything', () => {
     const visit = a.stranger.comes(answers.redirect(status, moved.url), { ms: 2_000 })
     a.cut()
     a.note(2)
+    await met(a, visit)
     await eventually(
       'followed, or named',
       () => (a.pending() === 0 ? b.count() === 4 : a.pending() === 2 && a.badge.shows()?.kind === 'foreign-answer'),
@@ -173,6 +176,7 @@ describe.concurrent('reads', () => {
     const visit = a.stranger.comes(says, { method: 'GET', ms: 2_500 })
     a.cut()
     b.note(1)
+    await met(a, visit)
     await troubled(a, 'foreign-answer')
     await visit.over
     context.expect(a.count()).toBe(2)
