@@ -428,6 +428,8 @@ const linked = (
   moment: Moment,
 ): PullState => {
   if (read._tag === 'Broken') return broken(setup, state, read, moment)
+  const elsewhere = read.events.length === 0 ? betterPlace(setup, state, page) : undefined
+  if (elsewhere !== undefined) return begin(setup, elsewhere, moment)
   const stuck = !page.upToDate && page.next === state.offset
   const accepted = accept(setup, state, read.events, page)
   if (stuck) return lost(setup, accepted, leadsNowhere(setup, state, page), moment)
@@ -504,6 +506,15 @@ const otherPlace = (setup: PullSetup, state: PullState): PullState | undefined =
   if (!state.bySeqNum && state.offset === START_OFFSET) return undefined
   const bySeqNum = !state.bySeqNum && canFindBySeqNum(setup, state.seqNum)
   return { ...state, bySeqNum, offset: START_OFFSET, suspect: false, fresh: true }
+}
+
+/**
+ * A server answers an offset beyond its log's end with nothing, as if the log ended there. Where the log is known to go on,
+ * by the Worker's head or by pushes that were refused more than once, its place is found by seqNum.
+ */
+const betterPlace = (setup: PullSetup, state: PullState, { upToDate, head }: LogPage): PullState | undefined => {
+  const goesOn = (head ?? 0) > state.seqNum || (isBehind(state) && state.overdue > 1)
+  return upToDate && goesOn && !state.bySeqNum && !state.run.caughtUp ? otherPlace(setup, state) : undefined
 }
 
 const canFindBySeqNum = ({ party }: PullSetup, seqNum: number): boolean => party === 'worker' && seqNum > 0
@@ -636,7 +647,7 @@ const lost = (
   }
   const ms = pauseAfter(setup, run, failures, failure, moment)
   // A connection that worked has ended; whether another one comes about is still to be seen.
-  const flows = run.answered && problem === undefined
+  const flows = run.answered && problem === undefined && failure?._tag !== 'ForeignAnswer'
   return rest(
     {
       ...state,
