@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 
 use headwater::batch;
 use headwater::event::{BackendId, SeqNum};
-use headwater::sequencer::core::{Answer, Core, Input, Limits, Op, Output, Reply, Request, SegmentSize, Ticket, Tip};
+use headwater::sequencer::core::{Answer, Core, Input, Limits, Op, Output, Recorded, Reply, Request, SegmentSize, Ticket};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -30,27 +30,37 @@ struct Client {
 
 struct Sequencer {
     core: Core,
-    stored: Option<Tip>,
+    stored: Option<Recorded>,
     open: Option<Request>,
+    /// As a producer. The clocks of two may agree.
+    epoch: u64,
     calls: HashMap<Ticket, (usize, Vec<String>)>,
     next_ticket: u64,
+}
+
+/// An append that its sender gave up on and that may still land.
+struct Late {
+    parent: SeqNum,
+    producer: (u64, u64),
+    batch: Vec<String>,
 }
 
 struct World {
     upstream: Upstream,
     sequencers: Vec<Sequencer>,
     clients: Vec<Client>,
-    /// Appends that their sender gave up on and that may still land.
-    late: Vec<(SeqNum, Vec<String>)>,
+    late: Vec<Late>,
+    clock: u64,
     acknowledged: Vec<String>,
 }
 
-fn new_core(stored: Option<Tip>) -> Core {
+fn new_core(stored: Option<Recorded>) -> Core {
     let limits = Limits {
         queue: 2,
         queue_bytes: 1 << 20,
         attempts: 2,
         empty_looks: 2,
+        requests: 24,
         segment: SegmentSize { events: 3, bytes: 300 },
     };
     Core::new(stored, BackendId("path:t/s".into()), limits)
@@ -64,13 +74,14 @@ fn id_of(message: &str) -> Option<(String, SeqNum, SeqNum)> {
 impl World {
     fn new() -> Self {
         let sequencer =
-            |_| Sequencer { core: new_core(None), stored: None, open: None, calls: HashMap::new(), next_ticket: 0 };
+            |_| Sequencer { core: new_core(None), stored: None, open: None, epoch: 0, calls: HashMap::new(), next_ticket: 0 };
         let client = |name| Client { name, pulled: 0, head: 0, pending: VecDeque::new(), made: 0, pushing: None };
         Self {
             upstream: Upstream::default(),
             sequencers: (0..SEQUENCERS).map(sequencer).collect(),
             clients: (0..CLIENTS).map(client).collect(),
             late: Vec::new(),
+            clock: 0,
             acknowledged: Vec::new(),
         }
     }
@@ -145,8 +156,9 @@ impl World {
         for output in outputs.into_iter().take(survive) {
             let s = &mut self.sequencers[sequencer];
             match output {
-                Output::Record(tip) => s.stored = Some(tip),
+                Output::Record(tip) => s.stored = Some(Recorded { tip, deleting: false }),
                 Output::Forget => s.stored = None,
+                Output::Deleting => s.stored.iter_mut().for_each(|stored| stored.deleting = true),
                 Output::Request(request, _) => s.open = Some(request),
                 Output::Reply(ticket, answer) => {
                     let (client, _) = s.calls.remove(&ticket).expect("answered once");
@@ -162,6 +174,9 @@ impl World {
     fn take_open(&mut self, sequencer: usize) -> Option<(Request, Vec<String>)> {
         let s = &mut self.sequencers[sequencer];
         let request = s.open.take()?;
+        if matches!(request, Request::Append { streak: 0, .. }) {
+            s.epoch = self.clock.max(s.epoch + 1);
+        }
         let batch = match &request {
             Request::Append { ticket, .. } => s.calls[ticket].1.clone(),
             _ => Vec::new(),
@@ -171,7 +186,7 @@ impl World {
 
     fn perform(&mut self, sequencer: usize) {
         let Some((request, batch)) = self.take_open(sequencer) else { return };
-        let reply = self.upstream.perform(&request, &batch);
+        let reply = self.upstream.perform(&request, &batch, self.sequencers[sequencer].epoch);
         self.handle(sequencer, Input::Upstream(reply), usize::MAX);
     }
 
@@ -180,9 +195,9 @@ impl World {
         match (loss, &request) {
             (Loss::Response, Request::Delete) | (Loss::Request, _) => {}
             (Loss::Response, _) => {
-                self.upstream.perform(&request, &batch);
+                self.upstream.perform(&request, &batch, self.sequencers[sequencer].epoch);
             }
-            (Loss::Late, Request::Append { parent, .. }) => self.late.push((*parent, batch)),
+            (Loss::Late, Request::Append { parent, streak, .. }) => self.late(sequencer, *parent, *streak, batch),
             (Loss::Late, _) => {}
         }
         self.handle(sequencer, Input::Upstream(Reply::Failed), usize::MAX);
@@ -190,9 +205,14 @@ impl World {
 
     fn land_late(&mut self, which: usize) {
         if !self.late.is_empty() {
-            let (parent, batch) = self.late.swap_remove(which % self.late.len());
-            self.upstream.append(parent, &batch);
+            let Late { parent, producer, batch } = self.late.swap_remove(which % self.late.len());
+            self.upstream.produce(parent, producer, &batch);
         }
+    }
+
+    fn late(&mut self, sequencer: usize, parent: SeqNum, streak: u64, batch: Vec<String>) {
+        let producer = (self.sequencers[sequencer].epoch, streak);
+        self.late.push(Late { parent, producer, batch });
     }
 
     /// The Sequencer dies: before it sent its request, with it on its way, or somewhere among the
@@ -200,10 +220,10 @@ impl World {
     fn crash(&mut self, sequencer: usize, how: usize) {
         let Some((request, batch)) = self.take_open(sequencer) else { return self.restart(sequencer) };
         match (how % 5, &request) {
-            (0, Request::Append { parent, .. }) => self.late.push((*parent, batch)),
+            (0, Request::Append { parent, streak, .. }) => self.late(sequencer, *parent, *streak, batch),
             (0 | 1, _) => {}
             (survive, _) => {
-                let reply = self.upstream.perform(&request, &batch);
+                let reply = self.upstream.perform(&request, &batch, self.sequencers[sequencer].epoch);
                 return self.handle(sequencer, Input::Upstream(reply), survive - 2);
             }
         }
