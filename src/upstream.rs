@@ -162,7 +162,9 @@ impl Stream {
             Ok(status) => status,
             // Another life of this Sequencer was later, or its clock ahead. Or this server knows an older state of ours, in
             // which the epoch had not begun.
-            Err(Reply::Refused(Refusal { status: 403, .. })) if epochs.learn(said(PRODUCER_EPOCH)) => return Reply::Failed,
+            Err(Reply::Refused(Refusal { status: 403, .. })) if epochs.learn(said(PRODUCER_EPOCH)) => {
+                return Reply::Failed;
+            }
             Err(Reply::Refused(Refusal { status: 400, .. })) if streak != "0" => return Reply::Failed,
             Err(reply) => return reply,
         };

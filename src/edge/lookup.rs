@@ -78,7 +78,8 @@ async fn ask<A: DeserializeOwned>(env: &Env, store: &StorePath, ask: Ask, body: 
 
 /// The answer as it came; apart from [`ask`], so that it is in the module once.
 async fn answer(env: &Env, store: &StorePath, ask: Ask, body: Option<Vec<u8>>) -> Result<String, Failure> {
-    let call = serde_json::to_string(&Call { version: VERSION, path: store.as_str().into(), ask }).map_err(worker::Error::from)?;
+    let call = serde_json::to_string(&Call { version: VERSION, path: store.as_str().into(), ask })
+        .map_err(worker::Error::from)?;
     let headers = Headers::new();
     headers.set(CALL_HEADER, &call)?;
     let mut init = RequestInit::new();

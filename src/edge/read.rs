@@ -180,6 +180,8 @@ fn checked(response: Response, read: &Passage) -> Result<Response, Problem> {
     }
     discard(&response);
     Err(match status {
+        // The server's own word, and no log of events.
+        200 if has_end => Problem::upstream_refused(status),
         400 => Problem::bad_request("offset", "The log's server does not know this offset."),
         ..400 | 404 | 500.. => Problem::unavailable(),
         410 if read.from.0 == Offset::START => Problem::trimmed(),

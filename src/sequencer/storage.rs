@@ -35,7 +35,7 @@ const SCHEMA: &str = "
         backend_id TEXT NOT NULL
     );";
 
-/// Asked before anything else, because only a table makes a database of it.
+/// Asked before anything else: a store that is only read, and does not exist, is to leave nothing behind.
 const TABLES: &str = "SELECT COUNT(*) AS count FROM sqlite_master WHERE name IN ('append', 'backend')";
 
 /// The last one, and the one before it.
@@ -94,7 +94,8 @@ impl Rows {
     /// Opens the storage. A store of which nothing was ever recorded has no tables.
     pub fn open(sql: SqlStorage) -> Result<Self> {
         let tables: Vec<Count> = sql.exec(TABLES, None)?.to_array()?;
-        let rows = Self { sql, life: None, deleting: false, has_tables: tables.first().is_some_and(|one| one.count > 0) };
+        let rows =
+            Self { sql, life: None, deleting: false, has_tables: tables.first().is_some_and(|one| one.count > 0) };
         if rows.has_tables {
             rows.sql.exec(SCHEMA, None)?;
         }

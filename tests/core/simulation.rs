@@ -1,13 +1,15 @@
 //! Whole worlds: clients that follow LiveStore's rules, two Sequencers of one store at the same time
-//! (a zombie and its successor), and an upstream behind a network that loses, delays and repeats.
-//! Whatever happens, the log is a chain and every acknowledged event is in it exactly once; once the
-//! faults end, every client gets its events in.
+//! (a zombie and its successor), and an upstream behind a network that loses, delays and repeats, where strangers
+//! answer in its place, and which at times has lost its disk. Whatever happens, the log is a chain, every acknowledged
+//! event is in it exactly once, and no other log takes its place; once the faults end, every client gets its events in.
 
 use std::collections::{HashMap, VecDeque};
 
 use headwater::batch;
-use headwater::event::{BackendId, SeqNum};
-use headwater::sequencer::core::{Answer, Core, Input, Limits, Op, Output, Recorded, Reply, Request, SegmentSize, Ticket};
+use headwater::event::{BackendId, Offset, SeqNum};
+use headwater::sequencer::core::{
+    Answer, Core, Input, Limits, Op, Output, Recorded, Refusal, Reply, Request, SegmentSize, Ticket,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -51,6 +53,8 @@ struct World {
     clients: Vec<Client>,
     late: Vec<Late>,
     clock: u64,
+    /// The log, while the upstream has lost it.
+    lost: Option<Vec<String>>,
     acknowledged: Vec<String>,
 }
 
@@ -73,8 +77,14 @@ fn id_of(message: &str) -> Option<(String, SeqNum, SeqNum)> {
 
 impl World {
     fn new() -> Self {
-        let sequencer =
-            |_| Sequencer { core: new_core(None), stored: None, open: None, epoch: 0, calls: HashMap::new(), next_ticket: 0 };
+        let sequencer = |_| Sequencer {
+            core: new_core(None),
+            stored: None,
+            open: None,
+            epoch: 0,
+            calls: HashMap::new(),
+            next_ticket: 0,
+        };
         let client = |name| Client { name, pulled: 0, head: 0, pending: VecDeque::new(), made: 0, pushing: None };
         Self {
             upstream: Upstream::default(),
@@ -82,6 +92,7 @@ impl World {
             clients: (0..CLIENTS).map(client).collect(),
             late: Vec::new(),
             clock: 0,
+            lost: None,
             acknowledged: Vec::new(),
         }
     }
@@ -90,7 +101,8 @@ impl World {
     fn happen(&mut self, choice: u16, faults: bool) {
         let [kind, which] = choice.to_be_bytes();
         let which = which as usize;
-        match (kind % 12, faults) {
+        self.clock += u64::from(which.is_multiple_of(2));
+        match (kind % 16, faults) {
             (0..=2, _) => self.client_acts(which % CLIENTS, which / CLIENTS % SEQUENCERS, which / 8),
             (3, _) => self.pull(which % CLIENTS),
             (4..=6, _) | (_, false) => self.perform(which % SEQUENCERS),
@@ -98,6 +110,9 @@ impl World {
             (8, true) => self.lose(which % SEQUENCERS, Loss::Response),
             (9, true) => self.lose(which % SEQUENCERS, Loss::Late),
             (10, true) => self.land_late(which),
+            (11 | 12, true) => self.strange(which % SEQUENCERS, which / SEQUENCERS),
+            (13, true) => self.lose_the_log(),
+            (14, true) => self.put_the_log_back(),
             (_, true) => self.crash(which % SEQUENCERS, which / SEQUENCERS),
         }
         self.check();
@@ -144,7 +159,8 @@ impl World {
         match answer {
             Some(Answer::Accepted(_) | Answer::AcceptedAgain(_)) => self.acknowledged.extend(ids),
             Some(Answer::ServerAhead { .. } | Answer::Gap { .. }) => self.pull(client),
-            Some(Answer::Unavailable | Answer::Overloaded) | None => {} // pushes again, later
+            // pushes again, later
+            Some(Answer::Unavailable | Answer::Overloaded | Answer::Refused(_) | Answer::Halted(..)) | None => {}
             Some(other) => panic!("{other:?}"),
         }
     }
@@ -203,6 +219,47 @@ impl World {
         self.handle(sequencer, Input::Upstream(Reply::Failed), usize::MAX);
     }
 
+    /// Somebody else answers; the upstream may have done what was asked all the same.
+    fn strange(&mut self, sequencer: usize, how: usize) {
+        let Some((request, batch)) = self.take_open(sequencer) else { return };
+        let refusal = |status| Reply::Refused(Refusal { status, retry_after: None });
+        let answers = [
+            Reply::Missing,
+            Reply::Gone,
+            Reply::Unreadable,
+            refusal(403),
+            refusal(400),
+            Reply::Conflict,
+            Reply::Exists,
+            Reply::Checked(Some(BackendId("another".into())), Offset("00000003".into())),
+        ];
+        let answer = match (&request, answers[how % answers.len()].clone()) {
+            // A cache that has kept an old answer.
+            (Request::ReadAll { .. } | Request::ReadOn { .. }, Reply::Conflict | Reply::Exists) => {
+                self.upstream.perform_at_length(&request, how % 5)
+            }
+            (_, answer) => answer,
+        };
+        let creates = matches!(request, Request::Create) && self.lost.is_some();
+        if how / answers.len() % 2 == 1 && !creates {
+            self.upstream.perform(&request, &batch, self.sequencers[sequencer].epoch);
+        }
+        self.handle(sequencer, Input::Upstream(answer), usize::MAX);
+    }
+
+    /// Only once everyone knows of it: who does not, may begin a log.
+    fn lose_the_log(&mut self) {
+        if self.lost.is_none() && self.sequencers.iter().all(|s| s.stored.is_some()) {
+            self.lost = self.upstream.log.take();
+        }
+    }
+
+    fn put_the_log_back(&mut self) {
+        if let Some(log) = self.lost.take() {
+            assert_eq!(self.upstream.log.replace(log), None, "another log was begun");
+        }
+    }
+
     fn land_late(&mut self, which: usize) {
         if !self.late.is_empty() {
             let Late { parent, producer, batch } = self.late.swap_remove(which % self.late.len());
@@ -243,7 +300,8 @@ impl World {
     fn check(&self) {
         let mut head = 0;
         let mut seen: HashMap<String, usize> = HashMap::new();
-        for (id, seq, parent) in self.upstream.log.iter().flatten().filter_map(|m| id_of(m)) {
+        assert!(self.lost.is_none() || self.upstream.log.is_none(), "another log was begun");
+        for (id, seq, parent) in self.lost.iter().chain(&self.upstream.log).flatten().filter_map(|m| id_of(m)) {
             assert_eq!(parent, head, "the chain breaks at {seq}");
             head = seq;
             *seen.entry(id).or_default() += 1;
@@ -259,8 +317,9 @@ impl World {
     /// With the faults over, everyone takes turns until nothing is pending.
     fn calm(&mut self) {
         self.late.clear();
+        self.put_the_log_back();
         for round in 0.. {
-            assert!(round < 200, "a client never gets through");
+            assert!(round < 200, "a client never gets through: {:?} {:?}", self.sequencers[0].core, self.upstream.log);
             for sequencer in 0..SEQUENCERS {
                 while self.sequencers[sequencer].open.is_some() {
                     self.perform(sequencer);
@@ -269,6 +328,7 @@ impl World {
             if self.clients.iter().all(|c| c.pending.is_empty() && c.pushing.is_none()) {
                 return self.check();
             }
+            self.clock += 1;
             for client in 0..CLIENTS {
                 self.pull(client);
                 self.client_acts(client, 0, 0);

@@ -53,11 +53,11 @@ fn life(n: u32) -> BackendId {
 }
 
 /// A batch of `count` events that follows `parent`.
-fn chain(parent: SeqNum, count: u64, id: &str) -> Vec<String> {
+pub fn chain(parent: SeqNum, count: u64, id: &str) -> Vec<String> {
     (0..count).map(|i| event(parent + i + 1, parent + i, &format!("{id}{i}"))).collect()
 }
 
-fn checked(events: &[String]) -> Batch {
+pub fn checked(events: &[String]) -> Batch {
     let limits = batch::Limits { events: 100, bytes: 1 << 20, event_bytes: 1 << 20 };
     batch::check(format!("[{}]", events.join(",")).as_bytes(), limits).expect("a batch")
 }

@@ -65,6 +65,12 @@ impl Upstream {
         }
     }
 
+    /// What it would answer to a read if only the first messages of the log were there.
+    pub fn perform_at_length(&self, request: &Request, length: usize) -> Reply {
+        let log = self.log.as_ref().map(|log| log[..length.min(log.len())].to_vec());
+        Self { log, ..Self::default() }.perform(request, &[], 0)
+    }
+
     /// Someone else deletes the stream and makes another one that holds this batch.
     pub fn recreate(&mut self, batch: Vec<String>) {
         self.log = None;

@@ -22,7 +22,7 @@ pub(super) fn job_step(knowledge: &mut Knowledge, job: &mut Job, streak: u64) ->
             job.prepared = true;
             *knowledge = Knowledge::Unread(knowledge.clone().into_tip());
         }
-        (Op::Push { .. }, Knowledge::Halted(..)) if !job.prepared => *knowledge = knowledge.clone().doubted(),
+        (Op::Push { .. }, Knowledge::Halted(..)) if !job.asked => *knowledge = knowledge.clone().doubted(),
         _ => {}
     }
     if let Some(request) = inquiry(knowledge, Some(&job.op)) {
@@ -36,6 +36,7 @@ pub(super) fn job_step(knowledge: &mut Knowledge, job: &mut Job, streak: u64) ->
             Verdict::Append => Step::Request(Request::Append { ticket: job.ticket, parent: batch.parent, streak }),
             Verdict::Odd(answer) if job.prepared => Step::Answer(answer),
             Verdict::Odd(_) => {
+                job.prepared = true;
                 *knowledge = Knowledge::Unchecked(tip.clone());
                 job_step(knowledge, job, streak)
             }
@@ -60,9 +61,7 @@ pub(super) fn look_step(knowledge: &mut Knowledge, looks: &[Look]) -> Step {
 fn inquiry(knowledge: &Knowledge, op: Option<&Op>) -> Option<Request> {
     let probe = |head| op.and_then(|op| op.probe_at(head));
     match knowledge {
-        Knowledge::Unread(suspect) => {
-            Some(Request::ReadAll { known: suspect.as_ref().and_then(Tip::in_the_whole) })
-        }
+        Knowledge::Unread(suspect) => Some(Request::ReadAll { known: suspect.as_ref().and_then(Tip::in_the_whole) }),
         Knowledge::Unchecked(tip) => Some(match tip.recall() {
             Some((from, known)) => Request::ReadOn { from, known: Some(known), probe: probe(tip.head) },
             None => Request::Check,

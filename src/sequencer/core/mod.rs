@@ -51,9 +51,11 @@ enum Knowledge {
 struct Job {
     ticket: Ticket,
     op: Op,
-    /// Whether what this job wants done first is done: the upstream asked since it came, or for a `Reset` the
-    /// stream deleted.
+    /// Whether what this job wants done first is done: for a `Reset` the stream deleted, for the others the upstream asked
+    /// once more.
     prepared: bool,
+    /// Whether the upstream has been asked, for whomever, since it came.
+    asked: bool,
     /// Whether the fence has refused this push, and the log has been read since.
     refused: bool,
 }
@@ -198,7 +200,7 @@ impl Core {
         }
         match look {
             Some((need, creates)) => self.looks.push(Look { ticket, need, creates, prepared: false }),
-            None => self.jobs.push_back(Job { ticket, op, prepared: false, refused: false }),
+            None => self.jobs.push_back(Job { ticket, op, prepared: false, asked: false, refused: false }),
         }
     }
 
@@ -245,7 +247,8 @@ impl Core {
 
     /// Answers the looks that have what they need.
     fn answer_looks(&mut self, out: &mut Vec<Output>) {
-        let (answered, waiting) = std::mem::take(&mut self.looks).into_iter().partition(|look| is_answered(&self.knowledge, look));
+        let (answered, waiting) =
+            std::mem::take(&mut self.looks).into_iter().partition(|look| is_answered(&self.knowledge, look));
         let answered: Vec<Look> = answered;
         self.looks = waiting;
         if !answered.is_empty() && self.jobs.is_empty() {
@@ -267,9 +270,7 @@ impl Core {
         if asks || matches!(request, Request::Append { .. } | Request::Create) {
             self.looks.iter_mut().for_each(|look| look.prepared = true);
         }
-        for job in self.jobs.iter_mut().filter(|job| asks && matches!(job.op, Op::Push { .. })) {
-            job.prepared = true;
-        }
+        self.jobs.iter_mut().for_each(|job| job.asked |= asks);
         if request == Request::Delete {
             self.deleting = true;
             out.push(Output::Deleting);
@@ -363,7 +364,7 @@ impl Core {
         let Some(tip) = self.tip().cloned() else {
             return self.change(|knowledge| Knowledge::Unread(knowledge.into_tip()));
         };
-        if tip.backend_id != backend_id && !self.may_be_another() {
+        if tip.backend_id != backend_id && !self.may_replace(&tip, true) {
             return self.halt(Halt::Replaced { expected: tip.backend_id, found: backend_id });
         }
         let is_there = tip.backend_id == backend_id && matches!(self.knowledge, Knowledge::Unchecked(_));
@@ -377,9 +378,13 @@ impl Core {
         }
     }
 
-    /// Whether another incarnation may be taken for the store's.
-    fn may_be_another(&self) -> bool {
-        self.deleting || matches!(self.jobs.front(), Some(Job { op: Op::Adopt, .. }))
+    /// Whether a log of another id may be taken for the store's in place of the `old` one. `holds_it`: it holds what made
+    /// the old head, or nobody has looked for that yet.
+    fn may_replace(&self, old: &Tip, holds_it: bool) -> bool {
+        let is_asked_for = matches!(self.jobs.front(), Some(Job { op: Op::Adopt, .. }));
+        // The header may have been on its way when the log seemed to have none.
+        let had_no_header = old.backend_id == self.implicit_id && (old.head == ROOT || holds_it);
+        self.deleting || is_asked_for || had_no_header
     }
 
     /// What follows a tip was read, and before it perhaps what made that tip.
@@ -412,7 +417,7 @@ impl Core {
         let backend_id = stretch.header.unwrap_or_else(|| self.implicit_id.clone());
         if let Some(old) = self.tip().cloned() {
             let acknowledged = old.head;
-            if old.backend_id != backend_id && !self.may_be_another() {
+            if old.backend_id != backend_id && !self.may_replace(&old, stretch.known_found) {
                 return self.halt(Halt::Replaced { expected: old.backend_id, found: backend_id });
             }
             if old.backend_id == backend_id {

@@ -131,9 +131,7 @@ impl Tip {
     /// The tip behind what was read after it.
     pub(super) fn followed_by(&self, stretch: &Stretch, end: Offset) -> Self {
         match stretch.link {
-            Some((parent, head)) => {
-                self.moved(stretch.events, stretch.bytes, head, end, (parent, stretch.fingerprint))
-            }
+            Some((parent, head)) => self.moved(stretch.events, stretch.bytes, head, end, (parent, stretch.fingerprint)),
             None => Self { offset: end, ..self.clone() },
         }
     }
