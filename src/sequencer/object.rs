@@ -199,9 +199,9 @@ impl Desk {
     async fn perform(&self, request: core::Request) -> Reply {
         match request {
             core::Request::Check => self.stream.check().await,
-            core::Request::ReadAll { known } => self.stream.scan(None, Scan::from_start(known)).await,
+            core::Request::ReadAll { known } => self.stream.scan(None, Scan::from_start().expecting(known)).await,
             core::Request::ReadOn { from, known, probe } => {
-                self.stream.scan(Some(from), Scan::onward(known, probe)).await
+                self.stream.scan(Some(from), Scan::onward(probe).expecting(known)).await
             }
             core::Request::Create => self.stream.create(BackendId(random_uuid())).await,
             core::Request::Delete => self.stream.delete().await,

@@ -217,15 +217,21 @@ impl Chain {
 }
 
 impl Scan {
-    /// A scan of the whole stream, which must begin the chain. `known` is looked for on the way.
-    pub fn from_start(known: Option<Known>) -> Self {
-        Self { chain: Chain::from_start(), known: known.map(|known| KnownScan::new(known, false)), ..Self::default() }
+    /// A scan of the whole stream, which must begin the chain.
+    pub fn from_start() -> Self {
+        Self { chain: Chain::from_start(), ..Self::default() }
     }
 
-    /// A scan of what follows a known position: first the `known` batch, if one is given, which does not count; then
-    /// maybe `probe`.
-    pub fn onward(known: Option<Known>, probe: Option<Probe>) -> Self {
-        Self { probe, known: known.map(|known| KnownScan::new(known, true)), ..Self::default() }
+    /// A scan of what follows a known position, looking for `probe` at its front.
+    pub fn onward(probe: Option<Probe>) -> Self {
+        Self { probe, ..Self::default() }
+    }
+
+    /// The same, looking for the `known` batch on the way from the start; or onward, where it comes first and does not
+    /// count.
+    pub fn expecting(self, known: Option<Known>) -> Self {
+        let leads = !self.chain.from_start;
+        Self { known: known.map(|known| KnownScan::new(known, leads)), ..self }
     }
 
     /// Takes the next message.

@@ -52,14 +52,14 @@ impl Upstream {
             (Request::Check, Some(log)) => {
                 Reply::Checked(log.first().and_then(|first| header_of(first.as_bytes())), self.tail())
             }
-            (Request::ReadAll { known }, Some(log)) => self.read(log, Scan::from_start(*known)),
+            (Request::ReadAll { known }, Some(log)) => self.read(log, Scan::from_start().expecting(*known)),
             (Request::ReadOn { from, known, probe }, Some(log)) => {
                 let at: usize = from.0.parse().expect("an offset of ours");
                 if at > log.len() {
                     // As the Rust server does: what lies beyond the tail is answered with what was asked.
-                    return Reply::Read(Scan::onward(*known, *probe).finish(), from.clone());
+                    return Reply::Read(Scan::onward(*probe).expecting(*known).finish(), from.clone());
                 }
-                self.read(&log[at..], Scan::onward(*known, *probe))
+                self.read(&log[at..], Scan::onward(*probe).expecting(*known))
             }
             (Request::Append { parent, streak, .. }, Some(_)) => self.produce(*parent, (epoch, *streak), batch),
         }
