@@ -70,13 +70,12 @@ const endOf = async (store: TestStore, since: number) => {
 const synced = (stores: readonly TestStore[]) =>
   eventually('all synced', () => stores.every((_) => _.pending() === 0), () => stores.map((_) => _.status()))
 
+const reset = async () => expect((await fetch(url(), { method: 'DELETE' })).status).toBe(204)
+
 const ways: [string, () => Promise<unknown>][] = [
-  ['is reset with DELETE', async () => expect((await fetch(url(), { method: 'DELETE' })).status).toBe(204)],
-  ['loses its stream at the upstream', () => parts.atUpstream(storeId).remove()],
-  [
-    'comes back with an upstream that has lost its data',
-    () => whileDown(() => parts.data.upstream.wipe()),
-  ],
+  ['is reset with DELETE', reset],
+  ['loses its stream at the upstream, and is reset', () => parts.atUpstream(storeId).remove().then(reset)],
+  ['comes back with an upstream that has lost its data, and is reset', () => whileDown(() => parts.data.upstream.wipe()).then(reset)],
 ]
 
 describe.each(ways)('the backend %s:', (way, wipe) => {
@@ -147,6 +146,33 @@ test('a push notices a reset at once, though its live read is dead and renewed o
   again.note(2)
   await expect.poll(async () => (await log()).notesOf('a'), { timeout: NOTICE_MS }).toEqual(notesOf('a', 2))
 })
+
+test('an upstream that comes back without its data: nobody starts over, and what is pending arrives when the data is back', async () => {
+  const [a, b] = [await boot('a'), await boot('b')]
+  a.note(3)
+  await converged([a, b], 3)
+  await synced([a, b])
+  const before = await backendId()
+  parts.network.clear()
+  const restore = await whileDown(async () => {
+    const restore = await parts.data.upstream.save()
+    await parts.data.upstream.wipe()
+    return restore
+  })
+  a.note(2)
+  b.note(1)
+  await eventually('a refused push', () => refusals(503).length > 0, () => [a.status(), b.status()])
+  const refused = await push(refusals(503).at(-1)?.body.toString() ?? '')
+  expect(await refused.json()).toMatchObject({ _tag: 'StoreHaltedError', detail: expect.stringContaining('event 3 was acknowledged') })
+  expect([a.count(), b.count(), a.pending(), b.pending()]).toEqual([5, 4, 2, 1])
+  await whileDown(restore)
+  const ms = await timed(() => converged([a, b], 6, REPEAT_MS))
+  await synced([a, b])
+  report('the data put back: gone on', [ms], REPEAT_MS)
+  expect(await backendId()).toBe(before)
+  const { events, notesOf: logged } = await log()
+  expect([events, logged('a'), logged('b')]).toEqual([6, notesOf('a', 5), notesOf('b', 1)])
+}, 90_000)
 
 test('an upstream restored to an older state: pushes are refused and kept, until the newer state is back', async () => {
   const [a, b] = [await boot('a'), await boot('b')]

@@ -15,11 +15,12 @@ afterAll(() => world?.stop())
 
 const remembered = Effect.flatMap(KeyValueStore.KeyValueStore, (_) => _.get('backendId'))
 
-/** The upstream loses the stream, and somebody begins anew. */
+const urlOf = (storeId: string) => `${world.worker.url}/v1/stream/default/${storeId}`
+
+/** An administrator resets the store, and somebody begins anew. */
 const reset = (storeId: string, events: number) =>
   Effect.gen(function* () {
-    yield* Effect.promise(() => world.atUpstream(storeId).remove())
-    yield* Effect.promise(() => fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'PUT' }))
+    yield* Effect.promise(() => fetch(urlOf(storeId), { method: 'DELETE' }))
     const other = yield* openElsewhere({ url: world.worker.url }, storeId)
     yield* other.push(eventsFrom(0, events, {}, 'other'))
   })
@@ -68,19 +69,28 @@ test.each([['a shorter log', 1], ['a longer log', 9]])('after a reset with %s: p
     expect(yield* remembered).toEqual(Option.some(expected))
   })), 90_000)
 
-test('a store that is gone and that nobody has begun anew is noticed by the next live read', () =>
+test('a store whose log is gone is waited for: nobody starts over, and it goes on when the log is back', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
     const backend = yield* open({ url: world.network.url, live: { renewInterval: 500 } }, storeId)
     yield* backend.push(eventsFrom(0, 3))
     const follower = yield* follow(backend)
     yield* follower.until('the events', () => follower.seqNums().length === 3)
+    const log = yield* Effect.promise(() => world.atUpstream(storeId).messages())
     yield* Effect.promise(() => world.atUpstream(storeId).remove())
-    yield* follower.until('the end', () => follower.exit() !== undefined)
-    expect(follower.exit()).toMatchObject({ cause: { error: { _tag: 'BackendIdMismatchError' } } })
-  })))
+    const refused = () => world.network.requests.some((_) => _.path.includes(storeId) && _.method === 'GET' && _.status === 503)
+    yield* follower.until('a refused read', refused)
+    expect(yield* Effect.flip(backend.push(eventsFrom(3, 1)))).toMatchObject({ _tag: 'IsOfflineError' })
+    const init = { method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify(log) }
+    yield* Effect.promise(() => fetch(`${world.upstream.url}/default/${storeId}`, init))
+    const other = yield* openElsewhere({ url: world.worker.url }, storeId)
+    yield* other.push(eventsFrom(3, 1))
+    // A halted store asks to be left alone for 30 s.
+    yield* follower.until('what follows', () => follower.seqNums().length === 4, 45_000)
+    expect(follower.exit()).toBeUndefined()
+  })), 90_000)
 
-test('a log that ends before where the client is, is noticed by the next SSE connection, whatever the edge remembers', () =>
+test('a log that was adopted is noticed by the next SSE connection, whatever the edge remembers', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
     const backend = yield* open({ url: world.network.url }, storeId)
@@ -91,6 +101,7 @@ test('a log that ends before where the client is, is noticed by the next SSE con
     const begun = [{ livestore: { backendId: 'another', version: 1 } }, ...eventsFrom(0, 1, {}, 'other')]
     const headers = { 'content-type': 'application/json' }
     yield* Effect.promise(() => fetch(`${world.upstream.url}/default/${storeId}`, { method: 'PUT', headers, body: JSON.stringify(begun) }))
+    yield* Effect.promise(() => fetch(urlOf(storeId).replace('/v1/stream/', '/v1/adopt/'), { method: 'POST' }))
     world.network.setOnline(false)
     world.network.setOnline(true)
     yield* follower.until('the end', () => follower.exit() !== undefined, 10_000)
