@@ -161,18 +161,20 @@ test('an upstream that comes back without its data: nobody starts over, and what
   })
   a.note(2)
   b.note(1)
-  await eventually('a refused push', () => refusals(503).length > 0, () => [a.status(), b.status()])
-  const refused = await push(refusals(503).at(-1)?.body.toString() ?? '')
+  const next = { name: 'v1.Noted', args: { id: 'w-4', writer: 'w', slot: 1 }, seqNum: 4, parentSeqNum: 3, clientId: 'w', sessionId: 'w' }
+  const refused = await push(JSON.stringify([next]))
   expect(await refused.json()).toMatchObject({ _tag: 'StoreHaltedError', detail: expect.stringContaining('event 3 was acknowledged') })
   expect([a.count(), b.count(), a.pending(), b.pending()]).toEqual([5, 4, 2, 1])
+  await eventually('both offline', () => !a.status().isConnected && !b.status().isConnected, () => [a.status(), b.status()])
   await whileDown(restore)
-  const ms = await timed(() => converged([a, b], 6, REPEAT_MS))
+  // A halted store asks to be left alone for 30 s; then LiveStore repeats its push.
+  const ms = await timed(() => converged([a, b], 6, 2 * REPEAT_MS))
   await synced([a, b])
-  report('the data put back: gone on', [ms], REPEAT_MS)
+  report('the data put back: gone on', [ms], 2 * REPEAT_MS)
   expect(await backendId()).toBe(before)
   const { events, notesOf: logged } = await log()
   expect([events, logged('a'), logged('b')]).toEqual([6, notesOf('a', 5), notesOf('b', 1)])
-}, 90_000)
+}, 120_000)
 
 test('an upstream restored to an older state: pushes are refused and kept, until the newer state is back', async () => {
   const [a, b] = [await boot('a'), await boot('b')]
