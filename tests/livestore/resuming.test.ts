@@ -96,7 +96,7 @@ const offsetsAsked = (place: Place, storeId: string) =>
     .filter(({ method, path, query }) => method === 'GET' && path.includes(storeId) && query.has('offset'))
     .map(({ query }) => query.get('offset') ?? '')
 
-describe.concurrent.for<[string, () => Place, () => Place]>([
+describe.for<[string, () => Place, () => Place]>([
   ['the Node server to the Rust server', () => node, () => rust],
   ['the Rust server to the Node server', () => rust, () => node],
 ])('from %s', ([, from, to]) => {
@@ -104,7 +104,7 @@ describe.concurrent.for<[string, () => Place, () => Place]>([
     ['inside a record', 7, 9],
     ['at the end, or beyond it', 7, 0],
   ])('a device whose offset is %s', ([, seen, more]) => {
-    test.for<Mode>(['proxy', 'hybrid', 'direct'])('%s: reads on, and everything is there once', async (mode, { expect, onTestFinished }) => {
+    test.concurrent.for<Mode>(['proxy', 'hybrid', 'direct'])('%s: reads on, and everything is there once', async (mode, { expect, onTestFinished }) => {
       const { storeId, total, again, other, badge, close } = await moveWith(from(), to(), mode, seen, more)
       onTestFinished(close)
       await converged([again, other], total, 8_000)
