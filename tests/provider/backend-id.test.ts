@@ -24,6 +24,13 @@ const reset = (storeId: string, events: number) =>
     yield* other.push(eventsFrom(0, events, {}, 'other'))
   })
 
+/** The answer of a Worker whose store has this id. */
+const acknowledge = (body: unknown, id: string): Response => {
+  const events = JSON.parse(String(body)) as { seqNum: number }[]
+  const [first, last] = [events[0]!.seqNum, events.at(-1)!.seqNum]
+  return new Response('', { headers: { 'livestore-accepted': `${first}-${last}`, 'livestore-head': `${last}`, 'livestore-backend-id': id } })
+}
+
 const headerOf = (storeId: string) =>
   Effect.map(Effect.promise(() => world.atUpstream(storeId).messages()), ([header]) =>
     (header as { livestore: { backendId: string } }).livestore.backendId)
@@ -121,7 +128,7 @@ test('an id with a quote in it reaches LiveStore’s SQL without one, and comes 
     const network = makeNetwork()
     const id = "path:default/o'clock%27"
     network.intercept((ask) =>
-      ask.method === 'POST' ? Promise.resolve(new Response('{}', { headers: { 'livestore-backend-id': id } })) : undefined)
+      ask.method === 'POST' ? Promise.resolve(acknowledge(ask.init?.body, id)) : undefined)
     const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
     yield* backend.push(eventsFrom(0, 1))
     expect(Option.getOrThrow(yield* remembered)).not.toContain("'")
