@@ -2,7 +2,7 @@
 import { makeDirectWriter } from './direct-push.ts'
 import { upstreamEndpoint } from './endpoints.ts'
 import type { DirectOptions, HybridOptions, Settings, SyncBackendOptions } from './options.ts'
-import { type BareLog, type Route, type StoreArgs, type WorkerRoute, workerRoute } from './route.ts'
+import { type BareLog, type LogIdentity, type Route, type StoreArgs, type WorkerRoute, workerRoute } from './route.ts'
 import { makeTransport } from './transport.ts'
 import { makeUpstream, type Upstream } from './upstream.ts'
 
@@ -19,13 +19,13 @@ export const bareRoute = async (
   return options.mode === 'hybrid' ? hybridRoute(workerRoute(options, settings, store), upstream) : directRoute(upstream, settings)
 }
 
-const hybridRoute = ({ route, create }: WorkerRoute, upstream: Upstream): Route => {
+const hybridRoute = ({ route, identify, create }: WorkerRoute, upstream: Upstream): Route => {
   const { url, transport, implicitId } = upstream
   const { askBackendId } = route.source
   const bare: BareLog = {
     implicitId,
     // While the Worker does not say, reading goes on: then the log itself is asked, though a cache may stand before it.
-    identify: (signal) => askBackendId(signal).catch(() => idInLog(upstream, signal)),
+    identify: (signal) => identify(signal).catch(() => identityIn(upstream, signal)),
     create,
     onTail: () => {},
     onLost: () => {},
@@ -38,19 +38,19 @@ const directRoute = (upstream: Upstream, settings: Settings): Route => {
   const writer = makeDirectWriter(upstream, settings.pingTimeout)
   const bare: BareLog = {
     implicitId,
-    identify: (signal) => idInLog(upstream, signal),
+    identify: (signal) => identityIn(upstream, signal),
     create: async (signal) => void (await upstream.create(signal)),
     onTail: writer.saw,
     onLost: writer.doubt,
   }
   return {
-    source: { url, transport, askBackendId: bare.identify, bare },
+    source: { url, transport, askBackendId: async (signal) => (await bare.identify(signal)).backendId, bare },
     makeWriter: writer.writerFor,
     ping: upstream.ping,
   }
 }
 
-const idInLog = async ({ check }: Upstream, signal?: AbortSignal): Promise<string | undefined> => {
+const identityIn = async ({ check }: Upstream, signal?: AbortSignal): Promise<LogIdentity> => {
   const reply = await check(signal)
-  return reply._tag === 'Checked' ? reply.backendId : undefined
+  return reply._tag === 'Checked' ? reply : { backendId: undefined, tail: undefined }
 }

@@ -94,8 +94,8 @@ export type Outcome =
   | { readonly _tag: 'Ended' }
   | { readonly _tag: 'Stalled'; readonly failure: HttpFailure; readonly heard: boolean }
   | { readonly _tag: 'NoStreams' }
-  /** To `Identify` and `Confirm`: whose log it is; undefined if there is none, or nobody can tell. */
-  | { readonly _tag: 'Identified'; readonly backendId: string | undefined }
+  /** To `Identify` and `Confirm`: whose log it is, and where it ends; undefined if there is none, or nobody can tell. */
+  | { readonly _tag: 'Identified'; readonly backendId: string | undefined; readonly tail: string | undefined }
   | { readonly _tag: 'Failed'; readonly failure: HttpFailure; readonly backendId?: string | undefined }
 
 export interface PullSettings {
@@ -331,7 +331,7 @@ const newRun = ({ settings }: PullSetup, { now, random }: Moment): PullState['ru
 
 const identified = (setup: PullSetup, state: PullState, wasCreated: boolean, outcome: Outcome, moment: Moment): PullState => {
   if (outcome._tag === 'Failed') return lost(setup, state, outcome.failure, moment)
-  const id = outcome._tag === 'Identified' ? outcome.backendId : undefined
+  const { backendId: id, tail } = outcome._tag === 'Identified' ? outcome : { backendId: undefined, tail: undefined }
   if (id === undefined && moment.remembered === undefined && setup.live && !wasCreated) {
     return { ...state, phase: { _tag: 'Creating', identify: true } }
   }
@@ -339,7 +339,9 @@ const identified = (setup: PullSetup, state: PullState, wasCreated: boolean, out
     return { ...state, phase: { _tag: 'Learning', backendId: id, read: undefined } }
   }
   if (isOther(id, moment)) return doubting(state, { _tag: 'Claim', backendId: id })
-  return { ...state, phase: { _tag: 'Reading', live: false } }
+  // An offset beyond the log's end is of another server: this one would answer it with nothing, for ever.
+  const elsewhere = state.isHint && tail !== undefined && state.offset > tail ? otherPlace(setup, state) : undefined
+  return elsewhere === undefined ? { ...state, phase: { _tag: 'Reading', live: false } } : begin(setup, elsewhere, moment)
 }
 
 const learned = (

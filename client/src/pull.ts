@@ -142,9 +142,9 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
         return open === undefined ? { _tag: 'Ended' } : awakened(command.withinMs, () => open.next())
       }
       case 'Identify':
-        return { _tag: 'Identified', backendId: await source.bare?.identify(closed.signal) }
+        return { _tag: 'Identified', tail: undefined, backendId: undefined, ...(await source.bare?.identify(closed.signal)) }
       case 'Confirm':
-        return { _tag: 'Identified', backendId: await source.askBackendId(closed.signal) }
+        return { _tag: 'Identified', tail: undefined, backendId: await source.askBackendId(closed.signal) }
       case 'Create':
         await source.bare?.create(closed.signal)
         return OK

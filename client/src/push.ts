@@ -43,6 +43,9 @@ export interface PushDeps {
  */
 export type Push = (batch: ReadonlyArray<Event>, signal: AbortSignal) => Promise<void>
 
+/** LiveStore repeats a push that was refused, too. */
+const LIVESTORES_LONGEST_PAUSE_MS = 30_000
+
 /** Pushes that came to nothing wait for LiveStore; whether they would get an answer is asked in between, first after so long. */
 const FIRST_PROBE_MS = 500
 
@@ -57,7 +60,11 @@ export const makePush = (deps: PushDeps): Push => {
       // In order and one at a time, because each chunk's parent is the end of the chunk before it.
       for (const chunk of chunks) await sendWhole(chunk, signal)
     } catch (cause) {
-      throw signal.aborted ? cause : told(cause)
+      if (!signal.aborted) throw told(cause)
+      // LiveStore does so when a pull has brought events, these perhaps: nothing is known to stand in the way any more.
+      connection.writing(true)
+      problems.writing(undefined)
+      throw cause
     }
     if (obstacle !== undefined) {
       problems.writing({ kind: 'event-not-pushable', detail: obstacle.why, seqNum: obstacle.seqNum })
@@ -143,7 +150,7 @@ const refusalOf = (cause: unknown): { readonly error: unknown; readonly problem:
     const { expected, received } = error
     return { error, problem: { kind: 'backend-mismatch', detail: `the store was reset: this device knows ${received}, and the server ${expected}` } }
   }
-  if (isHttpFailure(cause)) return { error, problem: problemOf(cause, undefined) }
+  if (isHttpFailure(cause)) return { error, problem: problemOf(cause, LIVESTORES_LONGEST_PAUSE_MS) }
   return { error, problem: { kind: 'log-broken', detail: error instanceof UnknownError ? (error.note ?? String(error)) : String(error) } }
 }
 

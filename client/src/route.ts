@@ -5,7 +5,7 @@
 import type { BackendId } from './backend-id.ts'
 import type { Tip } from './direct-core.ts'
 import { workerEndpoint } from './endpoints.ts'
-import { BACKEND_ID_HEADER, unvouched, vouchedHead } from './judge.ts'
+import { BACKEND_ID_HEADER, NEXT_OFFSET, unvouched, vouchedHead } from './judge.ts'
 import type { Settings, SyncBackendOptions } from './options.ts'
 import type { SendChunk } from './push.ts'
 import type { ReadSource } from './read.ts'
@@ -33,6 +33,12 @@ export interface Source extends ReadSource {
   readonly bare: BareLog | undefined
 }
 
+/** Whose log it is, and where it ends; neither is known while there is none. */
+export interface LogIdentity {
+  readonly backendId: string | undefined
+  readonly tail: string | undefined
+}
+
 /**
  * What the Worker says with every answer, and what it does for a read, has to be asked for and done apart here. No head
  * is known, and no seqNum can be read from.
@@ -41,7 +47,7 @@ export interface BareLog {
   /** The id of a stream without a header. */
   readonly implicitId: string
   /** Whose stream it is: an offset beyond the tail of a stream that was made anew is answered without a word of it. */
-  readonly identify: (signal?: AbortSignal) => Promise<string | undefined>
+  readonly identify: (signal?: AbortSignal) => Promise<LogIdentity>
   /** Makes a store's stream, so that a live read hears its first event. */
   readonly create: (signal?: AbortSignal) => Promise<void>
   /** The log was read to its end. */
@@ -65,6 +71,7 @@ export const makeRoute = async (options: SyncBackendOptions, settings: Settings,
 
 export interface WorkerRoute {
   readonly route: Route
+  readonly identify: BareLog['identify']
   readonly create: (signal?: AbortSignal) => Promise<void>
 }
 
@@ -74,17 +81,19 @@ export const workerRoute = (options: SyncBackendOptions, settings: Settings, { s
   const url = workerEndpoint(base, tenant, storeId)
   const transport = makeTransport({ party: 'worker', fetch, headers, authToken: authTokenOf(payload) })
 
-  const ask = async (method: 'HEAD' | 'PUT', timeoutMs: number, signal?: AbortSignal) => {
+  const ask = async (method: 'HEAD' | 'PUT', timeoutMs: number, signal?: AbortSignal): Promise<LogIdentity> => {
     const answer = await transport.request(url, { method, ...noStore() }, { timeoutMs, signal })
     if (vouchedHead(answer) === undefined) throw unvouched(answer)
-    return answer.headers.get(BACKEND_ID_HEADER) ?? undefined
+    const { headers } = answer
+    return { backendId: headers.get(BACKEND_ID_HEADER) ?? undefined, tail: headers.get(NEXT_OFFSET) ?? undefined }
   }
-  const askBackendId = (signal?: AbortSignal) => ask('HEAD', settings.pushTimeout, signal)
+  const identify = (signal?: AbortSignal) => ask('HEAD', settings.pushTimeout, signal)
+  const askBackendId = async (signal?: AbortSignal) => (await identify(signal)).backendId
 
   const route: Route = {
     source: { url, transport, askBackendId, bare: undefined },
     makeWriter: (backendId) => makeWorkerPush({ url, transport, backendId, askBackendId, timeoutMs: settings.pushTimeout }),
     ping: async (timeoutMs, signal) => void (await ask('HEAD', timeoutMs, signal)),
   }
-  return { route, create: async (signal) => void (await ask('PUT', settings.pushTimeout, signal)) }
+  return { route, identify, create: async (signal) => void (await ask('PUT', settings.pushTimeout, signal)) }
 }

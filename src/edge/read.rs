@@ -129,7 +129,7 @@ async fn pass_through(
         lookup::doubt(store);
     }
     let response =
-        checked(response).map_err(|problem| problem.of(known.as_ref().map(|known| &known.tip.backend_id)))?;
+        checked(response, &read).map_err(|problem| problem.of(known.as_ref().map(|known| &known.tip.backend_id)))?;
     let headers = passed_on(&response)?;
     if let (true, Some(tail)) = (headers.has(UP_TO_DATE)?, headers.get(NEXT_OFFSET)?) {
         lookup::saw(store, &read.from, Offset(tail));
@@ -176,18 +176,28 @@ async fn fetch(stream: &Stream, read: &Passage) -> Result<Response, Failure> {
 /// How long a long-poll may wait for news, beyond the upstream's time-out.
 const LONG_POLL: Duration = Duration::from_secs(60);
 
-/// What the upstream may answer a read with; everything else becomes a problem.
-fn checked(response: Response) -> Result<Response, Problem> {
+/// What the upstream may answer a read with; everything else becomes a problem. Only a page of the log says where it ends
+/// (protocol §5.6, §5.7); server-sent events say so themselves (§5.8).
+fn checked(response: Response, read: &Passage) -> Result<Response, Problem> {
     let status = response.status_code();
     let kind = response.headers().get("content-type").ok().flatten().unwrap_or_default();
-    let is_log = kind.starts_with("application/json") || kind.starts_with("text/event-stream");
-    if matches!(status, 204 | 304) || (status == 200 && is_log) {
+    let has_end = response.headers().has(NEXT_OFFSET).unwrap_or(false);
+    let is_page = status == 200 && kind.starts_with("application/json") && has_end;
+    let is_answer = match read.live {
+        None => is_page,
+        Some(Live::LongPoll) => is_page || (status == 204 && has_end),
+        Some(Live::Sse) => status == 200 && kind.starts_with("text/event-stream"),
+    };
+    if is_answer || (status == 304 && read.condition.is_some()) {
         return Ok(response);
     }
     discard(&response);
     Err(match status {
+        // The server's own word, and no log of events.
+        200 if has_end => Problem::upstream_refused(status),
         400 => Problem::bad_request("offset", "The log's server does not know this offset."),
-        404 | 500.. => Problem::unavailable(),
+        ..400 | 404 | 500.. => Problem::unavailable(),
+        410 if read.from.0 == Offset::START => Problem::trimmed(),
         410 => Problem::gone(),
         429 => Problem::rate_limited(retry_after(&response)),
         _ => Problem::upstream_refused(status),

@@ -211,13 +211,18 @@ async function drain(response: IncomingMessage): Promise<void> {
   for await (const _ of response) continue
 }
 
+const OF_THE_BODY = new Set(['transfer-encoding', 'content-encoding'])
+
 function begin({ fault, outgoing }: Exchange, response: IncomingMessage): void {
-  const changed = typeof fault === 'object' && (('cutBody' in fault && fault.cutBody === 'end') || 'swapBody' in fault)
+  const isCut = typeof fault === 'object' && 'cutBody' in fault && fault.cutBody === 'end'
+  const body = fault !== undefined && isSwap(fault) ? fault.swapBody : undefined
   const headers = response.rawHeaders.slice()
-  // A body that is not the upstream's can seem whole only if nothing has told the length of the upstream's
-  for (let i = changed ? headers.length - 2 : -1; i >= 0; i -= 2) {
-    if (headers[i]?.toLowerCase() === 'content-length') headers.splice(i, 2)
+  // A body that is not the upstream's can seem whole only if nothing has told what the upstream's is like
+  for (let i = isCut || body !== undefined ? headers.length - 2 : -1; i >= 0; i -= 2) {
+    const name = headers[i]?.toLowerCase() ?? ''
+    if (name === 'content-length' || (body !== undefined && OF_THE_BODY.has(name))) headers.splice(i, 2)
   }
+  if (body !== undefined) headers.push('content-length', String(Buffer.byteLength(body)))
   outgoing.writeHead(response.statusCode ?? 502, response.statusMessage, headers)
   outgoing.flushHeaders() // an event stream that is still silent has begun all the same
 }

@@ -93,7 +93,7 @@ const moveWith = async (from: Place, to: Place, mode: Mode, seen: number, more: 
 
 const offsetsAsked = (place: Place, storeId: string) =>
   [...place.network.requests, ...place.bypass.requests]
-    .filter(({ method, path, query }) => method === 'GET' && path.includes(storeId) && query.has('offset'))
+    .filter(({ method, path, query }) => method === 'GET' && path.includes(storeId) && (query.get('offset') ?? '-1') !== '-1')
     .map(({ query }) => query.get('offset') ?? '')
 
 describe.for<[string, () => Place, () => Place]>([

@@ -89,7 +89,7 @@ class World {
       case 'Identify':
       case 'Confirm':
         this.#ask(command)
-        return confirms ? { _tag: 'Identified', backendId: this.server.backendId } : this.server.read(query, 'no answer')
+        return confirms ? { _tag: 'Identified', backendId: this.server.backendId, tail: this.server.offset(this.server.appends.length) } : this.server.read(query, 'no answer')
       case 'Create':
         return { _tag: 'Ok' }
     }
