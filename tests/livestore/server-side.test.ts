@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, test, type TestContext } from 'vitest'
 import { answers, type CountingProxy, makeStranger, type RequestFilter, type Says, startCountingProxy, type Stranger } from '../harness/index.ts'
 import { type Parts, startParts } from './parts.ts'
-import { type Device, makeScene, shown, whole } from './scene.ts'
+import { makeScene, shown, whole } from './scene.ts'
 import { eventually, notesOf } from './support.ts'
 
 let parts: Parts
@@ -55,22 +55,14 @@ const whileDown = async <T>(work: () => Promise<T>): Promise<T> => {
   return result
 }
 
-const lastAsked = ({ network }: Device) => network.requests.slice(-8).map(({ method, query, status }) => `${method} ?${query} ${status}`)
+/** Each has met the halted store: a by its live read or its push, b by its live read. */
+const halted = ({ a, b }: Stores) => Promise.all([shown(a, 'halted', 8_000), shown(b, 'halted', 8_000)])
 
-/** It has looked for news again and again. */
-const reads = (device: Device) => {
-  const count = () => device.network.count({ method: 'GET' }) + device.network.count({ method: 'HEAD' })
-  const before = count()
-  return eventually(`${device.name} reads again and again`, () => count() > before + 2, () => [device.status(), lastAsked(device)], 8_000)
+const pushByHand = async ({ url }: Stores) => {
+  const batch = [{ name: 'v1.Noted', args: { id: 'x-1', writer: 'x', slot: 1 }, seqNum: 6, parentSeqNum: 5, clientId: 'x', sessionId: 'x' }]
+  const response = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(batch) })
+  return [response.status, response.headers.has('retry-after'), ((await response.json()) as { _tag: string })._tag]
 }
-
-const isRefused = (device: Device) =>
-  eventually(
-    `a push of ${device.name} is refused`,
-    () => device.network.requests.some(({ method, status }) => method === 'POST' && status === 503),
-    () => [device.status(), device.badge.told, lastAsked(device)],
-    8_000,
-  )
 
 const statusUpstream = async ({ storeId }: Stores) => (await fetch(`${parts.upstream.url}/default/${storeId}?offset=-1`)).status
 
@@ -87,31 +79,26 @@ describe('an upstream that comes back on an empty folder', () => {
   test('resets nobody, takes no pushes, and makes no new log; with its data back, all goes on', async (context) => {
     const { expect } = context
     const stores = await begin(context)
-    const { a, b, url } = stores
+    const { a, b, open } = stores
     const restore = await whileDown(async () => {
       const restore = await parts.data.upstream.save()
       await parts.data.upstream.wipe()
       return restore
     })
     a.note(2)
-    await isRefused(a)
-    await shown(a, 'halted')
-    const batch = a.network.requests.findLast(({ method }) => method === 'POST')?.body.toString() ?? ''
-    const pushAgain = async () => {
-      const response = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: batch })
-      return [response.status, response.headers.has('retry-after'), ((await response.json()) as { _tag: string })._tag]
-    }
-    expect(await pushAgain()).toEqual([503, true, 'StoreHaltedError'])
-
+    await halted(stores)
+    expect(await pushByHand(stores)).toEqual([503, true, 'StoreHaltedError'])
     // A Sequencer that starts now has only its row to go by
     await parts.worker.restart()
-    expect(await pushAgain()).toEqual([503, true, 'StoreHaltedError'])
-    await Promise.all([reads(a), reads(b)])
+    expect(await pushByHand(stores)).toEqual([503, true, 'StoreHaltedError'])
     expect([a.end(), b.end(), a.count(), b.count(), a.pending(), await statusUpstream(stores)]).toEqual([undefined, undefined, 7, 5, 2, 404])
 
     await whileDown(restore)
-    await goesOn(context, stores, 2)
-    expect([a.end(), b.end()]).toEqual([undefined, undefined])
+    // Told to come back later, they would; their users start them again
+    await Promise.all([a, b].map((_) => _.stop()))
+    const again = await Promise.all([open('a'), open('b')])
+    expect(again.map((_) => _.count())).toEqual([7, 5])
+    await goesOn(context, { ...stores, a: again[0], b: again[1] }, 2)
   }, 60_000)
 })
 
@@ -121,13 +108,16 @@ test('a stream that is gone upstream resets nobody, until an administrator does'
   const { a, b, open, url, backendId, before, storeId, log } = stores
   await parts.atUpstream(storeId).remove()
   a.note(2)
-  await Promise.all([isRefused(a), reads(a), reads(b)])
+  await halted(stores)
+  expect(await pushByHand(stores)).toEqual([503, true, 'StoreHaltedError'])
   expect([a.end(), b.end(), a.count(), b.count(), a.pending(), await statusUpstream(stores)]).toEqual([undefined, undefined, 7, 5, 2, 404])
 
   expect((await fetch(url, { method: 'DELETE' })).status).toBe(204)
   expect(await backendId()).not.toBe(before)
-  await eventually('both are told to start over', () => [a, b].every((_) => _.end()?.includes('backend-id-mismatch')), () => [a.end(), b.end()], 15_000)
-  await Promise.all([a, b].map((_) => _.stop().catch(() => {})))
+  await Promise.all([a, b].map((_) => _.stop()))
+  const told = await Promise.all([open('a'), open('b')])
+  await eventually('both are told to start over', () => told.every((_) => _.end()?.includes('backend-id-mismatch')), () => told.map((_) => _.end()), 8_000)
+  await Promise.all(told.map((_) => _.stop().catch(() => {})))
   const again = await Promise.all([open('a'), open('b')])
   expect(again.map((_) => _.count())).toEqual([0, 0])
   again[0].note(1)
