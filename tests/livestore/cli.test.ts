@@ -89,7 +89,7 @@ const seed = async (storeId: string) => {
   }
 }
 
-describe.concurrent('livestore sync', () => {
+describe.concurrent('livestore sync', { timeout: 60_000 }, () => {
   test.for(modes)('exports a store and imports it into another: %s', async (mode, { expect }) => {
     const [from, to] = [world.newStore(), world.newStore()]
     const file = join(folder, `${from}.json`)
