@@ -52,5 +52,5 @@ const directRoute = (upstream: Upstream, settings: Settings): Route => {
 
 const identityIn = async ({ check }: Upstream, signal?: AbortSignal): Promise<LogIdentity> => {
   const reply = await check(signal)
-  return reply._tag === 'Checked' ? reply : { backendId: undefined, tail: undefined }
+  return reply._tag === 'Checked' ? { backendId: reply.backendId, tail: reply.tail } : { backendId: undefined, tail: undefined }
 }

@@ -17,20 +17,7 @@ export interface WorkerPushDeps {
 const JSON_TYPE = { 'content-type': 'application/json' }
 
 export const makeWorkerPush = ({ url, transport, backendId, askBackendId, timeoutMs }: WorkerPushDeps): Writer => {
-  const send = async (chunk: Chunk, signal: AbortSignal): Promise<void> => {
-    const known = backendId.remembered()
-    try {
-      await sendOnce(chunk, signal)
-    } catch (cause) {
-      // Who remembers no backend can't be told that it was reset, and a Sequencer may not have heard of it yet. It looks
-      // when asked; else LiveStore would wait for events that are gone.
-      if (known !== undefined || !isServerAhead(cause)) throw cause
-      await askBackendId(signal)
-      await sendOnce(chunk, signal)
-    }
-  }
-
-  const sendOnce = async ({ body, events }: Chunk, signal: AbortSignal): Promise<void> => {
+  const send = async ({ body, events }: Chunk, signal: AbortSignal): Promise<void> => {
     const known = backendId.remembered()
     const headers = { ...JSON_TYPE, ...(known === undefined ? {} : { [BACKEND_ID_HEADER]: known }) }
     const answer = await transport.request(url, { method: 'POST', headers, body }, { timeoutMs, signal })
@@ -65,6 +52,3 @@ const acknowledgedBy = (answer: Answer, first: number, last: number): string | u
   const isOfThese = status === 200 && headers.get(ACCEPTED_HEADER) === `${first}-${last}`
   return isOfThese && (vouchedHead(answer) ?? -1) >= last ? (headers.get(BACKEND_ID_HEADER) ?? undefined) : undefined
 }
-
-const isServerAhead = (cause: unknown): boolean =>
-  cause instanceof ResponseError && cause.status === 409 && cause.problem['_tag'] === 'ServerAheadError'

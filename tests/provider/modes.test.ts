@@ -2,7 +2,7 @@
 import { BackendIdMismatchError, ServerAheadError, SyncBackend } from '@livestore/common'
 import { Effect, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { SyncBackendOptions } from '../../client/src/index.ts'
+import type { Problem, SyncBackendOptions } from '../../client/src/index.ts'
 import { type Backend, cursorAt, eventually, follow, type Item, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
 import { eventsFrom } from './support/events.ts'
 import { makeNetwork, type Network, refusal } from './support/network.ts'
@@ -243,14 +243,19 @@ describe.each(modes)('%s', (mode) => {
     })))
 })
 
-describe.each(bare)('%s: a stream that was made anew is noticed', (mode) => {
+describe.each(bare)('%s: a stream that was made anew', (mode) => {
+  const atWorker = (route: 'stream' | 'adopt', storeId: string, method: string) =>
+    Effect.promise(() => fetch(`${world.worker.url}/v1/${route}/default/${storeId}`, { method }))
+
+  /** In hybrid mode the Worker must have been told that it is meant. */
   const recreate = (storeId: string, events: number) =>
     Effect.gen(function* () {
       yield* Effect.promise(() => world.atUpstream(storeId).remove())
-      if (events > 0) yield* Effect.flatMap(openElsewhere(world.access('direct'), storeId), (_) => _.push(eventsFrom(0, events, {}, 'x'.repeat(50))))
+      yield* Effect.flatMap(openElsewhere(world.access('direct'), storeId), (_) => _.push(eventsFrom(0, events, {}, 'x'.repeat(50))))
+      if (mode === 'hybrid') expect((yield* atWorker('adopt', storeId, 'POST')).status).toBe(200)
     })
 
-  test.each([['shorter', 1], ['longer', 9]])('%s: within one renewal, and nothing of it is applied', (_, count) =>
+  test.each([['shorter', 1], ['longer', 9]])('%s: is noticed within one renewal, and nothing of it is applied', (_, count) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open(options(mode), storeId)
@@ -265,6 +270,21 @@ describe.each(bare)('%s: a stream that was made anew is noticed', (mode) => {
       expect(follower.seqNums()).toEqual([1, 2, 3, 4, 5])
       expect(yield* Effect.flip(pullAll(backend, cursorAt(items, 5)))).toBeInstanceOf(BackendIdMismatchError)
       expect(yield* Effect.flip(backend.push(eventsFrom(5, 1)))).toBeInstanceOf(BackendIdMismatchError)
+    })))
+
+  test('only after a while: nobody with events of the old one makes a new one, or ends', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const problems: (Problem | undefined)[] = []
+      const backend = yield* open({ ...options(mode), onProblem: (_: Problem | undefined) => void problems.push(_) }, storeId)
+      yield* backend.push(eventsFrom(0, 5))
+      const follower = yield* follow(backend)
+      yield* follower.until('the events', () => follower.seqNums().length === 5)
+      yield* Effect.promise(() => world.atUpstream(storeId).remove())
+      yield* follower.until('it tells', () => ['log-missing', 'halted'].includes(problems.at(-1)?.kind ?? ''))
+      expect([follower.exit(), yield* backend.isConnected.get]).toEqual([undefined, false])
+      expect(yield* Effect.flip(backend.push(eventsFrom(5, 1)))).toMatchObject({ _tag: 'IsOfflineError' })
+      expect((yield* Effect.promise(() => fetch(`${world.upstream.url}/default/${storeId}`))).status).toBe(404)
     })))
 })
 

@@ -213,13 +213,15 @@ describe('an acknowledgement that is lost', () => {
     })))
 })
 
-test('a device that knows no backend is not sent to wait for events that a wipe took away', () =>
+test('a device that knows no backend is not sent to wait for events that a reset took away', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
     const before = yield* openElsewhere({ url: world.network.url }, storeId)
     yield* before.push(eventsFrom(0, 3)) // the Sequencer is warm, its head 3
-    yield* Effect.promise(() => world.atUpstream(storeId).remove())
+    yield* Effect.promise(() => fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'DELETE' }))
     const backend = yield* open({ url: world.network.url }, storeId)
+    expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toMatchObject({ _tag: 'IsOfflineError' })
+    yield* Effect.promise(() => fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'DELETE' }))
     yield* backend.push(eventsFrom(0, 1))
     expect(seqNums(yield* pullAll(backend))).toEqual([1])
   })))
