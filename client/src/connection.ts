@@ -20,7 +20,6 @@ export interface Connection {
   readonly observed: (connected: boolean) => void
   /** Whether pushes get an answer of the server. */
   readonly writing: (answered: boolean) => void
-  readonly isWriting: () => boolean
 }
 
 export const makeConnection = (onChange: (connected: boolean) => void): Connection => {
@@ -59,6 +58,5 @@ export const makeConnection = (onChange: (connected: boolean) => void): Connecti
       writing = answered
       tell()
     },
-    isWriting: () => writing,
   }
 }

@@ -128,7 +128,8 @@ export interface Moment {
 }
 
 type Phase =
-  | { readonly _tag: 'Resting'; readonly ms: number }
+  /** `isSpread`: only so that not all readers come back at once. */
+  | { readonly _tag: 'Resting'; readonly ms: number; readonly isSpread: boolean }
   | { readonly _tag: 'Identifying'; readonly created: boolean }
   | { readonly _tag: 'Creating'; readonly identify: boolean }
   | { readonly _tag: 'Reading'; readonly live: boolean }
@@ -200,7 +201,7 @@ const REFUSED_DELAY_FACTOR = 3
 
 export const startPull = (setup: PullSetup, start: Start, failures: number, moment: Moment): PullState => {
   const state: PullState = {
-    phase: { _tag: 'Resting', ms: 0 },
+    phase: { _tag: 'Resting', ms: 0, isSpread: false },
     offset: start.offset ?? START_OFFSET,
     seqNum: start.seqNum,
     tail: undefined,
@@ -226,6 +227,9 @@ export const startPull = (setup: PullSetup, start: Start, failures: number, mome
 
 /** A push has learned that the log has events up to this one: they are caught up with at once, and again until they came. */
 export const wanted = (state: PullState, seqNum: number): PullState => ({ ...state, target: Math.max(state.target, seqNum) })
+
+/** It waits only so that not all readers come back at once. */
+export const isSpreading = ({ phase }: PullState): boolean => phase._tag === 'Resting' && phase.isSpread
 
 export const isBehind = (state: PullState): boolean => state.seqNum < state.target
 
@@ -469,7 +473,7 @@ const accept = (setup: PullSetup, state: PullState, events: ReadonlyArray<LiveSt
     overdue: hasNews ? 0 : state.overdue,
     run: { ...state.run, progressed: state.run.progressed || hasNews, caughtUp: isEnd },
     canStream: state.canStream && page.canStream,
-    isHint: false,
+    isHint: state.isHint && page.messages.length === 0,
     suspect: false,
     fresh: false,
     connected: true,
@@ -528,7 +532,7 @@ const failed = (setup: PullSetup, state: PullState, failure: HttpFailure, moment
   if (failure.problem['field'] === 'after') return doubting(state, { _tag: 'Beyond', failure })
   const elsewhere = failure.status === 400 || failure.status === 410 ? otherPlace(setup, state) : undefined
   if (elsewhere === undefined) return refused(setup, state, failure, moment)
-  return state.isHint ? begin(setup, elsewhere, moment) : lost(setup, elsewhere, failure, moment)
+  return state.isHint && !state.run.answered ? begin(setup, elsewhere, moment) : lost(setup, elsewhere, failure, moment)
 }
 
 /** What time alone may not mend. A live pull waits for it all the same: tokens, rights and addresses change. */
@@ -647,7 +651,10 @@ const lost = (
       { _tag: 'Failure', failure: failure ?? new TransportError('the server closed the read') },
     )
   }
-  const ms = pauseAfter(setup, run, failures, failure, moment)
+  const pause = pauseAfter(setup, failures, failure, moment)
+  // Many readers lose their connections at the same moment, and must not all come back at the same one.
+  const spread = run.caughtUp ? moment.random * settings.reconnectSpread * (failure === undefined ? 0.25 : 1) : 0
+  const ms = Math.max(pause, spread)
   // A connection that worked has ended; whether another one comes about is still to be seen.
   const flows = run.answered && problem === undefined && failure?._tag !== 'ForeignAnswer'
   return rest(
@@ -659,6 +666,7 @@ const lost = (
       problem: flows || failure === undefined ? state.problem : { ...problemOf(failure, ms), ...problem },
     },
     ms,
+    spread > pause,
   )
 }
 
@@ -668,14 +676,12 @@ const sayingNoMore = ({ ready, owesNoMore }: PullState): ReadonlyArray<PullItem>
   return (last === undefined ? owesNoMore : last.pageInfo._tag !== 'NoMore') ? [...ready, EMPTY_ITEM] : ready
 }
 
-const pauseAfter = ({ settings }: PullSetup, run: PullState['run'], failures: number, failure: HttpFailure | undefined, { random }: Moment): number => {
+const pauseAfter = ({ settings }: PullSetup, failures: number, failure: HttpFailure | undefined, { random }: Moment): number => {
   const isRefusal = failure !== undefined && !isTransient(failure)
   const limits = isRefusal ? { ...settings, maxDelay: settings.maxDelay * REFUSED_DELAY_FACTOR } : settings
   const backoff = failure === undefined || failures > 0 ? backoffDelay(failures, limits, random) : backoffDelay(1, limits, random) / 2
-  // Many readers lose their connections at the same moment, and must not all come back at the same one.
-  const spread = run.caughtUp ? random * settings.reconnectSpread * (failure === undefined ? 0.25 : 1) : 0
   const asked = failure === undefined ? 0 : retryAfterMs(failure)
-  return Math.max(backoff, spread, asked * (1 + random))
+  return Math.max(backoff, asked * (1 + random))
 }
 
-const rest = (state: PullState, ms: number): PullState => ({ ...state, phase: { _tag: 'Resting', ms } })
+const rest = (state: PullState, ms: number, isSpread = false): PullState => ({ ...state, phase: { _tag: 'Resting', ms, isSpread } })

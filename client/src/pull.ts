@@ -12,6 +12,7 @@ import {
   type Command,
   commandOf,
   isBehind,
+  isSpreading,
   type Moment,
   type Outcome,
   type PullEnd,
@@ -41,8 +42,10 @@ export interface PullDeps {
 export interface LivePull {
   /** Makes the pull catch up at once, and again until it has brought this seqNum. */
   readonly catchUpTo: (seqNum: number) => void
-  /** The server answers: what waits to ask again need not. */
+  /** The server answers: a pull that waits to ask again need not. */
   readonly wake: () => void
+  /** Somebody works on this device: its pull need not wait for its turn to come back. */
+  readonly hurry: () => void
 }
 
 export interface Puller {
@@ -179,6 +182,9 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
     },
     wake: () => {
       if (state.phase._tag === 'Resting') wake?.abort()
+    },
+    hurry: () => {
+      if (isSpreading(state)) wake?.abort()
     },
   }
   if (isLive) deps.livePulls.add(pull)

@@ -51,7 +51,9 @@ const FIRST_PROBE_MS = 500
 
 export const makePush = (deps: PushDeps): Push => {
   const { limits, writer, connection, problems } = deps
-  let probing = false
+  /** The last push came to nothing, and nothing has shown yet that another one would not. */
+  let isUnanswered = false
+  let isProbing = false
 
   const push: Push = async (batch, signal) => {
     checkChain(batch)
@@ -62,8 +64,7 @@ export const makePush = (deps: PushDeps): Push => {
     } catch (cause) {
       if (!signal.aborted) throw told(cause)
       // LiveStore does so when a pull has brought events, these perhaps: nothing is known to stand in the way any more.
-      connection.writing(true)
-      problems.writing(undefined)
+      settle(undefined)
       throw cause
     }
     if (obstacle !== undefined) {
@@ -106,30 +107,37 @@ export const makePush = (deps: PushDeps): Push => {
   }
 
   const answered = (problem: Problem | undefined) => {
-    connection.writing(true)
-    problems.writing(problem)
+    settle(problem)
     deps.onAnswered()
   }
 
+  const settle = (problem: Problem | undefined) => {
+    isUnanswered = false
+    connection.writing(true)
+    problems.writing(problem)
+  }
+
   const unanswered = (failure: HttpFailure) => {
-    connection.writing(false)
+    // A lost connection is the reads' to tell. While they are served, what they bring may be what a lost acknowledgement was for.
+    if (failure._tag !== 'TransportError') connection.writing(false)
     problems.writing(problemOf(failure, FIRST_PROBE_MS))
+    isUnanswered = true
     void probe()
   }
 
-  /** While `isConnected` is false LiveStore may start no push that could show that pushes work again. */
+  /** While `isConnected` is false LiveStore may start no push that could show that pushes are answered again. */
   const probe = async () => {
-    if (probing) return
-    probing = true
-    for (let failures = 1; !connection.isWriting() && !deps.closed.aborted; failures++) {
+    if (isProbing) return
+    isProbing = true
+    for (let failures = 1; ; failures++) {
       await sleep(Math.max(FIRST_PROBE_MS, backoffDelay(failures, deps.pace)), deps.closed)
-      if (connection.isWriting() || deps.closed.aborted) break
+      if (!isUnanswered || deps.closed.aborted) break
       await writer.probe(deps.closed).then(
         () => answered(undefined),
         () => {},
       )
     }
-    probing = false
+    isProbing = false
   }
 
   return push

@@ -21,8 +21,7 @@ import { sleep } from './transport.ts'
  * makeSyncBackend({ mode: 'direct', upstream: { url: 'https://streams.example.com/v1/stream' } })
  * ```
  */
-// This file, cursor.ts and options.ts are all that knows Effect. Whatever waits is a promise with a signal, so that it ends
-// in uninterruptible regions too: LiveStore's CLI makes and connects its backend in one.
+// This file, cursor.ts and options.ts are all that knows Effect.
 export const makeSyncBackend =
   (options: SyncBackendOptions): SyncBackend.SyncBackendConstructor<SyncMetadata> =>
   ({ storeId, payload }) =>
@@ -95,12 +94,20 @@ export const makeSyncBackend =
           ),
         )
 
-      const ping = Effect.tryPromise({ try: pingOnce, catch: toPingError }).pipe(Effect.ensuring(isConnectedNow))
+      // Interruptible wherever it runs: LiveStore's CLI makes and connects its backend in an uninterruptible region.
+      const ping = Effect.tryPromise({ try: pingOnce, catch: toPingError }).pipe(Effect.ensuring(isConnectedNow), Effect.interruptible)
 
       return SyncBackend.of<SyncMetadata>({
         connect: Effect.catchTag(ping, 'TimeoutException', (cause) => new IsOfflineError({ cause })),
         pull,
-        push: (batch) => Effect.tryPromise({ try: (signal) => push(batch, signal), catch: (error) => error as SyncError }),
+        push: (batch) =>
+          Effect.tryPromise({
+            try: (signal) => {
+              livePulls.forEach((pull) => pull.hurry())
+              return push(batch, signal)
+            },
+            catch: (error) => error as SyncError,
+          }),
         ping,
         isConnected,
         metadata: {
