@@ -87,7 +87,7 @@ export interface CommonOptions {
     readonly renewInterval?: Duration.DurationInput
     /**
      * Readers whose live connections are cut at the same moment come back spread over so long; over more where the
-     * server asks for it. A push that finds the server ahead does not wait for it. @default 3 seconds
+     * server asks for it. A push that finds the server ahead does not wait for it. @default 2 seconds
      */
     readonly reconnectSpread?: Duration.DurationInput
   }
@@ -148,7 +148,7 @@ export const resolveSettings = (options: SyncBackendOptions): Settings => ({
   firstByteTimeoutMs: Duration.toMillis(options.live?.firstByteTimeout ?? '5 seconds'),
   stallTimeoutMs: Duration.toMillis(options.live?.stallTimeout ?? '45 seconds'),
   renewInterval: Duration.toMillis(options.live?.renewInterval ?? '60 seconds'),
-  reconnectSpread: Duration.toMillis(options.live?.reconnectSpread ?? '3 seconds'),
+  reconnectSpread: Duration.toMillis(options.live?.reconnectSpread ?? '2 seconds'),
   initialDelay: Duration.toMillis(options.retry?.initialDelay ?? '100 millis'),
   maxDelay: Duration.toMillis(options.retry?.maxDelay ?? '10 seconds'),
   pingEnabled: options.ping?.enabled ?? true,

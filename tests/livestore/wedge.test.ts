@@ -25,8 +25,11 @@ beforeEach(() => {
 })
 afterEach(() => opened.stopAll())
 
+/** Cut-off devices come back spread over two seconds; what is to be seen here is what follows. */
+const AT_ONCE = { live: { reconnectSpread: 0 } }
+
 const start = async (name: string, network: CountingProxy = parts.network) =>
-  opened.add(await openStore({ name, storeId, sync: { url: network.url } }))
+  opened.add(await openStore({ name, storeId, sync: { url: network.url, ...AT_ONCE } }))
 
 const whole = (stores: readonly TestStore[], count: number) =>
   eventually(
@@ -101,7 +104,7 @@ const startSplit = async (name: string) => {
   const [reads, writes] = [await parts.newNetwork(), await parts.newNetwork()]
   const fetchSplit: typeof fetch = (input, init) =>
     fetch(init?.method === 'POST' ? String(input).replace(reads.url, writes.url) : input, init)
-  const store = opened.add(await openStore({ name, storeId, sync: { url: reads.url, fetch: fetchSplit } }))
+  const store = opened.add(await openStore({ name, storeId, sync: { url: reads.url, fetch: fetchSplit, ...AT_ONCE } }))
   return { store, reads, writes }
 }
 
