@@ -44,6 +44,8 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// `ALLOWED_ORIGINS` (default `*`): origins a browser may call from, separated by commas.
     pub allowed_origins: Origins,
+    /// `ALLOWED_HEADERS` (default none): headers that a browser may send besides those that are always allowed.
+    pub allowed_headers: Vec<String>,
     /// `LOG_REQUESTS` (default `all`): which requests get a line in the log.
     pub log_requests: LogRequests,
     /// `INSPECTOR` (default `off`): whether there is an inspector.
@@ -143,6 +145,7 @@ impl Settings {
             arrivals: arrivals::Limits { bodies: queue.queue, bytes: in_flight },
             body_timeout: Duration::from_millis(number(env, "BODY_TIMEOUT_MS", 30_000)?),
             allowed_origins: origins(text(env, "ALLOWED_ORIGINS")),
+            allowed_headers: allowed_headers(env)?,
             log_requests: log_requests(env)?,
             inspector: inspector(env)?,
             auth: Auth::read(env)?,
@@ -199,7 +202,7 @@ impl Jwt {
         };
         let jwks = jwks.map(usable).transpose()?;
         let header = text(env, "JWT_HEADER").unwrap_or_else(|| "authorization".into()).to_ascii_lowercase();
-        if !header.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        if !is_header_name(&header) {
             return wrong("JWT_HEADER", "must be the name of a header.");
         }
         let claim = |what: &str| Claim {
@@ -232,6 +235,21 @@ fn list(env: &Env, name: &str) -> Result<Vec<String>, Problem> {
         }
         false => Ok(list),
     }
+}
+
+fn allowed_headers(env: &Env) -> Result<Vec<String>, Problem> {
+    let names = list(env, "ALLOWED_HEADERS")?;
+    match names.iter().find(|name| !is_header_name(name)) {
+        None => Ok(names),
+        Some(wrong) => {
+            let what = format!("has {wrong:?}, which is not the name of a header.");
+            Err(Problem::misconfigured("ALLOWED_HEADERS", what))
+        }
+    }
+}
+
+fn is_header_name(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
 impl UpstreamSettings {

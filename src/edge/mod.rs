@@ -139,7 +139,7 @@ mod worker_edge {
         check_neighbourhood(&target, request.headers().get("origin")?.as_deref(), settings)?;
         if method == "OPTIONS" {
             entry.route = "preflight";
-            return Ok(reply::preflight(settings.auth.header())?);
+            return Ok(reply::preflight(settings.auth.header(), &settings.allowed_headers)?);
         }
         let (store, verb) = match route(&method, &target, settings.max_name)? {
             Route::Health => {

@@ -21,6 +21,13 @@ pub const CACHE: &str = "x-cache";
 
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 const REQUEST_HEADERS: &str = "content-type, if-none-match, livestore-backend-id";
+/// Headers that tracing libraries add to every request of a page: W3C, Sentry, Zipkin (B3), Datadog, New Relic, Elastic,
+/// Jaeger, AWS X-Ray, Google Cloud, Azure and Honeycomb. One that a preflight does not allow fails the request.
+const TRACING_HEADERS: &str = "traceparent, tracestate, baggage, sentry-trace, b3, x-b3-traceid, x-b3-spanid, \
+                               x-b3-parentspanid, x-b3-sampled, x-b3-flags, x-datadog-trace-id, x-datadog-parent-id, \
+                               x-datadog-origin, x-datadog-sampling-priority, x-datadog-tags, newrelic, \
+                               elastic-apm-traceparent, uber-trace-id, x-amzn-trace-id, x-cloud-trace-context, \
+                               request-id, request-context, x-request-id, x-correlation-id, x-honeycomb-trace";
 const EXPOSED: &str = "allow, etag, livestore-accepted, livestore-backend-id, livestore-head, location, retry-after, \
                        server-timing, stream-closed, stream-cursor, stream-next-offset, stream-sse-data-encoding, \
                        stream-up-to-date, www-authenticate, x-cache";
@@ -32,11 +39,12 @@ pub fn status(word: &str) -> Result<Response> {
     Ok(response)
 }
 
-/// The answer to a browser's `OPTIONS`.
-pub fn preflight(token_header: &str) -> Result<Response> {
+/// The answer to a browser's `OPTIONS`. `others` are the headers that a deployment allows besides (`ALLOWED_HEADERS`).
+pub fn preflight(token_header: &str, others: &[String]) -> Result<Response> {
     let response = Response::empty()?.with_status(204);
     response.headers().set("access-control-allow-methods", METHODS)?;
-    response.headers().set("access-control-allow-headers", &format!("{token_header}, {REQUEST_HEADERS}"))?;
+    let headers = [token_header, REQUEST_HEADERS, TRACING_HEADERS].into_iter().chain(others.iter().map(String::as_str));
+    response.headers().set("access-control-allow-headers", &headers.collect::<Vec<_>>().join(", "))?;
     response.headers().set("access-control-max-age", "86400")?;
     Ok(response)
 }

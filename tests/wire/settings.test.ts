@@ -39,6 +39,8 @@ test.each<[setting: string, value: string, others?: Record<string, string>]>([
   ['MAX_BATCH_BYTES', '16777216'],
   ['LOG_REQUESTS', 'some'],
   ['INSPECTOR', 'yes'],
+  ['ALLOWED_HEADERS', 'x-trace,'],
+  ['ALLOWED_HEADERS', 'x-trace, x trace'],
   ['AUTH_MODE', 'maybe'],
   ['AUTH_MODE', 'jwt'],
   ['JWT_SECRET', 'short', JWT],
