@@ -8,8 +8,6 @@ use std::time::Duration;
 use worker::Env;
 use worker::js_sys::Reflect;
 
-use crate::batch;
-use crate::edge::arrivals;
 use crate::edge::auth::claims::{Claim, Policy};
 use crate::edge::auth::jwks::{self, Jwk};
 use crate::edge::log::LogRequests;
@@ -18,6 +16,7 @@ use crate::names::MAX_NAME_BYTES;
 use crate::problem::Problem;
 use crate::sequencer::core::{Limits, SegmentSize};
 use crate::sequencer::plan::MAX_SEGMENT_BYTES;
+use crate::{batch, budget};
 
 /// The name of the Durable Object binding.
 pub const SEQUENCER_BINDING: &str = "SEQUENCER";
@@ -37,9 +36,9 @@ pub struct Settings {
     pub limits: batch::Limits,
     /// `MAX_NAME_BYTES` (default and at most 4,096): of a tenant's and of a store's name.
     pub max_name: usize,
-    /// `MAX_IN_FLIGHT` (default 256) pushes of one store and `MAX_IN_FLIGHT_BYTES` (default 32 MiB): of bodies
-    /// that are still arriving, and, in the Sequencer, of those that wait.
-    pub arrivals: arrivals::Limits,
+    /// `MAX_IN_FLIGHT` (default 256) pushes of one store and `MAX_IN_FLIGHT_BYTES` (default 32 MiB) of all stores: those
+    /// that are arriving in this isolate, and those that wait in its Sequencers.
+    pub in_flight: budget::Limits,
     /// `BODY_TIMEOUT_MS` (default 30,000): how long a body may take to arrive.
     pub body_timeout: Duration,
     /// `ALLOWED_ORIGINS` (default `*`): origins a browser may call from, separated by commas.
@@ -134,15 +133,15 @@ impl Settings {
             bytes: number(env, "MAX_BATCH_BYTES", 1 << 20)?,
             event_bytes: number(env, "MAX_EVENT_BYTES", 1 << 20)?,
         };
-        let in_flight = usize::try_from(queue.queue_bytes).unwrap_or(usize::MAX);
-        if limits.bytes > in_flight / 4 {
-            let what = format!("may be a quarter of MAX_IN_FLIGHT_BYTES at most, which is {}.", in_flight / 4);
+        let largest = usize::try_from(queue.queue_bytes / 4).unwrap_or(usize::MAX);
+        if limits.bytes > largest {
+            let what = format!("may be a quarter of MAX_IN_FLIGHT_BYTES at most, which is {largest}.");
             return Err(Problem::misconfigured("MAX_BATCH_BYTES", what));
         }
         Ok(Self {
             limits,
             max_name,
-            arrivals: arrivals::Limits { bodies: queue.queue, bytes: in_flight },
+            in_flight: budget::Limits { leases: queue.queue, bytes: queue.queue_bytes },
             body_timeout: Duration::from_millis(number(env, "BODY_TIMEOUT_MS", 30_000)?),
             allowed_origins: origins(text(env, "ALLOWED_ORIGINS")),
             allowed_headers: allowed_headers(env)?,
@@ -253,6 +252,13 @@ fn is_header_name(name: &str) -> bool {
 }
 
 impl UpstreamSettings {
+    /// How long the Sequencer may take to answer. While the upstream fails it tells everyone after its attempts, each of
+    /// which ends with the upstream's time-out. What takes longer, behind a long queue or a history that is read for the
+    /// first time, it goes on with; the caller finds it done when it asks again.
+    pub fn patience(&self) -> Duration {
+        self.timeout * u32::from(Limits::default().attempts) + Duration::from_secs(5)
+    }
+
     /// Reads the settings; the problem names the one that is wrong.
     pub fn read(env: &Env) -> Result<Self, Problem> {
         let is_base = |url: &String| {

@@ -10,8 +10,11 @@ fn place(head: u64, events: u64, bytes: u64) -> Place {
 #[test]
 fn segments_follow_one_another() {
     let plan = Plan::new(place(5, 3, 100), [place(9, 7, 500), place(10, 8, 900)]);
-    let segment = |events, head: u64| Segment { events, head, end: Offset(format!("{head:04}")) };
-    assert_eq!(plan, Plan { from: Offset("0005".into()), head: 5, segments: vec![segment(4, 9), segment(1, 10)] });
+    let segment = |events, head: u64, bytes| Segment { events, head, end: Offset(format!("{head:04}")), bytes };
+    assert_eq!(
+        plan,
+        Plan { from: Offset("0005".into()), head: 5, segments: vec![segment(4, 9, 400), segment(1, 10, 400)] }
+    );
     assert!(Plan::new(place(5, 3, 100), []).segments.is_empty());
     assert_eq!(Plan::new(Place::start(), [place(2, 2, 100)]).from.0, "-1");
 }

@@ -1,11 +1,10 @@
 //! The Worker at the edge: stateless, it routes, checks, reads, and calls the Sequencer for the rest.
 //!
-//! [`auth`], [`route`], [`arrivals`], [`cut`] and [`log`] decide; the Wasm-only rest performs: `push`, `read` and `manage` answer
+//! [`auth`], [`route`], [`cut`] and [`log`] decide; the Wasm-only rest performs: `push`, `read` and `manage` answer
 //! the verbs, `inspect` shows a store to who runs it, `history` keeps sealed segments in the edge cache, `lookup` asks
 //! the Sequencer, `reply`
 //! finishes every response.
 
-pub mod arrivals;
 pub mod auth;
 pub mod cut;
 pub mod log;
@@ -171,7 +170,7 @@ mod worker_edge {
             Verb::Look => manage::look(env, &store).await,
             Verb::Ensure => manage::ensure(env, &store).await,
             Verb::Reset => manage::reset(env, &store).await,
-            Verb::Inspect => inspect::inspect(env, &store).await,
+            Verb::Inspect => inspect::inspect(env, target.host, &store).await,
         }
     }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 use worker::{Context, Env, Headers, Method, Request, Response};
 
 use super::auth::Grant;
-use super::history::{self, Page};
+use super::history::{self, Page, Shelf};
 use super::lifetime;
 use super::lookup::{self, Known};
-use super::route::{Live, Read};
+use super::route::{Live, Read, Target};
 use super::timing::{Timing, now};
 use super::{Failure, reply};
 use crate::event::{Offset, SeqNum};
@@ -45,7 +45,9 @@ pub async fn read(
     };
     timing.lap("sequencer", now());
     if let (None, Some(sought)) = (read.live, known.as_ref().filter(|known| known.is_sealed_at(&from))) {
-        let page = history::page(env, context, stream(), store, sought, &from).await;
+        let url = request.inner().url();
+        let shelf = Shelf::open(Target::of(&url).host, store, sought.life()).await;
+        let page = history::page(env, context, stream(), shelf, &from).await;
         timing.lap("history", now());
         if let Some(page) = page? {
             return sealed(page, sought, condition.as_deref(), settings.auth.header());
@@ -70,12 +72,12 @@ async fn offset_after(env: &Env, store: &StorePath, seq: SeqNum) -> Result<Offse
 
 /// A sealed segment: final, for as long as the backend lives.
 fn sealed(page: Page, known: &Known, condition: Option<&str>, token_header: &str) -> Result<Response, Failure> {
-    let Page { response, hit } = page;
+    let Page { response, source } = page;
     let headers = passed_on(&response)?;
     // For the browser's own cache, and there not for whoever logs in next.
     headers.set("cache-control", "private, max-age=31536000, immutable")?;
     headers.set("vary", token_header)?;
-    headers.set(reply::CACHE, if hit { "HIT" } else { "MISS" })?;
+    headers.set(reply::CACHE, source)?;
     reply::identify(&headers, &known.tip)?;
     let tag = headers.get("etag")?;
     if tag.as_deref().is_some_and(|tag| condition.is_some_and(|condition| matches(condition, tag))) {
@@ -113,7 +115,7 @@ async fn pass_through(
         discard(&response);
         // The Sequencer may not know yet that the stream is gone, or that there never was one.
         let op = if read.live.is_some() { Op::Ensure } else { Op::Look(Need::Fresh) };
-        let tip = match lookup::call(env, store, op, None).await? {
+        let tip = match lookup::call(env, store, op).await? {
             Answer::Tip(Some(tip)) => tip,
             _ => return Ok(reply::empty_page(&read.from)?),
         };

@@ -85,8 +85,7 @@ pub fn empty_page(at: &Offset) -> Result<Response> {
 }
 
 /// A segment, as it is kept in the edge cache.
-pub fn segment(body: Vec<u8>, end: &Offset, tag: &str) -> Result<Response> {
-    let response = Response::from_bytes(body)?;
+pub fn segment(response: Response, end: &Offset, tag: &str) -> Result<Response> {
     let headers = response.headers();
     headers.set("content-type", "application/json")?;
     headers.set("etag", &format!("\"{tag}\""))?;

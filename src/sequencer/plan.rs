@@ -49,6 +49,9 @@ pub struct Segment {
     pub head: SeqNum,
     /// The offset behind it.
     pub end: Offset,
+    /// How many bytes, nearly; 0 from a Sequencer of an older build.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 impl Plan {
@@ -66,11 +69,12 @@ impl Plan {
         let ends: Vec<Place> = ends.into_iter().take(Self::AHEAD).collect();
         for end in &ends {
             let whole = end.bytes.saturating_sub(from.bytes);
-            if end.bytes.saturating_sub(at.bytes) > MAX_SEGMENT_BYTES || (whole > Self::AHEAD_BYTES && at != &from) {
+            let bytes = end.bytes.saturating_sub(at.bytes);
+            if bytes > MAX_SEGMENT_BYTES || (whole > Self::AHEAD_BYTES && at != &from) {
                 break;
             }
             let events = end.events.saturating_sub(at.events);
-            segments.push(Segment { events, head: end.head, end: end.offset.clone() });
+            segments.push(Segment { events, head: end.head, end: end.offset.clone(), bytes });
             at = end;
         }
         Self { from: from.offset.clone(), head: from.head, segments }
