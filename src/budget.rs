@@ -6,12 +6,16 @@
 use std::collections::HashMap;
 
 /// How much may be held at once.
+///
+/// Whoever holds nothing may take what is free. Whoever holds something may hold a quarter of what then remains free: a
+/// fifth of all while it is alone, and less the more others hold.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Leases of one owner.
+    /// Leases of one owner, even where its share is larger.
+    pub own_leases: usize,
+    /// Leases of all owners together: what is small takes memory, too.
     pub leases: usize,
-    /// Bytes of all owners together. One owner may hold as many as then remain free: half while it is alone, a third
-    /// beside another one that takes all it can get.
+    /// Bytes of all owners together.
     pub bytes: u64,
 }
 
@@ -89,8 +93,11 @@ impl Budget {
 
     fn has_room(&self, owner: &str, bytes: u64, limits: Limits) -> bool {
         let (leases, own) = self.owners.get(owner).map_or((0, 0), |share| (share.leases, share.bytes));
-        let free = limits.bytes.checked_sub(self.bytes + bytes);
-        leases < limits.leases && free.is_some_and(|free| own + bytes <= free)
+        let free_leases = limits.leases.checked_sub(self.leases.len() + 1);
+        let free_bytes = limits.bytes.checked_sub(self.bytes + bytes);
+        let Some((free_leases, free_bytes)) = free_leases.zip(free_bytes) else { return false };
+        let is_fair = leases == 0 || (leases < free_leases / 4 && own + bytes <= free_bytes / 4);
+        is_fair && leases < limits.own_leases
     }
 
     fn sweep(&mut self, now: u64) {

@@ -36,8 +36,8 @@ pub struct Settings {
     pub limits: batch::Limits,
     /// `MAX_NAME_BYTES` (default and at most 4,096): of a tenant's and of a store's name.
     pub max_name: usize,
-    /// `MAX_IN_FLIGHT` (default 256) pushes of one store and `MAX_IN_FLIGHT_BYTES` (default 32 MiB) of all stores: those
-    /// that are arriving in this isolate, and those that wait in its Sequencers.
+    /// `MAX_IN_FLIGHT` (default 256) pushes of one store, eight times as many of all stores, and of them
+    /// `MAX_IN_FLIGHT_BYTES` (default 32 MiB): those that are arriving in this isolate, and those that wait in its Sequencers.
     pub in_flight: budget::Limits,
     /// `BODY_TIMEOUT_MS` (default 30,000): how long a body may take to arrive.
     pub body_timeout: Duration,
@@ -141,7 +141,7 @@ impl Settings {
         Ok(Self {
             limits,
             max_name,
-            in_flight: budget::Limits { leases: queue.queue, bytes: queue.queue_bytes },
+            in_flight: in_flight(queue),
             body_timeout: Duration::from_millis(number(env, "BODY_TIMEOUT_MS", 30_000)?),
             allowed_origins: origins(text(env, "ALLOWED_ORIGINS")),
             allowed_headers: allowed_headers(env)?,
@@ -291,6 +291,11 @@ pub fn sequencer_limits(env: &Env) -> Result<Limits, Problem> {
     }
     let queue = number(env, "MAX_IN_FLIGHT", MAX_IN_FLIGHT)?;
     Ok(Limits { segment, queue, queue_bytes: number(env, "MAX_IN_FLIGHT_BYTES", 32 << 20)?, ..Limits::default() })
+}
+
+/// How much the isolate may hold of pushes: so many of one store, eight times as many of all.
+pub fn in_flight(Limits { queue, queue_bytes, .. }: Limits) -> budget::Limits {
+    budget::Limits { own_leases: queue, leases: queue.saturating_mul(8), bytes: queue_bytes }
 }
 
 /// `INSPECTOR`, which the Sequencer needs too: it counts pushes only for an inspector.

@@ -41,13 +41,10 @@ const AVOID_MS: u64 = 60_000;
 const AVOIDED_KEYS: usize = 10_000;
 
 /// How much may be gathered for the cache at once: each filling has a segment in memory, or two.
-const FILLING: Limits = Limits { leases: 4, bytes: 16 << 20 };
+const FILLING: Limits = Limits { own_leases: 4, leases: 16, bytes: 16 << 20 };
 
 /// A filling that has not come to its next segment for so long was ended by the runtime, which grants it 30 s after the answer.
 const FILLING_LASTS: Duration = Duration::from_secs(60);
-
-/// What a filling counts for at least, so that there are not too many of short segments either.
-const FILLING_BYTES: u64 = 1 << 20;
 
 /// A segment for a reader.
 pub struct Page {
@@ -96,7 +93,7 @@ pub async fn page(
 
 fn begin_filling(shelf: &Shelf, plan: &Plan) -> Option<Lease> {
     let longest = plan.segments.iter().map(|segment| segment.bytes).max().unwrap_or(0);
-    Lease::take(&FILLS, shelf.store.as_str(), longest.max(FILLING_BYTES), FILLING_LASTS, FILLING)
+    Lease::take(&FILLS, shelf.store.as_str(), longest, FILLING_LASTS, FILLING)
 }
 
 /// Which of the segments that begin at these offsets are in this location's edge cache.

@@ -115,7 +115,7 @@ impl Desk {
             patience: settings.patience(),
             stream: Stream::new(settings, path),
             path: path.into(),
-            in_flight: budget::Limits { leases: limits.queue, bytes: limits.queue_bytes },
+            in_flight: settings::in_flight(limits),
             waiting: RefCell::default(),
             next_ticket: Cell::new(0),
             outgoing: RefCell::default(),
