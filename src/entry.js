@@ -88,12 +88,13 @@ function unavailable() {
   }
   const headers = {
     'content-type': 'application/problem+json',
+    'livestore-problem': 'upstream-unavailable',
     'cache-control': 'no-store',
     'retry-after': '1',
     'x-content-type-options': 'nosniff',
     // It says nothing that any page may not read, and without this a browser would hide that it is worth another try.
     'access-control-allow-origin': '*',
-    'access-control-expose-headers': 'retry-after',
+    'access-control-expose-headers': 'livestore-problem, retry-after',
   }
   return new Response(JSON.stringify(problem), { status: 503, headers })
 }

@@ -16,6 +16,8 @@ pub const HEAD: &str = "livestore-head";
 /// Which events a push was accepted with: `<first>-<last>`, their sequence numbers. A client believes no acknowledgement
 /// without it, because a stranger on the way may answer 200 to anything.
 pub const ACCEPTED: &str = "livestore-accepted";
+/// What kind of problem a refusal is: the last part of its `type`, which an answer to `HEAD` has no body to say.
+pub const PROBLEM: &str = "livestore-problem";
 /// Whether a read came from the edge cache.
 pub const CACHE: &str = "x-cache";
 
@@ -28,8 +30,8 @@ const TRACING_HEADERS: &str = "traceparent, tracestate, baggage, sentry-trace, b
                                x-datadog-origin, x-datadog-sampling-priority, x-datadog-tags, newrelic, \
                                elastic-apm-traceparent, uber-trace-id, x-amzn-trace-id, x-cloud-trace-context, \
                                request-id, request-context, x-request-id, x-correlation-id, x-honeycomb-trace";
-const EXPOSED: &str = "allow, etag, livestore-accepted, livestore-backend-id, livestore-head, location, retry-after, \
-                       server-timing, stream-closed, stream-cursor, stream-next-offset, stream-sse-data-encoding, \
+const EXPOSED: &str = "allow, etag, livestore-accepted, livestore-backend-id, livestore-head, livestore-problem, \
+                       location, retry-after, server-timing, stream-closed, stream-cursor, stream-next-offset, stream-sse-data-encoding, \
                        stream-up-to-date, www-authenticate, x-cache";
 
 /// How the Worker is, in a word.
@@ -99,6 +101,7 @@ pub fn problem(problem: &Problem) -> Result<Response> {
     let response = Response::from_json(&problem.to_json())?.with_status(problem.status);
     let headers = response.headers();
     headers.set("content-type", "application/problem+json")?;
+    headers.set(PROBLEM, problem.kind)?;
     headers.set("cache-control", "no-store")?;
     if let Some(seconds) = problem.retry_after {
         headers.set("retry-after", &seconds.to_string())?;

@@ -1,4 +1,5 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, test } from 'vitest'
+import { startRustUpstream, startWorker } from '../harness/index.ts'
 import { chain, checkChain, event, json, type Problem, Store, upstreams, useParts } from './support.ts'
 
 describe.each(upstreams)('a push, on $name', ({ start }) => {
@@ -166,4 +167,17 @@ describe('the batch check', () => {
       for (const bytes of events) expect(text).toContain(bytes)
     }
   })
+})
+
+test('a refusal says its kind in a header, too, since an answer to HEAD has no body', async () => {
+  const upstream = await startRustUpstream()
+  const worker = await startWorker({ upstreamUrl: upstream.url, vars: { AUTH_MODE: 'jwt', JWT_SECRET: 'a secret that is only for tests, and long enough' } })
+  try {
+    const refused = await fetch(`${worker.url}/v1/stream/tenant/store`, { method: 'HEAD' })
+    expect([refused.status, refused.headers.get('livestore-problem')]).toEqual([401, 'unauthorized'])
+    expect(refused.headers.get('access-control-expose-headers')).toContain('livestore-problem')
+  } finally {
+    await worker.stop()
+    await upstream.stop()
+  }
 })
