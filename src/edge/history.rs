@@ -62,11 +62,13 @@ pub async fn page(
     shelf: Shelf,
     from: &Offset,
 ) -> Result<Option<Page>, Failure> {
-    let avoided = Avoid::at(&shelf.key(from));
-    let found = if avoided.is_none() { shelf.find_or_await(from).await } else { shelf.find(from).await };
+    let is_avoided = Avoid::at(&shelf.key(from)).is_some();
+    let found = if is_avoided { shelf.find(from).await } else { shelf.find_or_await(from).await };
     if let Some(response) = found {
         return Ok(Some(Page { response, source: "HIT" }));
     }
+    // Whoever was waited for may have met something.
+    let avoided = Avoid::at(&shelf.key(from));
     if avoided == Some(Avoid::Index) {
         return Ok(None);
     }
