@@ -28,6 +28,30 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Finds the append that ends at an offset, among those up to the event `last`. `first_from` looks up the first append
+    /// whose last event is this one or a later one.
+    ///
+    /// Offsets sort as the appends do (protocol §8), so each look-up halves what is left. An index of the offsets would cost
+    /// every push one row more.
+    pub fn find<E>(
+        offset: &Offset,
+        last: SeqNum,
+        mut first_from: impl FnMut(SeqNum) -> Result<Option<Self>, E>,
+    ) -> Result<Option<Self>, E> {
+        let mut range = ROOT..last.saturating_add(1);
+        while !range.is_empty() {
+            let middle = range.start + (range.end - range.start) / 2;
+            match first_from(middle)? {
+                Some(place) if place.offset == *offset => return Ok(Some(place)),
+                Some(place) if place.offset < *offset => range.start = place.head + 1,
+                _ => range.end = middle,
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// The sealed segments that follow a place in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
