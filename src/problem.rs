@@ -208,6 +208,11 @@ impl Problem {
         Self::new(429, "rate-limited", "RateLimitedError", detail).retry_after(retry_after)
     }
 
+    /// An offset that the log does not have.
+    pub fn unknown_offset() -> Self {
+        Self::bad_request("offset", "The log's server does not know this offset.")
+    }
+
     /// More is under way than may be for the store, or for all in the isolate. `arriving`: refused by the Worker, before it
     /// read the push; `waiting`: by the Sequencer.
     pub fn overloaded(how: &'static str) -> Self {

@@ -39,6 +39,8 @@ pub struct Settings {
     /// `MAX_IN_FLIGHT` (default 256) pushes of one store, eight times as many of all stores, and of them
     /// `MAX_IN_FLIGHT_BYTES` (default 32 MiB): those that are arriving in this isolate, and those that wait in its Sequencers.
     pub in_flight: budget::Limits,
+    /// `SEGMENT_BYTES`, `SEGMENT_EVENTS`: [`sequencer_limits`].
+    pub segment: SegmentSize,
     /// `BODY_TIMEOUT_MS` (default 30,000): how long a body may take to arrive.
     pub body_timeout: Duration,
     /// `ALLOWED_ORIGINS` (default `*`): origins a browser may call from, separated by commas.
@@ -142,6 +144,7 @@ impl Settings {
             limits,
             max_name,
             in_flight: in_flight(queue),
+            segment: queue.segment,
             body_timeout: Duration::from_millis(number(env, "BODY_TIMEOUT_MS", 30_000)?),
             allowed_origins: origins(text(env, "ALLOWED_ORIGINS")),
             allowed_headers: allowed_headers(env)?,

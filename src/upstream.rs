@@ -103,7 +103,8 @@ impl Stream {
         splitter.finish().map_err(split_reply)
     }
 
-    fn body(&self, page: &Response) -> Result<Body, NoAnswer> {
+    /// The body of an answer, to be read bit by bit.
+    pub fn body(&self, page: &Response) -> Result<Body, NoAnswer> {
         let ResponseBody::Stream(stream) = page.body() else { return Err(NoAnswer) };
         let reader = ReadableStream::from_raw(stream.clone().unchecked_into()).try_into_async_read();
         Ok(Body { reader: reader.map_err(|_| NoAnswer)?, buffer: vec![0; CHUNK], timeout: self.settings.timeout })
@@ -207,7 +208,8 @@ impl Stream {
         }
     }
 
-    async fn read(&self, at: &Offset) -> Result<Response, NoAnswer> {
+    /// One page of the log from an offset on.
+    pub async fn read(&self, at: &Offset) -> Result<Response, NoAnswer> {
         self.send(Method::Get, &format!("?offset={}", at.0), &[], None).await
     }
 

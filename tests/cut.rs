@@ -75,7 +75,7 @@ fn plan(from: SeqNum, ends: &[SeqNum]) -> Plan {
         end: offset(*end as usize),
         bytes: 0,
     };
-    Plan { from: offset(from as usize), head: from, segments: begins.zip(ends).map(segment).collect() }
+    Plan { from: offset(from as usize), head: from, segments: begins.zip(ends).map(segment).collect(), run: None }
 }
 
 fn read(plan: Plan, body: &str, chunk: usize) -> Result<Vec<Sealed>, Misfit> {

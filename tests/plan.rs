@@ -14,7 +14,12 @@ fn segments_follow_one_another() {
     let segment = |events, head: u64, bytes| Segment { events, head, end: Offset(format!("{head:05}")), bytes };
     assert_eq!(
         plan,
-        Plan { from: Offset("00005".into()), head: 5, segments: vec![segment(4, 9, 400), segment(1, 10, 400)] }
+        Plan {
+            from: Offset("00005".into()),
+            head: 5,
+            segments: vec![segment(4, 9, 400), segment(1, 10, 400)],
+            run: None
+        }
     );
     assert!(Plan::new(place(5, 3, 100), []).segments.is_empty());
     assert_eq!(Plan::new(Place::start(), [place(2, 2, 100)]).from.0, "-1");
@@ -26,9 +31,12 @@ fn no_more_is_read_at_once_than_fits() {
     assert_eq!(Plan::new(Place::start(), ends(10)).segments.len(), 32, "by number");
     assert_eq!(Plan::new(Place::start(), ends(4 << 20)).segments.len(), 8, "by bytes");
     assert_eq!(Plan::new(Place::start(), ends(MAX_SEGMENT_BYTES)).segments.len(), 4);
-    assert!(Plan::new(Place::start(), ends(MAX_SEGMENT_BYTES + 1)).segments.is_empty(), "too long to be kept");
+    let too_long = Plan::new(Place::start(), ends(MAX_SEGMENT_BYTES + 1));
+    assert!(too_long.segments.is_empty(), "too long to be kept as one");
+    assert_eq!(too_long.run.map(|run| (run.events, run.head, run.bytes)), Some((1, 1, MAX_SEGMENT_BYTES + 1)));
     let then_long = [place(1, 1, 10), place(2, 2, MAX_SEGMENT_BYTES + 11), place(3, 3, MAX_SEGMENT_BYTES + 12)];
-    assert_eq!(Plan::new(Place::start(), then_long).segments.len(), 1);
+    let plan = Plan::new(Place::start(), then_long);
+    assert_eq!((plan.segments.len(), plan.run), (1, None), "it is for whoever comes to it");
 }
 
 fn rows() -> impl Strategy<Value = Vec<Place>> {

@@ -17,6 +17,7 @@ use worker::{Cache, Context, Date, Delay, Env, Response, console_error};
 
 use super::cut::{Misfit, Passage, Sealed, Segments};
 use super::lookup;
+use super::pages::{Interior, Pages};
 use super::{Failure, reply};
 use crate::budget::Limits;
 use crate::event::{BackendId, Fingerprinter, Offset};
@@ -26,6 +27,7 @@ use crate::problem::Problem;
 use crate::sequencer::call::{Life, Located, Position};
 use crate::sequencer::core::Reply;
 use crate::sequencer::plan::Plan;
+use crate::settings::Settings;
 use crate::upstream::{Body, Stream, discard};
 
 /// The edge cache that is Headwater's alone.
@@ -46,6 +48,9 @@ const FILLING: Limits = Limits { own_leases: 4, leases: 16, bytes: 16 << 20 };
 /// A filling that has not come to its next segment for so long was ended by the runtime, which grants it 30 s after the answer.
 const FILLING_LASTS: Duration = Duration::from_secs(60);
 
+/// What a page of a run counts for.
+const RUN_PAGE_BYTES: u64 = 2 << 20;
+
 /// A segment for a reader.
 pub struct Page {
     /// Body, `Stream-Next-Offset` and `ETag`.
@@ -62,30 +67,45 @@ pub async fn page(
     shelf: Shelf,
     from: &Offset,
 ) -> Result<Option<Page>, Failure> {
-    let is_avoided = Avoid::at(&shelf.key(from)).is_some();
+    let interior = Interior::parse(from);
+    let begin = interior.as_ref().map_or(from, |interior| &interior.run).clone();
+    // Pages of a run are read from its begin, so what was met there holds for all of them.
+    let met = || Avoid::at(&shelf.key(from)).or_else(|| Avoid::at(&shelf.key(&begin)));
+    let is_avoided = met().is_some();
     let found = if is_avoided { shelf.find(from).await } else { shelf.find_or_await(from).await };
     if let Some(response) = found {
         return Ok(Some(Page { response, source: "HIT" }));
     }
     // Whoever was waited for may have met something.
-    let avoided = Avoid::at(&shelf.key(from));
+    let avoided = met();
     if avoided == Some(Avoid::Index) {
         return Ok(None);
     }
     let marks = avoided.is_none().then(|| Marks::on(shelf.key(from)));
-    let plan = match lookup::locate(env, &shelf.store, Position::Offset(from.clone())).await? {
+    let plan = match lookup::locate(env, &shelf.store, Position::Offset(begin.clone())).await? {
         Located::Found { life, .. } if life != shelf.life => {
             lookup::forget(&shelf.store);
             return Ok(None);
         }
-        Located::Found { plan, .. } if !plan.segments.is_empty() => plan,
+        Located::Found { plan, .. } => plan,
         _ => return Ok(None),
     };
-    let Some((marks, lease)) = marks.zip(begin_filling(&shelf, &plan)) else {
-        return alone(shelf, stream, plan).await;
+    let is_segment = interior.is_none() && !plan.segments.is_empty();
+    let Some((mut marks, lease)) = marks.zip(begin_filling(&shelf, &plan)) else {
+        return if is_segment { alone(shelf, stream, plan).await } else { Ok(None) };
+    };
+    let (id, implicit_id) = (shelf.life.backend_id.clone(), shelf.implicit_id());
+    let cuts = if is_segment {
+        // Each segment begins where the one before it ends.
+        marks.extend(plan.segments.iter().skip(1).zip(&plan.segments).map(|(_, before)| shelf.key(&before.end)));
+        Cuts::Segments(Segments::new(plan, id, implicit_id))
+    } else {
+        let size = Settings::of(env)?.segment;
+        let Some(pages) = Pages::new(plan, interior, size, id, implicit_id) else { return Ok(None) };
+        Cuts::Pages(pages)
     };
     let (give, first) = oneshot::channel();
-    context.wait_until(fill(shelf, stream, plan, marks, lease, give));
+    context.wait_until(fill(Filling { shelf, stream, from: from.clone(), begin, cuts, marks, lease }, give));
     match first.await {
         Ok(First::Segment(response)) => Ok(Some(Page { response, source: "MISS" })),
         Ok(First::Misfit) => Ok(None),
@@ -94,7 +114,8 @@ pub async fn page(
 }
 
 fn begin_filling(shelf: &Shelf, plan: &Plan) -> Option<Lease> {
-    let longest = plan.segments.iter().map(|segment| segment.bytes).max().unwrap_or(0);
+    // A page of a run is about as long as a segment is.
+    let longest = plan.segments.iter().map(|segment| segment.bytes).max().unwrap_or(RUN_PAGE_BYTES);
     Lease::take(&FILLS, shelf.store.as_str(), longest, FILLING_LASTS, FILLING)
 }
 
@@ -177,10 +198,51 @@ enum First {
     Misfit,
 }
 
-async fn fill(shelf: Shelf, stream: Stream, plan: Plan, mut marks: Marks, lease: Lease, give: oneshot::Sender<First>) {
-    let (from, mut give) = (plan.from.clone(), Some(give));
-    if let Err(stop) = read(&shelf, stream, plan, &mut marks, &lease, &mut give).await {
-        let end = shelf.gave_up(&from, stop);
+/// A read of the log that brings what it is cut into to the cache.
+struct Filling {
+    shelf: Shelf,
+    stream: Stream,
+    /// Where the reader begins who waits for the first piece.
+    from: Offset,
+    /// Where the read begins.
+    begin: Offset,
+    cuts: Cuts,
+    marks: Marks,
+    lease: Lease,
+}
+
+enum Cuts {
+    Segments(Segments),
+    Pages(Pages),
+}
+
+impl Cuts {
+    fn is_done(&self) -> bool {
+        match self {
+            Self::Segments(segments) => segments.is_done(),
+            Self::Pages(pages) => pages.is_done(),
+        }
+    }
+
+    fn next_page(&mut self) -> Result<(), Misfit> {
+        match self {
+            Self::Segments(segments) => segments.next_page(),
+            Self::Pages(pages) => pages.next_page(),
+        }
+    }
+
+    fn feed(&mut self, chunk: &[u8]) -> Result<Vec<Sealed>, Misfit> {
+        match self {
+            Self::Segments(segments) => segments.feed(chunk),
+            Self::Pages(pages) => pages.feed(chunk),
+        }
+    }
+}
+
+async fn fill(mut filling: Filling, give: oneshot::Sender<First>) {
+    let mut give = Some(give);
+    if let Err(stop) = filling.read(&mut give).await {
+        let end = filling.shelf.gave_up(&filling.from, stop);
         if let Some(give) = give {
             let _ = give.send(end);
         }
@@ -214,47 +276,49 @@ impl From<Reply> for Stop {
     }
 }
 
-/// Reads the log through the plan, up to what is kept already. The first segment goes to the reader
-/// before it goes to the cache.
-async fn read(
-    shelf: &Shelf,
-    stream: Stream,
-    plan: Plan,
-    marks: &mut Marks,
-    lease: &Lease,
-    give: &mut Option<oneshot::Sender<First>>,
-) -> Result<(), Stop> {
-    // Each segment begins where the one before it ends.
-    marks.extend(plan.segments.iter().skip(1).zip(&plan.segments).map(|(_, before)| shelf.key(&before.end)));
-    let (mut body, mut next) = stream.open(&plan.from).await?;
-    let mut segments = Segments::new(plan, shelf.life.backend_id.clone(), shelf.implicit_id());
-    while !segments.is_done() {
-        let Some(chunk) = body.chunk().await.map_err(|_| Stop::NoAnswer)? else {
-            segments.next_page()?;
-            (body, next) = stream.open(&following(next)?).await?;
-            continue;
-        };
-        for sealed in segments.feed(chunk)? {
-            let Sealed { from, end, body } = sealed;
-            let mut kept = reply::segment(Response::from_bytes(body)?, &end, &shelf.tag(&from, &end))?;
-            let is_first = give.is_some();
-            if let Some(give) = give.take() {
-                let _ = give.send(First::Segment(kept.cloned()?));
-            }
-            let put = shelf.cache.put(shelf.key(&from), kept).await;
-            marks.clear(&shelf.key(&from));
-            lease.renew(FILLING_LASTS);
-            if put.is_err() || (is_first && !shelf.holds(&from).await) {
-                // It is not kept here, and to read on would be to read for nothing.
-                Avoid::Cache.set(shelf.key(&from));
-                return Ok(());
-            }
-            if is_first && shelf.holds(&end).await {
-                return Ok(());
+impl Filling {
+    /// Reads the log until all is cut, or up to what is kept already. The first piece goes to the reader before it goes to
+    /// the cache.
+    async fn read(&mut self, give: &mut Option<oneshot::Sender<First>>) -> Result<(), Stop> {
+        let (mut body, mut next) = self.stream.open(&self.begin).await?;
+        while !self.cuts.is_done() {
+            let Some(chunk) = body.chunk().await.map_err(|_| Stop::NoAnswer)? else {
+                self.cuts.next_page()?;
+                (body, next) = self.stream.open(&following(next)?).await?;
+                continue;
+            };
+            for sealed in self.cuts.feed(chunk)? {
+                if !self.keep(sealed, give).await? {
+                    return Ok(());
+                }
             }
         }
+        Ok(())
     }
-    Ok(())
+
+    /// Gives and keeps one piece. Is there reason to read on?
+    async fn keep(&mut self, piece: Sealed, give: &mut Option<oneshot::Sender<First>>) -> Result<bool, Stop> {
+        let Self { shelf, marks, lease, .. } = self;
+        let Sealed { from, end, body } = piece;
+        let mut kept = reply::segment(Response::from_bytes(body)?, &end, &shelf.tag(&from, &end))?;
+        let is_first = give.is_some();
+        if let Some(give) = give.take() {
+            let _ = give.send(First::Segment(kept.cloned()?));
+        }
+        if let Cuts::Pages(_) = self.cuts {
+            // Nobody knew before where this one ends.
+            marks.extend([shelf.key(&end)]);
+        }
+        let put = shelf.cache.put(shelf.key(&from), kept).await;
+        marks.clear(&shelf.key(&from));
+        lease.renew(FILLING_LASTS);
+        if put.is_err() || (is_first && !shelf.holds(&from).await) {
+            // It is not kept here, and to read on would be to read for nothing.
+            Avoid::Cache.set(shelf.key(&from));
+            return Ok(false);
+        }
+        Ok(!(is_first && shelf.holds(&end).await))
+    }
 }
 
 /// The part of the edge cache that belongs to one life of one store.

@@ -1,6 +1,6 @@
 //! The Worker at the edge: stateless, it routes, checks, reads, and calls the Sequencer for the rest.
 //!
-//! [`auth`], [`route`], [`cut`] and [`log`] decide; the Wasm-only rest performs: `push`, `read` and `manage` answer
+//! [`auth`], [`route`], [`cut`], [`pages`] and [`log`] decide; the Wasm-only rest performs: `push`, `read` and `manage` answer
 //! the verbs, `inspect` shows a store to who runs it, `history` keeps sealed segments in the edge cache, `lookup` asks
 //! the Sequencer, `reply`
 //! finishes every response.
@@ -8,6 +8,7 @@
 pub mod auth;
 pub mod cut;
 pub mod log;
+pub mod pages;
 pub mod route;
 pub mod timing;
 
@@ -27,6 +28,8 @@ mod push;
 mod read;
 #[cfg(target_arch = "wasm32")]
 mod ready;
+#[cfg(target_arch = "wasm32")]
+mod remainder;
 #[cfg(target_arch = "wasm32")]
 mod reply;
 #[cfg(target_arch = "wasm32")]

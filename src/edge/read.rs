@@ -10,9 +10,10 @@ use super::auth::Grant;
 use super::history::{self, Page, Shelf};
 use super::lifetime;
 use super::lookup::{self, Known};
+use super::pages::Interior;
 use super::route::{Live, Read, Target};
 use super::timing::{Timing, now};
-use super::{Failure, reply};
+use super::{Failure, remainder, reply};
 use crate::event::{Offset, SeqNum};
 use crate::names::StorePath;
 use crate::problem::Problem;
@@ -54,6 +55,13 @@ pub async fn read(
         }
         // It may have turned out to be of another life.
         known = lookup::known(env, store).await?;
+    }
+    if let Some(interior) = Interior::parse(&from) {
+        let response = remainder::after(interior, read.live, &stream()).await?;
+        if let Some(known) = known {
+            reply::identify(response.headers(), &known.tip)?;
+        }
+        return Ok(response);
     }
     let read = Passage { from, live: read.live, cursor: read.cursor, condition, until: grant.until() };
     pass_through(env, store, &stream(), read, known, timing).await
@@ -166,7 +174,7 @@ async fn fetch(stream: &Stream, read: &Passage) -> Result<Response, Failure> {
 const LONG_POLL: Duration = Duration::from_secs(60);
 
 /// What the upstream may answer a read with; everything else becomes a problem.
-fn checked(response: Response) -> Result<Response, Problem> {
+pub fn checked(response: Response) -> Result<Response, Problem> {
     let status = response.status_code();
     let kind = response.headers().get("content-type").ok().flatten().unwrap_or_default();
     let is_log = kind.starts_with("application/json") || kind.starts_with("text/event-stream");
@@ -175,7 +183,7 @@ fn checked(response: Response) -> Result<Response, Problem> {
     }
     discard(&response);
     Err(match status {
-        400 => Problem::bad_request("offset", "The log's server does not know this offset."),
+        400 => Problem::unknown_offset(),
         404 | 500.. => Problem::unavailable(),
         410 => Problem::gone(),
         429 => Problem::rate_limited(retry_after(&response)),
@@ -183,7 +191,8 @@ fn checked(response: Response) -> Result<Response, Problem> {
     })
 }
 
-fn passed_on(response: &Response) -> Result<Headers, Failure> {
+/// What a reader gets to see of the head of the upstream's answer.
+pub fn passed_on(response: &Response) -> Result<Headers, Failure> {
     let headers = Headers::new();
     for name in PASSED_ON {
         if let Some(value) = response.headers().get(name)? {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Offset, ROOT, SeqNum};
 
-/// A longer run is not kept, because it would have to be in memory, of which an isolate has 128 MB.
+/// A longer run is not kept as one, because it would have to be in memory, of which an isolate has 128 MB.
 /// Mostly these are logs that were adopted: all that was there then is one run.
 pub const MAX_SEGMENT_BYTES: u64 = 8 << 20;
 
@@ -62,6 +62,9 @@ pub struct Plan {
     /// The rest of the segment that the place is in, and those after it, as many as are to be read at
     /// once. None in the unsealed tail, and none where what is sealed is too long to be kept.
     pub segments: Vec<Segment>,
+    /// What is sealed there instead, and too long to be kept as one. An older build does not tell it.
+    #[serde(default)]
+    pub run: Option<Segment>,
 }
 
 /// A sealed, immutable run of whole appends.
@@ -88,19 +91,24 @@ impl Plan {
 
     /// The plan of a reader at `from`, with the ends of the segments after it, in order.
     pub fn new(from: Place, ends: impl IntoIterator<Item = Place>) -> Self {
-        let mut segments = Vec::new();
+        let (mut segments, mut run) = (Vec::new(), None);
         let mut at = &from;
         let ends: Vec<Place> = ends.into_iter().take(Self::AHEAD).collect();
         for end in &ends {
             let whole = end.bytes.saturating_sub(from.bytes);
             let bytes = end.bytes.saturating_sub(at.bytes);
+            let events = end.events.saturating_sub(at.events);
+            let segment = Segment { events, head: end.head, end: end.offset.clone(), bytes };
+            if bytes > MAX_SEGMENT_BYTES && at == &from {
+                run = Some(segment);
+                break;
+            }
             if bytes > MAX_SEGMENT_BYTES || (whole > Self::AHEAD_BYTES && at != &from) {
                 break;
             }
-            let events = end.events.saturating_sub(at.events);
-            segments.push(Segment { events, head: end.head, end: end.offset.clone(), bytes });
+            segments.push(segment);
             at = end;
         }
-        Self { from: from.offset.clone(), head: from.head, segments }
+        Self { from: from.offset.clone(), head: from.head, segments, run }
     }
 }

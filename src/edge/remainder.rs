@@ -1,0 +1,66 @@
+//! A read from an [`Interior`] position of which no page is kept: its run is read from the begin, and what lies before the
+//! position is passed over.
+
+use futures::future::ready;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use worker::{Response, console_error};
+
+use super::cut::Misfit;
+use super::pages::{Interior, Remainder};
+use super::route::Live;
+use super::{Failure, read};
+use crate::event::Offset;
+use crate::problem::Problem;
+use crate::upstream::{Body, NEXT_OFFSET, NoAnswer, Stream, UP_TO_DATE};
+
+/// All that follows the position, up to where the upstream's own page ends. It passes through, and is never held as a whole.
+pub async fn after(position: Interior, live: Option<Live>, stream: &Stream) -> Result<Response, Failure> {
+    if live.is_some() {
+        let detail =
+            "This offset lies inside of a run that is read in pages. Catch up from it, and follow from the end.";
+        return Err(Problem::bad_request("offset", detail).into());
+    }
+    let mut at = position.run.clone();
+    let mut remainder = Remainder::new(position);
+    loop {
+        let page = stream.read(&at).await.map_err(|NoAnswer| Problem::unavailable())?;
+        let page = read::checked(page)?;
+        let mut body = stream.body(&page).map_err(|NoAnswer| Problem::unavailable())?;
+        while let Some(chunk) = body.chunk().await.map_err(|NoAnswer| Problem::unavailable())? {
+            let bytes = remainder.feed(chunk).map_err(|misfit| unknown(&misfit))?;
+            if remainder.is_reached() {
+                return passed_on(&page, bytes, body, remainder);
+            }
+        }
+        remainder.next_page().map_err(|misfit| unknown(&misfit))?;
+        match page.headers().get(NEXT_OFFSET)?.map(Offset).filter(|next| *next > at) {
+            Some(next) if !page.headers().has(UP_TO_DATE)? => at = next,
+            _ => return Err(Problem::unknown_offset().into()),
+        }
+    }
+}
+
+/// The log holds something else there.
+fn unknown(misfit: &Misfit) -> Problem {
+    console_error!("nothing is known of an offset: {misfit}");
+    Problem::unknown_offset()
+}
+
+/// What is left of a page, of which these bytes come first.
+fn passed_on(page: &Response, first: Vec<u8>, body: Body, remainder: Remainder) -> Result<Response, Failure> {
+    let left = stream::try_unfold(Some((body, remainder)), |left| async move {
+        let Some((mut body, mut remainder)) = left else { return Ok(None) };
+        let broken = || worker::Error::from("the log could not be read to its end");
+        let (bytes, left) = match body.chunk().await.map_err(|NoAnswer| broken())? {
+            Some(chunk) => (remainder.feed(chunk).map_err(|_| broken())?, Some((body, remainder))),
+            None => (remainder.finish().map_err(|_| broken())?.to_vec(), None),
+        };
+        Ok(Some((bytes, left)))
+    });
+    let bytes = stream::once(ready(Ok::<_, worker::Error>(first))).chain(left);
+    let response = Response::from_stream(bytes.try_filter(|bytes| ready(!bytes.is_empty())))?;
+    let headers = read::passed_on(page)?;
+    // It names what the upstream's page holds, and this is less.
+    headers.delete("etag")?;
+    Ok(response.with_headers(headers))
+}
