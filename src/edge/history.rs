@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::channel::oneshot;
-use futures::stream::{self, TryStreamExt};
+use futures::stream;
 use worker::{Cache, Context, Date, Delay, Env, Response, console_error};
 
 use super::cut::{Misfit, Passage, Sealed, Segments};
@@ -153,7 +153,7 @@ async fn alone(shelf: Shelf, stream: Stream, plan: Plan) -> Result<Option<Page>,
             }
         }
     });
-    let response = reply::segment(Response::from_stream(bytes.into_stream())?, &end, &tag)?;
+    let response = reply::segment(reply::streamed(Box::pin(bytes))?, &end, &tag)?;
     Ok(Some(Page { response, source: "BYPASS" }))
 }
 

@@ -1,14 +1,13 @@
 //! A read from an [`Interior`] position of which no page is kept: its run is read from the begin, and what lies before the
 //! position is passed over.
 
-use futures::future::ready;
-use futures::stream::{self, StreamExt, TryStreamExt};
+use futures::stream;
 use worker::{Response, console_error};
 
 use super::cut::Misfit;
 use super::pages::{Interior, Remainder};
 use super::route::Live;
-use super::{Failure, read};
+use super::{Failure, read, reply};
 use crate::event::Offset;
 use crate::problem::Problem;
 use crate::upstream::{Body, NEXT_OFFSET, NoAnswer, Stream, UP_TO_DATE};
@@ -48,17 +47,21 @@ fn unknown(misfit: &Misfit) -> Problem {
 
 /// What is left of a page, of which these bytes come first.
 fn passed_on(page: &Response, first: Vec<u8>, body: Body, remainder: Remainder) -> Result<Response, Failure> {
-    let left = stream::try_unfold(Some((body, remainder)), |left| async move {
-        let Some((mut body, mut remainder)) = left else { return Ok(None) };
+    let left = stream::try_unfold((first, Some((body, remainder))), |(mut bytes, mut left)| async move {
         let broken = || worker::Error::from("the log could not be read to its end");
-        let (bytes, left) = match body.chunk().await.map_err(|NoAnswer| broken())? {
-            Some(chunk) => (remainder.feed(chunk).map_err(|_| broken())?, Some((body, remainder))),
-            None => (remainder.finish().map_err(|_| broken())?.to_vec(), None),
-        };
-        Ok(Some((bytes, left)))
+        // Mostly once: a message may take more than one chunk.
+        while bytes.is_empty() {
+            let Some((body, remainder)) = &mut left else { return Ok(None) };
+            if let Some(chunk) = body.chunk().await.map_err(|NoAnswer| broken())? {
+                bytes = remainder.feed(chunk).map_err(|_| broken())?;
+            } else {
+                bytes = remainder.finish().map_err(|_| broken())?.to_vec();
+                left = None;
+            }
+        }
+        Ok(Some((bytes, (Vec::new(), left))))
     });
-    let bytes = stream::once(ready(Ok::<_, worker::Error>(first))).chain(left);
-    let response = Response::from_stream(bytes.try_filter(|bytes| ready(!bytes.is_empty())))?;
+    let response = reply::streamed(Box::pin(left))?;
     let headers = read::passed_on(page)?;
     // It names what the upstream's page holds, and this is less.
     headers.delete("etag")?;

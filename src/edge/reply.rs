@@ -1,5 +1,6 @@
 //! What every response has in common: the headers of identity, CORS, security and timing.
 
+use futures::stream::LocalBoxStream;
 use worker::{Headers, Request, Response, Result};
 
 use crate::batch::Batch;
@@ -84,6 +85,11 @@ pub fn empty_page(at: &Offset) -> Result<Response> {
     headers.set(HEAD, &ROOT.to_string())?;
     headers.set("cache-control", "no-store")?;
     Ok(response)
+}
+
+/// An answer whose body is made while it is sent. In one place, so that its machinery is in the module once.
+pub fn streamed(bytes: LocalBoxStream<'static, Result<Vec<u8>>>) -> Result<Response> {
+    Response::from_stream(bytes)
 }
 
 /// A segment, as it is kept in the edge cache.

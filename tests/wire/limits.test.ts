@@ -133,7 +133,7 @@ describe('many stores that are flooded with pushes while the upstream hangs', ()
     const refused = () => answered.flat().length
     await expect.poll(refused, { timeout: 20_000 }).toBeGreaterThanOrEqual(8 * 34 - 37)
     expect(new Set(answered.flat())).toEqual(new Set([503]))
-    expect(slowest).toBeLessThan(5_000)
+    expect(slowest).toBeLessThan(20_000) // and not after the 60 s of the upstream
     const held = answered.map((statuses) => 34 - statuses.length)
     for (const one of held) expect(one).toBeGreaterThanOrEqual(1)
     // Nor do more of the same add anything.
