@@ -11,7 +11,8 @@ import { storePath } from '../client/dist/names.js'
 const HELP = `npm run move -- CONFIG --store ID
 
   CONFIG       a module that exports 'from' and 'to', two sync backends, and if need be 'fromPayload', 'toPayload', and
-               'adopt': { url, tenant, headers } of Headwater's upstream, so that the store keeps its old backendId
+               'adopt': { url, tenant, headers } of Headwater's upstream, so that the store keeps its old backendId;
+               with worker: { url, headers } where the Worker knew another stream there
   --store ID   the store
   --help
 
@@ -123,11 +124,12 @@ function checkChain(events) {
 
 /**
  * Creates the store's stream with the header that the Worker would write (docs/wire.md, "The header"), but with the old id.
- * @param {{ url: string, tenant?: string, headers?: Record<string, string> }} upstream
+ * Where the Worker knew another one there, it is told to take this one for the store's (docs/troubleshooting.md).
+ * @param {{ url: string, tenant?: string, headers?: Record<string, string>, worker?: { url: string, headers?: Record<string, string> } }} upstream
  * @param {string} storeId
  * @param {string | undefined} backendId
  */
-async function adopt({ url, tenant = 'default', headers }, storeId, backendId) {
+async function adopt({ url, tenant = 'default', headers, worker }, storeId, backendId) {
   if (backendId === undefined) throw new Error("the source told no backendId, so 'adopt' can't keep it; leave it out")
   const answer = await fetch(`${url.replace(/\/+$/, '')}/${await storePath(tenant, storeId)}`, {
     method: 'PUT',
@@ -136,6 +138,10 @@ async function adopt({ url, tenant = 'default', headers }, storeId, backendId) {
   })
   // 409 and 200: it is there, and whose it is shows when the target is read
   if (!answer.ok && answer.status !== 409) throw new Error(`the upstream did not create the stream: ${answer.status} ${await answer.text()}`)
+  if (worker === undefined) return
+  const path = `${encodeURIComponent(tenant)}/${encodeURIComponent(storeId)}`
+  const adopted = await fetch(`${worker.url.replace(/\/+$/, '')}/v1/adopt/${path}`, { method: 'POST', headers: worker.headers ?? {} })
+  if (!adopted.ok) throw new Error(`the Worker did not adopt the stream: ${adopted.status} ${await adopted.text()}`)
 }
 
 /**
@@ -146,7 +152,7 @@ async function adopt({ url, tenant = 'default', headers }, storeId, backendId) {
 function checkAdopted(old, found) {
   if (found === undefined) throw new Error("the target does not show the stream that 'adopt' made: its url or tenant is not that of 'to'. No event was written")
   // Not by the Worker's DELETE, which begins a new backend at once
-  if (found !== old) throw new Error(`the target was there before, with backendId ${found}. No event was written; delete its stream on the upstream itself, and run it again`)
+  if (found !== old) throw new Error(`the target was there before, with backendId ${found}. No event was written; delete its stream on the upstream itself, and run it again with adopt.worker`)
 }
 
 /** @param {readonly Event[]} events */

@@ -190,6 +190,18 @@ impl Problem {
         Self::new(410, "gone", "OffsetGoneError", "This offset is no longer kept. Read from the start (offset=-1).")
     }
 
+    /// The beginning of the log is no longer kept by the upstream (protocol §4, retention).
+    pub fn trimmed() -> Self {
+        let detail = "The log's server no longer keeps the beginning of this log. Nothing can be read from the start.";
+        Self::new(410, "history-trimmed", "HistoryTrimmedError", detail)
+    }
+
+    /// There is no log that could be adopted.
+    pub fn nothing_to_adopt() -> Self {
+        let detail = "The log's server has no stream for this store, so there is nothing to adopt. PUT creates one.";
+        Self::new(409, "nothing-to-adopt", "NothingToAdoptError", detail)
+    }
+
     /// The log ends before the event that a read wants to go on from.
     pub fn beyond(after: SeqNum, head: SeqNum) -> Self {
         let detail = format!("There is no event {after} in this store, which ends at event {head}.");
@@ -287,6 +299,24 @@ fn invalid_push(status: u16, detail: impl Display) -> Problem {
 
 fn halted(halt: &Halt) -> Problem {
     let detail = match halt {
+        Halt::Missing { acknowledged } => format!(
+            "The log's server has no stream for this store, but event {acknowledged} was acknowledged and nobody reset the \
+             store here: its data is lost, or it is another server. Put the data back, and the store goes on by itself; or \
+             start over (DELETE). Until then it takes no pushes."
+        ),
+        Halt::Replaced { expected, found } => format!(
+            "Another log (backend {}) is where the store's (backend {}) was, and it was not begun here. Put the store's log \
+             back, and it goes on by itself; or take the other one for the store's (POST to /v1/adopt/…); or start over \
+             (DELETE). Until then the store takes no pushes.",
+            found.0, expected.0
+        ),
+        Halt::Altered { acknowledged } => format!(
+            "The log holds something else where event {acknowledged} was acknowledged: the log's server was restored to an \
+             older state and written to since. Restore it, or reset this store (DELETE); until then it takes no pushes."
+        ),
+        Halt::Trimmed => "The log's server no longer keeps the beginning of the log (retention), or has the stream deleted \
+                          while a fork of it lives. Put it back, or reset this store (DELETE); until then it takes no pushes."
+            .into(),
         Halt::WentBackwards { acknowledged, found } => format!(
             "The log ends at event {found}, but event {acknowledged} was acknowledged: the log's server lost data or \
              was restored to an older state. Restore it, or reset this store (DELETE); until then it takes no pushes."
@@ -297,7 +327,9 @@ fn halted(halt: &Halt) -> Problem {
         ),
         Halt::Closed => "The log was closed and takes no events any more. Reset this store (DELETE).".into(),
     };
-    Problem::new(503, "store-halted", "StoreHaltedError", detail).retry_after(30)
+    // A stream that is missing may be there again at once: one stray answer on the way is enough to halt a store.
+    let retry_after = if matches!(halt, Halt::Missing { .. }) { 2 } else { 30 };
+    Problem::new(503, "store-halted", "StoreHaltedError", detail).retry_after(retry_after)
 }
 
 fn title(status: u16) -> &'static str {

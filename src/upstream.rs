@@ -1,6 +1,10 @@
 //! Requests to the Durable Streams server that keeps the log: one function a protocol operation.
 //! Nothing here retries; who calls knows whether it may.
+//!
+//! Between here and the server others may answer: portals, firewalls, caches. So an answer counts only if it is what the
+//! protocol demands of that operation. Everything else is no answer (`Reply::Failed`), and tells nothing of the log.
 
+use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -10,14 +14,14 @@ use futures::stream::StreamExt;
 use wasm_streams::ReadableStream;
 use wasm_streams::readable::IntoAsyncRead;
 use worker::{
-    AbortController, ByteStream, CacheMode, Delay, Fetch, Headers, Method, Request, RequestInit, RequestRedirect,
+    AbortController, ByteStream, CacheMode, Date, Delay, Fetch, Headers, Method, Request, RequestInit, RequestRedirect,
     Response, ResponseBody, js_sys::Uint8Array, wasm_bindgen::JsCast,
 };
 
-use crate::event::{BackendId, Offset, SeqNum, fence};
+use crate::event::{BackendId, MAX_SEQ_NUM, Offset, SeqNum, fence};
 use crate::messages::{MessageSplitter, SplitError};
 use crate::sequencer::core::{Refusal, Reply};
-use crate::sequencer::scan::{Probe, Scan, header_message, header_of};
+use crate::sequencer::scan::{Scan, header_message, header_of};
 use crate::settings::UpstreamSettings;
 
 /// The tail after an operation (protocol §5).
@@ -26,6 +30,12 @@ pub const NEXT_OFFSET: &str = "stream-next-offset";
 pub const UP_TO_DATE: &str = "stream-up-to-date";
 /// Present when the stream takes no appends any more (protocol §4.1).
 pub const CLOSED: &str = "stream-closed";
+
+const PRODUCER_EPOCH: &str = "producer-epoch";
+const PRODUCER_SEQ: &str = "producer-seq";
+
+/// The Sequencer's name as a producer (protocol §5.2.1), the same in every life of it: producers are a stream's own.
+const PRODUCER: &str = "headwater-sequencer";
 
 const JSON: &str = "application/json";
 
@@ -52,30 +62,25 @@ impl Stream {
     /// Whose stream is it, and where does it end? Both from the head of one read; only a server that
     /// answers in pages is asked for its tail apart (protocol §5.5).
     pub async fn check(&self) -> Reply {
-        let page = match self.read(&Offset(Offset::START.into())).await {
+        let page = match self.page(&Offset(Offset::START.into())).await {
             Ok(page) => page,
-            Err(NoAnswer) => return Reply::Failed,
+            Err(reply) => return reply,
         };
-        if let Some(reply) = status_reply(&page) {
-            return reply;
-        }
-        let tail = offset(&page).filter(|_| is_up_to_date(&page));
-        let header = match self.first_message(page).await {
+        let header = match self.first_message(page.response).await {
             Ok(first) => first.as_deref().and_then(header_of),
             Err(reply) => return reply,
         };
-        match tail {
-            Some(tail) => Reply::Checked(header, tail),
-            None => self.tail().await.map_or_else(|reply| reply, |tail| Reply::Checked(header, tail)),
+        match page.up_to_date {
+            true => Reply::Checked(header, page.next),
+            false => self.tail().await.map_or_else(|reply| reply, |tail| Reply::Checked(header, tail)),
         }
     }
 
     async fn tail(&self) -> Result<Offset, Reply> {
         let response = self.send(Method::Head, "", &[], None).await.map_err(|NoAnswer| Reply::Failed)?;
-        match status_reply(&response) {
-            Some(reply) => Err(reply),
-            None => offset(&response).ok_or(Reply::Failed),
-        }
+        expect(&response, &[200])?;
+        // To HEAD there is no body.
+        offset(&response).ok_or(Reply::Failed)
     }
 
     /// Reads no further than the first message.
@@ -90,17 +95,17 @@ impl Stream {
     }
 
     /// Hands each message of a page to `sink`, until that has enough.
-    async fn messages(&self, page: Response, mut sink: impl FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), Reply> {
+    async fn messages(&self, page: Response, mut sink: impl FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), Torn> {
         let mut splitter = MessageSplitter::default();
         let mut enough = ControlFlow::Continue(());
-        let mut body = self.body(&page).map_err(|NoAnswer| Reply::Failed)?;
-        while let Some(chunk) = body.chunk().await.map_err(|NoAnswer| Reply::Failed)? {
-            splitter.feed(chunk, |message| enough = sink(message)).map_err(split_reply)?;
+        let mut body = self.body(&page)?;
+        while let Some(chunk) = body.chunk().await? {
+            splitter.feed(chunk, |message| enough = sink(message))?;
             if enough.is_break() {
                 return Ok(());
             }
         }
-        splitter.finish().map_err(split_reply)
+        Ok(splitter.finish()?)
     }
 
     /// The body of an answer, to be read bit by bit.
@@ -113,12 +118,9 @@ impl Stream {
     /// One page of the log from an offset on, to be read bit by bit, and where the next one begins if this
     /// one does not reach the tail.
     pub async fn open(&self, at: &Offset) -> Result<(Body, Option<Offset>), Reply> {
-        let page = self.read(at).await.map_err(|NoAnswer| Reply::Failed)?;
-        if let Some(reply) = status_reply(&page) {
-            return Err(reply);
-        }
-        let next = offset(&page).filter(|next| !is_up_to_date(&page) && next != at);
-        Ok((self.body(&page).map_err(|NoAnswer| Reply::Failed)?, next))
+        let Page { response, next, up_to_date } = self.page(at).await?;
+        let next = Some(next).filter(|next| !up_to_date && next != at);
+        Ok((self.body(&response).map_err(|NoAnswer| Reply::Failed)?, next))
     }
 
     /// Protocol §5.1: atomically with the header message, so that a stream is never without its identity.
@@ -128,74 +130,84 @@ impl Stream {
             Ok(response) => response,
             Err(NoAnswer) => return Reply::Failed,
         };
-        match (status_reply(&response), response.status_code(), offset(&response)) {
-            (Some(reply), ..) => reply,
-            (None, 201, Some(tail)) => Reply::Created(id, tail),
-            (None, 200, _) => Reply::Exists,
-            _ => Reply::Failed,
+        match (expect(&response, &[200, 201]), offset(&response)) {
+            (Err(reply), _) => reply,
+            (Ok(201), Some(tail)) => Reply::Created(id, tail),
+            (Ok(_), Some(_)) => Reply::Exists,
+            (Ok(_), None) => {
+                discard(&response);
+                Reply::Failed
+            }
         }
     }
 
-    /// Protocol §5.2, with the fence; and as the `streak`-th append of `producer` (§5.2.1), so that a
+    /// Protocol §5.2, with the fence; and as the `streak`-th append of this epoch (§5.2.1), so that a
     /// server that was restored to an older state, or lost its memory, refuses instead of leaving a hole.
-    pub async fn append(&self, parent: SeqNum, producer: &str, streak: u64, batch: &[u8]) -> Reply {
-        let (fence, streak) = (fence(parent), streak.to_string());
+    ///
+    /// It has landed only if the server says 200 and names that append. 204 means "duplicate": nothing was appended.
+    pub async fn append(&self, parent: SeqNum, epochs: &Epochs, streak: u64, batch: &[u8]) -> Reply {
+        let (fence, epoch, streak) = (fence(parent), epochs.at(streak).to_string(), streak.to_string());
         let headers = [
             ("content-type", JSON),
             ("stream-seq", fence.as_str()),
-            ("producer-id", producer),
-            ("producer-epoch", "0"),
-            ("producer-seq", streak.as_str()),
+            ("producer-id", PRODUCER),
+            (PRODUCER_EPOCH, epoch.as_str()),
+            (PRODUCER_SEQ, streak.as_str()),
         ];
         let response = match self.send(Method::Post, "", &headers, Some(batch)).await {
             Ok(response) => response,
             Err(NoAnswer) => return Reply::Failed,
         };
-        if response.status_code() == 409 {
-            discard(&response);
-            let has = |name| response.headers().has(name).unwrap_or(false);
-            return match (has(CLOSED), has("producer-expected-seq")) {
-                (true, _) => Reply::Closed,
-                (false, true) => Reply::Failed,
-                (false, false) => Reply::Conflict,
-            };
+        let said = |name| response.headers().get(name).ok().flatten();
+        let status = match expect(&response, &[200, 409]) {
+            Ok(status) => status,
+            // Another life of this Sequencer was later, or its clock ahead. Or this server knows an older state of ours, in
+            // which the epoch had not begun.
+            Err(Reply::Refused(Refusal { status: 403, .. })) if epochs.learn(said(PRODUCER_EPOCH)) => {
+                return Reply::Failed;
+            }
+            Err(Reply::Refused(Refusal { status: 400, .. })) if streak != "0" => return Reply::Failed,
+            Err(reply) => return reply,
+        };
+        if let (200, Some(tail)) = (status, offset(&response))
+            && (said(PRODUCER_EPOCH), said(PRODUCER_SEQ)) == (Some(epoch), Some(streak))
+        {
+            return Reply::Appended(tail);
         }
-        match (status_reply(&response), offset(&response)) {
-            (Some(reply), _) => reply,
-            (None, Some(tail)) => Reply::Appended(tail),
-            // Appended, but where? Read it.
-            (None, None) => Reply::Failed,
+        discard(&response);
+        match status {
+            409 if said(CLOSED).is_some_and(|closed| closed.eq_ignore_ascii_case("true")) => Reply::Closed,
+            409 if said("producer-expected-seq").is_none() => Reply::Conflict,
+            _ => Reply::Failed,
         }
     }
 
     /// Protocol §5.4.
     pub async fn delete(&self) -> Reply {
         match self.send(Method::Delete, "", &[], None).await {
-            Ok(response) => status_reply(&response).unwrap_or(Reply::Deleted),
+            Ok(response) => expect(&response, &[200, 204]).map_or_else(|reply| reply, |_| Reply::Deleted),
             Err(NoAnswer) => Reply::Failed,
         }
     }
 
     /// Reads from `from` (the start if `None`) to the tail, page by page, keeping only what the scan keeps.
-    pub async fn scan(&self, from: Option<&Offset>, probe: Option<Probe>) -> Reply {
-        let mut scan = if from.is_none() { Scan::from_start() } else { Scan::onward(probe) };
-        let mut at = from.cloned().unwrap_or_else(|| Offset(Offset::START.into()));
+    pub async fn scan(&self, from: Option<Offset>, mut scan: Scan) -> Reply {
+        let is_resumed = from.is_some();
+        let mut at = from.unwrap_or_else(|| Offset(Offset::START.into()));
         loop {
-            let page = match self.read(&at).await {
+            let Page { response, next, up_to_date } = match self.page(&at).await {
                 Ok(page) => page,
-                Err(NoAnswer) => return Reply::Failed,
+                Err(reply) => return reply,
             };
-            if let Some(reply) = status_reply(&page) {
-                return reply;
-            }
-            let Some(next) = offset(&page) else { return Reply::Failed };
-            let up_to_date = is_up_to_date(&page);
-            let read = self.messages(page, |message| {
+            let read = self.messages(response, |message| {
                 scan.message(message);
                 ControlFlow::Continue(())
             });
-            if let Err(reply) = read.await {
-                return reply;
+            match read.await {
+                Ok(()) => {}
+                // What came is whole, but begins within a message: the offset is another log's.
+                Err(Torn::Split(SplitError::Truncated)) if is_resumed => return Reply::Unreadable,
+                Err(torn) => return torn.into(),
             }
             if up_to_date {
                 return Reply::Read(scan.finish(), next);
@@ -208,9 +220,22 @@ impl Stream {
         }
     }
 
-    /// One page of the log from an offset on.
-    pub async fn read(&self, at: &Offset) -> Result<Response, NoAnswer> {
-        self.send(Method::Get, &format!("?offset={}", at.0), &[], None).await
+    /// The head of a page of the log (protocol §5.6), checked to be one. A server of the protocol says where a page ends;
+    /// one that says so of something else than JSON keeps another kind of stream.
+    pub async fn page(&self, at: &Offset) -> Result<Page, Reply> {
+        let query = format!("?offset={}", at.0);
+        let response = self.send(Method::Get, &query, &[], None).await.map_err(|NoAnswer| Reply::Failed)?;
+        expect(&response, &[200])?;
+        let Some(next) = offset(&response) else {
+            discard(&response);
+            return Err(Reply::Failed);
+        };
+        if !is_json(&response) {
+            discard(&response);
+            return Err(Reply::Unreadable);
+        }
+        let up_to_date = response.headers().has(UP_TO_DATE).unwrap_or(false);
+        Ok(Page { response, next, up_to_date })
     }
 
     async fn send(
@@ -290,18 +315,57 @@ impl Body {
     }
 }
 
-/// What an answer's status alone says; `None` for success.
-fn status_reply(response: &Response) -> Option<Reply> {
-    if let 200..=299 = response.status_code() {
-        return None;
+/// A page of the log.
+pub struct Page {
+    /// Its head, and the body that is still to be read.
+    pub response: Response,
+    /// Where it ends.
+    pub next: Offset,
+    /// Whether that is the tail.
+    pub up_to_date: bool,
+}
+
+/// The epochs of the Sequencer as a producer (protocol §5.2.1). Each streak of appends has its own, higher than all before:
+/// a sequence that the server has seen is answered as a duplicate, and not appended. The clock makes it so across restarts,
+/// and where it does not, the server names the epoch to go above.
+#[derive(Debug, Default)]
+pub struct Epochs(Cell<u64>);
+
+impl Epochs {
+    /// The epoch of the `streak`-th append.
+    fn at(&self, streak: u64) -> u64 {
+        if streak == 0 {
+            self.0.set((self.0.get() + 1).max(Date::now().as_millis()));
+        }
+        self.0.get()
+    }
+
+    /// Takes note of the epoch that the server names; false if it names none that there can be.
+    fn learn(&self, named: Option<String>) -> bool {
+        let named = named.and_then(|epoch| epoch.parse().ok()).filter(|epoch| *epoch < MAX_SEQ_NUM);
+        named.inspect(|epoch| self.0.set(self.0.get().max(*epoch))).is_some()
+    }
+}
+
+/// Whether the status is one of those that mean something to this operation; else what it says all the same.
+fn expect(response: &Response, meant: &[u16]) -> Result<u16, Reply> {
+    let status = response.status_code();
+    if meant.contains(&status) {
+        return Ok(status);
     }
     discard(response);
-    match response.status_code() {
-        404 | 410 => Some(Reply::Missing),
-        // The server may have done it nevertheless, or may yet.
-        408 | 500.. => Some(Reply::Failed),
-        status => Some(Reply::Refused(Refusal { status, retry_after: retry_after(response) })),
-    }
+    Err(match status {
+        404 => Reply::Missing,
+        410 => Reply::Gone,
+        // The server may have done it nevertheless, or may yet; or it is somebody else's answer.
+        ..400 | 408 | 500.. => Reply::Failed,
+        _ => Reply::Refused(Refusal { status, retry_after: retry_after(response) }),
+    })
+}
+
+fn is_json(response: &Response) -> bool {
+    let kind = response.headers().get("content-type").ok().flatten().unwrap_or_default();
+    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(JSON)
 }
 
 /// `Retry-After` in seconds, where it is not a date.
@@ -309,16 +373,32 @@ pub fn retry_after(response: &Response) -> Option<u32> {
     response.headers().get("retry-after").ok().flatten()?.parse().ok()
 }
 
-fn split_reply(error: SplitError) -> Reply {
-    match error {
-        // Cut off on the way, most likely.
-        SplitError::Truncated => Reply::Failed,
-        SplitError::Unexpected(_) | SplitError::TooLarge => Reply::Unreadable,
+/// Why a page did not come whole.
+enum Torn {
+    NoAnswer,
+    Split(SplitError),
+}
+
+impl From<NoAnswer> for Torn {
+    fn from(NoAnswer: NoAnswer) -> Self {
+        Self::NoAnswer
     }
 }
 
-fn is_up_to_date(page: &Response) -> bool {
-    page.headers().has(UP_TO_DATE).unwrap_or(false)
+impl From<SplitError> for Torn {
+    fn from(error: SplitError) -> Self {
+        Self::Split(error)
+    }
+}
+
+impl From<Torn> for Reply {
+    fn from(torn: Torn) -> Self {
+        match torn {
+            // Cut off on the way, most likely.
+            Torn::NoAnswer | Torn::Split(SplitError::Truncated) => Self::Failed,
+            Torn::Split(SplitError::Unexpected(_) | SplitError::TooLarge) => Self::Unreadable,
+        }
+    }
 }
 
 /// Lets go of a body that nobody will read: the runtime allows few open connections a request.

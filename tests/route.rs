@@ -69,6 +69,17 @@ fn each_method_has_its_verb() {
 }
 
 #[test]
+fn a_log_is_adopted_by_a_post_of_an_administrator() {
+    let adopt = |method| route(method, &Target::of("http://h/v1/adopt/acme/notes"), 100);
+    let Ok(Route::Store(store, verb)) = adopt("POST") else { panic!("no store") };
+    assert_eq!((store.as_str(), &verb, verb.scope()), ("acme/notes", &Verb::Adopt, Scope::Admin));
+    for method in ["GET", "HEAD", "PUT", "DELETE"] {
+        let refused = adopt(method).expect_err("refused");
+        assert_eq!((refused.status, refused.allow), (405, Some("POST, OPTIONS")));
+    }
+}
+
+#[test]
 fn reads_take_offset_live_and_cursor() {
     let offset = |o: &str| Position::Offset(Offset(o.into()));
     assert_eq!(get(&[]), Ok(Read { from: offset("-1"), live: None, cursor: None }));

@@ -14,7 +14,7 @@ use crate::event::{BackendId, Offset, SeqNum};
 use crate::lease::Lease;
 use crate::names::StorePath;
 use crate::problem::Problem;
-use crate::sequencer::call::{Ask, CALL_HEADER, Call, Inspection, LEASE_HEADER, Life, Located, Position};
+use crate::sequencer::call::{Ask, CALL_HEADER, Call, Inspection, LEASE_HEADER, Life, Located, Position, VERSION};
 use crate::sequencer::core::{self, Answer, Need, Op, Tip};
 use crate::settings::{SEQUENCER_BINDING, Settings};
 use crate::upstream::{NoAnswer, within};
@@ -91,7 +91,8 @@ async fn ask<A: DeserializeOwned>(
 
 /// The answer as it came; apart from [`ask`], so that it is in the module once.
 async fn answer(env: &Env, store: &StorePath, ask: Ask, batch: Option<(Vec<u8>, &Lease)>) -> Result<String, Failure> {
-    let call = serde_json::to_string(&Call { path: store.as_str().into(), ask }).map_err(worker::Error::from)?;
+    let call = serde_json::to_string(&Call { version: VERSION, path: store.as_str().into(), ask })
+        .map_err(worker::Error::from)?;
     let headers = Headers::new();
     headers.set(CALL_HEADER, &call)?;
     if let Some((_, lease)) = &batch {

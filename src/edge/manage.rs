@@ -1,9 +1,10 @@
-//! `HEAD`, `PUT` and `DELETE`: the stream as a whole.
+//! `HEAD`, `PUT`, `DELETE` and the adoption: the stream as a whole.
 
 use worker::{Env, Response};
 
 use super::{Failure, lookup, reply};
 use crate::names::StorePath;
+use crate::problem::Problem;
 use crate::sequencer::core::{Answer, Need, Op, Tip};
 
 /// `HEAD`: head, tail and backend id, as the upstream has them now. A store without a stream has the head 0.
@@ -26,6 +27,12 @@ pub async fn ensure(env: &Env, store: &StorePath) -> Result<Response, Failure> {
 /// `DELETE`: deletes the stream and begins a new backend.
 pub async fn reset(env: &Env, store: &StorePath) -> Result<Response, Failure> {
     created(204, tip(env, store, Op::Reset).await?)
+}
+
+/// `POST /v1/adopt/…`: takes whatever log the upstream has now for the store's.
+pub async fn adopt(env: &Env, store: &StorePath) -> Result<Response, Failure> {
+    let tip = tip(env, store, Op::Adopt).await?.ok_or_else(Problem::nothing_to_adopt)?;
+    Ok(reply::tip(200, &tip)?)
 }
 
 fn created(status: u16, tip: Option<Tip>) -> Result<Response, Failure> {

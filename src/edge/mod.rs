@@ -173,6 +173,7 @@ mod worker_edge {
             Verb::Look => manage::look(env, &store).await,
             Verb::Ensure => manage::ensure(env, &store).await,
             Verb::Reset => manage::reset(env, &store).await,
+            Verb::Adopt => manage::adopt(env, &store).await,
             Verb::Inspect => inspect::inspect(env, target.host, &store).await,
         }
     }

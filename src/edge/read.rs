@@ -131,12 +131,15 @@ async fn pass_through(
         response = fetch(stream, &read).await?;
     }
     timing.lap("upstream", now());
+    if known.is_none() && response.status_code() < 300 {
+        known = vouched(env, store).await?;
+    }
     if response.status_code() == 400 {
         // The log does not know an offset of its own index?
         lookup::doubt(store);
     }
     let response =
-        checked(response).map_err(|problem| problem.of(known.as_ref().map(|known| &known.tip.backend_id)))?;
+        checked(response, &read).map_err(|problem| problem.of(known.as_ref().map(|known| &known.tip.backend_id)))?;
     let headers = passed_on(&response)?;
     if let (true, Some(tail)) = (headers.has(UP_TO_DATE)?, headers.get(NEXT_OFFSET)?) {
         lookup::saw(store, &read.from, Offset(tail));
@@ -148,6 +151,16 @@ async fn pass_through(
     match read.until.filter(|_| read.live == Some(Live::Sse) && response.status_code() == 200) {
         Some(until) => Ok(lifetime::ending_at(response, until)?.with_headers(headers)),
         None => Ok(response.with_headers(headers)),
+    }
+}
+
+/// What the Sequencer makes of a stream that it had not heard of before the read: one that was made meanwhile, or by
+/// something else. `None` if it can't tell whose it is; then the answer says nothing of it either.
+async fn vouched(env: &Env, store: &StorePath) -> Result<Option<Known>, Failure> {
+    match lookup::call(env, store, Op::Look(Need::Fresh)).await {
+        Ok(Answer::Tip(tip)) => Ok(tip.map(Known::from)),
+        Ok(_) | Err(Failure::Problem(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -173,18 +186,28 @@ async fn fetch(stream: &Stream, read: &Passage) -> Result<Response, Failure> {
 /// How long a long-poll may wait for news, beyond the upstream's time-out.
 const LONG_POLL: Duration = Duration::from_secs(60);
 
-/// What the upstream may answer a read with; everything else becomes a problem.
-pub fn checked(response: Response) -> Result<Response, Problem> {
+/// What the upstream may answer a read with; everything else becomes a problem. Only a page of the log says where it ends
+/// (protocol §5.6, §5.7); server-sent events say so themselves (§5.8).
+fn checked(response: Response, read: &Passage) -> Result<Response, Problem> {
     let status = response.status_code();
     let kind = response.headers().get("content-type").ok().flatten().unwrap_or_default();
-    let is_log = kind.starts_with("application/json") || kind.starts_with("text/event-stream");
-    if matches!(status, 204 | 304) || (status == 200 && is_log) {
+    let has_end = response.headers().has(NEXT_OFFSET).unwrap_or(false);
+    let is_page = status == 200 && kind.starts_with("application/json") && has_end;
+    let is_answer = match read.live {
+        None => is_page,
+        Some(Live::LongPoll) => is_page || (status == 204 && has_end),
+        Some(Live::Sse) => status == 200 && kind.starts_with("text/event-stream"),
+    };
+    if is_answer || (status == 304 && read.condition.is_some()) {
         return Ok(response);
     }
     discard(&response);
     Err(match status {
+        // The server's own word, and no log of events.
+        200 if has_end => Problem::upstream_refused(status),
         400 => Problem::unknown_offset(),
-        404 | 500.. => Problem::unavailable(),
+        ..400 | 404 | 500.. => Problem::unavailable(),
+        410 if read.from.0 == Offset::START => Problem::trimmed(),
         410 => Problem::gone(),
         429 => Problem::rate_limited(retry_after(&response)),
         _ => Problem::upstream_refused(status),

@@ -10,7 +10,8 @@ use super::route::Live;
 use super::{Failure, read, reply};
 use crate::event::Offset;
 use crate::problem::Problem;
-use crate::upstream::{Body, NEXT_OFFSET, NoAnswer, Stream, UP_TO_DATE};
+use crate::sequencer::core::{Answer, Refusal, Reply};
+use crate::upstream::{Body, NoAnswer, Stream};
 
 /// All that follows the position, up to where the upstream's own page ends. It passes through, and is never held as a whole.
 pub async fn after(position: Interior, live: Option<Live>, stream: &Stream) -> Result<Response, Failure> {
@@ -22,20 +23,29 @@ pub async fn after(position: Interior, live: Option<Live>, stream: &Stream) -> R
     let mut at = position.run.clone();
     let mut remainder = Remainder::new(position);
     loop {
-        let page = stream.read(&at).await.map_err(|NoAnswer| Problem::unavailable())?;
-        let page = read::checked(page)?;
-        let mut body = stream.body(&page).map_err(|NoAnswer| Problem::unavailable())?;
+        let page = stream.page(&at).await.map_err(refused)?;
+        let mut body = stream.body(&page.response).map_err(|NoAnswer| Problem::unavailable())?;
         while let Some(chunk) = body.chunk().await.map_err(|NoAnswer| Problem::unavailable())? {
             let bytes = remainder.feed(chunk).map_err(|misfit| unknown(&misfit))?;
             if remainder.is_reached() {
-                return passed_on(&page, bytes, body, remainder);
+                return passed_on(&page.response, bytes, body, remainder);
             }
         }
         remainder.next_page().map_err(|misfit| unknown(&misfit))?;
-        match page.headers().get(NEXT_OFFSET)?.map(Offset).filter(|next| *next > at) {
-            Some(next) if !page.headers().has(UP_TO_DATE)? => at = next,
-            _ => return Err(Problem::unknown_offset().into()),
+        if page.up_to_date || (page.next <= at && at.0 != Offset::START) {
+            return Err(Problem::unknown_offset().into());
         }
+        at = page.next;
+    }
+}
+
+/// The upstream has no page of the run.
+fn refused(reply: Reply) -> Problem {
+    match reply {
+        Reply::Refused(Refusal { status: 400, .. }) => Problem::unknown_offset(),
+        Reply::Refused(refusal) => Problem::from_answer(&Answer::Refused(refusal)).unwrap_or_else(Problem::unavailable),
+        Reply::Gone => Problem::gone(),
+        _ => Problem::unavailable(),
     }
 }
 

@@ -60,6 +60,8 @@ pub enum Verb {
     Ensure,
     /// `DELETE`
     Reset,
+    /// `POST /v1/adopt/{tenant}/{store}`
+    Adopt,
     /// `GET /inspect/api/{tenant}/{store}`
     Inspect,
 }
@@ -73,6 +75,7 @@ impl Verb {
             Self::Look => "look",
             Self::Ensure => "ensure",
             Self::Reset => "reset",
+            Self::Adopt => "adopt",
             Self::Inspect => "inspect",
         }
     }
@@ -82,7 +85,7 @@ impl Verb {
         match self {
             Self::Read(_) | Self::Look => Scope::Read,
             Self::Push | Self::Ensure => Scope::Write,
-            Self::Reset | Self::Inspect => Scope::Admin,
+            Self::Reset | Self::Adopt | Self::Inspect => Scope::Admin,
         }
     }
 }
@@ -141,6 +144,7 @@ pub fn is_inspector(path: &str) -> bool {
 }
 
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
+const ADOPT_METHODS: &str = "POST, OPTIONS";
 const STORE_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 
 /// The longest offset or cursor; the protocol asks servers to stay under 256 characters (§8).
@@ -161,8 +165,9 @@ pub fn route(method: &str, target: &Target<'_>, max_name: usize) -> Result<Route
             _ => Err(Problem::method_not_allowed(READ_METHODS)),
         };
     }
-    let inspected = path.strip_prefix("/inspect/api/");
+    let (inspected, adopted) = (path.strip_prefix("/inspect/api/"), path.strip_prefix("/v1/adopt/"));
     let (tenant, store) = inspected
+        .or(adopted)
         .or_else(|| path.strip_prefix("/v1/stream/"))
         .and_then(|rest| rest.split_once('/'))
         .filter(|(tenant, store)| !tenant.is_empty() && !store.is_empty() && !store.contains('/'))
@@ -172,6 +177,8 @@ pub fn route(method: &str, target: &Target<'_>, max_name: usize) -> Result<Route
     let verb = match method {
         "GET" | "HEAD" if inspected.is_some() => Verb::Inspect,
         _ if inspected.is_some() => return Err(Problem::method_not_allowed(READ_METHODS)),
+        "POST" if adopted.is_some() => Verb::Adopt,
+        _ if adopted.is_some() => return Err(Problem::method_not_allowed(ADOPT_METHODS)),
         "POST" => Verb::Push,
         "GET" => Verb::Read(read(query)?),
         "HEAD" => Verb::Look,

@@ -1,5 +1,10 @@
-//! What the Worker says to the Sequencer and hears back. Both are the same build, so plain JSON of
-//! the core's own types will do; a batch's events travel beside it as the body, untouched.
+//! What the Worker says to the Sequencer and hears back: JSON of the core's own types. A batch's events travel beside it
+//! as the body, untouched.
+//!
+//! For minutes after a deployment two builds talk to each other. So these types change additively only: a field that is
+//! added has a default (`#[serde(default)]`), and one that is unknown is ignored. What a Sequencer does not understand it
+//! answers with [`Answer::Unavailable`], and what a Worker does not understand is to it as that: the client tries again.
+//! `tests/call.rs` keeps what earlier builds say.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -15,9 +20,15 @@ pub const CALL_HEADER: &str = "headwater-call";
 /// The request header of a push that names its [lease](crate::lease::Lease), for a Sequencer in the Worker's isolate to adopt.
 pub const LEASE_HEADER: &str = "headwater-lease";
 
+/// The version of [`Call`]: counted up where a change is more than an addition.
+pub const VERSION: u32 = 1;
+
 /// One call.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Call {
+    /// [`VERSION`] of the build that calls; 0 of those before it was said.
+    #[serde(default)]
+    pub version: u32,
     /// The store's encoded path ([`crate::names::StorePath`]), which a Durable Object does not know of itself.
     pub path: String,
     /// What is wanted.

@@ -12,6 +12,7 @@ use worker::{Date, Delay, DurableObject, Env, Error, Request, Response, Result, 
 
 use super::call::{Ask, CALL_HEADER, Call, Inspection, LEASE_HEADER, Life, Located, Position, Shown};
 use super::core::{self, Answer, Core, Foresight, Input, Need, Op, Output, Reply, Ticket};
+use super::scan::Scan;
 use super::storage::Rows;
 use crate::batch::Batch;
 use crate::budget;
@@ -20,7 +21,7 @@ use crate::lease::{BATCHES, Lease};
 use crate::problem::Problem;
 use crate::settings::{self, UpstreamSettings};
 use crate::tally::Tally;
-use crate::upstream::Stream;
+use crate::upstream::{Epochs, Stream};
 
 /// One store's Sequencer. Called by the Worker only, with a [`Call`] in a header.
 #[durable_object]
@@ -38,7 +39,10 @@ impl DurableObject for Sequencer {
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
         let call = request.headers().get(CALL_HEADER)?.ok_or_else(|| Error::from("a Sequencer takes calls only"))?;
-        let call: Call = serde_json::from_str(&call)?;
+        let Ok(call) = serde_json::from_str::<Call>(&call) else {
+            // Of a build that knows more: during a deployment it asks again, and meets one of its own.
+            return Response::from_json(&Answer::Unavailable);
+        };
         #[cfg(feature = "panic-drill")]
         crate::drill::on_arrival().await;
         let desk = self.desk(&call.path)?;
@@ -87,8 +91,7 @@ struct Desk {
     next_ticket: Cell<u64>,
     /// The request that the core wants sent, until the courier takes it.
     outgoing: RefCell<Option<(core::Request, u8)>>,
-    /// Names the current streak of appends to the upstream.
-    producer: RefCell<String>,
+    epochs: Epochs,
     /// The storage failed: the next call starts from what is stored.
     abandoned: Cell<bool>,
     /// For the inspector, where there is one. Not of the core: no decision depends on it.
@@ -119,7 +122,7 @@ impl Desk {
             waiting: RefCell::default(),
             next_ticket: Cell::new(0),
             outgoing: RefCell::default(),
-            producer: RefCell::default(),
+            epochs: Epochs::default(),
             abandoned: Cell::new(false),
             pushes: settings::inspector(env)
                 .map_err(as_error)?
@@ -259,19 +262,17 @@ impl Desk {
     async fn perform(&self, request: core::Request) -> Reply {
         match request {
             core::Request::Check => self.stream.check().await,
-            core::Request::ReadAll => self.stream.scan(None, None).await,
-            core::Request::ReadOn { from, probe } => self.stream.scan(Some(&from), probe).await,
+            core::Request::ReadAll { known } => self.stream.scan(None, Scan::from_start().expecting(known)).await,
+            core::Request::ReadOn { from, known, probe } => {
+                self.stream.scan(Some(from), Scan::onward(probe).expecting(known)).await
+            }
             core::Request::Create => self.stream.create(BackendId(random_uuid())).await,
             core::Request::Delete => self.stream.delete().await,
             core::Request::Append { ticket, parent, streak } => {
-                if streak == 0 {
-                    self.producer.replace(random_uuid());
-                }
-                let producer = self.producer.borrow().clone();
                 let batch =
                     self.waiting.borrow().get(&ticket).and_then(|w| w.batch.as_ref().map(|(batch, _)| batch.clone()));
                 let batch = batch.expect("a batch is kept until its push is answered");
-                self.stream.append(parent, &producer, streak, &batch).await
+                self.stream.append(parent, &self.epochs, streak, &batch).await
             }
         }
     }
@@ -290,6 +291,7 @@ impl Desk {
         match output {
             Output::Record(tip) => self.rows.borrow_mut().record(&tip)?,
             Output::Forget => self.rows.borrow_mut().forget()?,
+            Output::Deleting => self.rows.borrow_mut().deleting()?,
             Output::Reply(ticket, answer) => self.reply(ticket, answer),
             Output::Request(request, failures) => *self.outgoing.borrow_mut() = Some((request, failures)),
         }

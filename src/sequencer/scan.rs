@@ -17,6 +17,18 @@ pub struct Probe {
     pub fingerprint: Fingerprint,
 }
 
+/// The batch that made the head, as it was recorded: is it still where it was? What holds it byte by byte is the log
+/// that took it, or an exact copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Known {
+    /// How many events come before it in what is read.
+    pub skip: u64,
+    /// How many events it has.
+    pub events: u64,
+    /// Its fingerprint.
+    pub fingerprint: Fingerprint,
+}
+
 /// Where the chain (each event's parent is the event before it) is broken.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Break {
@@ -61,6 +73,8 @@ pub struct Stretch {
     pub fingerprint: Fingerprint,
     /// Whether its first events are the probed batch.
     pub probe_found: bool,
+    /// Whether the known batch is in its place. A scan that begins with the known batch tells of what follows it.
+    pub known_found: bool,
 }
 
 impl Stretch {
@@ -77,6 +91,17 @@ pub struct Scan {
     fingerprinter: Fingerprinter,
     probe: Option<Probe>,
     probe_found: bool,
+    known: Option<KnownScan>,
+}
+
+/// Looks for a [`Known`] batch.
+struct KnownScan {
+    known: Known,
+    /// Events so far.
+    events: u64,
+    fingerprinter: Fingerprinter,
+    /// Whether only what follows the known batch is to be told.
+    leads: bool,
 }
 
 /// Follows the chain, message by message.
@@ -202,10 +227,27 @@ impl Scan {
         Self { probe, ..Self::default() }
     }
 
+    /// The same, looking for the `known` batch on the way from the start; or onward, where it comes first and does not
+    /// count.
+    pub fn expecting(self, known: Option<Known>) -> Self {
+        let leads = !self.chain.from_start;
+        Self { known: known.map(|known| KnownScan::new(known, leads)), ..self }
+    }
+
     /// Takes the next message.
     pub fn message(&mut self, json: &[u8]) {
         if !self.chain.message(json) {
             return;
+        }
+        if let Some(known) = &mut self.known {
+            let was_pending = known.is_pending();
+            known.event(json);
+            if was_pending && known.leads {
+                if !known.is_pending() {
+                    self.chain = Chain { header: self.chain.header.take(), ..Chain::default() };
+                }
+                return;
+            }
         }
         self.fingerprinter.event(json);
         if let Some(probe) = self.probe
@@ -226,6 +268,28 @@ impl Scan {
             broken,
             fingerprint: self.fingerprinter.fingerprint(),
             probe_found: self.probe_found,
+            known_found: self.known.is_some_and(|known| known.is_found()),
         }
+    }
+}
+
+impl KnownScan {
+    fn new(known: Known, leads: bool) -> Self {
+        Self { known, events: 0, fingerprinter: Fingerprinter::default(), leads }
+    }
+
+    fn event(&mut self, json: &[u8]) {
+        if self.events >= self.known.skip && self.is_pending() {
+            self.fingerprinter.event(json);
+        }
+        self.events += 1;
+    }
+
+    fn is_pending(&self) -> bool {
+        self.events < self.known.skip + self.known.events
+    }
+
+    fn is_found(&self) -> bool {
+        !self.is_pending() && self.fingerprinter.fingerprint() == self.known.fingerprint
     }
 }

@@ -1,5 +1,10 @@
-//! What a Sequencer stores: one row a push, which is both the head and the index of the log, and the
-//! backend id. No event data; losing all of it is safe, because the log says it all again.
+//! What a Sequencer stores: one row a push, which is both the head and the index of the log, the
+//! backend id, and whether it set out to delete the stream. No event data; losing all of it is safe, because the log says
+//! it all again.
+//!
+//! An older build may meet these rows after a rollback, and a newer one's rows may be met here. So tables change additively
+//! only: `append` and `backend` keep the columns that they have, of which earlier builds name none when they insert; what
+//! is added is a table of its own, or a column that has a default.
 
 use std::cell::RefCell;
 
@@ -7,7 +12,7 @@ use serde::Deserialize;
 use worker::{Result, SqlStorage, SqlStorageValue};
 
 use super::call::{Life, Position, Stored};
-use super::core::{Sealed, Tip};
+use super::core::{Before, Recorded, Sealed, Tip};
 use super::plan::{Place, Plan};
 use crate::event::{BackendId, Fingerprint, Offset, SeqNum};
 
@@ -26,9 +31,21 @@ const SCHEMA: &str = "
         parent INTEGER,
         fingerprint TEXT
     );
-    CREATE INDEX IF NOT EXISTS segment ON append (end_offset) WHERE seals = 1;";
+    CREATE INDEX IF NOT EXISTS segment ON append (end_offset) WHERE seals = 1;
+    CREATE TABLE IF NOT EXISTS deleting (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        backend_id TEXT NOT NULL
+    );";
 
-const LAST: &str = "SELECT * FROM append ORDER BY last_seq DESC LIMIT 1";
+/// Asked before anything else: a store that is only read, and does not exist, is to leave nothing behind.
+const TABLES: &str = "SELECT COUNT(*) AS count FROM sqlite_master WHERE name IN ('append', 'backend')";
+
+/// The last one, and the one before it.
+const LAST_TWO: &str = "SELECT * FROM append ORDER BY last_seq DESC LIMIT 2";
+const IS_DELETING: &str = "SELECT COUNT(*) AS count FROM deleting WHERE backend_id = ?";
+const INSERT_APPEND: &str = "INSERT OR REPLACE INTO append
+    (last_seq, end_offset, events_so_far, bytes_so_far, seals, parent, fingerprint) VALUES (?, ?, ?, ?, ?, ?, ?)";
+
 const LAST_SEALING: &str = "SELECT * FROM append WHERE seals = 1 ORDER BY end_offset DESC LIMIT 1";
 
 const LAST_ENDS: &str = "SELECT * FROM append WHERE seals = 1 ORDER BY end_offset DESC LIMIT ?";
@@ -49,6 +66,9 @@ pub struct Rows {
     life: Option<Life>,
     /// Where the last segment ends, and how many there are, once someone has asked.
     counted: RefCell<Option<(Offset, u64)>>,
+    /// Whether it is stored that the stream is about to be deleted.
+    deleting: bool,
+    has_tables: bool,
 }
 
 #[derive(Deserialize)]
@@ -73,16 +93,26 @@ struct Row {
 }
 
 impl Rows {
-    /// Opens the storage, creating the tables at the first use of a store.
+    /// Opens the storage. A store of which nothing was ever recorded has no tables.
     pub fn open(sql: SqlStorage) -> Result<Self> {
-        sql.exec(SCHEMA, None)?;
-        Ok(Self { sql, life: None, counted: RefCell::default() })
+        let tables: Vec<Count> = sql.exec(TABLES, None)?.to_array()?;
+        let has_tables = tables.first().is_some_and(|one| one.count > 0);
+        let rows = Self { sql, life: None, counted: RefCell::default(), deleting: false, has_tables };
+        if rows.has_tables {
+            rows.sql.exec(SCHEMA, None)?;
+        }
+        Ok(rows)
     }
 
-    /// The tip that was recorded last.
-    pub fn load(&mut self) -> Result<Option<Tip>> {
+    /// What was recorded last.
+    pub fn load(&mut self) -> Result<Option<Recorded>> {
+        if !self.has_tables {
+            return Ok(None);
+        }
         let backend: Vec<Backend> = self.sql.exec("SELECT backend_id, index_start FROM backend", None)?.to_array()?;
-        let (Some(backend), Some(row)) = (backend.into_iter().next(), self.row(LAST, vec![])?) else {
+        let last: Vec<Row> = self.sql.exec(LAST_TWO, None)?.to_array()?;
+        let mut last = last.into_iter();
+        let (Some(backend), Some(row)) = (backend.into_iter().next(), last.next()) else {
             return Ok(None);
         };
         let mut sealed = Sealed::nothing(backend.index_start.clone());
@@ -90,7 +120,10 @@ impl Rows {
             (sealed.offset, sealed.events, sealed.bytes) = (end.end_offset, end.events_so_far, end.bytes_so_far);
         }
         self.life = Some(Life { backend_id: backend.backend_id.clone(), index: backend.index_start });
-        Ok(Some(Tip {
+        let deleting = vec![backend.backend_id.0.as_str().into()];
+        let deleting: Vec<Count> = self.sql.exec(IS_DELETING, deleting)?.to_array()?;
+        self.deleting = deleting.first().is_some_and(|row| row.count > 0);
+        let tip = Tip {
             backend_id: backend.backend_id,
             head: row.last_seq,
             offset: row.end_offset,
@@ -98,17 +131,28 @@ impl Rows {
             bytes: row.bytes_so_far,
             sealed,
             made_by: row.parent.zip(row.fingerprint.as_deref().and_then(Fingerprint::from_hex)),
-        }))
+            before: last.next().map(|row| Before {
+                offset: row.end_offset,
+                events: row.events_so_far,
+                bytes: row.bytes_so_far,
+            }),
+        };
+        Ok(Some(Recorded { tip, deleting: self.deleting }))
     }
 
     /// Records a tip. The runtime holds back what is sent afterwards until it is durable (the
     /// output gate).
     pub fn record(&mut self, tip: &Tip) -> Result<()> {
+        self.make_tables()?;
         let life = Life::of(tip);
         if self.life.as_ref() != Some(&life) {
             let values = vec![life.backend_id.0.as_str().into(), life.index.0.as_str().into()];
-            self.sql.exec("INSERT OR REPLACE INTO backend VALUES (1, ?, ?)", values)?;
+            let insert = "INSERT OR REPLACE INTO backend (only, backend_id, index_start) VALUES (1, ?, ?)";
+            self.sql.exec(insert, values)?;
             self.life = Some(life);
+        }
+        if std::mem::take(&mut self.deleting) {
+            self.sql.exec("DELETE FROM deleting", None)?;
         }
         let (parent, fingerprint) = match tip.made_by {
             Some((parent, fingerprint)) => (integer(parent)?, fingerprint.to_hex().into()),
@@ -123,7 +167,7 @@ impl Rows {
             parent,
             fingerprint,
         ];
-        self.sql.exec("INSERT OR REPLACE INTO append VALUES (?, ?, ?, ?, ?, ?, ?)", values)?;
+        self.sql.exec(INSERT_APPEND, values)?;
         if let Some((end, count)) = self.counted.get_mut()
             && tip.seals()
             && *end != tip.offset
@@ -133,11 +177,30 @@ impl Rows {
         Ok(())
     }
 
-    /// Drops everything: it described a stream that is gone.
+    /// Stores that this Sequencer is about to delete the stream that is recorded.
+    pub fn deleting(&mut self) -> Result<()> {
+        let Some(life) = &self.life else { return Ok(()) };
+        let values = vec![life.backend_id.0.as_str().into()];
+        self.sql.exec("INSERT OR REPLACE INTO deleting (only, backend_id) VALUES (1, ?)", values)?;
+        self.deleting = true;
+        Ok(())
+    }
+
+    /// Drops everything: it described another incarnation.
     pub fn forget(&mut self) -> Result<()> {
-        self.sql.exec("DELETE FROM append; DELETE FROM backend;", None)?;
-        self.life = None;
+        if self.has_tables {
+            self.sql.exec("DELETE FROM append; DELETE FROM backend; DELETE FROM deleting;", None)?;
+        }
+        (self.life, self.deleting) = (None, false);
         self.counted.take();
+        Ok(())
+    }
+
+    fn make_tables(&mut self) -> Result<()> {
+        if !self.has_tables {
+            self.sql.exec(SCHEMA, None)?;
+            self.has_tables = true;
+        }
         Ok(())
     }
 
@@ -156,6 +219,9 @@ impl Rows {
 
     /// The last sealed segments, and how many there are.
     pub fn segments(&self) -> Result<(Vec<Stored>, u64)> {
+        if self.life.is_none() {
+            return Ok((Vec::new(), 0));
+        }
         // One more, where the first of them begins.
         let limit = integer(LISTED as u64 + 1)?;
         let mut ends: Vec<Row> = self.sql.exec(LAST_ENDS, vec![limit])?.to_array()?;

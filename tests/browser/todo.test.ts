@@ -152,12 +152,15 @@ test('a server that wants a token that the app has not got is no silence', async
 // What recovery means is LiveStore's default, `onBackendIdMismatch: 'reset'`: the log on the server is the truth. A device
 // that finds another one there throws away what it has, and its app says so and follows the new log. A push finds out at
 // once; a live read that hears nothing of it within a minute (tests/livestore/identity.test.ts).
-test('the log is deleted behind everyone', async () => {
+test('the log is deleted behind everyone, and then reset', async () => {
   const [a, b] = await Promise.all([device('a'), device('b')])
   await a.add('lost')
   await allSee([a, b], { todos: ['lost'], ...SYNCED })
   await atUpstream().remove()
   await Promise.all([a.add('too late'), b.add('too late')])
+  // Nobody said that it is to be given up.
+  await allSee([a, b], { todos: ['lost', 'too late'], pending: 1 })
+  expect((await fetch(`${worker.url}/v1/stream/todo/${storeId}`, { method: 'DELETE' })).status).toBe(204)
   await allSee([a, b], { todos: [], head: 0, ...SYNCED })
   for (const { page } of [a, b]) await page.getByRole('alert').getByText('was reset on the server').waitFor()
   await a.add('new')

@@ -1,13 +1,15 @@
 //! Whole worlds: clients that follow LiveStore's rules, two Sequencers of one store at the same time
-//! (a zombie and its successor), and an upstream behind a network that loses, delays and repeats.
-//! Whatever happens, the log is a chain and every acknowledged event is in it exactly once; once the
-//! faults end, every client gets its events in.
+//! (a zombie and its successor), and an upstream behind a network that loses, delays and repeats, where strangers
+//! answer in its place, and which at times has lost its disk. Whatever happens, the log is a chain, every acknowledged
+//! event is in it exactly once, and no other log takes its place; once the faults end, every client gets its events in.
 
 use std::collections::{HashMap, VecDeque};
 
 use headwater::batch;
-use headwater::event::{BackendId, SeqNum};
-use headwater::sequencer::core::{Answer, Core, Input, Limits, Op, Output, Reply, Request, SegmentSize, Ticket, Tip};
+use headwater::event::{BackendId, Offset, SeqNum};
+use headwater::sequencer::core::{
+    Answer, Core, Input, Limits, Op, Output, Recorded, Refusal, Reply, Request, SegmentSize, Ticket,
+};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -30,27 +32,39 @@ struct Client {
 
 struct Sequencer {
     core: Core,
-    stored: Option<Tip>,
+    stored: Option<Recorded>,
     open: Option<Request>,
+    /// As a producer. The clocks of two may agree.
+    epoch: u64,
     calls: HashMap<Ticket, (usize, Vec<String>)>,
     next_ticket: u64,
+}
+
+/// An append that its sender gave up on and that may still land.
+struct Late {
+    parent: SeqNum,
+    producer: (u64, u64),
+    batch: Vec<String>,
 }
 
 struct World {
     upstream: Upstream,
     sequencers: Vec<Sequencer>,
     clients: Vec<Client>,
-    /// Appends that their sender gave up on and that may still land.
-    late: Vec<(SeqNum, Vec<String>)>,
+    late: Vec<Late>,
+    clock: u64,
+    /// The log, while the upstream has lost it.
+    lost: Option<Vec<String>>,
     acknowledged: Vec<String>,
 }
 
-fn new_core(stored: Option<Tip>) -> Core {
+fn new_core(stored: Option<Recorded>) -> Core {
     let limits = Limits {
         queue: 2,
         queue_bytes: 1 << 20,
         attempts: 2,
         empty_looks: 2,
+        requests: 24,
         segment: SegmentSize { events: 3, bytes: 300 },
     };
     Core::new(stored, BackendId("path:t/s".into()), limits)
@@ -63,14 +77,22 @@ fn id_of(message: &str) -> Option<(String, SeqNum, SeqNum)> {
 
 impl World {
     fn new() -> Self {
-        let sequencer =
-            |_| Sequencer { core: new_core(None), stored: None, open: None, calls: HashMap::new(), next_ticket: 0 };
+        let sequencer = |_| Sequencer {
+            core: new_core(None),
+            stored: None,
+            open: None,
+            epoch: 0,
+            calls: HashMap::new(),
+            next_ticket: 0,
+        };
         let client = |name| Client { name, pulled: 0, head: 0, pending: VecDeque::new(), made: 0, pushing: None };
         Self {
             upstream: Upstream::default(),
             sequencers: (0..SEQUENCERS).map(sequencer).collect(),
             clients: (0..CLIENTS).map(client).collect(),
             late: Vec::new(),
+            clock: 0,
+            lost: None,
             acknowledged: Vec::new(),
         }
     }
@@ -79,7 +101,8 @@ impl World {
     fn happen(&mut self, choice: u16, faults: bool) {
         let [kind, which] = choice.to_be_bytes();
         let which = which as usize;
-        match (kind % 12, faults) {
+        self.clock += u64::from(which.is_multiple_of(2));
+        match (kind % 16, faults) {
             (0..=2, _) => self.client_acts(which % CLIENTS, which / CLIENTS % SEQUENCERS, which / 8),
             (3, _) => self.pull(which % CLIENTS),
             (4..=6, _) | (_, false) => self.perform(which % SEQUENCERS),
@@ -87,6 +110,9 @@ impl World {
             (8, true) => self.lose(which % SEQUENCERS, Loss::Response),
             (9, true) => self.lose(which % SEQUENCERS, Loss::Late),
             (10, true) => self.land_late(which),
+            (11 | 12, true) => self.strange(which % SEQUENCERS, which / SEQUENCERS),
+            (13, true) => self.lose_the_log(),
+            (14, true) => self.put_the_log_back(),
             (_, true) => self.crash(which % SEQUENCERS, which / SEQUENCERS),
         }
         self.check();
@@ -133,7 +159,8 @@ impl World {
         match answer {
             Some(Answer::Accepted(_) | Answer::AcceptedAgain(_)) => self.acknowledged.extend(ids),
             Some(Answer::ServerAhead { .. } | Answer::Gap { .. }) => self.pull(client),
-            Some(Answer::Unavailable | Answer::Overloaded) | None => {} // pushes again, later
+            // pushes again, later
+            Some(Answer::Unavailable | Answer::Overloaded | Answer::Refused(_) | Answer::Halted(..)) | None => {}
             Some(other) => panic!("{other:?}"),
         }
     }
@@ -145,8 +172,9 @@ impl World {
         for output in outputs.into_iter().take(survive) {
             let s = &mut self.sequencers[sequencer];
             match output {
-                Output::Record(tip) => s.stored = Some(tip),
+                Output::Record(tip) => s.stored = Some(Recorded { tip, deleting: false }),
                 Output::Forget => s.stored = None,
+                Output::Deleting => s.stored.iter_mut().for_each(|stored| stored.deleting = true),
                 Output::Request(request, _) => s.open = Some(request),
                 Output::Reply(ticket, answer) => {
                     let (client, _) = s.calls.remove(&ticket).expect("answered once");
@@ -162,6 +190,9 @@ impl World {
     fn take_open(&mut self, sequencer: usize) -> Option<(Request, Vec<String>)> {
         let s = &mut self.sequencers[sequencer];
         let request = s.open.take()?;
+        if matches!(request, Request::Append { streak: 0, .. }) {
+            s.epoch = self.clock.max(s.epoch + 1);
+        }
         let batch = match &request {
             Request::Append { ticket, .. } => s.calls[ticket].1.clone(),
             _ => Vec::new(),
@@ -171,7 +202,7 @@ impl World {
 
     fn perform(&mut self, sequencer: usize) {
         let Some((request, batch)) = self.take_open(sequencer) else { return };
-        let reply = self.upstream.perform(&request, &batch);
+        let reply = self.upstream.perform(&request, &batch, self.sequencers[sequencer].epoch);
         self.handle(sequencer, Input::Upstream(reply), usize::MAX);
     }
 
@@ -180,19 +211,65 @@ impl World {
         match (loss, &request) {
             (Loss::Response, Request::Delete) | (Loss::Request, _) => {}
             (Loss::Response, _) => {
-                self.upstream.perform(&request, &batch);
+                self.upstream.perform(&request, &batch, self.sequencers[sequencer].epoch);
             }
-            (Loss::Late, Request::Append { parent, .. }) => self.late.push((*parent, batch)),
+            (Loss::Late, Request::Append { parent, streak, .. }) => self.late(sequencer, *parent, *streak, batch),
             (Loss::Late, _) => {}
         }
         self.handle(sequencer, Input::Upstream(Reply::Failed), usize::MAX);
     }
 
+    /// Somebody else answers; the upstream may have done what was asked all the same.
+    fn strange(&mut self, sequencer: usize, how: usize) {
+        let Some((request, batch)) = self.take_open(sequencer) else { return };
+        let refusal = |status| Reply::Refused(Refusal { status, retry_after: None });
+        let answers = [
+            Reply::Missing,
+            Reply::Gone,
+            Reply::Unreadable,
+            refusal(403),
+            refusal(400),
+            Reply::Conflict,
+            Reply::Exists,
+            Reply::Checked(Some(BackendId("another".into())), Offset("00000003".into())),
+        ];
+        let answer = match (&request, answers[how % answers.len()].clone()) {
+            // A cache that has kept an old answer.
+            (Request::ReadAll { .. } | Request::ReadOn { .. }, Reply::Conflict | Reply::Exists) => {
+                self.upstream.perform_at_length(&request, how % 5)
+            }
+            (_, answer) => answer,
+        };
+        let creates = matches!(request, Request::Create) && self.lost.is_some();
+        if how / answers.len() % 2 == 1 && !creates {
+            self.upstream.perform(&request, &batch, self.sequencers[sequencer].epoch);
+        }
+        self.handle(sequencer, Input::Upstream(answer), usize::MAX);
+    }
+
+    /// Only once everyone knows of it: who does not, may begin a log.
+    fn lose_the_log(&mut self) {
+        if self.lost.is_none() && self.sequencers.iter().all(|s| s.stored.is_some()) {
+            self.lost = self.upstream.log.take();
+        }
+    }
+
+    fn put_the_log_back(&mut self) {
+        if let Some(log) = self.lost.take() {
+            assert_eq!(self.upstream.log.replace(log), None, "another log was begun");
+        }
+    }
+
     fn land_late(&mut self, which: usize) {
         if !self.late.is_empty() {
-            let (parent, batch) = self.late.swap_remove(which % self.late.len());
-            self.upstream.append(parent, &batch);
+            let Late { parent, producer, batch } = self.late.swap_remove(which % self.late.len());
+            self.upstream.produce(parent, producer, &batch);
         }
+    }
+
+    fn late(&mut self, sequencer: usize, parent: SeqNum, streak: u64, batch: Vec<String>) {
+        let producer = (self.sequencers[sequencer].epoch, streak);
+        self.late.push(Late { parent, producer, batch });
     }
 
     /// The Sequencer dies: before it sent its request, with it on its way, or somewhere among the
@@ -200,10 +277,10 @@ impl World {
     fn crash(&mut self, sequencer: usize, how: usize) {
         let Some((request, batch)) = self.take_open(sequencer) else { return self.restart(sequencer) };
         match (how % 5, &request) {
-            (0, Request::Append { parent, .. }) => self.late.push((*parent, batch)),
+            (0, Request::Append { parent, streak, .. }) => self.late(sequencer, *parent, *streak, batch),
             (0 | 1, _) => {}
             (survive, _) => {
-                let reply = self.upstream.perform(&request, &batch);
+                let reply = self.upstream.perform(&request, &batch, self.sequencers[sequencer].epoch);
                 return self.handle(sequencer, Input::Upstream(reply), survive - 2);
             }
         }
@@ -223,7 +300,8 @@ impl World {
     fn check(&self) {
         let mut head = 0;
         let mut seen: HashMap<String, usize> = HashMap::new();
-        for (id, seq, parent) in self.upstream.log.iter().flatten().filter_map(|m| id_of(m)) {
+        assert!(self.lost.is_none() || self.upstream.log.is_none(), "another log was begun");
+        for (id, seq, parent) in self.lost.iter().chain(&self.upstream.log).flatten().filter_map(|m| id_of(m)) {
             assert_eq!(parent, head, "the chain breaks at {seq}");
             head = seq;
             *seen.entry(id).or_default() += 1;
@@ -239,8 +317,9 @@ impl World {
     /// With the faults over, everyone takes turns until nothing is pending.
     fn calm(&mut self) {
         self.late.clear();
+        self.put_the_log_back();
         for round in 0.. {
-            assert!(round < 200, "a client never gets through");
+            assert!(round < 200, "a client never gets through: {:?} {:?}", self.sequencers[0].core, self.upstream.log);
             for sequencer in 0..SEQUENCERS {
                 while self.sequencers[sequencer].open.is_some() {
                     self.perform(sequencer);
@@ -249,6 +328,7 @@ impl World {
             if self.clients.iter().all(|c| c.pending.is_empty() && c.pushing.is_none()) {
                 return self.check();
             }
+            self.clock += 1;
             for client in 0..CLIENTS {
                 self.pull(client);
                 self.client_acts(client, 0, 0);

@@ -3,13 +3,14 @@
 use headwater::batch::{self, Batch};
 use headwater::event::{BackendId, SeqNum};
 use headwater::sequencer::core::{
-    Answer, Core, Foresight, Halt, Input, Limits, Need, Op, Output, Refusal, Reply, Request, SegmentSize, Ticket, Tip,
-    foregone,
+    Answer, Core, Foresight, Halt, Input, Limits, Need, Op, Output, Recorded, Refusal, Reply, Request, SegmentSize,
+    Ticket, Tip, foregone,
 };
 
 use super::upstream::{Upstream, event};
 
-const LIMITS: Limits = Limits { queue: 4, queue_bytes: 10_000, attempts: 3, empty_looks: 3, segment: SEGMENT };
+const LIMITS: Limits =
+    Limits { queue: 4, queue_bytes: 10_000, attempts: 3, empty_looks: 3, requests: 24, segment: SEGMENT };
 
 /// A segment ends at the append with which it has so many events, or bytes.
 const SEGMENT: SegmentSize = SegmentSize { events: 5, bytes: 1_000 };
@@ -17,11 +18,15 @@ const SEGMENT: SegmentSize = SegmentSize { events: 5, bytes: 1_000 };
 /// A Sequencer, its storage and its upstream.
 struct Rig {
     core: Core,
-    stored: Option<Tip>,
+    stored: Option<Recorded>,
     upstream: Upstream,
     batches: Vec<Vec<String>>,
     answers: Vec<Option<Answer>>,
     open: Option<Request>,
+    /// How long the open request is to wait.
+    pause: u8,
+    /// The Sequencer's as a producer.
+    epoch: u64,
     recorded: usize,
 }
 
@@ -33,6 +38,8 @@ fn rig() -> Rig {
         batches: Vec::new(),
         answers: Vec::new(),
         open: None,
+        pause: 0,
+        epoch: 0,
         recorded: 0,
     }
 }
@@ -46,11 +53,11 @@ fn life(n: u32) -> BackendId {
 }
 
 /// A batch of `count` events that follows `parent`.
-fn chain(parent: SeqNum, count: u64, id: &str) -> Vec<String> {
+pub fn chain(parent: SeqNum, count: u64, id: &str) -> Vec<String> {
     (0..count).map(|i| event(parent + i + 1, parent + i, &format!("{id}{i}"))).collect()
 }
 
-fn checked(events: &[String]) -> Batch {
+pub fn checked(events: &[String]) -> Batch {
     let limits = batch::Limits { events: 100, bytes: 1 << 20, event_bytes: 1 << 20 };
     batch::check(format!("[{}]", events.join(",")).as_bytes(), limits).expect("a batch")
 }
@@ -102,12 +109,16 @@ impl Rig {
         for output in self.core.handle(input) {
             match output {
                 Output::Record(tip) => {
-                    self.stored = Some(tip);
+                    self.stored = Some(Recorded { tip, deleting: false });
                     self.recorded += 1;
                 }
                 Output::Forget => self.stored = None,
+                Output::Deleting => self.stored.iter_mut().for_each(|stored| stored.deleting = true),
                 Output::Reply(Ticket(call), answer) => self.answers[call as usize] = Some(answer),
-                Output::Request(request, _) => assert!(self.open.replace(request).is_none(), "one request at a time"),
+                Output::Request(request, pause) => {
+                    self.pause = pause;
+                    assert!(self.open.replace(request).is_none(), "one request at a time");
+                }
             }
         }
     }
@@ -119,7 +130,10 @@ impl Rig {
             Request::Append { ticket, .. } => self.batches[ticket.0 as usize].clone(),
             _ => Vec::new(),
         };
-        let reply = self.upstream.perform(&request, &batch);
+        if matches!(request, Request::Append { streak: 0, .. }) {
+            self.epoch += 1;
+        }
+        let reply = self.upstream.perform(&request, &batch, self.epoch);
         self.handle(Input::Upstream(instead.unwrap_or(reply)));
     }
 
@@ -138,6 +152,10 @@ impl Rig {
         self.core = Core::new(self.stored.clone(), implicit(), LIMITS);
         self.open = None;
         self.upstream.requests.clear();
+    }
+
+    fn stored_tip(&self) -> Option<&Tip> {
+        self.stored.as_ref().map(|stored| &stored.tip)
     }
 
     fn log(&self) -> &[String] {
@@ -287,7 +305,7 @@ fn of_two_on_one_parent_the_first_to_come_wins() {
 fn a_push_beyond_the_head_is_a_gap_once_the_log_says_so_too() {
     let mut rig = Rig::warm(3);
     assert_eq!(rig.push(chain(7, 1, "a")), Answer::Gap { head: 3, parent: 7 });
-    assert_eq!(rig.upstream.requests, ["CHECK"]);
+    assert_eq!(rig.upstream.requests, ["GET"]);
     // Someone appends past us: then the same push is no gap.
     rig.upstream.append(3, &chain(3, 4, "direct"));
     assert_eq!(head(&rig.push(chain(7, 1, "a"))), 8);
@@ -299,9 +317,10 @@ fn another_backend_is_refused_once_the_log_says_so_too() {
     let push = |id| Op::Push { batch: checked(&chain(1, 1, "stale")), backend_id: Some(id) };
     let mismatch = |expected, received| Answer::BackendIdMismatch { expected, received };
     assert_eq!(rig.call(push(life(2))), mismatch(life(1), life(2)));
-    assert_eq!(rig.upstream.requests, ["CHECK"]);
-    // Recreated past us: then it is the other client that is behind.
+    assert_eq!(rig.upstream.requests, ["GET"]);
+    // Adopted past us: then it is the other client that is behind.
     rig.upstream.recreate(chain(0, 2, "new"));
+    assert_eq!(head(&rig.call(Op::Adopt)), 2);
     assert!(matches!(rig.call(push(life(2))), Answer::ServerAhead { .. }));
     assert_eq!(rig.call(push(life(1))), mismatch(life(2), life(1)));
 }
@@ -313,7 +332,7 @@ fn a_lost_acknowledgement_is_found_in_the_log() {
     rig.step(Some(Reply::Failed)); // landed, but the answer is lost
     rig.settle();
     assert_eq!(head(&rig.answer(push)), 5);
-    assert_eq!(rig.upstream.requests, ["POST", "CHECK", "GET"], "read before anything is tried again");
+    assert_eq!(rig.upstream.requests, ["POST", "GET"], "read before anything is tried again");
     assert_eq!(rig.log().len(), 5);
 }
 
@@ -324,7 +343,7 @@ fn a_lost_append_is_tried_again_after_a_look() {
     rig.lose_request();
     rig.settle();
     assert_eq!(head(&rig.answer(push)), 5);
-    assert_eq!(rig.upstream.requests, ["CHECK", "POST"]);
+    assert_eq!(rig.upstream.requests, ["GET", "POST"]);
 }
 
 #[test]
@@ -398,7 +417,7 @@ fn after_a_restart_the_tail_is_looked_at_once() {
     assert!(rig.upstream.requests.is_empty(), "a look-up is content with what is stored");
     assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4);
     assert_eq!(head(&rig.push(chain(4, 1, "b"))), 5);
-    assert_eq!(rig.upstream.requests, ["CHECK", "POST", "POST"]);
+    assert_eq!(rig.upstream.requests, ["GET", "POST", "POST"]);
 }
 
 #[test]
@@ -420,7 +439,7 @@ fn a_lost_storage_is_read_back_from_the_log() {
     rig.restart();
     let Answer::Tip(Some(tip)) = rig.call(Op::Look(Need::Known)) else { panic!("no tip") };
     assert_eq!((tip.head, tip.events, tip.backend_id.0.as_str()), (3, 3, "life-1"));
-    assert_eq!(rig.stored, Some(tip));
+    assert_eq!(rig.stored_tip(), Some(&tip));
 }
 
 #[test]
@@ -436,31 +455,252 @@ fn who_loses_the_race_to_create_adopts_the_winners_stream() {
     let mut rig = rig();
     let push = rig.begin_push(chain(0, 1, "a"));
     rig.step(None); // nothing there
-    rig.upstream.perform(&Request::Create, &[]);
+    rig.upstream.perform(&Request::Create, &[], 0);
     rig.settle();
     assert_eq!(head(&rig.answer(push)), 1);
     assert_eq!(rig.upstream.lives, 1);
 }
 
-#[test]
-fn a_wiped_upstream_is_a_new_backend() {
-    let mut rig = Rig::warm(3);
-    rig.upstream.log = None;
-    let op = Op::Push { batch: checked(&chain(3, 1, "a")), backend_id: Some(BackendId("life-1".into())) };
-    assert!(matches!(rig.call(op), Answer::BackendIdMismatch { .. }));
-    assert_eq!(head(&rig.push(chain(0, 1, "new"))), 1);
+fn missing(acknowledged: SeqNum) -> Answer {
+    Answer::Halted(Halt::Missing { acknowledged }, Some(life(1)))
+}
+
+fn replaced(found: u32) -> Answer {
+    Answer::Halted(Halt::Replaced { expected: life(1), found: life(found) }, Some(life(1)))
 }
 
 #[test]
-fn an_upstream_that_was_recreated_is_a_new_backend_whatever_its_length() {
+fn a_stream_that_is_gone_halts_the_store_until_it_is_back() {
+    for restarts in [false, true] {
+        let mut rig = Rig::warm(3);
+        let (log, row) = (rig.upstream.log.take(), rig.stored.clone());
+        if restarts {
+            rig.restart();
+        }
+        assert_eq!(rig.push(chain(3, 1, "a")), missing(3));
+        assert_eq!(rig.push(chain(0, 1, "new")), missing(3), "nor is a new one begun");
+        assert_eq!(rig.call(Op::Ensure), missing(3), "by no live read, either");
+        assert_eq!(rig.call(Op::Look(Need::Fresh)), missing(3));
+        assert_eq!(rig.call(Op::Adopt), missing(3), "there is nothing to adopt");
+        assert!(rig.upstream.log.is_none());
+        assert_eq!(head(&rig.call(Op::Look(Need::Known))), 3, "sealed history is still known");
+        assert_eq!(rig.stored, row, "the index is kept");
+        rig.upstream.log = log;
+        assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4, "and it goes on by itself");
+        assert_eq!(rig.core.halted(), None);
+    }
+}
+
+#[test]
+fn a_stray_404_costs_neither_the_index_nor_a_halt() {
+    for stray in [Reply::Missing, Reply::Gone] {
+        let mut rig = Rig::warm(3);
+        let row = rig.stored.clone();
+        let push = rig.begin_push(chain(3, 1, "a"));
+        rig.open = None;
+        rig.handle(Input::Upstream(stray));
+        assert_eq!(rig.stored, row);
+        rig.settle();
+        assert_eq!(head(&rig.answer(push)), 4);
+        assert_eq!(rig.recorded, 1, "nothing was read anew");
+    }
+}
+
+#[test]
+fn another_incarnation_halts_the_store_whatever_its_length() {
+    for events in [0, 2, 3, 5] {
+        for restarts in [false, true] {
+            let mut rig = Rig::warm(3);
+            let row = rig.stored.clone();
+            let log = rig.upstream.log.clone();
+            rig.upstream.recreate(chain(0, events, "new"));
+            if restarts {
+                rig.restart();
+            }
+            assert_eq!(rig.call(Op::Look(Need::Fresh)), replaced(2));
+            assert_eq!(rig.push(chain(3, 1, "a")), replaced(2));
+            assert_eq!(rig.stored, row, "the index is kept");
+            rig.upstream.log = log;
+            assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4, "it goes on when its own log is back");
+        }
+    }
+}
+
+#[test]
+fn an_adopted_incarnation_is_the_stores_with_nothing_left_of_the_other() {
     for events in [0, 2, 3, 5] {
         let mut rig = Rig::warm(3);
         rig.upstream.recreate(chain(0, events, "new"));
-        rig.restart();
-        let Answer::Tip(Some(tip)) = rig.call(Op::Look(Need::Fresh)) else { panic!("no tip") };
-        assert_eq!((tip.head, &tip.backend_id), (events, &life(2)));
-        assert_eq!(rig.stored, Some(tip), "nothing of the old life is kept");
+        assert_eq!(rig.push(chain(3, 1, "a")), replaced(2));
+        let adopted = tip(rig.call(Op::Adopt));
+        assert_eq!((adopted.head, &adopted.backend_id), (events, &life(2)));
+        assert_eq!(rig.stored_tip(), Some(&adopted));
+        assert_eq!(head(&rig.push(chain(events, 1, "a"))), events + 1);
     }
+}
+
+#[test]
+fn what_can_not_be_adopted_is_refused_by_name() {
+    let mut rig = rig();
+    assert_eq!(rig.call(Op::Adopt), Answer::Tip(None), "where there is nothing");
+    let mut rig = Rig::warm(3);
+    rig.upstream.recreate(vec![event(9, 7, "foreign")]);
+    assert!(matches!(rig.call(Op::Adopt), Answer::Halted(Halt::Broken(_), _)), "what is no chain");
+    // Under the id that devices know, so none of them would learn that it starts over.
+    let mut rig = Rig::warm(3);
+    rig.upstream.log.as_mut().unwrap().truncate(3);
+    let lost = Answer::Halted(Halt::WentBackwards { acknowledged: 3, found: 2 }, Some(life(1)));
+    assert_eq!(rig.call(Op::Adopt), lost, "what lost events and kept its id");
+    // What is as it was loses nothing.
+    let mut rig = Rig::warm(3);
+    let row = rig.stored.clone();
+    assert_eq!(head(&rig.call(Op::Adopt)), 3);
+    assert_eq!(rig.stored, row);
+}
+
+#[test]
+fn a_log_of_the_same_id_that_holds_something_else_halts_the_store() {
+    for length in [3, 5] {
+        let mut rig = Rig::warm(2);
+        rig.push(chain(2, 1, "a"));
+        let header = rig.upstream.log.as_ref().unwrap()[0].clone();
+        rig.upstream.log = Some([vec![header], chain(0, length, "warm")].concat());
+        rig.restart();
+        let altered = Answer::Halted(Halt::Altered { acknowledged: 3 }, Some(life(1)));
+        assert_eq!(rig.push(chain(3, 1, "b")), altered);
+    }
+}
+
+#[test]
+fn a_log_that_was_moved_with_its_id_goes_on_though_its_offsets_are_others() {
+    let mut rig = Rig::warm(2);
+    rig.push(chain(2, 1, "a"));
+    rig.restart();
+    let push = rig.begin_push(chain(3, 1, "b"));
+    rig.step(Some(Reply::Refused(Refusal { status: 400, retry_after: None }))); // of another server's form
+    rig.settle();
+    assert_eq!(head(&rig.answer(push)), 4);
+}
+
+#[test]
+fn a_trimmed_log_halts_the_store_and_is_named() {
+    let mut rig = rig();
+    let push = rig.begin_push(chain(0, 1, "a"));
+    rig.step(Some(Reply::Gone));
+    rig.settle();
+    assert_eq!(rig.answer(push), Answer::Halted(Halt::Trimmed, None));
+}
+
+#[test]
+fn an_upstream_that_contradicts_itself_is_given_up_after_a_few_requests() {
+    // "There is none" to every read, "there is one" to every creation.
+    let mut rig = rig();
+    rig.upstream.perform(&Request::Create, &[], 0);
+    rig.upstream.requests.clear();
+    for op in [Op::Ensure, Op::Push { batch: checked(&chain(0, 1, "a")), backend_id: None }] {
+        rig.upstream.requests.clear();
+        let call = rig.begin(op, chain(0, 1, "a"));
+        while let Some(request) = rig.open.clone() {
+            rig.step((request != Request::Create).then_some(Reply::Missing));
+        }
+        assert_eq!(rig.answer(call), Answer::Unavailable);
+        assert!(rig.upstream.requests.len() <= 6, "{:?}", rig.upstream.requests);
+    }
+}
+
+#[test]
+fn a_reset_is_done_only_once_the_stream_was_created_anew() {
+    let mut rig = Rig::warm(3);
+    let row = rig.stored.clone();
+    let reset = rig.begin(Op::Reset, vec![]);
+    while let Some(request) = rig.open.clone() {
+        match request {
+            Request::Delete => {
+                // Somebody on the way answers, and the server never hears of it.
+                rig.open = None;
+                rig.handle(Input::Upstream(Reply::Missing));
+            }
+            _ => rig.step(None),
+        }
+    }
+    assert_eq!(rig.answer(reset), Answer::Unavailable);
+    assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4, "the store is as it was");
+    assert_eq!(rig.log().len(), 4);
+    assert_ne!(rig.stored, row);
+    rig.upstream.log = None;
+    assert_eq!(rig.push(chain(4, 1, "a")), missing(4), "and no longer about to be deleted");
+}
+
+#[test]
+fn a_reset_that_a_crash_cut_short_is_finished_but_deletes_nothing_more() {
+    // Deleted, but not yet created anew: that is done now.
+    let mut rig = Rig::warm(3);
+    rig.begin(Op::Reset, vec![]);
+    rig.step(None);
+    rig.restart();
+    assert_eq!(tip(rig.push(chain(0, 1, "new"))).backend_id, life(2));
+    // Created anew, and someone has written to it since.
+    let mut rig = Rig::warm(3);
+    rig.begin(Op::Reset, vec![]);
+    rig.step(None);
+    rig.upstream.recreate(chain(0, 2, "direct"));
+    rig.restart();
+    assert_eq!(tip(rig.push(chain(2, 1, "a"))).backend_id, life(2));
+    assert_eq!(rig.log(), [chain(0, 2, "direct"), chain(2, 1, "a")].concat());
+    // Not deleted at all.
+    let mut rig = Rig::warm(3);
+    rig.begin(Op::Reset, vec![]);
+    rig.restart();
+    assert_eq!(tip(rig.push(chain(3, 1, "a"))).backend_id, life(1));
+    // What is acknowledged after that is not given up, should the deletion land late.
+    rig.upstream.log = None;
+    assert_eq!(rig.push(chain(4, 1, "a")), missing(4));
+}
+
+#[test]
+fn a_halted_store_is_looked_at_once_for_all_that_wait_and_ever_more_seldom() {
+    let mut rig = Rig::warm(3);
+    rig.upstream.log = None;
+    rig.push(chain(3, 1, "a"));
+    let mut pauses = Vec::new();
+    for _ in 0..7 {
+        rig.upstream.requests.clear();
+        let calls = [rig.begin_push(chain(3, 1, "a")), rig.begin_push(chain(3, 1, "b")), rig.begin(Op::Ensure, vec![])];
+        pauses.push(rig.pause);
+        rig.step(None);
+        // Those that came while the look was under way have one of their own.
+        rig.settle();
+        assert!(rig.upstream.requests.len() <= 2, "{:?}", rig.upstream.requests);
+        assert_eq!(calls.map(|call| rig.answer(call)), [missing(3), missing(3), missing(3)]);
+    }
+    assert!(pauses.is_sorted() && pauses.last() == Some(&5), "{pauses:?}");
+}
+
+#[test]
+fn looks_are_answered_together_and_delay_no_push() {
+    let mut rig = Rig::warm(3);
+    let looks = [(); 4].map(|()| rig.begin(Op::Look(Need::Fresh), vec![]));
+    let push = rig.begin_push(chain(3, 1, "a"));
+    let stale = rig.begin_push(chain(1, 1, "stale"));
+    assert_eq!(rig.answer(stale), Answer::ServerAhead { minimum_expected: 4, provided: 2 }, "at once");
+    rig.step(None); // the look that was under way
+    assert_eq!(rig.upstream.requests, ["GET"]);
+    rig.step(None);
+    assert_eq!(head(&rig.answer(push)), 4);
+    assert_eq!(rig.upstream.requests, ["GET", "POST"]);
+    // The first look had its own request; what the append told was enough for those that came meanwhile.
+    assert_eq!(looks.map(|look| head(&rig.answer(look))), [3, 4, 4, 4]);
+    assert_eq!(rig.open, None);
+}
+
+#[test]
+fn an_append_that_the_server_does_not_confirm_is_looked_for() {
+    let mut rig = Rig::warm(3);
+    // It has seen this sequence already, and so appends nothing (204, "duplicate").
+    rig.upstream.producer = Some((rig.epoch, 7));
+    assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4);
+    assert_eq!(rig.upstream.requests, ["POST", "GET", "POST"]);
+    assert_eq!(rig.log().len(), 4);
 }
 
 #[test]
@@ -493,8 +733,7 @@ fn what_can_not_be_read_from_an_offset_is_read_from_the_start() {
         let mut rig = Rig::warm(3);
         rig.upstream.append(3, &chain(3, 1, "direct"));
         let push = rig.begin_push(chain(4, 1, "a"));
-        rig.step(None); // there is more
-        rig.step(Some(odd));
+        rig.step(Some(odd)); // to the look from the last known offset
         rig.settle();
         assert_eq!(head(&rig.answer(push)), 5);
     }
@@ -526,7 +765,7 @@ fn a_closed_stream_takes_no_pushes_and_says_so() {
 #[test]
 fn a_stream_that_is_just_being_created_is_not_taken_for_one_without_header() {
     let mut rig = rig();
-    rig.upstream.perform(&Request::Create, &[]);
+    rig.upstream.perform(&Request::Create, &[], 0);
     let header = rig.upstream.log.replace(Vec::new());
     let look = rig.begin(Op::Look(Need::Known), vec![]);
     rig.step(None); // there, but empty
@@ -642,6 +881,6 @@ fn a_look_that_must_reach_an_offset_asks_the_upstream_only_if_it_has_to() {
     let beyond = headwater::event::Offset(format!("{}x", tail.0));
     let caught_up = tip(rig.call(Op::Look(Need::Reaching(beyond))));
     assert_eq!((caught_up.head, caught_up.events, caught_up.seals()), (5, 5, true));
-    assert_eq!(rig.upstream.requests, ["CHECK", "GET"]);
-    assert_eq!(rig.stored, Some(caught_up));
+    assert_eq!(rig.upstream.requests, ["GET"]);
+    assert_eq!(rig.stored_tip(), Some(&caught_up));
 }

@@ -16,6 +16,8 @@ pub fn event(seq: SeqNum, parent: SeqNum, id: &str) -> String {
 pub struct Upstream {
     pub log: Option<Vec<String>>,
     last_fence: Option<String>,
+    /// The Sequencer's epoch and last sequence as a producer (protocol §5.2.1).
+    pub producer: Option<(u64, u64)>,
     /// How many streams were created.
     pub lives: u32,
     /// Everything that was asked, in words.
@@ -23,11 +25,11 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Does what is asked, completely. `batch` holds the events of an append.
-    pub fn perform(&mut self, request: &Request, batch: &[String]) -> Reply {
+    /// Does what is asked, completely. `batch` holds the events of an append, which is of that epoch.
+    pub fn perform(&mut self, request: &Request, batch: &[String], epoch: u64) -> Reply {
         self.requests.push(match request {
             Request::Check => "CHECK",
-            Request::ReadAll | Request::ReadOn { .. } => "GET",
+            Request::ReadAll { .. } | Request::ReadOn { .. } => "GET",
             Request::Create => "PUT",
             Request::Append { .. } => "POST",
             Request::Delete => "DELETE",
@@ -39,7 +41,7 @@ impl Upstream {
                 let id = BackendId(format!("life-{}", self.lives));
                 let body = header_message(&id);
                 self.log = Some(vec![body[1..body.len() - 1].to_string()]);
-                self.last_fence = None;
+                (self.last_fence, self.producer) = (None, None);
                 Reply::Created(id, self.tail())
             }
             (_, None) => Reply::Missing,
@@ -50,23 +52,51 @@ impl Upstream {
             (Request::Check, Some(log)) => {
                 Reply::Checked(log.first().and_then(|first| header_of(first.as_bytes())), self.tail())
             }
-            (Request::ReadAll, Some(log)) => self.read(log, Scan::from_start()),
-            (Request::ReadOn { from, probe }, Some(log)) => {
-                let from: usize = from.0.parse().expect("an offset of ours");
-                self.read(&log[from.min(log.len())..], Scan::onward(*probe))
+            (Request::ReadAll { known }, Some(log)) => self.read(log, Scan::from_start().expecting(*known)),
+            (Request::ReadOn { from, known, probe }, Some(log)) => {
+                let at: usize = from.0.parse().expect("an offset of ours");
+                if at > log.len() {
+                    // As the Rust server does: what lies beyond the tail is answered with what was asked.
+                    return Reply::Read(Scan::onward(*probe).expecting(*known).finish(), from.clone());
+                }
+                self.read(&log[at..], Scan::onward(*probe).expecting(*known))
             }
-            (Request::Append { parent, .. }, Some(_)) => self.append(*parent, batch),
+            (Request::Append { parent, streak, .. }, Some(_)) => self.produce(*parent, (epoch, *streak), batch),
         }
+    }
+
+    /// What it would answer to a read if only the first messages of the log were there.
+    pub fn perform_at_length(&self, request: &Request, length: usize) -> Reply {
+        let log = self.log.as_ref().map(|log| log[..length.min(log.len())].to_vec());
+        Self { log, ..Self::default() }.perform(request, &[], 0)
     }
 
     /// Someone else deletes the stream and makes another one that holds this batch.
     pub fn recreate(&mut self, batch: Vec<String>) {
         self.log = None;
-        self.perform(&Request::Create, &[]);
+        self.perform(&Request::Create, &[], 0);
         if !batch.is_empty() {
             self.append(0, &batch);
         }
         self.requests.clear();
+    }
+
+    /// An append of a producer: of a sequence that was seen already, or does not follow the last one, or of an old
+    /// epoch, nothing is appended, and the Sequencer hears no more than that.
+    pub fn produce(&mut self, parent: SeqNum, (epoch, streak): (u64, u64), batch: &[String]) -> Reply {
+        let follows = match self.producer {
+            None => streak == 0,
+            Some((known, _)) if epoch > known => streak == 0,
+            Some((known, last)) => epoch == known && streak == last + 1,
+        };
+        if !follows {
+            return Reply::Failed;
+        }
+        let reply = self.append(parent, batch);
+        if let Reply::Appended(_) = reply {
+            self.producer = Some((epoch, streak));
+        }
+        reply
     }
 
     pub fn append(&mut self, parent: SeqNum, batch: &[String]) -> Reply {

@@ -138,27 +138,27 @@ export const to = makeSyncBackend({ url: '${parts.worker.url}', tenant: 'moved' 
   expect(again).toEqual({ code: 0, output: expect.stringContaining('same on both sides: 3000 events, head 3000') })
 })
 
-test('a store that cannot keep its old backendId gets no event, until its stream is deleted upstream', async () => {
+test('a store that cannot keep its old backendId gets no event, until its stream is deleted upstream and the new one adopted', async () => {
   const storeId = parts.newStore()
   const at = (tenant: string) => new Store(parts, { name: storeId, tenant })
   const told = async (tenant: string, header: string) => (await at(tenant).request('HEAD')).headers.get(header)
   await at('default').pushed(chain(0, 10))
   expect((await at('early').request('PUT')).status).toBe(201)
   const config = join(folder, 'adopt.config.mjs')
-  const adopting = async (tenant: string, adopted = tenant) => {
+  const adopting = async (tenant: string, { adopted = tenant, tells = false } = {}) => {
     await writeFile(config, `
 import { makeSyncBackend } from 'livestore-sync-durable-streams'
 export const from = makeSyncBackend({ url: '${parts.worker.url}' })
 export const to = makeSyncBackend({ url: '${parts.worker.url}', tenant: '${tenant}' })
-export const adopt = { url: '${parts.upstream.url}', tenant: '${adopted}' }
+export const adopt = { url: '${parts.upstream.url}', tenant: '${adopted}'${tells ? `, worker: { url: '${parts.worker.url}' }` : ''} }
 `)
     return move(config, storeId)
   }
-  expect(await adopting('elsewhere', 'mistaken')).toEqual({ code: 1, output: expect.stringContaining("its url or tenant is not that of 'to'") })
+  expect(await adopting('elsewhere', { adopted: 'mistaken' })).toEqual({ code: 1, output: expect.stringContaining("its url or tenant is not that of 'to'") })
   expect(await adopting('early')).toEqual({ code: 1, output: expect.stringContaining('delete its stream on the upstream itself') })
   for (const tenant of ['elsewhere', 'early']) expect(await told(tenant, 'livestore-head')).toBe('0')
 
   expect((await fetch(at('early').upstreamUrl, { method: 'DELETE' })).ok).toBe(true)
-  expect(await adopting('early')).toEqual({ code: 0, output: expect.stringContaining('same on both sides: 10 events, head 10') })
+  expect(await adopting('early', { tells: true })).toEqual({ code: 0, output: expect.stringContaining('same on both sides: 10 events, head 10') })
   expect(await told('early', 'livestore-backend-id')).toBe(await told('default', 'livestore-backend-id'))
 })

@@ -138,7 +138,7 @@ describe('a store on disk', () => {
     const a = await start('a', { directory: join(directory, storeId), live: { renewInterval: 500 } })
     a.note(20)
     await expect.poll(async () => (await log()).events, { timeout: 20_000 }).toBe(20)
-    await world.atUpstream(storeId).remove()
+    expect((await fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'DELETE' })).status).toBe(204)
     expect(String(await a.ended)).toContain('backend-id-mismatch')
 
     const b = await start('b')

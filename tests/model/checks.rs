@@ -7,7 +7,7 @@ use stateright::{Checker, Model};
 use super::world::{Faults, Mutation, World};
 
 /// Fault-free except for what is named.
-const NONE: Faults = Faults { losses: 0, delays: 0, crashes: 0, leaves: 0, amnesias: 0 };
+const NONE: Faults = Faults { losses: 0, delays: 0, crashes: 0, leaves: 0, amnesias: 0, strangers: 0, wipes: 0 };
 
 /// Larger worlds are asked for by `npm run model`.
 fn large() -> bool {
@@ -15,7 +15,7 @@ fn large() -> bool {
 }
 
 fn world(sequencers: usize, clients: &[u8], faults: Faults) -> World {
-    World { sequencers, clients: clients.to_vec(), faults, mutation: Mutation::None }
+    World { sequencers, clients: clients.to_vec(), faults, mutation: Mutation::None, clock_stands: false }
 }
 
 /// Explores all of a world; the names of the properties that a path breaks.
@@ -58,6 +58,20 @@ fn clients_that_leave() {
     holds("clients leave", world(1, &[2, 1], Faults { losses: 1, leaves: 2, ..NONE }));
 }
 
+/// Somebody else answers, or the upstream has lost its disk: nothing acknowledged is given up for that.
+#[test]
+fn strangers_and_a_lost_log() {
+    holds("strangers", world(1, &[2, 1], Faults { strangers: 1, losses: 1, crashes: 1, ..NONE }));
+    holds("strangers and a zombie", world(2, &[1, 1], Faults { strangers: 1, crashes: 1, ..NONE }));
+    holds("a lost log", world(2, &[1, 1], Faults { wipes: 1, crashes: 1, ..NONE }));
+    if large() {
+        holds(
+            "strangers and a lost log",
+            world(2, &[2, 1], Faults { strangers: 1, losses: 1, wipes: 1, crashes: 1, ..NONE }),
+        );
+    }
+}
+
 /// The upstream forgets its last `Stream-Seq`, but no append of a zombie is on its way.
 #[test]
 fn an_amnesic_upstream_with_one_sequencer() {
@@ -90,4 +104,19 @@ fn with_blind_retries_it_breaks() {
 fn with_the_head_before_the_append_it_breaks() {
     let world = World { mutation: Mutation::HeadBeforeAppend, ..world(1, &[1], Faults { crashes: 1, ..NONE }) };
     assert!(broken("head before append", world).contains(&"an acknowledged event is in the log exactly once"));
+}
+
+#[test]
+fn with_a_duplicate_taken_for_landed_it_breaks() {
+    let one_clock = World { clock_stands: true, ..world(2, &[1, 1], Faults { crashes: 1, ..NONE }) };
+    holds("duplicates", one_clock.clone());
+    let world = World { mutation: Mutation::DuplicateIsLanded, ..one_clock };
+    assert!(broken("duplicate is landed", world).contains(&"an acknowledged event is in the log exactly once"));
+}
+
+#[test]
+fn with_a_missing_stream_taken_for_a_reset_it_breaks() {
+    let faults = Faults { wipes: 1, crashes: 1, ..NONE };
+    let world = World { mutation: Mutation::MissingIsReset, ..world(1, &[2], faults) };
+    assert!(broken("missing is a reset", world).contains(&"no other log takes its place"));
 }

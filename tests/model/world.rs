@@ -1,13 +1,16 @@
 //! The world as a [`Model`]: clients that push and push again, Sequencers that act on one stream (one
-//! may be a zombie that does not know of its successor), and an upstream behind a lossy network. How
+//! may be a zombie that does not know of its successor), and an upstream behind a lossy network, on which strangers answer
+//! in its place, and which may lose its disk for a while. It tells appends apart by their producer, as a real one does. How
 //! many faults of each kind may happen is part of the state, so that every path ends.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use headwater::batch::Batch;
 use headwater::event::{BackendId, Fingerprinter, Offset, ROOT, SeqNum};
-use headwater::sequencer::core::{Answer, Core, Input, Limits, Op, Output, Reply, Request, SegmentSize, Ticket, Tip};
-use headwater::sequencer::scan::{Break, Probe, Stretch};
+use headwater::sequencer::core::{
+    Answer, Core, Input, Limits, Op, Output, Recorded, Reply, Request, SegmentSize, Ticket,
+};
+use headwater::sequencer::scan::{Break, Known, Probe, Stretch};
 use stateright::{Model, Property};
 
 /// What may happen, and how often.
@@ -18,6 +21,8 @@ pub struct World {
     pub clients: Vec<u8>,
     pub faults: Faults,
     pub mutation: Mutation,
+    /// Whether all Sequencers' clocks agree and stand still, so that two may be the same epoch of the producer.
+    pub clock_stands: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -30,8 +35,12 @@ pub struct Faults {
     pub crashes: u8,
     /// Clients that stop waiting for an answer.
     pub leaves: u8,
-    /// Upstreams that crash and forget their last `Stream-Seq`.
+    /// Upstreams that crash and forget their last `Stream-Seq` and their producers.
     pub amnesias: u8,
+    /// Answers of somebody else.
+    pub strangers: u8,
+    /// Upstreams that come back without the log, until it is put back.
+    pub wipes: u8,
 }
 
 /// Ways to break the protocol, to show that the checker sees it.
@@ -44,7 +53,27 @@ pub enum Mutation {
     BlindRetry,
     /// A push is acknowledged, and the head recorded, before it is appended.
     HeadBeforeAppend,
+    /// "Duplicate" (204) is taken for landed.
+    DuplicateIsLanded,
+    /// A missing stream is taken for one that was deleted here.
+    MissingIsReset,
 }
+
+/// What somebody else answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stranger {
+    /// 404
+    Missing,
+    /// 410
+    Gone,
+    /// A log of another incarnation.
+    Another,
+    /// A log without events.
+    Empty,
+}
+
+/// An append on its way: its producer's epoch and sequence are with it.
+type Sent = (Event, (u64, u64));
 
 /// One client's n-th event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -77,18 +106,37 @@ impl Event {
 pub struct State {
     pub log: Vec<Event>,
     fence: Option<SeqNum>,
+    /// The Sequencers' epoch and last sequence as a producer (protocol §5.2.1).
+    producer: Option<(u64, u64)>,
+    /// Whether the upstream has lost the log for now.
+    lost: bool,
+    /// Another log was begun while it had.
+    pub begun_anew: bool,
     sequencers: Vec<Sequencer>,
     pub clients: Vec<Client>,
     /// Appends on their way that nobody waits for any more, in order, so that equal worlds are equal.
-    late: Vec<Event>,
+    late: Vec<Sent>,
     faults: Faults,
     /// Someone was refused although it had pulled everything there is.
     pub refused_without_news: bool,
 }
 
 impl State {
-    /// Which Sequencer is which makes no difference: worlds that differ in that alone become equal.
+    fn epochs(&mut self) -> impl Iterator<Item = &mut u64> {
+        let late = self.late.iter_mut().map(|(_, (epoch, _))| epoch);
+        let producer = self.producer.iter_mut().map(|(epoch, _)| epoch);
+        self.sequencers.iter_mut().map(|s| &mut s.epoch).chain(late).chain(producer)
+    }
+
+    /// Which Sequencer is which makes no difference, nor how far epochs lie apart: worlds that differ in that alone become
+    /// equal.
     fn in_order(&mut self) {
+        let mut used: Vec<u64> = self.epochs().map(|epoch| *epoch).filter(|epoch| *epoch > 0).collect();
+        used.sort();
+        used.dedup();
+        for epoch in self.epochs().filter(|epoch| **epoch > 0) {
+            *epoch = 1 + used.binary_search(epoch).expect("one of them") as u64;
+        }
         let hasher = BuildHasherDefault::<DefaultHasher>::default();
         self.sequencers.sort_by_cached_key(|sequencer| hasher.hash_one(sequencer));
     }
@@ -97,7 +145,9 @@ impl State {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Sequencer {
     core: Core,
-    stored: Option<Tip>,
+    stored: Option<Recorded>,
+    /// As a producer; 0 where the next append begins a new one.
+    epoch: u64,
     open: Option<Request>,
     calls: Vec<(Ticket, Call)>,
 }
@@ -137,11 +187,15 @@ pub enum Action {
     CrashInFlight(usize),
     CrashAfter(usize, usize),
     Amnesia,
+    Strange(usize, Stranger),
+    Wipe,
+    PutBack,
 }
 
-fn new_core(stored: Option<Tip>) -> Core {
+fn new_core(stored: Option<Recorded>) -> Core {
     let segment = SegmentSize { events: 100, bytes: 1_000 };
-    Core::new(stored, backend_id(), Limits { queue: 8, queue_bytes: 1_000, attempts: 2, empty_looks: 2, segment })
+    let limits = Limits { queue: 8, queue_bytes: 1_000, attempts: 2, empty_looks: 2, requests: 24, segment };
+    Core::new(stored, backend_id(), limits)
 }
 
 fn backend_id() -> BackendId {
@@ -153,26 +207,74 @@ fn offset(log: &[Event]) -> Offset {
 }
 
 impl World {
-    fn upstream(&self, state: &mut State, request: &Request, append: Option<Event>) -> Reply {
+    fn upstream(&self, state: &mut State, request: &Request, append: Option<Sent>) -> Reply {
+        if state.lost {
+            return match request {
+                Request::Create => {
+                    state.begun_anew = true;
+                    Reply::Exists
+                }
+                _ => Reply::Missing,
+            };
+        }
         match request {
             Request::Check => Reply::Checked(Some(backend_id()), offset(&state.log)),
-            Request::ReadAll => Reply::Read(stretch(&state.log, ROOT, None), offset(&state.log)),
-            Request::ReadOn { from, probe } => {
-                let rest = &state.log[from.0.parse().expect("an offset of ours")..];
-                let before = rest.first().map_or(ROOT, |event| event.parent);
-                Reply::Read(stretch(rest, before, *probe), offset(&state.log))
+            Request::ReadAll { known } => Reply::Read(stretch(&state.log, *known, None, ROOT), offset(&state.log)),
+            Request::ReadOn { from, known, probe } => {
+                let before: usize = from.0.parse().expect("an offset of ours");
+                let rest = state.log.get(before..).unwrap_or_default();
+                let (known_part, rest) = rest.split_at(known.map_or(0, |known| known.events as usize).min(rest.len()));
+                let parent = rest.first().map_or(ROOT, |event| event.parent);
+                let is_known = known.is_none_or(|known| stretch(known_part, Some(known), None, ROOT).known_found);
+                let read = Stretch { known_found: is_known, ..stretch(rest, None, *probe, parent) };
+                Reply::Read(read, offset(&state.log).max(from.clone()))
             }
             Request::Append { .. } => self.append(state, append.expect("an append has an event")),
-            Request::Create | Request::Delete => unreachable!("the stream is there from the beginning"),
+            Request::Create => Reply::Exists,
+            Request::Delete => unreachable!("nobody asks for that"),
         }
     }
 
-    fn append(&self, state: &mut State, event: Event) -> Reply {
+    /// What somebody else says; `None` if it could not be taken for an answer.
+    fn strange(request: &Request, stranger: Stranger, log: &[Event]) -> Option<Reply> {
+        let another = BackendId("another".into());
+        Some(match (request, stranger) {
+            (Request::Create, _) => return None,
+            (_, Stranger::Missing) => Reply::Missing,
+            (_, Stranger::Gone) => Reply::Gone,
+            (Request::Check, Stranger::Another) => Reply::Checked(Some(another), offset(log)),
+            (Request::ReadAll { .. }, Stranger::Another) => {
+                Reply::Read(Stretch { header: Some(another), bytes: 3, ..stretch(&[], None, None, ROOT) }, offset(&[]))
+            }
+            (Request::ReadAll { .. }, Stranger::Empty) => Reply::Read(stretch(&[], None, None, ROOT), offset(&[])),
+            (Request::ReadOn { from, .. }, Stranger::Empty) => {
+                Reply::Read(stretch(&[], None, None, ROOT), from.clone())
+            }
+            _ => return None,
+        })
+    }
+
+    fn append(&self, state: &mut State, (event, (epoch, streak)): Sent) -> Reply {
+        let follows = match state.producer {
+            None => streak == 0,
+            Some((known, _)) if epoch > known => streak == 0,
+            Some((known, last)) if epoch == known && streak <= last => {
+                return match self.mutation {
+                    Mutation::DuplicateIsLanded => Reply::Appended(offset(&state.log)),
+                    _ => Reply::Failed,
+                };
+            }
+            Some((known, last)) => epoch == known && streak == last + 1,
+        };
+        if !follows {
+            return Reply::Failed;
+        }
         let refused = state.fence.is_some_and(|last| event.parent <= last);
         if refused && self.mutation != Mutation::NoFence {
             return Reply::Conflict;
         }
         state.fence = Some(event.parent);
+        state.producer = Some((epoch, streak));
         state.log.push(event);
         Reply::Appended(offset(&state.log))
     }
@@ -184,13 +286,20 @@ impl World {
         for output in outputs.into_iter().take(survive) {
             let s = &mut state.sequencers[sequencer];
             match output {
-                Output::Record(tip) => s.stored = Some(tip),
+                Output::Record(tip) => {
+                    s.stored = Some(Recorded { tip, deleting: self.mutation == Mutation::MissingIsReset });
+                }
                 Output::Forget => s.stored = None,
+                Output::Deleting => unreachable!("nobody asks for that"),
                 Output::Request(request, _) => {
                     if let (Mutation::HeadBeforeAppend, Request::Append { ticket, .. }) = (self.mutation, &request) {
                         self.acknowledge_early(state, sequencer, *ticket);
                     }
-                    state.sequencers[sequencer].open = Some(request);
+                    let s = &mut state.sequencers[sequencer];
+                    if !self.clock_stands && !matches!(request, Request::Append { streak: 1.., .. }) {
+                        s.epoch = 0;
+                    }
+                    s.open = Some(request);
                 }
                 Output::Reply(ticket, answer) => {
                     let at = s.calls.iter().position(|(t, _)| *t == ticket).expect("answered once");
@@ -230,22 +339,29 @@ impl World {
                 state.refused_without_news |= c.pulled == state.log.len();
                 pull(state, client);
             }
-            Some(Answer::Unavailable | Answer::Overloaded) | None => {}
+            Some(Answer::Unavailable | Answer::Overloaded | Answer::Halted(..)) | None => {}
             Some(other) => panic!("{other:?}"),
         }
     }
 
-    fn take_open(&self, state: &mut State, sequencer: usize) -> (Request, Option<Event>) {
+    fn take_open(&self, state: &mut State, sequencer: usize) -> (Request, Option<Sent>) {
+        let next = 1 + state.epochs().map(|epoch| *epoch).max().unwrap_or(0);
         let s = &mut state.sequencers[sequencer];
         let request = s.open.take().expect("an open request");
         let event = match &request {
-            Request::Append { ticket, .. } => s.calls.iter().find(|(t, _)| t == ticket).map(|(_, call)| call.event),
+            Request::Append { ticket, streak, .. } => {
+                if *streak == 0 {
+                    // Each is later than all before, or two may choose the same.
+                    s.epoch = if self.clock_stands { s.epoch + 1 } else { next };
+                }
+                s.calls.iter().find(|(t, _)| t == ticket).map(|(_, call)| (call.event, (s.epoch, *streak)))
+            }
             _ => None,
         };
         (request, event)
     }
 
-    fn fail(&self, state: &mut State, sequencer: usize, request: &Request, event: Option<Event>) {
+    fn fail(&self, state: &mut State, sequencer: usize, request: &Request, event: Option<Sent>) {
         let reply = match (self.mutation, request) {
             (Mutation::BlindRetry, Request::Append { .. }) => self.upstream(state, request, event),
             _ => Reply::Failed,
@@ -256,7 +372,7 @@ impl World {
     fn restart(&self, state: &mut State, sequencer: usize) {
         let s = &mut state.sequencers[sequencer];
         s.core = new_core(s.stored.clone());
-        s.open = None;
+        (s.open, s.epoch) = (None, 0);
         for (_, call) in std::mem::take(&mut s.calls) {
             self.answered(state, call, None);
         }
@@ -286,8 +402,14 @@ fn pull(state: &mut State, client: usize) {
     c.pulled = state.log.len();
 }
 
-fn stretch(events: &[Event], before: SeqNum, probe: Option<Probe>) -> Stretch {
+fn stretch(events: &[Event], known: Option<Known>, probe: Option<Probe>, before: SeqNum) -> Stretch {
     let mut fingerprinter = Fingerprinter::default();
+    let is_known = |known: Known| {
+        let (from, to) = (known.skip as usize, (known.skip + known.events) as usize);
+        let mut fingerprinter = Fingerprinter::default();
+        events.get(from..to)?.iter().for_each(|event| fingerprinter.event(&event.bytes()));
+        Some(fingerprinter.fingerprint() == known.fingerprint)
+    };
     let mut broken = None;
     let mut head = before;
     let mut probe_found = false;
@@ -307,6 +429,7 @@ fn stretch(events: &[Event], before: SeqNum, probe: Option<Probe>) -> Stretch {
         broken,
         fingerprint: fingerprinter.fingerprint(),
         probe_found,
+        known_found: known.and_then(is_known).unwrap_or(false),
     }
 }
 
@@ -324,11 +447,14 @@ impl Model for World {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let sequencer = Sequencer { core: new_core(None), stored: None, open: None, calls: Vec::new() };
+        let sequencer = Sequencer { core: new_core(None), stored: None, epoch: 0, open: None, calls: Vec::new() };
         let client = Client { head: ROOT, pulled: 0, next: 0, waiting: false, acknowledged: Vec::new() };
         vec![State {
             log: Vec::new(),
             fence: None,
+            producer: None,
+            lost: false,
+            begun_anew: false,
             sequencers: vec![sequencer; self.sequencers],
             clients: vec![client; self.clients.len()],
             late: Vec::new(),
@@ -338,7 +464,7 @@ impl Model for World {
     }
 
     fn actions(&self, state: &State, actions: &mut Vec<Action>) {
-        let Faults { losses, delays, crashes, leaves, amnesias } = state.faults;
+        let Faults { losses, delays, crashes, leaves, amnesias, strangers, wipes } = state.faults;
         for (client, c) in state.clients.iter().enumerate() {
             if c.waiting {
                 if leaves > 0 {
@@ -355,6 +481,14 @@ impl Model for World {
             let Some(request) = &s.open else { continue };
             let appends = matches!(request, Request::Append { .. });
             actions.push(Action::Deliver(sequencer));
+            if strangers > 0 {
+                // Who knows nothing yet has nothing to doubt another log by.
+                let knows = s.stored.is_some();
+                let all = [Stranger::Missing, Stranger::Gone, Stranger::Another, Stranger::Empty];
+                let said = all.into_iter().filter(|one| knows || matches!(one, Stranger::Missing | Stranger::Gone));
+                let said = said.filter(|one| Self::strange(request, *one, &state.log).is_some());
+                actions.extend(said.map(|one| Action::Strange(sequencer, one)));
+            }
             if losses > 0 {
                 actions.push(Action::LoseRequest(sequencer));
                 if appends {
@@ -376,6 +510,13 @@ impl Model for World {
         if amnesias > 0 && state.fence.is_some() {
             actions.push(Action::Amnesia);
         }
+        // Who knows of no log yet may begin one.
+        if wipes > 0 && !state.lost && state.sequencers.iter().all(|s| s.stored.is_some()) {
+            actions.push(Action::Wipe);
+        }
+        if state.lost {
+            actions.push(Action::PutBack);
+        }
     }
 
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
@@ -393,6 +534,11 @@ impl Model for World {
             Action::Deliver(sequencer) => {
                 let (request, event) = self.take_open(&mut state, sequencer);
                 let reply = self.upstream(&mut state, &request, event);
+                if let (true, Reply::Failed, Some((epoch, _))) = (self.clock_stands, &reply, state.producer) {
+                    // The server names the epoch to one that is behind.
+                    let s = &mut state.sequencers[sequencer];
+                    s.epoch = s.epoch.max(epoch);
+                }
                 self.handle(&mut state, sequencer, Input::Upstream(reply), usize::MAX);
             }
             Action::LoseRequest(sequencer) => {
@@ -407,7 +553,7 @@ impl Model for World {
                 // What happens meanwhile, happens before the sender gives up.
                 if self.mutation == Mutation::BlindRetry && state.faults.amnesias > 0 {
                     state.faults.amnesias -= 1;
-                    state.fence = None;
+                    (state.fence, state.producer) = (None, None);
                 }
                 self.fail(&mut state, sequencer, &request, event);
             }
@@ -419,8 +565,10 @@ impl Model for World {
                 self.fail(&mut state, sequencer, &request, event);
             }
             Action::Land(at) => {
-                let event = state.late.remove(at);
-                self.append(&mut state, event);
+                let sent = state.late.remove(at);
+                if !state.lost {
+                    self.append(&mut state, sent);
+                }
             }
             Action::CrashUnsent(sequencer) => {
                 state.faults.crashes -= 1;
@@ -446,8 +594,19 @@ impl Model for World {
             }
             Action::Amnesia => {
                 state.faults.amnesias -= 1;
-                state.fence = None;
+                (state.fence, state.producer) = (None, None);
             }
+            Action::Strange(sequencer, stranger) => {
+                state.faults.strangers -= 1;
+                let (request, _) = self.take_open(&mut state, sequencer);
+                let reply = Self::strange(&request, stranger, &state.log)?;
+                self.handle(&mut state, sequencer, Input::Upstream(reply), usize::MAX);
+            }
+            Action::Wipe => {
+                state.faults.wipes -= 1;
+                state.lost = true;
+            }
+            Action::PutBack => state.lost = false,
         }
         state.in_order();
         Some(state)
@@ -463,6 +622,7 @@ impl Model for World {
             Property::always("no event is in the log twice", |_, state: &State| {
                 state.log.iter().all(|event| times(&state.log, event.id) == 1)
             }),
+            Property::always("no other log takes its place", |_, state: &State| !state.begun_anew),
             // With the next one this means that nobody is refused for ever: a refusal is followed by news, of which
             // there is an end, and every other way to be turned away uses up a fault. So no path is endless.
             Property::always("who is refused has something to pull", |_, state: &State| !state.refused_without_news),

@@ -229,7 +229,7 @@ describe('the upstream\'s token', () => {
         await store.request('DELETE'),
       ]
       for (const answer of answers) {
-        expect(answer.status).toBe(502)
+        expect(answer.status).toBe(503)
         const text = `${JSON.stringify([...answer.headers])} ${await answer.text()}`
         for (const secret of [TOKEN, upstreamUrl, trapUrl, new URL(upstreamUrl).port]) expect(text).not.toContain(secret)
       }

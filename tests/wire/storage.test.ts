@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { root } from '../../scripts/lib/tools.mjs'
-import { startRustUpstream, startWorker } from '../harness/index.ts'
+import { startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
 import { chain, type Parts, Store } from './support.ts'
 
 const parts = {} as Parts
@@ -22,11 +22,12 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
+const databases = async () => (await readdir(folder, { recursive: true })).filter((name) => name.endsWith('.sqlite')).map((name) => join(folder, name))
+
 /** The databases of all objects that have a table of that name. */
 const rowsOf = async (table: string) => {
-  const files = (await readdir(folder, { recursive: true })).filter((name) => name.endsWith('.sqlite'))
-  return files.flatMap((name) => {
-    const database = new DatabaseSync(join(folder, name), { readOnly: true })
+  return (await databases()).flatMap((file) => {
+    const database = new DatabaseSync(file, { readOnly: true })
     try {
       return [database.prepare(`SELECT * FROM ${table} ORDER BY 1`).all().map((row) => ({ ...row }))]
     } catch {
@@ -85,4 +86,95 @@ test('no query reads more rows than it gives', async () => {
   }
   database.close()
   await parts.worker.restart()
+})
+
+/** While the Worker is down, the store of that backend as it lies on disk. */
+const onDisk = async (backendId: string | null, work: (database: DatabaseSync) => void) => {
+  await parts.worker.kill()
+  let found = 0
+  for (const file of await databases()) {
+    const database = new DatabaseSync(file)
+    const rows = database.prepare(`SELECT name FROM sqlite_master WHERE name = 'backend'`).all()
+    if (rows.length > 0 && database.prepare('SELECT 1 FROM backend WHERE backend_id = ?').all(backendId).length > 0) {
+      found += 1
+      work(database)
+    }
+    database.close()
+  }
+  expect(found).toBe(1)
+  await parts.worker.restart()
+}
+
+// A rollback meets the rows of a newer build, and a deployment those of an older one.
+test('tables of an earlier build, and of a later one, serve', async () => {
+  const store = new Store(parts)
+  await store.pushed(chain(0, 3))
+  const id = (await store.pushed(chain(3, 2))).headers.get('livestore-backend-id')
+  const columns = (database: DatabaseSync, table: string) =>
+    database.prepare(`SELECT name FROM pragma_table_info('${table}')`).all().map(({ name }) => name)
+  await onDisk(id, (database) => {
+    // Builds before 0.2 insert without the names of columns: these tables keep those that they have.
+    expect(columns(database, 'append')).toEqual(['last_seq', 'end_offset', 'events_so_far', 'bytes_so_far', 'seals', 'parent', 'fingerprint'])
+    expect(columns(database, 'backend')).toEqual(['only', 'backend_id', 'index_start'])
+    database.exec('DROP TABLE deleting')
+  })
+  await store.pushed(chain(5, 1))
+  await onDisk(id, (database) => database.exec(`
+    ALTER TABLE append ADD COLUMN later TEXT DEFAULT 'x';
+    ALTER TABLE backend ADD COLUMN later TEXT DEFAULT 'x';
+    ALTER TABLE deleting ADD COLUMN later TEXT DEFAULT 'x';
+    CREATE TABLE later (one INTEGER);`))
+  await store.pushed(chain(6, 1))
+  expect(await store.eventsUpstream()).toEqual(chain(0, 7))
+  const reset = await store.request('DELETE')
+  expect(reset.status).toBe(204)
+  expect(reset.headers.get('livestore-backend-id')).not.toBe(id)
+  await store.pushed(chain(0, 1))
+})
+
+test('that a stream is about to be deleted is stored before it is, and a crash between deletion and creation is mended', async () => {
+  const proxy = await startCountingProxy(parts.upstream.url)
+  const worker = await startWorker({ upstreamUrl: proxy.url, persistTo: folder })
+  try {
+    const store = new Store({ worker, upstream: parts.upstream })
+    const before = (await store.pushed(chain(0, 2))).headers.get('livestore-backend-id')
+    const held = proxy.next({ method: 'PUT', path: store.name }, 'hold request')
+    const reset = store.request('DELETE').catch(() => undefined)
+    await held.met
+    await worker.kill()
+    proxy.abandon()
+    await reset
+    expect((await fetch(`${store.upstreamUrl}?offset=-1`)).status).toBe(404)
+    expect(await rowsOf('deleting')).toContainEqual([{ only: 1, backend_id: before }])
+    await worker.restart()
+    const after = (await store.pushed(chain(0, 1))).headers.get('livestore-backend-id')
+    expect(after).not.toBe(before)
+    await worker.kill()
+    expect((await rowsOf('deleting')).flat()).toEqual([])
+  } finally {
+    await worker.stop()
+    await proxy.stop()
+  }
+})
+
+// The runtime itself makes a file, empty, for each object that is called. Cloudflare keeps no object that has stored nothing.
+test('reads of stores that do not exist store nothing', async () => {
+  const tables = async () => {
+    const found = await Promise.all((await databases()).map(async (file) => {
+      const database = new DatabaseSync(file, { readOnly: true })
+      const names = database.prepare('SELECT name FROM sqlite_master').all()
+      database.close()
+      return names.length > 0 ? [file] : []
+    }))
+    return found.flat().length
+  }
+  const before = await tables()
+  for (let i = 0; i < 10; i++) {
+    const store = new Store(parts)
+    for (const query of ['offset=-1', 'offset=now', 'after=0']) expect((await store.read(query)).status).toBe(200)
+    for (const method of ['HEAD', 'HEAD']) expect((await store.request(method)).status).toBe(200)
+  }
+  expect(await tables()).toBe(before)
+  await new Store(parts).pushed(chain(0, 1))
+  expect(await tables()).toBe(before + 1)
 })

@@ -2,49 +2,86 @@
 
 use std::cmp::Ordering;
 
-use super::{Answer, Halt, Job, Knowledge, Need, Op, Request, Tip};
+use super::{Answer, Halt, Job, Knowledge, Look, Need, Op, Request, Tip};
 use crate::batch::Batch;
 use crate::event::{BackendId, SeqNum};
 use crate::sequencer::scan::Probe;
 
-/// What the job at the front of the queue needs next.
+/// What is to be done next.
 pub(super) enum Step {
+    /// Answer the job.
     Answer(Answer),
     Request(Request),
 }
 
-/// Decides it.
-pub(super) fn next_step(knowledge: &mut Knowledge, job: &mut Job, streak: u64) -> Step {
-    let asks_first = matches!(job.op, Op::Look(Need::Fresh | Need::Reaching(_)) | Op::Ensure);
-    let halted = matches!((&*knowledge, &job.op), (Knowledge::Halted(..), Op::Push { .. }));
-    if !job.prepared && (asks_first || halted) {
-        job.prepared = true;
-        *knowledge = knowledge.clone().doubted();
-        if matches!((&job.op, &knowledge), (Op::Look(_), Knowledge::Absent)) {
-            return Step::Request(Request::Check);
+/// Decides it for the job at the front.
+pub(super) fn job_step(knowledge: &mut Knowledge, job: &mut Job, streak: u64) -> Step {
+    match (&job.op, &*knowledge) {
+        (Op::Reset, _) if !job.prepared => return Step::Request(Request::Delete),
+        (Op::Adopt, _) if !job.prepared => {
+            job.prepared = true;
+            *knowledge = Knowledge::Unread(knowledge.clone().into_tip());
         }
+        (Op::Push { .. }, Knowledge::Halted(..)) if !job.asked => *knowledge = knowledge.clone().doubted(),
+        _ => {}
+    }
+    if let Some(request) = inquiry(knowledge, Some(&job.op)) {
+        return Step::Request(request);
     }
     match (&*knowledge, &job.op) {
-        (_, Op::Reset) if !job.prepared => Step::Request(Request::Delete),
         (Knowledge::Halted(halt, tip), _) => Step::Answer(told(halt, tip.as_ref())),
-        (Knowledge::Unread(_), _) => Step::Request(Request::ReadAll),
-        (Knowledge::Unchecked(_), _) => Step::Request(Request::Check),
-        (Knowledge::Passed(tip), op) => {
-            Step::Request(Request::ReadOn { from: tip.offset.clone(), probe: op.probe_at(tip.head) })
-        }
-        (Knowledge::Absent, Op::Look(_)) => Step::Answer(Answer::Tip(None)),
-        (Knowledge::Absent, _) => Step::Request(Request::Create),
+        (Knowledge::Absent(_), Op::Adopt) => Step::Answer(Answer::Tip(None)),
         (Knowledge::Current(tip), Op::Push { batch, backend_id }) => match verdict(tip, batch, backend_id.as_ref()) {
             Verdict::Answer(answer) => Step::Answer(answer),
             Verdict::Append => Step::Request(Request::Append { ticket: job.ticket, parent: batch.parent, streak }),
             Verdict::Odd(answer) if job.prepared => Step::Answer(answer),
             Verdict::Odd(_) => {
                 job.prepared = true;
-                *knowledge = knowledge.clone().doubted();
-                Step::Request(Request::Check)
+                *knowledge = Knowledge::Unchecked(tip.clone());
+                job_step(knowledge, job, streak)
             }
         },
         (Knowledge::Current(tip), _) => Step::Answer(Answer::Tip(Some(tip.clone()))),
+        _ => Step::Request(Request::Create),
+    }
+}
+
+/// Decides it for looks of which none can be answered yet, while there is no job.
+pub(super) fn look_step(knowledge: &mut Knowledge, looks: &[Look]) -> Step {
+    if looks.iter().any(|look| !look.prepared) {
+        if let Knowledge::Absent(_) = knowledge {
+            return Step::Request(Request::Check);
+        }
+        *knowledge = knowledge.clone().doubted();
+    }
+    Step::Request(inquiry(knowledge, None).unwrap_or(Request::Create))
+}
+
+/// The request that tells more about the log; `None` if what is known suffices.
+fn inquiry(knowledge: &Knowledge, op: Option<&Op>) -> Option<Request> {
+    let probe = |head| op.and_then(|op| op.probe_at(head));
+    match knowledge {
+        Knowledge::Unread(suspect) => Some(Request::ReadAll { known: suspect.as_ref().and_then(Tip::in_the_whole) }),
+        Knowledge::Unchecked(tip) => Some(match tip.recall() {
+            Some((from, known)) => Request::ReadOn { from, known: Some(known), probe: probe(tip.head) },
+            None => Request::Check,
+        }),
+        Knowledge::Doubtful(_) => Some(Request::Check),
+        Knowledge::Passed(tip) => {
+            Some(Request::ReadOn { from: tip.offset.clone(), known: None, probe: probe(tip.head) })
+        }
+        Knowledge::Current(_) | Knowledge::Absent(_) | Knowledge::Halted(..) => None,
+    }
+}
+
+/// Whether a look has what it needs.
+pub(super) fn is_answered(knowledge: &Knowledge, look: &Look) -> bool {
+    let is_asked = look.prepared || look.need == Need::Known;
+    match (knowledge, &look.need) {
+        (Knowledge::Current(tip), Need::Reaching(offset)) => is_asked || tip.offset >= *offset,
+        (Knowledge::Current(_) | Knowledge::Halted(..), _) => is_asked,
+        (Knowledge::Absent(_), _) => is_asked && !look.creates,
+        _ => false,
     }
 }
 
@@ -93,6 +130,13 @@ pub fn foregone(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>) -> Opt
     match verdict(tip, batch, backend_id) {
         Verdict::Answer(answer @ Answer::ServerAhead { .. }) => Some(answer),
         _ => None,
+    }
+}
+
+impl Request {
+    /// Whether the log is asked, and nothing else done.
+    pub(super) fn asks(&self) -> bool {
+        matches!(self, Self::Check | Self::ReadAll { .. } | Self::ReadOn { .. })
     }
 }
 

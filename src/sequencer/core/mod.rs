@@ -1,7 +1,7 @@
 //! The Sequencer's decisions: a state machine without IO, clock or randomness.
 //!
 //! The contract with whoever drives it: call [`Core::handle`] with each [`Input`] and carry out the
-//! [`Output`]s in their order, `Record` and `Forget` durably before the `Reply` that follows them. At
+//! [`Output`]s in their order, `Record`, `Forget` and `Deleting` durably before what follows them. At
 //! most one [`Output::Request`] is open at any time; its outcome comes back as [`Input::Upstream`],
 //! and nothing else need ever be retried or timed by the driver.
 //!
@@ -10,32 +10,38 @@
 //! - **Nothing is appended on a guess**: only while the tip is [`Knowledge::Current`], and always
 //!   with the fence of the batch's parent, so that even a wrong belief can't break the chain.
 //! - **An unknown outcome is never retried blindly**: the log is read first.
+//! - **Nothing acknowledged is given up unasked**: another incarnation, or none, is taken for the store's only after this
+//!   Sequencer set out to delete the stream, or when an administrator adopts it. Otherwise the store halts.
+//! - **Work ends, whatever the upstream answers**: each piece of it has a budget of requests.
 
 mod decide;
 mod terms;
 
 use std::collections::VecDeque;
 
-use self::decide::{Step, Verdict, next_step, told, verdict};
+use self::decide::{Step, Verdict, is_answered, job_step, look_step, told, verdict};
 use super::scan::Stretch;
 use crate::event::{BackendId, Offset, ROOT};
 pub use decide::foregone;
-pub use terms::{Answer, Halt, Input, Need, Op, Output, Refusal, Reply, Request, Sealed, SegmentSize, Ticket, Tip};
+pub use terms::{
+    Answer, Before, Halt, Input, Need, Op, Output, Recorded, Refusal, Reply, Request, Sealed, SegmentSize, Ticket, Tip,
+};
 
 /// How sure the Sequencer is of the end of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Knowledge {
-    /// Nothing is known: the stream must be read from its start. Holds the tip that the upstream
-    /// contradicted, if that is why.
+    /// The stream must be read from its start. Holds the tip that the upstream contradicted, if that is why.
     Unread(Option<Tip>),
-    /// The tip as stored, or as it was before something went wrong: the tail is to be compared.
+    /// The tip as stored, or as it was before something went wrong: to be compared with the log.
     Unchecked(Tip),
+    /// The log does not hold what made this head where it was: whose log is it?
+    Doubtful(Tip),
     /// The log has moved past this tip: what follows it is to be read.
     Passed(Tip),
     /// The tip.
     Current(Tip),
-    /// The upstream has no such stream.
-    Absent,
+    /// The upstream has no such stream. Holds the tip of the one that this Sequencer deleted.
+    Absent(Option<Tip>),
     /// The log can't be trusted.
     Halted(Halt, Option<Tip>),
 }
@@ -51,29 +57,46 @@ pub enum Foresight {
     Open,
 }
 
+/// A call that changes something. They are worked on one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Job {
     ticket: Ticket,
     op: Op,
-    /// Whether what this job wants done first is done: the upstream asked, or for a `Reset` the
-    /// stream deleted.
+    /// Whether what this job wants done first is done: for a `Reset` the stream deleted, for the others the upstream asked
+    /// once more.
     prepared: bool,
+    /// Whether the upstream has been asked, for whomever, since it came.
+    asked: bool,
     /// Whether the fence has refused this push, and the log has been read since.
     refused: bool,
+}
+
+/// A call that wants to know the tip. One request answers all that wait.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Look {
+    ticket: Ticket,
+    need: Need,
+    /// Whether the stream is to be created if there is none.
+    creates: bool,
+    /// Whether the upstream has been asked since it came.
+    prepared: bool,
 }
 
 /// How much may wait, and how often to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// Calls that may wait.
+    /// Calls that may wait: so many that change something, and so many looks.
     pub queue: usize,
     /// Bytes of batches that may wait.
     pub queue_bytes: u64,
-    /// Requests for one job that may fail before all that wait is answered `Unavailable`.
+    /// Requests for one piece of work that may fail before all that wait is answered `Unavailable`.
     pub attempts: u8,
     /// Looks at an empty stream before it is believed to have no header: 5, with the pauses between them,
     /// are 3 s. The Rust server creates a stream before its first message, and shows it so.
     pub empty_looks: u8,
+    /// Requests for one piece of work, whatever they are answered: more than any needs, so that only answers that go
+    /// round in circles use it up.
+    pub requests: u8,
     /// How long segments are.
     pub segment: SegmentSize,
 }
@@ -81,9 +104,12 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let segment = SegmentSize { events: 10_000, bytes: 1 << 20 };
-        Self { queue: 256, queue_bytes: 32 << 20, attempts: 3, empty_looks: 5, segment }
+        Self { queue: 256, queue_bytes: 32 << 20, attempts: 3, empty_looks: 5, requests: 24, segment }
     }
 }
+
+/// The looks at a halted store, one after the other, after which the pause before the next one grows no more.
+const MAX_HALTS: u8 = 5;
 
 /// One store's Sequencer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -92,21 +118,48 @@ pub struct Core {
     /// The id of a stream that has no header (docs/wire.md, "The header").
     implicit_id: BackendId,
     knowledge: Knowledge,
+    /// Whether this Sequencer set out to delete the stream that is stored, and has not seen since what is there.
+    deleting: bool,
     /// In the order of arrival; the first is the one being worked on.
-    queue: VecDeque<Job>,
+    jobs: VecDeque<Job>,
+    /// What waits for no job, and holds none up.
+    looks: Vec<Look>,
     /// The request that is open.
     open: Option<Request>,
-    /// Requests for the first job that failed.
-    failures: u8,
+    /// What was spent on what is being worked on.
+    spent: Spent,
+    /// Looks in a row that found the store halted, up to [`MAX_HALTS`].
+    halts: u8,
     /// Appends that landed since the log was last looked at.
     streak: u64,
 }
 
+/// What one piece of work has cost, to end it if it does not end by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct Spent {
+    requests: u8,
+    /// Requests that failed.
+    failures: u8,
+    /// Whether the upstream said that there is a stream already: if there is none after that, it contradicts itself.
+    exists: bool,
+}
+
 impl Core {
     /// A Sequencer that begins with what was stored. `implicit_id` names a stream without a header.
-    pub fn new(stored: Option<Tip>, implicit_id: BackendId, limits: Limits) -> Self {
-        let knowledge = stored.map_or(Knowledge::Unread(None), Knowledge::Unchecked);
-        Self { limits, implicit_id, knowledge, queue: VecDeque::new(), open: None, failures: 0, streak: 0 }
+    pub fn new(stored: Option<Recorded>, implicit_id: BackendId, limits: Limits) -> Self {
+        let deleting = stored.as_ref().is_some_and(|stored| stored.deleting);
+        Self {
+            limits,
+            implicit_id,
+            knowledge: stored.map_or(Knowledge::Unread(None), |stored| Knowledge::Unchecked(stored.tip)),
+            deleting,
+            jobs: VecDeque::new(),
+            looks: Vec::new(),
+            open: None,
+            spent: Spent::default(),
+            halts: 0,
+            streak: 0,
+        }
     }
 
     /// Takes one input and says what to do, in order.
@@ -126,9 +179,11 @@ impl Core {
     /// The tip, if one is known.
     pub fn tip(&self) -> Option<&Tip> {
         match &self.knowledge {
-            Knowledge::Unchecked(tip) | Knowledge::Passed(tip) | Knowledge::Current(tip) => Some(tip),
-            Knowledge::Halted(_, tip) => tip.as_ref(),
-            Knowledge::Unread(_) | Knowledge::Absent => None,
+            Knowledge::Unchecked(tip) | Knowledge::Doubtful(tip) | Knowledge::Passed(tip) | Knowledge::Current(tip) => {
+                Some(tip)
+            }
+            Knowledge::Unread(tip) | Knowledge::Halted(_, tip) => tip.as_ref(),
+            Knowledge::Absent(_) => None,
         }
     }
 
@@ -166,16 +221,25 @@ impl Core {
         if self.is_full_for(&op) {
             return out.push(Output::Reply(ticket, Answer::Overloaded));
         }
-        self.queue.push_back(Job { ticket, op, prepared: false, refused: false });
+        let look = match &op {
+            Op::Look(need) => Some((need.clone(), false)),
+            Op::Ensure => Some((Need::Fresh, true)),
+            Op::Push { .. } | Op::Reset | Op::Adopt => None,
+        };
+        match look {
+            Some((need, creates)) => self.looks.push(Look { ticket, need, creates, prepared: false }),
+            None => self.jobs.push_back(Job { ticket, op, prepared: false, asked: false, refused: false }),
+        }
     }
 
     fn is_full_for(&self, op: &Op) -> bool {
-        let waiting: u64 = self.queue.iter().map(|job| job.op.bytes()).sum();
-        self.queue.len() >= self.limits.queue || waiting + op.bytes() > self.limits.queue_bytes
+        let waiting: u64 = self.jobs.iter().map(|job| job.op.bytes()).sum();
+        let calls = if matches!(op, Op::Look(_) | Op::Ensure) { self.looks.len() } else { self.jobs.len() };
+        calls >= self.limits.queue || waiting + op.bytes() > self.limits.queue_bytes
     }
 
     /// What needs neither the upstream nor a place in the queue: above all the refusal of a stale
-    /// push, which so never waits behind an append in flight.
+    /// push, which so waits neither behind an append in flight nor for a look.
     fn answer_at_once(&self, op: &Op) -> Option<Answer> {
         match (op, &self.knowledge) {
             (Op::Push { batch, backend_id }, Knowledge::Current(tip)) => {
@@ -184,7 +248,10 @@ impl Core {
                     Verdict::Append | Verdict::Odd(_) => None,
                 }
             }
-            (Op::Look(Need::Known), Knowledge::Absent) => Some(Answer::Tip(None)),
+            (Op::Push { batch, backend_id }, Knowledge::Unchecked(tip) | Knowledge::Passed(tip)) if !self.deleting => {
+                foregone(tip, batch, Some(backend_id.as_ref().unwrap_or(&tip.backend_id)))
+            }
+            (Op::Look(Need::Known), Knowledge::Absent(_)) => Some(Answer::Tip(None)),
             (Op::Look(Need::Known), _) => self.tip().map(|tip| Answer::Tip(Some(tip.clone()))),
             (Op::Look(Need::Reaching(offset)), Knowledge::Current(tip)) if tip.offset >= *offset => {
                 Some(Answer::Tip(Some(tip.clone())))
@@ -193,26 +260,75 @@ impl Core {
         }
     }
 
-    /// Works on the queue until a request is open or nothing waits.
+    /// Works until a request is open or nothing waits. No look delays a job.
     fn advance(&mut self, out: &mut Vec<Output>) {
-        while self.open.is_none()
-            && let Some(job) = self.queue.front_mut()
-        {
-            match next_step(&mut self.knowledge, job, self.streak) {
+        loop {
+            if self.open.is_some() {
+                return;
+            }
+            self.answer_looks(out);
+            let step = match self.jobs.front_mut() {
+                Some(job) => job_step(&mut self.knowledge, job, self.streak),
+                None if self.looks.is_empty() => return,
+                None => look_step(&mut self.knowledge, &self.looks),
+            };
+            match step {
                 Step::Answer(answer) => self.answer(answer, out),
-                Step::Request(request) => {
-                    out.push(Output::Request(request.clone(), self.failures));
-                    self.open = Some(request);
-                }
+                Step::Request(request) => self.send(request, out),
             }
         }
     }
 
+    /// Answers the looks that have what they need.
+    fn answer_looks(&mut self, out: &mut Vec<Output>) {
+        let (answered, waiting) =
+            std::mem::take(&mut self.looks).into_iter().partition(|look| is_answered(&self.knowledge, look));
+        let answered: Vec<Look> = answered;
+        self.looks = waiting;
+        if !answered.is_empty() && self.jobs.is_empty() {
+            self.spent = Spent::default();
+        }
+        for look in answered {
+            let answer = self.halted().unwrap_or_else(|| Answer::Tip(self.tip().cloned()));
+            out.push(Output::Reply(look.ticket, answer));
+        }
+    }
+
+    fn send(&mut self, request: Request, out: &mut Vec<Output>) {
+        self.spent.requests += 1;
+        if self.spent.requests > self.limits.requests {
+            return self.tell_all(&Answer::Unavailable, out);
+        }
+        let asks = request.asks();
+        // Whoever waits is as well served by this request as by one of their own. An append that lands tells the tip, too.
+        if asks || matches!(request, Request::Append { .. } | Request::Create) {
+            self.looks.iter_mut().for_each(|look| look.prepared = true);
+        }
+        self.jobs.iter_mut().for_each(|job| job.asked |= asks);
+        if request == Request::Delete {
+            self.deleting = true;
+            out.push(Output::Deleting);
+        }
+        // An administrator does not wait for the pause after a halt.
+        let is_asked_for = matches!(self.jobs.front(), Some(Job { op: Op::Reset | Op::Adopt, .. }));
+        let pause = if is_asked_for { self.spent.failures } else { self.spent.failures.max(self.halts) };
+        out.push(Output::Request(request.clone(), pause));
+        self.open = Some(request);
+    }
+
     fn answer(&mut self, answer: Answer, out: &mut Vec<Output>) {
-        self.failures = 0;
-        if let Some(job) = self.queue.pop_front() {
+        self.spent = Spent::default();
+        if let Some(job) = self.jobs.pop_front() {
             out.push(Output::Reply(job.ticket, answer));
         }
+    }
+
+    /// Nobody can be served: everyone who waits is told, rather than one by one after a time-out each.
+    fn tell_all(&mut self, answer: &Answer, out: &mut Vec<Output>) {
+        self.spent = Spent::default();
+        let jobs = self.jobs.drain(..).map(|job| job.ticket);
+        let waiting = jobs.chain(self.looks.drain(..).map(|look| look.ticket));
+        out.extend(waiting.map(|ticket| Output::Reply(ticket, answer.clone())));
     }
 
     fn replied(&mut self, request: Request, reply: Reply, out: &mut Vec<Output>) {
@@ -224,27 +340,34 @@ impl Core {
             (Request::Append { .. }, Reply::Closed) => self.halt(Halt::Closed),
             (Request::Check, Reply::Checked(header, tail)) => self.checked(header, tail, out),
             (Request::ReadOn { .. }, Reply::Read(stretch, end)) => self.read_on(stretch, end, out),
-            // An offset of another life may lie in the middle of a message, or be no offset at all.
-            (Request::ReadOn { .. }, Reply::Unreadable | Reply::Refused(Refusal { status: 400, .. })) => self.suspect(),
-            (Request::ReadAll, Reply::Read(stretch, end)) => self.read_all(stretch, end, out),
-            (Request::Check | Request::ReadAll, Reply::Unreadable) => {
+            // An offset of another log may lie in the middle of a message, or be no offset at all.
+            (Request::ReadOn { .. }, Reply::Unreadable | Reply::Gone | Reply::Refused(Refusal { status: 400, .. })) => {
+                self.suspect()
+            }
+            (Request::ReadAll { .. }, Reply::Read(stretch, end)) => self.read_all(stretch, end, out),
+            (Request::Check | Request::ReadAll { .. }, Reply::Unreadable) => {
                 self.halt(Halt::Broken("the stream is not JSON".into()))
             }
+            (Request::Check | Request::ReadAll { .. }, Reply::Gone) => self.halt(Halt::Trimmed),
+            (Request::Check | Request::ReadAll { .. } | Request::ReadOn { .. }, Reply::Missing) => self.missing(out),
             (Request::Create, Reply::Created(backend_id, offset)) => self.created(backend_id, offset, out),
-            (Request::Create, Reply::Exists) => self.knowledge = Knowledge::Unread(None),
+            (Request::Create, Reply::Exists) => self.exists(out),
+            (Request::Delete, Reply::Deleted | Reply::Missing | Reply::Gone) => self.deleted(),
             (Request::Create, Reply::Missing) => {
-                self.answer(Answer::Refused(Refusal { status: 404, retry_after: None }), out)
+                self.tell_all(&Answer::Refused(Refusal { status: 404, retry_after: None }), out)
             }
-            (Request::Delete, Reply::Deleted | Reply::Missing) => self.deleted(out),
-            (_, Reply::Missing) => self.gone(out),
-            (_, Reply::Refused(refusal)) => self.answer(Answer::Refused(refusal), out),
+            (Request::Append { .. } | Request::Delete, Reply::Refused(refusal)) => {
+                self.looks.iter_mut().for_each(|look| look.prepared = false);
+                self.answer(Answer::Refused(refusal), out)
+            }
+            (_, Reply::Refused(refusal)) => self.tell_all(&Answer::Refused(refusal), out),
             _ => self.failed(out),
         }
     }
 
     fn appended(&mut self, offset: Offset, out: &mut Vec<Output>) {
         let (Knowledge::Current(tip), Some(Job { op: Op::Push { batch, .. }, .. })) =
-            (&self.knowledge, self.queue.front())
+            (&self.knowledge, self.jobs.front())
         else {
             unreachable!("only a push at the front appends, and only to a current tip")
         };
@@ -252,23 +375,14 @@ impl Core {
             // The log was shorter than we knew: what landed is not where it belongs.
             return self.suspect();
         }
-        let tip = Tip {
-            backend_id: tip.backend_id.clone(),
-            head: batch.last,
-            offset,
-            events: tip.events + batch.events,
-            bytes: tip.bytes + batch.bytes,
-            sealed: tip.sealed.clone(),
-            made_by: Some((batch.parent, batch.fingerprint)),
-        };
-        let tip = tip.sealing(self.limits.segment);
+        let tip = tip.with(batch, offset).sealing(self.limits.segment);
         self.learn(tip.clone(), out);
         self.answer(Answer::Accepted(tip), out);
     }
 
     /// The fence held: the log has moved past us, or our own earlier try has landed after all.
     fn conflict(&mut self, out: &mut Vec<Output>) {
-        if let Some(job) = self.queue.front_mut()
+        if let Some(job) = self.jobs.front_mut()
             && std::mem::replace(&mut job.refused, true)
         {
             // The log was read, and no event explains the refusal. Perhaps one that landed is not shown
@@ -276,42 +390,48 @@ impl Core {
             self.change(Knowledge::doubted);
             return self.answer(Answer::Unavailable, out);
         }
-        self.change(|knowledge| match knowledge {
-            Knowledge::Current(tip) => Knowledge::Passed(tip),
-            other => other,
-        });
+        self.change(Knowledge::passed);
     }
 
     fn checked(&mut self, header: Option<BackendId>, tail: Offset, out: &mut Vec<Output>) {
         let backend_id = header.unwrap_or_else(|| self.implicit_id.clone());
-        self.change(|knowledge| match knowledge {
-            Knowledge::Unchecked(tip) if tip.backend_id != backend_id => {
-                out.push(Output::Forget);
-                Knowledge::Unread(None)
-            }
-            Knowledge::Unchecked(tip) if tail == tip.offset => Knowledge::Current(tip),
-            Knowledge::Unchecked(tip) if tail > tip.offset => Knowledge::Passed(tip),
-            Knowledge::Unchecked(tip) => Knowledge::Unread(Some(tip)),
-            Knowledge::Absent => Knowledge::Unread(None),
-            other => other,
-        });
+        let Some(tip) = self.tip().cloned() else {
+            return self.change(|knowledge| Knowledge::Unread(knowledge.into_tip()));
+        };
+        if tip.backend_id != backend_id && !self.may_replace(&tip, true) {
+            return self.halt(Halt::Replaced { expected: tip.backend_id, found: backend_id });
+        }
+        let is_there = tip.backend_id == backend_id && matches!(self.knowledge, Knowledge::Unchecked(_));
+        if !is_there || tail < tip.offset {
+            return self.knowledge = Knowledge::Unread(Some(tip));
+        }
+        let is_passed = tail > tip.offset;
+        self.learn(tip, out);
+        if is_passed {
+            self.change(Knowledge::passed);
+        }
     }
 
+    /// Whether a log of another id may be taken for the store's in place of the `old` one. `holds_it`: it holds what made
+    /// the old head, or nobody has looked for that yet.
+    fn may_replace(&self, old: &Tip, holds_it: bool) -> bool {
+        let is_asked_for = matches!(self.jobs.front(), Some(Job { op: Op::Adopt, .. }));
+        // The header may have been on its way when the log seemed to have none.
+        let had_no_header = old.backend_id == self.implicit_id && (old.head == ROOT || holds_it);
+        self.deleting || is_asked_for || had_no_header
+    }
+
+    /// What follows a tip was read, and before it perhaps what made that tip.
     fn read_on(&mut self, stretch: Stretch, end: Offset, out: &mut Vec<Output>) {
-        let Knowledge::Passed(tip) = &self.knowledge else { unreachable!("read on from a tip that was passed") };
-        if !stretch.continues(tip.head) || end < tip.offset {
+        let (tip, is_known) = match &self.knowledge {
+            Knowledge::Unchecked(tip) => (tip, stretch.known_found),
+            Knowledge::Passed(tip) => (tip, true),
+            _ => unreachable!("what is read on from is a tip"),
+        };
+        if !is_known || !stretch.continues(tip.head) || end < tip.offset {
             return self.suspect();
         }
-        let next = Tip {
-            backend_id: tip.backend_id.clone(),
-            head: stretch.link.map_or(tip.head, |(_, last)| last),
-            offset: end,
-            events: tip.events + stretch.events,
-            bytes: tip.bytes + stretch.bytes,
-            sealed: tip.sealed.clone(),
-            made_by: stretch.link.map_or(tip.made_by, |(parent, _)| Some((parent, stretch.fingerprint))),
-        };
-        let next = next.sealing(self.limits.segment);
+        let next = tip.followed_by(&stretch, end).sealing(self.limits.segment);
         self.learn(next.clone(), out);
         if stretch.probe_found {
             self.answer(Answer::Accepted(next), out);
@@ -319,13 +439,9 @@ impl Core {
     }
 
     fn read_all(&mut self, stretch: Stretch, end: Offset, out: &mut Vec<Output>) {
-        let suspect = match &self.knowledge {
-            Knowledge::Unread(suspect) => suspect.clone(),
-            _ => unreachable!("all is read when nothing is known"),
-        };
-        if stretch.bytes == 0 && self.failures + 1 < self.limits.empty_looks {
+        if stretch.bytes == 0 && self.spent.failures + 1 < self.limits.empty_looks {
             // Being created just now, perhaps.
-            self.failures += 1;
+            self.spent.failures += 1;
             return;
         }
         if let Some(broken) = &stretch.broken {
@@ -333,69 +449,112 @@ impl Core {
         }
         let head = stretch.link.map_or(ROOT, |(_, last)| last);
         let backend_id = stretch.header.unwrap_or_else(|| self.implicit_id.clone());
-        if let Some(old) = suspect {
-            if old.backend_id == backend_id && (head < old.head || end < old.offset) {
-                return self.halt(Halt::WentBackwards { acknowledged: old.head, found: head });
+        if let Some(old) = self.tip().cloned() {
+            let acknowledged = old.head;
+            if old.backend_id != backend_id && !self.may_replace(&old, stretch.known_found) {
+                return self.halt(Halt::Replaced { expected: old.backend_id, found: backend_id });
             }
-            // Of another backend, or with offsets that the log may not know any more.
+            if old.backend_id == backend_id {
+                if head < acknowledged {
+                    return self.halt(Halt::WentBackwards { acknowledged, found: head });
+                }
+                if old.made_by.is_some() && !stretch.known_found {
+                    return self.halt(Halt::Altered { acknowledged });
+                }
+                if head == acknowledged && end == old.offset {
+                    return self.learn(old, out);
+                }
+            }
+            // Another incarnation, or offsets that the log may not know any more.
             out.push(Output::Forget);
         }
         let made_by = stretch.link.map(|(parent, _)| (parent, stretch.fingerprint));
         let (events, bytes, sealed) = (stretch.events, stretch.bytes, Sealed::nothing(end.clone()));
-        let tip = Tip { backend_id, head, offset: end, events, bytes, sealed, made_by };
-        self.learn(tip.sealing(self.limits.segment), out);
+        let tip = Tip { backend_id, head, offset: end, events, bytes, sealed, made_by, before: None };
+        self.record(tip.sealing(self.limits.segment), out);
     }
 
     fn created(&mut self, backend_id: BackendId, offset: Offset, out: &mut Vec<Output>) {
+        if let Knowledge::Absent(Some(_)) = self.knowledge {
+            out.push(Output::Forget);
+        }
         let sealed = Sealed::nothing(offset.clone());
-        self.learn(Tip { backend_id, head: ROOT, offset, events: 0, bytes: 0, sealed, made_by: None }, out);
+        let tip = Tip { backend_id, head: ROOT, offset, events: 0, bytes: 0, sealed, made_by: None, before: None };
+        self.record(tip, out);
     }
 
-    fn deleted(&mut self, out: &mut Vec<Output>) {
-        if let Some(job) = self.queue.front_mut() {
+    fn exists(&mut self, out: &mut Vec<Output>) {
+        if let Some(Job { op: Op::Reset, prepared, .. }) = self.jobs.front_mut() {
+            // Then it was not deleted, whoever said so.
+            *prepared = false;
+            self.change(|knowledge| knowledge.into_tip().map_or(Knowledge::Unread(None), Knowledge::Unchecked));
+            return self.failed(out);
+        }
+        self.spent.exists = true;
+        self.change(|knowledge| Knowledge::Unread(knowledge.into_tip()));
+    }
+
+    fn deleted(&mut self) {
+        if let Some(job) = self.jobs.front_mut() {
             job.prepared = true;
         }
-        self.gone(out);
+        self.change(|knowledge| Knowledge::Absent(knowledge.into_tip()));
     }
 
-    fn gone(&mut self, out: &mut Vec<Output>) {
-        self.knowledge = Knowledge::Absent;
-        out.push(Output::Forget);
+    /// There is no such stream, says whoever answered. Of a stream that should be there that is believed after some tries,
+    /// and then it is a loss; only of one that this Sequencer set out to delete it is a reset.
+    fn missing(&mut self, out: &mut Vec<Output>) {
+        if self.spent.exists {
+            return self.failed(out);
+        }
+        match self.tip().filter(|_| !self.deleting) {
+            None => self.change(|knowledge| Knowledge::Absent(knowledge.into_tip())),
+            Some(tip) if self.halts > 0 || self.spent.failures + 1 >= self.limits.attempts => {
+                self.halt(Halt::Missing { acknowledged: tip.head });
+            }
+            Some(_) => self.spent.failures += 1,
+        }
     }
 
-    /// What was read or landed does not fit the tip: the whole log must say what it is.
+    /// What was read or landed does not fit the tip: whose log is it, and what does it hold?
     fn suspect(&mut self) {
         self.change(|knowledge| match knowledge {
-            Knowledge::Passed(tip) | Knowledge::Current(tip) => Knowledge::Unread(Some(tip)),
+            Knowledge::Unchecked(tip) | Knowledge::Passed(tip) | Knowledge::Current(tip) => Knowledge::Doubtful(tip),
             other => other,
         });
     }
 
     fn halt(&mut self, halt: Halt) {
+        self.halts = (self.halts + 1).min(MAX_HALTS);
         self.change(|knowledge| Knowledge::Halted(halt, knowledge.into_tip()));
     }
 
     /// An outcome that nobody knows. What was believed is checked before anything else; after too
-    /// many in a row everyone who waits is told, rather than one by one after a time-out each.
+    /// many in a row everyone who waits is told.
     fn failed(&mut self, out: &mut Vec<Output>) {
         self.change(Knowledge::doubted);
-        self.failures += 1;
-        if self.failures >= self.limits.attempts {
-            while !self.queue.is_empty() {
-                self.answer(Answer::Unavailable, out);
-            }
+        self.spent.failures += 1;
+        if self.spent.failures >= self.limits.attempts {
+            self.tell_all(&Answer::Unavailable, out);
         }
     }
 
+    /// The tip, which is stored if it is not yet.
     fn learn(&mut self, tip: Tip, out: &mut Vec<Output>) {
-        if self.tip() != Some(&tip) {
-            out.push(Output::Record(tip.clone()));
+        if self.tip() == Some(&tip) && !self.deleting {
+            (self.knowledge, self.halts) = (Knowledge::Current(tip), 0);
+        } else {
+            self.record(tip, out);
         }
-        self.knowledge = Knowledge::Current(tip);
+    }
+
+    fn record(&mut self, tip: Tip, out: &mut Vec<Output>) {
+        out.push(Output::Record(tip.clone()));
+        (self.knowledge, self.halts, self.deleting) = (Knowledge::Current(tip), 0, false);
     }
 
     fn change(&mut self, to: impl FnOnce(Knowledge) -> Knowledge) {
-        let knowledge = std::mem::replace(&mut self.knowledge, Knowledge::Absent);
+        let knowledge = std::mem::replace(&mut self.knowledge, Knowledge::Unread(None));
         self.knowledge = to(knowledge);
     }
 }
@@ -403,17 +562,24 @@ impl Core {
 impl Knowledge {
     fn into_tip(self) -> Option<Tip> {
         match self {
-            Knowledge::Unchecked(tip) | Knowledge::Passed(tip) | Knowledge::Current(tip) => Some(tip),
-            Knowledge::Unread(tip) | Knowledge::Halted(_, tip) => tip,
-            Knowledge::Absent => None,
+            Self::Unchecked(tip) | Self::Doubtful(tip) | Self::Passed(tip) | Self::Current(tip) => Some(tip),
+            Self::Unread(tip) | Self::Halted(_, tip) | Self::Absent(tip) => tip,
         }
     }
 
     /// The same, but to be checked against the upstream before it is relied on.
     fn doubted(self) -> Self {
         match self {
-            Knowledge::Current(tip) | Knowledge::Halted(_, Some(tip)) => Knowledge::Unchecked(tip),
-            Knowledge::Halted(_, None) => Knowledge::Unread(None),
+            Self::Current(tip) | Self::Halted(_, Some(tip)) => Self::Unchecked(tip),
+            Self::Halted(_, None) => Self::Unread(None),
+            other => other,
+        }
+    }
+
+    /// The log has moved past the tip.
+    fn passed(self) -> Self {
+        match self {
+            Self::Current(tip) => Self::Passed(tip),
             other => other,
         }
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
 use crate::event::{BackendId, Fingerprint, Offset, SeqNum};
-use crate::sequencer::scan::{Probe, Stretch};
+use crate::sequencer::scan::{Known, Probe, Stretch};
 
 /// Names one call to the Sequencer, so that its answer finds it. Chosen by the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +26,8 @@ pub enum Op {
     Ensure,
     /// Delete the stream and begin a new backend.
     Reset,
+    /// Take the log that the upstream has now for the store's, whoever began it.
+    Adopt,
 }
 
 /// How new the tip must be that a look is answered with.
@@ -56,7 +58,34 @@ pub struct Tip {
     pub sealed: Sealed,
     /// Parent and fingerprint of what made the head, to know it again.
     pub made_by: Option<(SeqNum, Fingerprint)>,
+    /// Where what made the head begins; `None` if that is the log's start, as after all of it was read. Only the
+    /// Sequencer needs it.
+    #[serde(skip)]
+    pub before: Option<Before>,
 }
+
+/// A place in the log before what made the head.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Before {
+    /// The offset.
+    pub offset: Offset,
+    /// Events up to there.
+    pub events: u64,
+    /// Bytes up to there.
+    pub bytes: u64,
+}
+
+/// What is stored of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Recorded {
+    /// The tip that was recorded last.
+    pub tip: Tip,
+    /// Whether the Sequencer set out to delete this stream, and recorded nothing since.
+    pub deleting: bool,
+}
+
+/// As much as one batch may have by default.
+const MAX_RECALL_BYTES: u64 = 1 << 20;
 
 /// Up to where the log is cut into segments: sealed, immutable runs of whole appends.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -94,6 +123,52 @@ impl Tip {
         self
     }
 
+    /// The tip behind a batch that landed after it and ends at `offset`.
+    pub(super) fn with(&self, batch: &Batch, offset: Offset) -> Self {
+        self.moved(batch.events, batch.bytes, batch.last, offset, (batch.parent, batch.fingerprint))
+    }
+
+    /// The tip behind what was read after it.
+    pub(super) fn followed_by(&self, stretch: &Stretch, end: Offset) -> Self {
+        match stretch.link {
+            Some((parent, head)) => self.moved(stretch.events, stretch.bytes, head, end, (parent, stretch.fingerprint)),
+            None => Self { offset: end, ..self.clone() },
+        }
+    }
+
+    fn moved(&self, events: u64, bytes: u64, head: SeqNum, offset: Offset, by: (SeqNum, Fingerprint)) -> Self {
+        Self {
+            backend_id: self.backend_id.clone(),
+            head,
+            offset,
+            events: self.events + events,
+            bytes: self.bytes + bytes,
+            sealed: self.sealed.clone(),
+            made_by: Some(by),
+            before: Some(Before { offset: self.offset.clone(), events: self.events, bytes: self.bytes }),
+        }
+    }
+
+    /// What made the head, to be found again where `skip` says how many events are read before it.
+    fn known(&self, skip: u64) -> Option<Known> {
+        let before = self.before.as_ref().map_or(0, |before| before.events);
+        let (_, fingerprint) = self.made_by?;
+        Some(Known { skip, events: self.events.saturating_sub(before), fingerprint })
+    }
+
+    /// What made the head, as a read of the whole log must find it.
+    pub(super) fn in_the_whole(&self) -> Option<Known> {
+        self.known(self.before.as_ref().map_or(0, |before| before.events))
+    }
+
+    /// The small read that tells whether the log still holds what made the head, and what has followed it since: from
+    /// where, and what it begins with. `None` if it would not be small.
+    pub(super) fn recall(&self) -> Option<(Offset, Known)> {
+        let before = self.before.as_ref()?;
+        let is_small = self.bytes.saturating_sub(before.bytes) <= MAX_RECALL_BYTES;
+        self.known(0).filter(|_| is_small).map(|known| (before.offset.clone(), known))
+    }
+
     /// Whether a segment ends here.
     pub fn seals(&self) -> bool {
         self.sealed.offset == self.offset
@@ -107,9 +182,28 @@ impl Sealed {
     }
 }
 
-/// Why the Sequencer refuses to append until an operator resets the store.
+/// Why the Sequencer refuses to append until an administrator acts, or the log is what it was.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Halt {
+    /// The upstream has no such stream any more, and this Sequencer did not delete it.
+    Missing {
+        /// The head that was acknowledged.
+        acknowledged: SeqNum,
+    },
+    /// Another incarnation is in its place, and this Sequencer did not create it.
+    Replaced {
+        /// The store's backend id.
+        expected: BackendId,
+        /// That of the log that is there now.
+        found: BackendId,
+    },
+    /// The upstream holds something else where the acknowledged events were.
+    Altered {
+        /// The head that was acknowledged.
+        acknowledged: SeqNum,
+    },
+    /// The upstream no longer keeps the beginning of the log (protocol §4, retention), or has it deleted softly (§5.4).
+    Trimmed,
     /// The upstream no longer has events that it acknowledged.
     WentBackwards {
         /// The head that was acknowledged.
@@ -164,11 +258,11 @@ pub enum Answer {
     Tip(Option<Tip>),
     /// Too many pushes wait already.
     Overloaded,
-    /// The upstream does not answer, or can't be understood. The batch of a push may still land.
+    /// The upstream does not answer, or not so that it can be believed. The batch of a push may still land.
     Unavailable,
     /// The upstream refused.
     Refused(Refusal),
-    /// Nothing is appended until an operator resets the store; whose it is, if that is known.
+    /// Nothing is appended until an administrator acts, or the log is what it was; whose it is, if that is known.
     Halted(Halt, Option<BackendId>),
 }
 
@@ -189,12 +283,17 @@ pub enum Request {
     /// Ask whose stream it is, and where it ends.
     Check,
     /// Read the whole stream.
-    ReadAll,
+    ReadAll {
+        /// The batch that made the head, to look for.
+        known: Option<Known>,
+    },
     /// Read what follows `from`, to the tail.
     ReadOn {
         /// The offset to read from.
         from: Offset,
-        /// The batch to look for at the front.
+        /// The batch that made the head, if `from` lies before it.
+        known: Option<Known>,
+        /// The batch to look for at the front, or right behind the known one.
         probe: Option<Probe>,
     },
     /// Create the stream with a header message, under a new backend id.
@@ -225,7 +324,7 @@ pub enum Reply {
     Created(BackendId, Offset),
     /// To `Create`: there is a stream already.
     Exists,
-    /// To `Append`: landed; the new tail.
+    /// To `Append`: landed, as the server has confirmed; the new tail.
     Appended(Offset),
     /// To `Append`: not appended, because of the fence.
     Conflict,
@@ -233,8 +332,10 @@ pub enum Reply {
     Closed,
     /// To `Delete`: deleted.
     Deleted,
-    /// To any: there is no such stream.
+    /// To any: there is no such stream, says whoever answered.
     Missing,
+    /// To any: it is no longer kept (protocol §5.6), or deleted softly.
+    Gone,
     /// To the reads and `Check`: what came is no array of JSON messages.
     Unreadable,
     /// To any: the server refused, and did nothing.
@@ -257,8 +358,11 @@ pub enum Input {
 pub enum Output {
     /// Store the tip: one row.
     Record(Tip),
-    /// Drop all that is stored: it described a stream that is gone.
+    /// Drop all that is stored: it described another incarnation.
     Forget,
+    /// Store that this Sequencer is about to delete the stream, durably before the request that follows is sent. The
+    /// next `Record` or `Forget` ends it.
+    Deleting,
     /// Answer a call. Its batch is needed no longer.
     Reply(Ticket, Answer),
     /// Send a request upstream; how many have failed just before, to be waited out, comes with it.

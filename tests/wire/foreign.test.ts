@@ -1,0 +1,252 @@
+// Who answers in the upstream's place, or what stands in the log's, costs nothing that was acknowledged: an empty volume,
+// another incarnation, negative caches, portals, duplicates. Nothing circles, and an administrator decides what is given up.
+import { cp, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { startCountingProxy, startWorker } from '../harness/index.ts'
+import { chain, checkChain, event, json, type Parts, type Problem, Store, upstreams } from './support.ts'
+
+const HTML = { status: 200, headers: { 'content-type': 'text/html' }, body: '<h1>Welcome to the hotel</h1>' }
+
+describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
+  const parts = {} as Parts
+  let folder: string
+  const data = () => join(folder, 'data')
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'headwater-foreign-'))
+    parts.upstream = await start({ dataDir: data() })
+    parts.proxy = await startCountingProxy(parts.upstream.url)
+    parts.worker = await startWorker({ upstreamUrl: parts.proxy.url, vars: { UPSTREAM_TIMEOUT_MS: '2000', SEGMENT_EVENTS: '5' } })
+  })
+  afterAll(async () => {
+    await parts.worker?.stop()
+    await parts.proxy?.stop()
+    await parts.upstream?.stop()
+    await rm(folder, { recursive: true, force: true })
+  })
+  const store = () => new Store(parts)
+  const asked = (s: Store) => parts.proxy.requests.filter(({ path }) => path.endsWith(`/${s.name}`))
+  const methods = (s: Store) => asked(s).map(({ method }) => method)
+  const backendId = (response: Response) => response.headers.get('livestore-backend-id') ?? ''
+  const adopt = (s: Store) => fetch(s.url.replace('/v1/stream/', '/v1/adopt/'), { method: 'POST' })
+  const recreated = async (s: Store, messages: unknown[]) => {
+    await fetch(s.upstreamUrl, { method: 'DELETE' })
+    const headers = { 'content-type': 'application/json' }
+    expect((await fetch(s.upstreamUrl, { method: 'PUT', headers, body: JSON.stringify(messages) })).status).toBe(201)
+  }
+  const halted = async (response: Response, detail: string) => {
+    expect([response.status, await response.json()]).toMatchObject([503, { _tag: 'StoreHaltedError', detail: expect.stringContaining(detail) }])
+  }
+  const whileDown = async (work: () => Promise<unknown>) => {
+    await parts.upstream.kill()
+    await work()
+    await parts.upstream.restart()
+  }
+
+  it('a store whose log is gone halts, keeps what it knows, begins no other, and goes on when the log is back', { timeout: 60_000 }, async () => {
+    const [s, empty] = [store(), store()]
+    for (let head = 0; head < 12; head += 3) await s.pushed(chain(head, 3))
+    const before = await s.request('HEAD')
+    const history = await (await s.read()).text()
+    await whileDown(async () => {
+      await cp(data(), `${data()}-kept`, { recursive: true })
+      await rm(data(), { recursive: true })
+    })
+    await halted(await s.push(chain(12, 1)), 'event 12 was acknowledged')
+    await halted(await s.push(chain(0, 1, 'new')), 'event 12 was acknowledged')
+    for (const method of ['HEAD', 'PUT']) expect((await s.request(method)).status).toBe(503)
+    for (const live of ['sse', 'long-poll']) await halted(await s.read(`offset=-1&live=${live}`), 'event 12 was acknowledged')
+    await halted(await adopt(s), 'event 12 was acknowledged')
+    expect((await fetch(`${s.upstreamUrl}?offset=-1`)).status).toBe(404)
+    const sealed = await s.read()
+    expect([sealed.status, sealed.headers.get('x-cache'), await sealed.text()]).toEqual([200, 'HIT', history])
+    // A store that is not there is another matter.
+    await empty.pushed(chain(0, 1))
+
+    await whileDown(async () => {
+      await rm(data(), { recursive: true })
+      await cp(`${data()}-kept`, data(), { recursive: true })
+    })
+    const next = await s.pushed(chain(12, 1))
+    expect(backendId(next)).toBe(backendId(before))
+    expect(await s.eventsUpstream()).toEqual(chain(0, 13))
+    await halted(await empty.push(chain(1, 1)), 'event 1 was acknowledged')
+    // To start over is an administrator's to say.
+    expect((await empty.request('DELETE')).status).toBe(204)
+    await empty.pushed(chain(0, 1))
+  })
+
+  it('another incarnation halts the store, until it is adopted', async () => {
+    for (const length of [1, 3, 5]) {
+      const s = store()
+      const old = backendId(await s.pushed(chain(0, 3)))
+      await recreated(s, [{ livestore: { backendId: 'another', version: 1 } }, ...chain(0, length, { of: 'another' })])
+      expect((await s.request('HEAD')).status).toBe(503)
+      await halted(await s.push(chain(3, 1), { 'livestore-backend-id': old }), 'backend another')
+      expect(await s.eventsUpstream()).toEqual(chain(0, length, { of: 'another' }))
+      const adopted = await adopt(s)
+      expect([adopted.status, backendId(adopted), adopted.headers.get('livestore-head')]).toEqual([200, 'another', String(length)])
+      expect(await json<Problem>(await s.push(chain(3, 1), { 'livestore-backend-id': old }))).toMatchObject({ _tag: 'BackendIdMismatchError' })
+      await s.pushed([event(length + 1)])
+      expect((await s.eventsUpstream()).length).toBe(length + 1)
+    }
+  })
+
+  it('what can not be adopted is refused by name', async () => {
+    const nothing = await adopt(store())
+    expect([nothing.status, await nothing.json()]).toMatchObject([409, { _tag: 'NothingToAdoptError' }])
+    const torn = store()
+    await torn.pushed(chain(0, 1))
+    await recreated(torn, [event(9)])
+    await halted(await adopt(torn), 'not a chain')
+    const short = store()
+    const id = backendId(await short.pushed(chain(0, 3)))
+    await recreated(short, [{ livestore: { backendId: id, version: 1 } }, ...chain(0, 2)])
+    // Devices that hold event 3 could not tell, and would go on from another chain than everybody else.
+    await halted(await adopt(short), 'event 3 was acknowledged')
+    expect((await fetch(short.url.replace('/v1/stream/', '/v1/adopt/'))).status).toBe(405)
+  })
+
+  it.each([404, 410])('reads that are answered %i where a stream is said to exist come to an end', async (status) => {
+    const s = store()
+    await recreated(s, [])
+    parts.proxy.inject(({ method, path }) => (method === 'GET' && path.endsWith(`/${s.name}`) ? { status } : undefined))
+    parts.proxy.clear()
+    for (const response of [await s.push(chain(0, 1)), await s.request('PUT')]) {
+      expect(response.status).toBe(503)
+      expect(Number(response.headers.get('retry-after'))).toBeGreaterThan(0)
+    }
+    expect((await s.read('offset=-1&live=sse')).status).toBe(status === 404 ? 503 : 410)
+    // One who asked and left leaves nothing behind.
+    const leaving = new AbortController()
+    const left = s.read('offset=-1&live=sse', {}, leaving.signal)
+    leaving.abort()
+    await expect(left).rejects.toThrow()
+    await parts.proxy.settled()
+    const bound = 4 * 8
+    expect(asked(s).length).toBeLessThanOrEqual(bound)
+    if (status === 410) {
+      const trimmed = await s.read()
+      expect([trimmed.status, await trimmed.json()]).toMatchObject([410, { _tag: 'HistoryTrimmedError' }])
+      await halted(await s.push(chain(0, 1)), 'no longer keeps the beginning')
+    }
+    parts.proxy.inject()
+    await s.pushed(chain(0, 1))
+  })
+
+  it('a DELETE that somebody else answers resets nothing, and says so', async () => {
+    const s = store()
+    const id = backendId(await s.pushed(chain(0, 3)))
+    const deletes = ({ method, path }: { method: string; path: string }) => method === 'DELETE' && path.endsWith(`/${s.name}`)
+    for (const fault of [{ status: 404 }, { ...HTML }, { status: 204 }]) {
+      parts.proxy.inject((request) => (deletes(request) ? fault : undefined))
+      expect((await s.request('DELETE')).status).toBe(503)
+      expect(await s.eventsUpstream()).toEqual(chain(0, 3))
+    }
+    parts.proxy.inject()
+    expect(backendId(await s.request('HEAD'))).toBe(id)
+    const reset = await s.request('DELETE')
+    expect(reset.status).toBe(204)
+    expect(backendId(reset)).not.toBe(id)
+    expect(await s.eventsUpstream()).toEqual([])
+  })
+
+  it('one stray 404 on an append costs two requests, and no index', async () => {
+    const s = store()
+    for (let head = 0; head < 12; head += 3) await s.pushed(chain(head, 3))
+    const page = async () => (await s.read()).headers
+    await page()
+    for (const status of [404, 410]) {
+      const head = Number((await s.request('HEAD')).headers.get('livestore-head'))
+      parts.proxy.clear()
+      parts.proxy.next({ method: 'POST', path: s.name }, { status })
+      await s.pushed(chain(head, 1))
+      expect(methods(s)).toEqual(['POST', 'GET', 'POST'])
+      expect((await page()).get('x-cache')).toBe('HIT')
+    }
+  })
+
+  it('an append has landed only where the server says so', async () => {
+    const s = store()
+    await s.pushed(chain(0, 1))
+    const page = { ...HTML, headers: { ...HTML.headers, 'stream-next-offset': '9999999999999999_9999999999999999' } }
+    let head = 1
+    for (const fault of [{ status: 204 }, { status: 200 }, HTML, page, { status: 302, headers: { location: '/login' } }, { status: 201 }]) {
+      for (const applied of [false, true]) {
+        parts.proxy.clear()
+        parts.proxy.next({ method: 'POST', path: s.name }, { ...fault, applied })
+        const pushed = await s.pushed(chain(head, 1))
+        head += 1
+        expect(pushed.headers.get('livestore-head')).toBe(String(head))
+        expect(methods(s)).toEqual(applied ? ['POST', 'GET'] : ['POST', 'GET', 'POST'])
+      }
+    }
+    expect(await s.eventsUpstream()).toEqual(chain(0, head))
+  })
+
+  it('a portal before the upstream halts no store', async () => {
+    const s = store()
+    await s.pushed(chain(0, 1))
+    for (const fault of [HTML, { status: 302, headers: { location: '/login' } }, { status: 200, headers: { 'content-type': 'application/json' }, body: '{}' }]) {
+      parts.proxy.inject(({ path }) => (path.endsWith(`/${s.name}`) ? fault : undefined))
+      for (const response of [await s.push(chain(1, 1)), await s.read(), await s.read('offset=-1&live=sse'), await s.request('PUT')]) {
+        expect([response.status, (await json<Problem>(response))._tag]).toEqual([503, 'UnavailableError'])
+      }
+    }
+    parts.proxy.inject()
+    await s.pushed(chain(1, 1))
+    expect(await s.eventsUpstream()).toEqual(chain(0, 2))
+  })
+
+  it('many looks are one request, and a push does not wait behind them', async () => {
+    const s = store()
+    await s.pushed(chain(0, 3))
+    parts.proxy.clear()
+    parts.proxy.inject(({ path }) => (path.endsWith(`/${s.name}`) ? { hold: 'request', ms: 50 } : undefined))
+    const heads = Array.from({ length: 100 }, () => s.request('HEAD'))
+    await expect.poll(() => asked(s).length).toBeGreaterThan(0)
+    const stale = s.push(chain(1, 1, 'stale'))
+    const push = s.push(chain(3, 1))
+    const since = asked(s).length
+    expect((await stale).status).toBe(409)
+    expect((await push).status).toBe(200)
+    const until = methods(s).indexOf('POST')
+    expect(until - since).toBeLessThanOrEqual(1) // the look that was under way, and none more
+    expect((await Promise.all(heads)).map(({ status }) => status)).toEqual(heads.map(() => 200))
+    expect(asked(s).length).toBeLessThan(10)
+    parts.proxy.inject()
+  })
+
+  it('a wake costs one small read, whatever the log', { timeout: 60_000 }, async () => {
+    const s = store()
+    const padding = 'x'.repeat(10_000)
+    for (let head = 0; head < 500; head += 50) await s.pushed(chain(head, 50, padding)) // 5 MB
+    await s.pushed(chain(500, 1))
+    const producers = new Set<unknown>()
+    const epochs: number[] = []
+    for (let head = 501; head < 504; head += 1) {
+      await parts.worker.kill()
+      await parts.worker.restart()
+      parts.proxy.clear()
+      await s.pushed(chain(head, 1))
+      expect(methods(s)).toEqual(['GET', 'POST'])
+      const [look, append] = asked(s)
+      expect(look?.sent).toBeLessThan(1_000)
+      producers.add(append?.headers['producer-id'])
+      epochs.push(Number(append?.headers['producer-epoch']))
+    }
+    expect(producers.size).toBe(1)
+    expect(new Set(epochs).size).toBe(3)
+    expect(epochs.toSorted((a, b) => a - b)).toEqual(epochs)
+    // A log that is longer or shorter than what is stored is found by the same read.
+    await parts.worker.kill()
+    const log = await json<unknown[]>(await fetch(`${s.upstreamUrl}?offset=-1`))
+    await recreated(s, log.slice(0, -1))
+    await parts.worker.restart()
+    await halted(await s.push(chain(504, 1)), 'event 504 was acknowledged')
+    await recreated(s, [...log, event(505)])
+    await s.pushed(chain(505, 1))
+    checkChain(await s.eventsUpstream())
+  })
+})
