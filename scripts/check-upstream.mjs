@@ -5,16 +5,25 @@ import { request } from 'node:http'
 import { request as secureRequest } from 'node:https'
 import { parseArgs } from 'node:util'
 
-const HELP = `npm run check-upstream -- URL
+const HELP = `npm run check-upstream -- URL [options]
 
-  URL    as UPSTREAM_URL: the stream of a store is below it
+  URL                   as UPSTREAM_URL: the stream of a store is below it
+  --token TEXT          the bearer token to send, if the server wants one
+  --second-token TEXT   another writer's token for the same streams: tests that the fence holds between two writers
 
-UPSTREAM_TOKEN is sent as a bearer token, if it is set. The exit code is 1 if something that Headwater needs is missing.`
+UPSTREAM_TOKEN and UPSTREAM_SECOND_TOKEN do the same as the options, and keep the tokens off the command line.
+The exit code is 1 if something that Headwater needs is missing.`
 
 const HEADER = { livestore: { backendId: 'check', version: 1 } }
 const PATIENCE_MS = 5_000
 
-/** What is asked: `needed` for safety or at all, or only useful. A check returns what it saw, or throws what is wrong. */
+/** A check that can't be made with what the command was given. */
+class NotTested extends Error {}
+
+/**
+ * What is asked: `needed` for safety or at all, or only useful. A check returns what it saw, or throws what is wrong, or
+ * `NotTested`.
+ */
 /** @type {{ what: string, why: string, needed: boolean, check: () => Promise<string | void> }[]} */
 const CHECKS = [
   {
@@ -179,24 +188,56 @@ const CHECKS = [
       await holds([1])
     },
   },
+  {
+    what: 'The fence is the stream\'s, whoever writes',
+    why: 'the protocol (§5.2) also lets a server keep Stream-Seq for each writer: two writers with different credentials would then both land on one parent',
+    needed: true,
+    async check() {
+      if (second === undefined) throw new NotTested('give UPSTREAM_TOKEN and UPSTREAM_SECOND_TOKEN, the tokens of two writers')
+      is((await append(1, [event(2)])).status, [200, 204], 'an append of the first writer')
+      const { status } = await append(1, [event(2, 'second')], second)
+      if (status === 200 || status === 204) fail('two writers with different credentials were both acknowledged on one parent')
+      is(status, [409], 'an append of the second writer on the same parent')
+      is((await append(2, [event(3)], second)).status, [200, 204], 'an append of the second writer on the head')
+      is((await append(2, [event(3, 'first')])).status, [409], 'an append of the first writer on the same parent')
+      await holds([1, 2, 3])
+    },
+  },
 ]
 
-const { positionals, values } = parseArgs({ options: { help: { type: 'boolean' } }, allowPositionals: true })
+const { positionals, values } = parseArgs({
+  options: { help: { type: 'boolean' }, token: { type: 'string' }, 'second-token': { type: 'string' } },
+  allowPositionals: true,
+})
 const [base] = positionals
+const token = values.token || process.env['UPSTREAM_TOKEN']
+const secondToken = values['second-token'] || process.env['UPSTREAM_SECOND_TOKEN']
 if (values.help || base === undefined || !/^https?:\/\/./.test(base)) {
   console.log(HELP)
   process.exit(values.help ? 0 : 2)
 }
+if (secondToken && (!token || secondToken === token)) {
+  console.log('The second token is of use only beside another first one.')
+  process.exit(2)
+}
 const stream = `${base.replace(/\/+$/, '')}/headwater-check/${randomUUID()}`
 /** @type {Record<string, string>} */
-const credentials = process.env['UPSTREAM_TOKEN'] ? { authorization: `Bearer ${process.env['UPSTREAM_TOKEN']}` } : {}
+const credentials = token ? { authorization: `Bearer ${token}` } : {}
+/** The other writer's. */
+const second = secondToken ? { authorization: `Bearer ${secondToken}` } : undefined
 
 let missing = 0
+let untested = ''
 for (const { what, why, needed, check } of CHECKS) {
   try {
     const seen = await check()
     console.log(`yes  ${what}${seen ? `: ${seen}` : ''}\n       ${why}`)
   } catch (error) {
+    if (error instanceof NotTested) {
+      untested += ` Not tested: ${what}.`
+      console.log(`?    ${what}: not tested; ${error.message}\n       ${why}`)
+      continue
+    }
     if (needed) missing += 1
     console.log(`${needed ? 'NO ' : 'no '}  ${what}: ${error instanceof Error ? error.message : error}\n       ${why}`)
   }
@@ -204,7 +245,7 @@ for (const { what, why, needed, check } of CHECKS) {
 await send('DELETE').catch(() => {})
 console.log(
   missing === 0
-    ? `\n${base} has all that Headwater needs. Whether it still knows its fence after a crash, and keeps what it has acknowledged, no check can tell: see its documentation.`
+    ? `\n${base} has all that Headwater needs. Whether it still knows its fence after a crash, and keeps what it has acknowledged, no check can tell: see its documentation.${untested}`
     : `\n${base} lacks ${missing} of what Headwater needs: events could be lost, doubled or never arrive. Don't use it.`,
 )
 process.exitCode = missing === 0 ? 0 : 1

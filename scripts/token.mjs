@@ -24,7 +24,7 @@ function main() {
   const { values } = parseArgs({
     options: {
       tenant: { type: 'string' },
-      stores: { type: 'string', multiple: true, default: ['*'] },
+      stores: { type: 'string', multiple: true },
       scope: { type: 'string', default: 'read write' },
       seconds: { type: 'string', default: '3600' },
       help: { type: 'boolean', default: false },
@@ -42,7 +42,7 @@ function main() {
     aud: first(audience),
     exp: Math.floor(Date.now() / 1000 + seconds),
     tenant: values.tenant,
-    stores: values.stores,
+    stores: values.stores ?? '*',
     scope: values.scope,
   }
   const parts = [{ alg: 'HS256', typ: 'JWT' }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))

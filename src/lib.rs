@@ -4,14 +4,17 @@
 //! [`sequencer`] (one Durable Object a store: the authoritative head, one append at a time) →
 //! [`upstream`] (requests to the Durable Streams server that keeps the log).
 //!
-//! What decides needs no runtime and builds on any host: [`names`], [`batch`], [`messages`],
+//! What decides needs no runtime and builds on any host: [`names`], [`batch`], [`budget`], [`messages`],
 //! [`problem`], [`tally`], [`edge::route`], [`edge::cut`], [`sequencer::core`], [`sequencer::plan`]. What performs it builds for Wasm only.
 
 pub mod batch;
+pub mod budget;
 #[cfg(all(feature = "panic-drill", target_arch = "wasm32"))]
 pub mod drill;
 pub mod edge;
 pub mod event;
+#[cfg(target_arch = "wasm32")]
+pub mod lease;
 pub mod messages;
 pub mod names;
 pub mod problem;

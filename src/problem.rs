@@ -220,9 +220,15 @@ impl Problem {
         Self::new(429, "rate-limited", "RateLimitedError", detail).retry_after(retry_after)
     }
 
-    /// More is under way for the store than may be: `arriving` or `waiting`.
+    /// An offset that the log does not have.
+    pub fn unknown_offset() -> Self {
+        Self::bad_request("offset", "The log's server does not know this offset.")
+    }
+
+    /// More is under way than may be for the store, or for all in the isolate. `arriving`: refused by the Worker, before it
+    /// read the push; `waiting`: by the Sequencer.
     pub fn overloaded(how: &'static str) -> Self {
-        let detail = format!("Too many pushes for this store are {how}. Nothing was appended: send the same again.");
+        let detail = format!("Too many pushes are {how}. Nothing was appended: send the same again.");
         Self::new(503, "overloaded", "OverloadedError", detail).with("reason", how).retry_after(1)
     }
 

@@ -8,8 +8,6 @@ use std::time::Duration;
 use worker::Env;
 use worker::js_sys::Reflect;
 
-use crate::batch;
-use crate::edge::arrivals;
 use crate::edge::auth::claims::{Claim, Policy};
 use crate::edge::auth::jwks::{self, Jwk};
 use crate::edge::log::LogRequests;
@@ -18,6 +16,7 @@ use crate::names::MAX_NAME_BYTES;
 use crate::problem::Problem;
 use crate::sequencer::core::{Limits, SegmentSize};
 use crate::sequencer::plan::MAX_SEGMENT_BYTES;
+use crate::{batch, budget};
 
 /// The name of the Durable Object binding.
 pub const SEQUENCER_BINDING: &str = "SEQUENCER";
@@ -37,13 +36,17 @@ pub struct Settings {
     pub limits: batch::Limits,
     /// `MAX_NAME_BYTES` (default and at most 4,096): of a tenant's and of a store's name.
     pub max_name: usize,
-    /// `MAX_IN_FLIGHT` (default 256) pushes of one store and `MAX_IN_FLIGHT_BYTES` (default 32 MiB): of bodies
-    /// that are still arriving, and, in the Sequencer, of those that wait.
-    pub arrivals: arrivals::Limits,
+    /// `MAX_IN_FLIGHT` (default 256) pushes of one store, eight times as many of all stores, and of them
+    /// `MAX_IN_FLIGHT_BYTES` (default 32 MiB): those that are arriving in this isolate, and those that wait in its Sequencers.
+    pub in_flight: budget::Limits,
+    /// `SEGMENT_BYTES`, `SEGMENT_EVENTS`: [`sequencer_limits`].
+    pub segment: SegmentSize,
     /// `BODY_TIMEOUT_MS` (default 30,000): how long a body may take to arrive.
     pub body_timeout: Duration,
     /// `ALLOWED_ORIGINS` (default `*`): origins a browser may call from, separated by commas.
     pub allowed_origins: Origins,
+    /// `ALLOWED_HEADERS` (default none): headers that a browser may send besides those that are always allowed.
+    pub allowed_headers: Vec<String>,
     /// `LOG_REQUESTS` (default `all`): which requests get a line in the log.
     pub log_requests: LogRequests,
     /// `INSPECTOR` (default `off`): whether there is an inspector.
@@ -132,17 +135,19 @@ impl Settings {
             bytes: number(env, "MAX_BATCH_BYTES", 1 << 20)?,
             event_bytes: number(env, "MAX_EVENT_BYTES", 1 << 20)?,
         };
-        let in_flight = usize::try_from(queue.queue_bytes).unwrap_or(usize::MAX);
-        if limits.bytes > in_flight / 4 {
-            let what = format!("may be a quarter of MAX_IN_FLIGHT_BYTES at most, which is {}.", in_flight / 4);
+        let largest = usize::try_from(queue.queue_bytes / 4).unwrap_or(usize::MAX);
+        if limits.bytes > largest {
+            let what = format!("may be a quarter of MAX_IN_FLIGHT_BYTES at most, which is {largest}.");
             return Err(Problem::misconfigured("MAX_BATCH_BYTES", what));
         }
         Ok(Self {
             limits,
             max_name,
-            arrivals: arrivals::Limits { bodies: queue.queue, bytes: in_flight },
+            in_flight: in_flight(queue),
+            segment: queue.segment,
             body_timeout: Duration::from_millis(number(env, "BODY_TIMEOUT_MS", 30_000)?),
             allowed_origins: origins(text(env, "ALLOWED_ORIGINS")),
+            allowed_headers: allowed_headers(env)?,
             log_requests: log_requests(env)?,
             inspector: inspector(env)?,
             auth: Auth::read(env)?,
@@ -199,7 +204,7 @@ impl Jwt {
         };
         let jwks = jwks.map(usable).transpose()?;
         let header = text(env, "JWT_HEADER").unwrap_or_else(|| "authorization".into()).to_ascii_lowercase();
-        if !header.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        if !is_header_name(&header) {
             return wrong("JWT_HEADER", "must be the name of a header.");
         }
         let claim = |what: &str| Claim {
@@ -234,7 +239,29 @@ fn list(env: &Env, name: &str) -> Result<Vec<String>, Problem> {
     }
 }
 
+fn allowed_headers(env: &Env) -> Result<Vec<String>, Problem> {
+    let names = list(env, "ALLOWED_HEADERS")?;
+    match names.iter().find(|name| !is_header_name(name)) {
+        None => Ok(names),
+        Some(wrong) => {
+            let what = format!("has {wrong:?}, which is not the name of a header.");
+            Err(Problem::misconfigured("ALLOWED_HEADERS", what))
+        }
+    }
+}
+
+fn is_header_name(name: &str) -> bool {
+    name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
 impl UpstreamSettings {
+    /// How long the Sequencer may take to answer. While the upstream fails it tells everyone after its attempts, each of
+    /// which ends with the upstream's time-out. What takes longer, behind a long queue or a history that is read for the
+    /// first time, it goes on with; the caller finds it done when it asks again.
+    pub fn patience(&self) -> Duration {
+        self.timeout * u32::from(Limits::default().attempts) + Duration::from_secs(5)
+    }
+
     /// Reads the settings; the problem names the one that is wrong.
     pub fn read(env: &Env) -> Result<Self, Problem> {
         let is_base = |url: &String| {
@@ -267,6 +294,11 @@ pub fn sequencer_limits(env: &Env) -> Result<Limits, Problem> {
     }
     let queue = number(env, "MAX_IN_FLIGHT", MAX_IN_FLIGHT)?;
     Ok(Limits { segment, queue, queue_bytes: number(env, "MAX_IN_FLIGHT_BYTES", 32 << 20)?, ..Limits::default() })
+}
+
+/// How much the isolate may hold of pushes: so many of one store, eight times as many of all.
+pub fn in_flight(Limits { queue, queue_bytes, .. }: Limits) -> budget::Limits {
+    budget::Limits { own_leases: queue, leases: queue.saturating_mul(8), bytes: queue_bytes }
 }
 
 /// `INSPECTOR`, which the Sequencer needs too: it counts pushes only for an inspector.

@@ -108,7 +108,8 @@ impl Stream {
         Ok(splitter.finish()?)
     }
 
-    fn body(&self, page: &Response) -> Result<Body, NoAnswer> {
+    /// The body of an answer, to be read bit by bit.
+    pub fn body(&self, page: &Response) -> Result<Body, NoAnswer> {
         let ResponseBody::Stream(stream) = page.body() else { return Err(NoAnswer) };
         let reader = ReadableStream::from_raw(stream.clone().unchecked_into()).try_into_async_read();
         Ok(Body { reader: reader.map_err(|_| NoAnswer)?, buffer: vec![0; CHUNK], timeout: self.settings.timeout })
@@ -221,7 +222,7 @@ impl Stream {
 
     /// The head of a page of the log (protocol §5.6), checked to be one. A server of the protocol says where a page ends;
     /// one that says so of something else than JSON keeps another kind of stream.
-    async fn page(&self, at: &Offset) -> Result<Page, Reply> {
+    pub async fn page(&self, at: &Offset) -> Result<Page, Reply> {
         let query = format!("?offset={}", at.0);
         let response = self.send(Method::Get, &query, &[], None).await.map_err(|NoAnswer| Reply::Failed)?;
         expect(&response, &[200])?;
@@ -315,12 +316,13 @@ impl Body {
 }
 
 /// A page of the log.
-struct Page {
-    response: Response,
+pub struct Page {
+    /// Its head, and the body that is still to be read.
+    pub response: Response,
     /// Where it ends.
-    next: Offset,
+    pub next: Offset,
     /// Whether that is the tail.
-    up_to_date: bool,
+    pub up_to_date: bool,
 }
 
 /// The epochs of the Sequencer as a producer (protocol §5.2.1). Each streak of appends has its own, higher than all before:

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use headwater::edge::auth::claims::{Claim, Grant, Policy, Scope};
+use headwater::edge::auth::claims::{Claim, Grant, Policy, Scope, Stores};
 use headwater::edge::auth::jwks;
 use headwater::edge::auth::token::{Algorithm, MAX_TOKEN, Token};
 use headwater::names::StorePath;
@@ -72,14 +72,17 @@ fn claims_are_found_by_name_else_by_path_else_fall_back() {
         "https://example.com/tenant": "globex", "o": { "permissions": ["write"] }, "o.stores": ["exact"]
     }));
     let Grant::Token { tenant, stores, scopes, until } = grant_by(&policy, &claims).unwrap() else { panic!() };
-    assert_eq!((tenant.as_str(), stores, scopes), ("globex", vec!["exact".to_string()], vec!["write".to_string()]));
+    assert_eq!(
+        (tenant.as_str(), stores, scopes),
+        ("globex", Stores::Named(vec!["exact".into()]), vec!["write".to_string()])
+    );
     assert_eq!(until, NOW + 360.0);
     let Grant::Token { stores, scopes, .. } =
         grant_by(&policy, &with(json!({ "https://example.com/tenant": "globex" }))).unwrap()
     else {
         panic!()
     };
-    assert_eq!((stores, scopes), (vec!["*".to_string()], vec!["read".to_string()]));
+    assert_eq!((stores, scopes), (Stores::All, vec!["read".to_string()]));
     // What is there but wrong does not fall back.
     let wrong = with(json!({ "https://example.com/tenant": "globex", "o": { "stores": 7 } }));
     assert_eq!(reason(grant_by(&policy, &wrong)), (403, "claim".into()));
@@ -93,6 +96,16 @@ fn a_grant_opens_what_it_names_and_nothing_else() {
     assert!(!permits(claims(), "Acme", "notes", Scope::Read));
     assert!(!permits(claims(), "acme", "notes2", Scope::Read));
     assert!(permits(with(json!({ "stores": "*" })), "acme", "anything", Scope::Read));
+    // The wildcard is the text alone. In a list, `*` is a name like any other.
+    let starred = with(json!({ "stores": ["*"] }));
+    assert!(!permits(starred.clone(), "acme", "anything", Scope::Read));
+    assert!(permits(starred.clone(), "acme", "*", Scope::Read));
+    assert!(!permits(starred, "globex", "*", Scope::Read));
+    assert!(!permits(with(json!({ "stores": ["notes", "*"] })), "acme", "anything", Scope::Read));
+    // There is no wildcard for tenants and scopes.
+    assert!(!permits(with(json!({ "tenant": "*" })), "acme", "notes", Scope::Read));
+    assert!(!permits(with(json!({ "scope": "*" })), "acme", "notes", Scope::Read));
+    assert!(!permits(with(json!({ "scope": ["*"] })), "acme", "notes", Scope::Read));
     // No patterns, no prefixes, no lists in a text.
     assert!(!permits(with(json!({ "stores": ["no*"] })), "acme", "notes", Scope::Read));
     assert!(!permits(with(json!({ "stores": "a notes" })), "acme", "notes", Scope::Read));
@@ -111,7 +124,7 @@ proptest! {
     #[test]
     fn names_that_differ_are_not_mistaken(tenant in names(), store in names(), mine in names(), notes in names()) {
         let held = with(json!({ "tenant": mine, "stores": [notes] }));
-        let expected = tenant == mine && (store == notes || notes == "*");
+        let expected = tenant == mine && store == notes;
         prop_assert_eq!(permits(held, &tenant, &store, Scope::Read), expected);
     }
 

@@ -1,6 +1,6 @@
 //! The cutter against serde_json, and segments against what their index says.
 
-use headwater::edge::cut::{Cutter, Misfit, Sealed, Segments};
+use headwater::edge::cut::{Cutter, Misfit, Passage, Sealed, Segments};
 use headwater::event::{BackendId, Offset, SeqNum};
 use headwater::messages::SplitError;
 use headwater::sequencer::plan::{Plan, Segment};
@@ -69,9 +69,13 @@ fn header(id: &BackendId) -> String {
 /// Segments that end at these events, read from after `from` events on.
 fn plan(from: SeqNum, ends: &[SeqNum]) -> Plan {
     let begins = std::iter::once(&from).chain(ends);
-    let segment =
-        |(begin, end): (&SeqNum, &SeqNum)| Segment { events: end - begin, head: *end, end: offset(*end as usize) };
-    Plan { from: offset(from as usize), head: from, segments: begins.zip(ends).map(segment).collect() }
+    let segment = |(begin, end): (&SeqNum, &SeqNum)| Segment {
+        events: end - begin,
+        head: *end,
+        end: offset(*end as usize),
+        bytes: 0,
+    };
+    Plan { from: offset(from as usize), head: from, segments: begins.zip(ends).map(segment).collect(), run: None }
 }
 
 fn read(plan: Plan, body: &str, chunk: usize) -> Result<Vec<Sealed>, Misfit> {
@@ -167,4 +171,63 @@ fn a_log_that_ends_early_leaves_its_last_segment_out() {
     let mut segments = Segments::new(plan(0, &[1, 3]), implicit(), implicit());
     assert_eq!(segments.feed(log([event(1), event(2)]).as_bytes()).unwrap().len(), 1);
     assert!(!segments.is_done());
+}
+
+/// What a reader gets of the first segment of a plan, and whether that was all of it.
+fn pass(plan: Plan, body: &str, chunk: usize) -> (String, Result<bool, Misfit>) {
+    let mut passage = Passage::new(plan, backend(), implicit());
+    let mut passed = Vec::new();
+    for chunk in body.as_bytes().chunks(chunk) {
+        match passage.feed(chunk) {
+            Ok(bytes) => passed.extend(bytes),
+            Err(misfit) => return (String::from_utf8(passed).unwrap(), Err(misfit)),
+        }
+    }
+    (String::from_utf8(passed).unwrap(), Ok(passage.is_done()))
+}
+
+#[test]
+fn a_passage_is_the_segment_byte_for_byte() {
+    let whole = log(std::iter::once(header(&backend())).chain((1..=9).map(event)));
+    for (from, ends) in [(0, &[4, 9][..]), (3, &[5, 7][..]), (8, &[9][..])] {
+        let read_on = if from == 0 { whole.clone() } else { log((from + 1..=9).map(event)) };
+        let segment = read(plan(from, ends), &read_on, 10_000).unwrap().remove(0);
+        for chunk in [1, 7, 100, 10_000] {
+            let (passed, done) = pass(plan(from, ends), &read_on, chunk);
+            assert_eq!((passed.as_bytes(), done), (&segment.body[..], Ok(true)));
+        }
+    }
+}
+
+#[test]
+fn a_passage_never_ends_as_an_array_unless_it_is_what_the_index_says() {
+    let events = |seqs: &[SeqNum]| log(seqs.iter().map(|seq| event(*seq)));
+    for (name, plan, body) in [
+        ("a hole", plan(5, &[8]), events(&[6, 8, 9])),
+        ("another begin", plan(5, &[7]), events(&[5, 6])),
+        ("another end", plan(5, &[7]), log([event(6), event(7).replace("\"seqNum\":7", "\"seqNum\":9")])),
+        ("no event", plan(5, &[7]), log([event(6), "{}".into(), event(7)])),
+        ("no array", plan(5, &[7]), "{}".into()),
+        ("a log that ends early", plan(5, &[9]), events(&[6, 7])),
+    ] {
+        for chunk in [1, 7, 10_000] {
+            let (passed, done) = pass(plan.clone(), &body, chunk);
+            assert_ne!(done, Ok(true), "{name}");
+            assert!(!passed.ends_with(']'), "{name}: {passed}");
+        }
+    }
+}
+
+#[test]
+fn a_passage_may_come_in_several_pages() {
+    let mut passage = Passage::new(plan(5, &[9]), backend(), implicit());
+    let mut passed = passage.feed(events_from(6, 7).as_bytes()).unwrap();
+    passage.next_page().unwrap();
+    passed.extend(passage.feed(events_from(8, 12).as_bytes()).unwrap());
+    assert!(passage.is_done());
+    assert_eq!(passed, format!("[{}]", (6..=9).map(event).collect::<Vec<_>>().join(",")).as_bytes());
+}
+
+fn events_from(first: SeqNum, last: SeqNum) -> String {
+    log((first..=last).map(event))
 }

@@ -8,7 +8,7 @@ export const ENVIRONMENTS = ['staging', 'production']
 
 /** Settings that wrangler.toml does not list, because a development server needs none of them (docs/configuration.md). */
 export const UNLISTED = [
-  'ALLOW_INSECURE',
+  'ALLOW_INSECURE', 'ALLOWED_HEADERS',
   'UPSTREAM_TOKEN', 'JWT_SECRET', 'JWT_JWKS', 'JWT_JWKS_URL', 'JWT_HEADER', 'JWT_ISSUER', 'JWT_AUDIENCE',
   ...['TENANT', 'STORES', 'SCOPE'].flatMap((claim) => [`JWT_${claim}`, `JWT_${claim}_CLAIM`]),
 ]

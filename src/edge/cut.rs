@@ -1,11 +1,12 @@
 //! Cuts a read of the log into its sealed segments as the bytes arrive. Pure: tested on any host.
 //!
-//! A segment is kept for ever, so it must be what the index says it is: the same events in number, that
-//! link to the event before and end at the right one. What does not fit is not kept.
+//! A segment is kept for ever, by the edge cache or by a reader's own, so it must be what the index says it is: the same
+//! events in number, that link to the event before and end at the right one. What does not fit is not kept: the edge cache
+//! is not given it, and a reader does not get its end.
 
 use std::fmt;
 
-use crate::event::{BackendId, Offset};
+use crate::event::{BackendId, Offset, SeqNum};
 use crate::messages::{MessageSplitter, SplitError};
 use crate::sequencer::plan::{MAX_SEGMENT_BYTES, Plan, Segment};
 use crate::sequencer::scan::Chain;
@@ -75,31 +76,78 @@ impl fmt::Display for Misfit {
 /// More than what is planned by [`MAX_SEGMENT_BYTES`] can have. The bytes of the index are those of pushes.
 const MAX_BYTES: u64 = 2 * MAX_SEGMENT_BYTES;
 
-/// Reads the segments of a [`Plan`] out of one read of the log.
-pub struct Segments {
+/// Follows a [`Plan`] through one read of the log, message by message.
+struct Follower {
     /// Its `from` and `head` are where the segment begins that is being read.
     plan: Plan,
     /// Whose log it must be.
     backend_id: BackendId,
     /// The id of a log without a header.
     implicit_id: BackendId,
-    cutter: Cutter,
     /// Of the segment that is being read.
     chain: Chain,
     /// Of the plan, how many are done.
     done: usize,
 }
 
+impl Follower {
+    fn new(plan: Plan, backend_id: BackendId, implicit_id: BackendId) -> Self {
+        let chain = if plan.from.0 == Offset::START { Chain::from_start() } else { Chain::default() };
+        Self { plan, backend_id, implicit_id, chain, done: 0 }
+    }
+
+    fn is_done(&self) -> bool {
+        self.done == self.plan.segments.len()
+    }
+
+    /// Takes the next message. If a segment ends with it: where that begins and ends, or that it is not what the index
+    /// says. Nothing follows a segment that is not.
+    fn message(&mut self, message: &[u8]) -> Option<Result<(Offset, Offset), Misfit>> {
+        let segment = self.plan.segments.get(self.done)?;
+        self.chain.message(message);
+        // What is broken, or larger than anything that was planned, is not read to its end.
+        let Chain { events, bytes, broken, .. } = &self.chain;
+        if *events != segment.events && broken.is_none() && *bytes <= MAX_BYTES {
+            return None;
+        }
+        let Segment { head, end, .. } = segment.clone();
+        let chain = std::mem::take(&mut self.chain);
+        if !self.fits(&chain, head) {
+            self.done = self.plan.segments.len();
+            return Some(Err(Misfit::Segment(end)));
+        }
+        self.done += 1;
+        self.plan.head = head;
+        let from = std::mem::replace(&mut self.plan.from, end.clone());
+        Some(Ok((from, end)))
+    }
+
+    fn fits(&self, chain: &Chain, head: SeqNum) -> bool {
+        chain.bytes <= MAX_BYTES
+            && chain.link == Some((self.plan.head, head))
+            && chain.broken.is_none()
+            && match self.plan.from.0 == Offset::START {
+                true => *chain.header.as_ref().unwrap_or(&self.implicit_id) == self.backend_id,
+                false => chain.header.is_none(),
+            }
+    }
+}
+
+/// Reads the segments of a [`Plan`] out of one read of the log, each as a whole.
+pub struct Segments {
+    follower: Follower,
+    cutter: Cutter,
+}
+
 impl Segments {
     /// `implicit_id` names a log without a header (docs/wire.md, "The header").
     pub fn new(plan: Plan, backend_id: BackendId, implicit_id: BackendId) -> Self {
-        let chain = if plan.from.0 == Offset::START { Chain::from_start() } else { Chain::default() };
-        Self { plan, backend_id, implicit_id, cutter: Cutter::default(), chain, done: 0 }
+        Self { follower: Follower::new(plan, backend_id, implicit_id), cutter: Cutter::default() }
     }
 
     /// Whether all that was planned is read.
     pub fn is_done(&self) -> bool {
-        self.done == self.plan.segments.len()
+        self.follower.is_done()
     }
 
     /// The page has ended, and another one follows.
@@ -109,37 +157,65 @@ impl Segments {
 
     /// Takes the next chunk; the segments that it completes come back.
     pub fn feed(&mut self, chunk: &[u8]) -> Result<Vec<Sealed>, Misfit> {
-        let (planned, chain, mut at) = (&self.plan.segments, &mut self.chain, self.done);
-        let mut read = Vec::new();
+        let mut places = Vec::new();
         let bodies = self.cutter.feed(chunk, |message| {
-            let Some(segment) = planned.get(at) else { return false };
-            chain.message(message);
-            // What is broken, or larger than anything that was planned, is not read to its end.
-            let ends = chain.events == segment.events || chain.broken.is_some() || chain.bytes > MAX_BYTES;
-            if ends {
-                read.push(std::mem::take(chain));
-                at += 1;
-            }
+            let ended = self.follower.message(message);
+            let ends = ended.is_some();
+            places.extend(ended);
             ends
         });
-        bodies.map_err(Misfit::Split)?.into_iter().zip(read).map(|(body, chain)| self.check(body, &chain)).collect()
+        let sealed = |(body, place): (_, Result<_, _>)| place.map(|(from, end)| Sealed { from, end, body });
+        bodies.map_err(Misfit::Split)?.into_iter().zip(places).map(sealed).collect()
+    }
+}
+
+/// Passes one segment on while it arrives, so that it is never in memory as a whole.
+pub struct Passage {
+    follower: Follower,
+    splitter: MessageSplitter,
+    has_begun: bool,
+}
+
+impl Passage {
+    /// Of the first segment of a plan.
+    pub fn new(mut plan: Plan, backend_id: BackendId, implicit_id: BackendId) -> Self {
+        plan.segments.truncate(1);
+        let follower = Follower::new(plan, backend_id, implicit_id);
+        Self { follower, splitter: MessageSplitter::default(), has_begun: false }
     }
 
-    fn check(&mut self, body: Vec<u8>, chain: &Chain) -> Result<Sealed, Misfit> {
-        let Segment { head, end, .. } = self.plan.segments[self.done].clone();
-        let fits = chain.bytes <= MAX_BYTES
-            && chain.link == Some((self.plan.head, head))
-            && chain.broken.is_none()
-            && match self.plan.from.0 == Offset::START {
-                true => *chain.header.as_ref().unwrap_or(&self.implicit_id) == self.backend_id,
-                false => chain.header.is_none(),
-            };
-        if !fits {
-            return Err(Misfit::Segment(end));
+    /// Whether all of it was passed on.
+    pub fn is_done(&self) -> bool {
+        self.follower.is_done()
+    }
+
+    /// The page has ended, and another one follows.
+    pub fn next_page(&mut self) -> Result<(), Misfit> {
+        std::mem::take(&mut self.splitter).finish().map_err(Misfit::Split)
+    }
+
+    /// Takes the next chunk; what of the segment's JSON array can be passed on by it comes back. The end of the array is
+    /// passed on only behind what the index says.
+    pub fn feed(&mut self, chunk: &[u8]) -> Result<Vec<u8>, Misfit> {
+        let Self { follower, splitter, has_begun } = self;
+        let mut passed = Vec::with_capacity(chunk.len() + 2);
+        let mut misfit = None;
+        let fed = splitter.feed(chunk, |message| {
+            if follower.is_done() {
+                return;
+            }
+            passed.push(if std::mem::replace(has_begun, true) { b',' } else { b'[' });
+            passed.extend_from_slice(message);
+            match follower.message(message) {
+                Some(Ok(_)) => passed.push(b']'),
+                Some(Err(why)) => misfit = Some(why),
+                None => {}
+            }
+        });
+        match (fed, misfit) {
+            (_, Some(misfit)) => Err(misfit),
+            (Err(error), None) if !follower.is_done() => Err(Misfit::Split(error)),
+            _ => Ok(passed),
         }
-        self.done += 1;
-        self.plan.head = head;
-        let from = std::mem::replace(&mut self.plan.from, end.clone());
-        Ok(Sealed { from, end, body })
     }
 }

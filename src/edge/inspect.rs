@@ -7,8 +7,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use worker::{Env, Headers, Response};
 
+use super::history::{self, Shelf};
 use super::route::Page;
-use super::{Failure, history, lookup};
+use super::{Failure, lookup};
 use crate::batch::Batch;
 use crate::event::SeqNum;
 use crate::names::StorePath;
@@ -68,11 +69,14 @@ struct View<'a> {
     refused: Option<&'a Tally>,
 }
 
-/// Answers what there is to see of a store.
-pub async fn inspect(env: &Env, store: &StorePath) -> Result<Response, Failure> {
+/// Answers what there is to see of a store. `host` is the request's.
+pub async fn inspect(env: &Env, host: &str, store: &StorePath) -> Result<Response, Failure> {
     let Inspection { shown, begins, life } = lookup::inspect(env, store).await?;
     let cached = match life {
-        Some(life) => history::kept(store, life, &begins[begins.len().saturating_sub(LOOKS)..]).await,
+        Some(life) => {
+            let shelf = Shelf::open(host, store, life).await;
+            history::kept(&shelf, &begins[begins.len().saturating_sub(LOOKS)..]).await
+        }
         None => Vec::new(),
     };
     let (age, head) = lookup::memory(store).unzip();

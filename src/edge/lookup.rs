@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use worker::js_sys::Uint8Array;
@@ -12,10 +11,11 @@ use worker::{Date, Env, Headers, Method, Request, RequestInit, ResponseBody, Stu
 use super::Failure;
 use crate::batch::Batch;
 use crate::event::{BackendId, Offset, SeqNum};
+use crate::lease::Lease;
 use crate::names::StorePath;
 use crate::problem::Problem;
-use crate::sequencer::call::{Ask, CALL_HEADER, Call, Inspection, Life, Located, Position, VERSION};
-use crate::sequencer::core::{self, Answer, Limits, Need, Op, Tip};
+use crate::sequencer::call::{Ask, CALL_HEADER, Call, Inspection, LEASE_HEADER, Life, Located, Position, VERSION};
+use crate::sequencer::core::{self, Answer, Need, Op, Tip};
 use crate::settings::{SEQUENCER_BINDING, Settings};
 use crate::upstream::{NoAnswer, within};
 
@@ -52,8 +52,16 @@ thread_local! {
 }
 
 /// Calls a store's Sequencer. A refusal comes back as its [`Problem`].
-pub async fn call(env: &Env, store: &StorePath, op: Op, body: Option<Vec<u8>>) -> Result<Answer, Failure> {
-    let answer: Answer = ask(env, store, Ask::Op(op), body).await?;
+pub async fn call(env: &Env, store: &StorePath, op: Op) -> Result<Answer, Failure> {
+    told(store, ask(env, store, Ask::Op(op), None).await?)
+}
+
+/// The same for a push, with its batch and the lease on the memory that this takes.
+pub async fn push(env: &Env, store: &StorePath, op: Op, batch: Vec<u8>, lease: &Lease) -> Result<Answer, Failure> {
+    told(store, ask(env, store, Ask::Op(op), Some((batch, lease))).await?)
+}
+
+fn told(store: &StorePath, answer: Answer) -> Result<Answer, Failure> {
     remember(store, &answer);
     match Problem::from_answer(&answer) {
         Some(problem) => Err(problem.into()),
@@ -71,28 +79,36 @@ pub async fn inspect(env: &Env, store: &StorePath) -> Result<Inspection, Failure
     ask(env, store, Ask::Inspect, None).await
 }
 
-async fn ask<A: DeserializeOwned>(env: &Env, store: &StorePath, ask: Ask, body: Option<Vec<u8>>) -> Result<A, Failure> {
-    let text = answer(env, store, ask, body).await?;
+async fn ask<A: DeserializeOwned>(
+    env: &Env,
+    store: &StorePath,
+    ask: Ask,
+    batch: Option<(Vec<u8>, &Lease)>,
+) -> Result<A, Failure> {
+    let text = answer(env, store, ask, batch).await?;
     serde_json::from_str(&text).map_err(|error| no_answer(&error.to_string()))
 }
 
 /// The answer as it came; apart from [`ask`], so that it is in the module once.
-async fn answer(env: &Env, store: &StorePath, ask: Ask, body: Option<Vec<u8>>) -> Result<String, Failure> {
+async fn answer(env: &Env, store: &StorePath, ask: Ask, batch: Option<(Vec<u8>, &Lease)>) -> Result<String, Failure> {
     let call = serde_json::to_string(&Call { version: VERSION, path: store.as_str().into(), ask })
         .map_err(worker::Error::from)?;
     let headers = Headers::new();
     headers.set(CALL_HEADER, &call)?;
+    if let Some((_, lease)) = &batch {
+        headers.set(LEASE_HEADER, &lease.name())?;
+    }
     let mut init = RequestInit::new();
     init.with_method(Method::Post)
         .with_headers(headers)
         // Of many that wait at once the runtime has a copy, the Sequencer has one, and here is none.
-        .with_body(body.map(|bytes| Uint8Array::from(bytes.as_slice()).into()));
+        .with_body(batch.map(|(bytes, _)| Uint8Array::from(bytes.as_slice()).into()));
     let request = Request::new_with_init("http://sequencer/", &init)?;
     let object = env.durable_object(SEQUENCER_BINDING)?.get_by_name(store.as_str())?;
     #[cfg(feature = "panic-drill")]
     crate::drill::at("edge-before-call");
     // An object that is overloaded, restarting or broken, or does not answer: nobody knows what it did.
-    let answer = within(patience(env)?, Box::pin(fetch(&object, request))).await;
+    let answer = within(Settings::of(env)?.upstream.patience(), Box::pin(fetch(&object, request))).await;
     #[cfg(feature = "panic-drill")]
     crate::drill::at("edge-after-call");
     let failure = match answer {
@@ -106,14 +122,6 @@ async fn answer(env: &Env, store: &StorePath, ask: Ask, body: Option<Vec<u8>>) -
 fn no_answer(failure: &str) -> Failure {
     console_error!("the Sequencer did not answer: {failure}");
     Problem::unavailable().into()
-}
-
-/// How long the Sequencer may take. While the upstream fails it tells everyone after its attempts,
-/// each of which ends with the upstream's time-out. What takes longer, behind a long queue or a history
-/// that is read for the first time, it goes on with; the caller finds it done when it asks again.
-fn patience(env: &Env) -> Result<Duration, Problem> {
-    let attempts = u32::from(Limits::default().attempts);
-    Ok(Settings::of(env)?.upstream.timeout * attempts + Duration::from_secs(5))
 }
 
 async fn fetch(object: &Stub, request: Request) -> worker::Result<String> {

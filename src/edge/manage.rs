@@ -41,7 +41,7 @@ fn created(status: u16, tip: Option<Tip>) -> Result<Response, Failure> {
 }
 
 async fn tip(env: &Env, store: &StorePath, op: Op) -> Result<Option<Tip>, Failure> {
-    match lookup::call(env, store, op, None).await? {
+    match lookup::call(env, store, op).await? {
         Answer::Tip(tip) => Ok(tip),
         other => Err(worker::Error::from(format!("a look was answered {other:?}")).into()),
     }

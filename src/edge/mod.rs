@@ -1,14 +1,14 @@
 //! The Worker at the edge: stateless, it routes, checks, reads, and calls the Sequencer for the rest.
 //!
-//! [`auth`], [`route`], [`arrivals`], [`cut`] and [`log`] decide; the Wasm-only rest performs: `push`, `read` and `manage` answer
+//! [`auth`], [`route`], [`cut`], [`pages`] and [`log`] decide; the Wasm-only rest performs: `push`, `read` and `manage` answer
 //! the verbs, `inspect` shows a store to who runs it, `history` keeps sealed segments in the edge cache, `lookup` asks
 //! the Sequencer, `reply`
 //! finishes every response.
 
-pub mod arrivals;
 pub mod auth;
 pub mod cut;
 pub mod log;
+pub mod pages;
 pub mod route;
 pub mod timing;
 
@@ -28,6 +28,8 @@ mod push;
 mod read;
 #[cfg(target_arch = "wasm32")]
 mod ready;
+#[cfg(target_arch = "wasm32")]
+mod remainder;
 #[cfg(target_arch = "wasm32")]
 mod reply;
 #[cfg(target_arch = "wasm32")]
@@ -139,7 +141,7 @@ mod worker_edge {
         check_neighbourhood(&target, request.headers().get("origin")?.as_deref(), settings)?;
         if method == "OPTIONS" {
             entry.route = "preflight";
-            return Ok(reply::preflight(settings.auth.header())?);
+            return Ok(reply::preflight(settings.auth.header(), &settings.allowed_headers)?);
         }
         let (store, verb) = match route(&method, &target, settings.max_name)? {
             Route::Health => {
@@ -172,7 +174,7 @@ mod worker_edge {
             Verb::Ensure => manage::ensure(env, &store).await,
             Verb::Reset => manage::reset(env, &store).await,
             Verb::Adopt => manage::adopt(env, &store).await,
-            Verb::Inspect => inspect::inspect(env, &store).await,
+            Verb::Inspect => inspect::inspect(env, target.host, &store).await,
         }
     }
 

@@ -1,15 +1,13 @@
 //! `POST`: checks a batch and hands it to the Sequencer.
 
-use std::cell::RefCell;
+use worker::{Env, Request, Response};
 
-use worker::{Date, Env, Request, Response};
-
-use super::arrivals::Arrivals;
 use super::log::Entry;
 use super::timing::now;
 use super::{Failure, inspect, lookup, reply};
 use crate::batch::{self, Batch};
 use crate::event::BackendId;
+use crate::lease::{BATCHES, Lease};
 use crate::names::StorePath;
 use crate::problem::Problem;
 use crate::sequencer::core::Op;
@@ -24,14 +22,14 @@ pub async fn push(
     store: &StorePath,
     entry: &mut Entry,
 ) -> Result<Response, Failure> {
-    let (batch, backend_id, body) = match checked(request, settings, store, entry).await {
+    let (batch, backend_id, body, lease) = match checked(request, settings, store, entry).await {
         Err(Failure::Problem(refusal)) => return Err(refused(store, None, refusal, entry, settings)),
         checked => checked?,
     };
     if let Some(refusal) = lookup::foregone(store, &batch, backend_id.as_ref()) {
         return Err(refused(store, Some(&batch), refusal, entry, settings));
     }
-    let answer = lookup::call(env, store, Op::Push { batch, backend_id }, Some(body)).await;
+    let answer = lookup::push(env, store, Op::Push { batch, backend_id }, body, &lease).await;
     entry.waits.lap("sequencer", now());
     let answer = answer?;
     let Some((outcome, tip)) = answer.accepted() else {
@@ -41,20 +39,20 @@ pub async fn push(
     Ok(reply::accepted(&batch, tip)?)
 }
 
-/// What a request brings, if it is what a push should be.
+/// What a request brings, if it is what a push should be, and its part of the isolate's memory.
 async fn checked(
     request: &mut Request,
     settings: &Settings,
     store: &StorePath,
     entry: &mut Entry,
-) -> Result<(Batch, Option<BackendId>, Vec<u8>), Failure> {
+) -> Result<(Batch, Option<BackendId>, Vec<u8>, Lease), Failure> {
     check_type(request)?;
     let body = body(request, settings, store).await;
     entry.waits.lap("body", now());
-    let body = body?;
+    let (body, lease) = body?;
     let batch = batch::check(&body, settings.limits).map_err(|error| Problem::invalid_batch(&error))?;
     entry.brings(&batch);
-    Ok((batch, backend_id(request)?, body))
+    Ok((batch, backend_id(request)?, body, lease))
 }
 
 /// A refusal of which the Sequencer does not hear.
@@ -90,17 +88,23 @@ fn check_type(request: &Request) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads the body, but not beyond its limit, nor for longer than its time: what is longer is cut off there.
-async fn body(request: &mut Request, settings: &Settings, store: &StorePath) -> Result<Vec<u8>, Failure> {
+/// Reads the body, but not beyond its limit, nor for longer than its time: what is longer is cut off there. It is not read
+/// at all if the isolate has no memory left for it.
+async fn body(request: &mut Request, settings: &Settings, store: &StorePath) -> Result<(Vec<u8>, Lease), Failure> {
     let (max, timeout) = (settings.limits.bytes, settings.body_timeout);
     let announced = request.headers().get("content-length")?.and_then(|n| n.parse::<usize>().ok());
     if announced.is_some_and(|length| length > max) {
         return Err(Problem::too_large(max).into());
     }
-    let _arriving =
-        Arriving::of(store, announced.unwrap_or(max), settings).ok_or_else(|| Problem::overloaded("arriving"))?;
+    let bytes = announced.unwrap_or(max) as u64;
+    let lasts = timeout + settings.upstream.patience();
+    let lease = Lease::take(&BATCHES, store.as_str(), bytes, lasts, settings.in_flight)
+        .ok_or_else(|| Problem::overloaded("arriving"))?;
     match within(timeout, Box::pin(whole(request, announced.is_some(), max))).await {
-        Ok(Ok(Some(body))) => Ok(body),
+        Ok(Ok(Some(body))) => {
+            lease.shrink(body.len() as u64);
+            Ok((body, lease))
+        }
         Ok(Ok(None)) => Err(Problem::too_large(max).into()),
         Ok(Err(_)) => Err(Problem::bad_request("body", "The body broke off.").into()),
         Err(NoAnswer) => Err(Problem::too_slow(timeout.as_secs_f64()).into()),
@@ -116,25 +120,4 @@ async fn whole(request: &mut Request, is_announced: bool, max: usize) -> worker:
         return Ok(Some(Vec::new()));
     }
     collect(request.stream()?, max).await
-}
-
-thread_local! {
-    static ARRIVALS: RefCell<Arrivals> = RefCell::default();
-}
-
-/// One body that is arriving, until it is dropped.
-struct Arriving(u64);
-
-impl Arriving {
-    fn of(store: &StorePath, bytes: usize, settings: &Settings) -> Option<Self> {
-        let now = Date::now().as_millis();
-        let until = now.saturating_add(u64::try_from(settings.body_timeout.as_millis()).unwrap_or(u64::MAX));
-        ARRIVALS.with_borrow_mut(|all| all.begin(store, bytes, (now, until), settings.arrivals)).map(Self)
-    }
-}
-
-impl Drop for Arriving {
-    fn drop(&mut self) {
-        ARRIVALS.with_borrow_mut(|all| all.done(self.0));
-    }
 }

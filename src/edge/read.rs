@@ -7,12 +7,13 @@ use std::time::Duration;
 use worker::{Context, Env, Headers, Method, Request, Response};
 
 use super::auth::Grant;
-use super::history::{self, Page};
+use super::history::{self, Page, Shelf};
 use super::lifetime;
 use super::lookup::{self, Known};
-use super::route::{Live, Read};
+use super::pages::Interior;
+use super::route::{Live, Read, Target};
 use super::timing::{Timing, now};
-use super::{Failure, reply};
+use super::{Failure, remainder, reply};
 use crate::event::{Offset, SeqNum};
 use crate::names::StorePath;
 use crate::problem::Problem;
@@ -45,13 +46,22 @@ pub async fn read(
     };
     timing.lap("sequencer", now());
     if let (None, Some(sought)) = (read.live, known.as_ref().filter(|known| known.is_sealed_at(&from))) {
-        let page = history::page(env, context, stream(), store, sought, &from).await;
+        let url = request.inner().url();
+        let shelf = Shelf::open(Target::of(&url).host, store, sought.life()).await;
+        let page = history::page(env, context, stream(), shelf, &from).await;
         timing.lap("history", now());
         if let Some(page) = page? {
             return sealed(page, sought, condition.as_deref(), settings.auth.header());
         }
         // It may have turned out to be of another life.
         known = lookup::known(env, store).await?;
+    }
+    if let Some(interior) = Interior::parse(&from) {
+        let response = remainder::after(interior, read.live, &stream()).await?;
+        if let Some(known) = known {
+            reply::identify(response.headers(), &known.tip)?;
+        }
+        return Ok(response);
     }
     let read = Passage { from, live: read.live, cursor: read.cursor, condition, until: grant.until() };
     pass_through(env, store, &stream(), read, known, timing).await
@@ -70,12 +80,12 @@ async fn offset_after(env: &Env, store: &StorePath, seq: SeqNum) -> Result<Offse
 
 /// A sealed segment: final, for as long as the backend lives.
 fn sealed(page: Page, known: &Known, condition: Option<&str>, token_header: &str) -> Result<Response, Failure> {
-    let Page { response, hit } = page;
+    let Page { response, source } = page;
     let headers = passed_on(&response)?;
     // For the browser's own cache, and there not for whoever logs in next.
     headers.set("cache-control", "private, max-age=31536000, immutable")?;
     headers.set("vary", token_header)?;
-    headers.set(reply::CACHE, if hit { "HIT" } else { "MISS" })?;
+    headers.set(reply::CACHE, source)?;
     reply::identify(&headers, &known.tip)?;
     let tag = headers.get("etag")?;
     if tag.as_deref().is_some_and(|tag| condition.is_some_and(|condition| matches(condition, tag))) {
@@ -113,7 +123,7 @@ async fn pass_through(
         discard(&response);
         // The Sequencer may not know yet that the stream is gone, or that there never was one.
         let op = if read.live.is_some() { Op::Ensure } else { Op::Look(Need::Fresh) };
-        let tip = match lookup::call(env, store, op, None).await? {
+        let tip = match lookup::call(env, store, op).await? {
             Answer::Tip(Some(tip)) => tip,
             _ => return Ok(reply::empty_page(&read.from)?),
         };
@@ -147,7 +157,7 @@ async fn pass_through(
 /// What the Sequencer makes of a stream that it had not heard of before the read: one that was made meanwhile, or by
 /// something else. `None` if it can't tell whose it is; then the answer says nothing of it either.
 async fn vouched(env: &Env, store: &StorePath) -> Result<Option<Known>, Failure> {
-    match lookup::call(env, store, Op::Look(Need::Fresh), None).await {
+    match lookup::call(env, store, Op::Look(Need::Fresh)).await {
         Ok(Answer::Tip(tip)) => Ok(tip.map(Known::from)),
         Ok(_) | Err(Failure::Problem(_)) => Ok(None),
         Err(error) => Err(error),
@@ -195,7 +205,7 @@ fn checked(response: Response, read: &Passage) -> Result<Response, Problem> {
     Err(match status {
         // The server's own word, and no log of events.
         200 if has_end => Problem::upstream_refused(status),
-        400 => Problem::bad_request("offset", "The log's server does not know this offset."),
+        400 => Problem::unknown_offset(),
         ..400 | 404 | 500.. => Problem::unavailable(),
         410 if read.from.0 == Offset::START => Problem::trimmed(),
         410 => Problem::gone(),
@@ -204,7 +214,8 @@ fn checked(response: Response, read: &Passage) -> Result<Response, Problem> {
     })
 }
 
-fn passed_on(response: &Response) -> Result<Headers, Failure> {
+/// What a reader gets to see of the head of the upstream's answer.
+pub fn passed_on(response: &Response) -> Result<Headers, Failure> {
     let headers = Headers::new();
     for name in PASSED_ON {
         if let Some(value) = response.headers().get(name)? {

@@ -1,5 +1,6 @@
 //! What every response has in common: the headers of identity, CORS, security and timing.
 
+use futures::stream::LocalBoxStream;
 use worker::{Headers, Request, Response, Result};
 
 use crate::batch::Batch;
@@ -23,6 +24,13 @@ pub const CACHE: &str = "x-cache";
 
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 const REQUEST_HEADERS: &str = "content-type, if-none-match, livestore-backend-id";
+/// Headers that tracing libraries add to every request of a page: W3C, Sentry, Zipkin (B3), Datadog, New Relic, Elastic,
+/// Jaeger, AWS X-Ray, Google Cloud, Azure and Honeycomb. One that a preflight does not allow fails the request.
+const TRACING_HEADERS: &str = "traceparent, tracestate, baggage, sentry-trace, b3, x-b3-traceid, x-b3-spanid, \
+                               x-b3-parentspanid, x-b3-sampled, x-b3-flags, x-datadog-trace-id, x-datadog-parent-id, \
+                               x-datadog-origin, x-datadog-sampling-priority, x-datadog-tags, newrelic, \
+                               elastic-apm-traceparent, uber-trace-id, x-amzn-trace-id, x-cloud-trace-context, \
+                               request-id, request-context, x-request-id, x-correlation-id, x-honeycomb-trace";
 const EXPOSED: &str = "allow, etag, livestore-accepted, livestore-backend-id, livestore-head, livestore-problem, \
                        location, retry-after, server-timing, stream-closed, stream-cursor, stream-next-offset, stream-sse-data-encoding, \
                        stream-up-to-date, www-authenticate, x-cache";
@@ -34,11 +42,12 @@ pub fn status(word: &str) -> Result<Response> {
     Ok(response)
 }
 
-/// The answer to a browser's `OPTIONS`.
-pub fn preflight(token_header: &str) -> Result<Response> {
+/// The answer to a browser's `OPTIONS`. `others` are the headers that a deployment allows besides (`ALLOWED_HEADERS`).
+pub fn preflight(token_header: &str, others: &[String]) -> Result<Response> {
     let response = Response::empty()?.with_status(204);
     response.headers().set("access-control-allow-methods", METHODS)?;
-    response.headers().set("access-control-allow-headers", &format!("{token_header}, {REQUEST_HEADERS}"))?;
+    let headers = [token_header, REQUEST_HEADERS, TRACING_HEADERS].into_iter().chain(others.iter().map(String::as_str));
+    response.headers().set("access-control-allow-headers", &headers.collect::<Vec<_>>().join(", "))?;
     response.headers().set("access-control-max-age", "86400")?;
     Ok(response)
 }
@@ -78,9 +87,13 @@ pub fn empty_page(at: &Offset) -> Result<Response> {
     Ok(response)
 }
 
+/// An answer whose body is made while it is sent. In one place, so that its machinery is in the module once.
+pub fn streamed(bytes: LocalBoxStream<'static, Result<Vec<u8>>>) -> Result<Response> {
+    Response::from_stream(bytes)
+}
+
 /// A segment, as it is kept in the edge cache.
-pub fn segment(body: Vec<u8>, end: &Offset, tag: &str) -> Result<Response> {
-    let response = Response::from_bytes(body)?;
+pub fn segment(response: Response, end: &Offset, tag: &str) -> Result<Response> {
     let headers = response.headers();
     headers.set("content-type", "application/json")?;
     headers.set("etag", &format!("\"{tag}\""))?;

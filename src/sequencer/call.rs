@@ -17,6 +17,9 @@ use crate::tally::Tally;
 /// The request header that carries a [`Call`].
 pub const CALL_HEADER: &str = "headwater-call";
 
+/// The request header of a push that names its [lease](crate::lease::Lease), for a Sequencer in the Worker's isolate to adopt.
+pub const LEASE_HEADER: &str = "headwater-lease";
+
 /// The version of [`Call`]: counted up where a change is more than an addition.
 pub const VERSION: u32 = 1;
 

@@ -10,12 +10,14 @@ use serde_json::value::to_raw_value;
 use worker::wasm_bindgen::prelude::wasm_bindgen;
 use worker::{Date, Delay, DurableObject, Env, Error, Request, Response, Result, State, console_error, durable_object};
 
-use super::call::{Ask, CALL_HEADER, Call, Inspection, Life, Located, Position, Shown};
-use super::core::{self, Answer, Core, Input, Need, Op, Output, Reply, Ticket};
+use super::call::{Ask, CALL_HEADER, Call, Inspection, LEASE_HEADER, Life, Located, Position, Shown};
+use super::core::{self, Answer, Core, Foresight, Input, Need, Op, Output, Reply, Ticket};
 use super::scan::Scan;
 use super::storage::Rows;
 use crate::batch::Batch;
+use crate::budget;
 use crate::event::{BackendId, ROOT, SeqNum};
+use crate::lease::{BATCHES, Lease};
 use crate::problem::Problem;
 use crate::settings::{self, UpstreamSettings};
 use crate::tally::Tally;
@@ -41,17 +43,19 @@ impl DurableObject for Sequencer {
             // Of a build that knows more: during a deployment it asks again, and meets one of its own.
             return Response::from_json(&Answer::Unavailable);
         };
-        let body = request.bytes().await?;
         #[cfg(feature = "panic-drill")]
         crate::drill::on_arrival().await;
         let desk = self.desk(&call.path)?;
         match call.ask {
-            Ask::Op(op) => Response::from_json(&desk.call(op, body, &self.state).await?),
+            Ask::Op(Op::Push { batch, backend_id }) => {
+                Response::from_json(&desk.push(batch, backend_id, &mut request, &self.state).await?)
+            }
+            Ask::Op(op) => Response::from_json(&desk.call(op, &self.state).await?),
             Ask::Look(need) => {
-                let answer = desk.clone().call(Op::Look(Need::Known), Vec::new(), &self.state).await?;
+                let answer = desk.clone().call(Op::Look(Need::Known), &self.state).await?;
                 if need != Need::Known {
                     // Nobody waits for this one; what it finds, the core knows.
-                    drop(desk.begin(Op::Look(need), Vec::new(), &self.state));
+                    drop(desk.begin(Op::Look(need), None, &self.state));
                 }
                 Response::from_json(&answer)
             }
@@ -76,6 +80,12 @@ struct Desk {
     core: RefCell<Core>,
     rows: RefCell<Rows>,
     stream: Stream,
+    /// The store's encoded path.
+    path: String,
+    /// How long a batch may wait for the upstream's next answer.
+    patience: Duration,
+    /// How much the isolate may hold of batches.
+    in_flight: budget::Limits,
     /// The callers that wait, and the batches of those that push.
     waiting: RefCell<HashMap<Ticket, Waiting>>,
     next_ticket: Cell<u64>,
@@ -90,7 +100,8 @@ struct Desk {
 
 struct Waiting {
     answer: oneshot::Sender<Answer>,
-    batch: Rc<Vec<u8>>,
+    /// Of a push: its batch, and the memory that this takes.
+    batch: Option<(Rc<Vec<u8>>, Lease)>,
     /// Of a push that is to be counted: what it brings, and since when it waits.
     counted: Option<(Batch, u64)>,
 }
@@ -104,7 +115,10 @@ impl Desk {
         Ok(Self {
             core: RefCell::new(core),
             rows: RefCell::new(rows),
+            patience: settings.patience(),
             stream: Stream::new(settings, path),
+            path: path.into(),
+            in_flight: settings::in_flight(limits),
             waiting: RefCell::default(),
             next_ticket: Cell::new(0),
             outgoing: RefCell::default(),
@@ -119,10 +133,10 @@ impl Desk {
     /// Finds a position in the index. Every row of it was true when it was recorded, and is for ever, as
     /// long as the backend is the same.
     async fn locate(self: Rc<Self>, position: &Position, state: &State) -> Result<Located> {
-        let mut answer = self.clone().call(Op::Look(Need::Known), Vec::new(), state).await?;
+        let mut answer = self.clone().call(Op::Look(Need::Known), state).await?;
         if let Position::After(seq) = position {
             if head_of(&answer).is_some_and(|head| head < *seq) {
-                answer = self.clone().call(Op::Look(Need::Fresh), Vec::new(), state).await?;
+                answer = self.clone().call(Op::Look(Need::Fresh), state).await?;
             }
             match &answer {
                 Answer::Tip(tip) if head_of(&answer).is_some_and(|head| head < *seq) => {
@@ -138,7 +152,7 @@ impl Desk {
     }
 
     async fn inspect(self: Rc<Self>, state: &State) -> Result<Inspection> {
-        let answer = self.clone().call(Op::Look(Need::Known), Vec::new(), state).await?;
+        let answer = self.clone().call(Op::Look(Need::Known), state).await?;
         let (segments, sealed) = self.rows.borrow().segments()?;
         let pushes = self.pushes.as_ref().map(RefCell::borrow);
         let halted = self.core.borrow().halted();
@@ -159,18 +173,66 @@ impl Desk {
         Ok(Inspection { shown, begins: segments.into_iter().map(|one| one.from).collect(), life: tip.map(Life::of) })
     }
 
-    async fn call(self: Rc<Self>, op: Op, body: Vec<u8>, state: &State) -> Result<Answer> {
-        self.begin(op, body, state).await.map_err(|_| Error::from("the Sequencer was interrupted"))
+    /// Answers a push. Its batch is read only if nothing refuses it before, and if the isolate has the memory for it.
+    async fn push(
+        self: Rc<Self>,
+        batch: Batch,
+        backend_id: Option<BackendId>,
+        request: &mut Request,
+        state: &State,
+    ) -> Result<Answer> {
+        let began = Date::now().as_millis();
+        let op = Op::Push { batch, backend_id };
+        let refused = |answer| {
+            self.count(&batch, began, &answer);
+            Ok(answer)
+        };
+        if let Some(answer) = self.clone().foreseen(&op, state).await? {
+            return refused(answer);
+        }
+        let Some(lease) = self.lease(&batch, request.headers().get(LEASE_HEADER)?.as_deref()) else {
+            return refused(Answer::Overloaded);
+        };
+        let body = Rc::new(request.bytes().await?);
+        interrupted(self.begin(op, Some((body, lease)), state).await)
     }
 
-    fn begin(self: Rc<Self>, op: Op, body: Vec<u8>, state: &State) -> oneshot::Receiver<Answer> {
+    async fn foreseen(self: Rc<Self>, op: &Op, state: &State) -> Result<Option<Answer>> {
+        let foresight = self.core.borrow().foresee(op);
+        match foresight {
+            Foresight::Answer(answer) => return Ok(Some(answer)),
+            Foresight::Open => return Ok(None),
+            Foresight::AfterALook(_) => {}
+        }
+        match self.clone().call(Op::Look(Need::Fresh), state).await? {
+            Answer::Tip(_) => {}
+            no_tip => return Ok(Some(no_tip)),
+        }
+        let foresight = self.core.borrow().foresee(op);
+        Ok(match foresight {
+            Foresight::Answer(answer) | Foresight::AfterALook(answer) => Some(answer),
+            Foresight::Open => None,
+        })
+    }
+
+    /// The memory that a batch takes: that of the Worker, who hands it over, or where that is in another isolate, of this one.
+    fn lease(&self, batch: &Batch, workers: Option<&str>) -> Option<Lease> {
+        let adopted = workers.and_then(|name| Lease::adopt(&BATCHES, name, self.patience));
+        adopted.or_else(|| Lease::take(&BATCHES, &self.path, batch.bytes, self.patience, self.in_flight))
+    }
+
+    async fn call(self: Rc<Self>, op: Op, state: &State) -> Result<Answer> {
+        interrupted(self.begin(op, None, state).await)
+    }
+
+    fn begin(self: Rc<Self>, op: Op, batch: Option<(Rc<Vec<u8>>, Lease)>, state: &State) -> oneshot::Receiver<Answer> {
         let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
         let (sender, answer) = oneshot::channel();
         let counted = match &op {
             Op::Push { batch, .. } if self.pushes.is_some() => Some((*batch, Date::now().as_millis())),
             _ => None,
         };
-        self.waiting.borrow_mut().insert(ticket, Waiting { answer: sender, batch: Rc::new(body), counted });
+        self.waiting.borrow_mut().insert(ticket, Waiting { answer: sender, batch, counted });
         self.handle(Input::Call(ticket, op));
         if let Some((request, failures)) = self.outgoing.take() {
             // The courier belongs to the object, not to this caller, who may leave at any time.
@@ -190,6 +252,7 @@ impl Desk {
             if matches!(reply, Reply::Appended(_)) {
                 crate::drill::at("appended");
             }
+            self.renew_leases();
             self.handle(Input::Upstream(reply));
             let Some(next) = self.outgoing.take() else { return };
             (request, failures) = next;
@@ -206,7 +269,8 @@ impl Desk {
             core::Request::Create => self.stream.create(BackendId(random_uuid())).await,
             core::Request::Delete => self.stream.delete().await,
             core::Request::Append { ticket, parent, streak } => {
-                let batch = self.waiting.borrow().get(&ticket).map(|w| w.batch.clone());
+                let batch =
+                    self.waiting.borrow().get(&ticket).and_then(|w| w.batch.as_ref().map(|(batch, _)| batch.clone()));
                 let batch = batch.expect("a batch is kept until its push is answered");
                 self.stream.append(parent, &self.epochs, streak, &batch).await
             }
@@ -239,16 +303,29 @@ impl Desk {
             console_error!("store halted: {halt:?}");
         }
         if let Some(waiting) = self.waiting.borrow_mut().remove(&ticket) {
-            if let (Some((batch, began)), Some(pushes)) = (waiting.counted, &self.pushes) {
-                let refusal = Problem::from_answer(&answer);
-                let accepted = answer.accepted().map(|(how, _)| Ok(how));
-                if let Some(outcome) = accepted.or(refusal.as_ref().map(Err)) {
-                    let now = Date::now().as_millis();
-                    pushes.borrow_mut().count(now, now.saturating_sub(began), Some(&batch), outcome);
-                }
+            if let Some((batch, began)) = waiting.counted {
+                self.count(&batch, began, &answer);
             }
             // Fails when the caller has left; what was decided stands all the same.
             let _ = waiting.answer.send(answer);
+        }
+    }
+
+    /// Counts what became of a push that has waited since `began`.
+    fn count(&self, batch: &Batch, began: u64, answer: &Answer) {
+        let Some(pushes) = &self.pushes else { return };
+        let refusal = Problem::from_answer(answer);
+        let accepted = answer.accepted().map(|(how, _)| Ok(how));
+        if let Some(outcome) = accepted.or(refusal.as_ref().map(Err)) {
+            let now = Date::now().as_millis();
+            pushes.borrow_mut().count(now, now.saturating_sub(began), Some(batch), outcome);
+        }
+    }
+
+    /// Whoever waits longer than a lease lasts still has its batch.
+    fn renew_leases(&self) {
+        for (_, lease) in self.waiting.borrow().values().filter_map(|waiting| waiting.batch.as_ref()) {
+            lease.renew(self.patience);
         }
     }
 
@@ -260,6 +337,10 @@ impl Desk {
         self.outgoing.take();
         self.waiting.borrow_mut().clear();
     }
+}
+
+fn interrupted(answer: std::result::Result<Answer, oneshot::Canceled>) -> Result<Answer> {
+    answer.map_err(|_| Error::from("the Sequencer was interrupted"))
 }
 
 /// The head that an answer tells; 0 where there is no stream.

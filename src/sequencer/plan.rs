@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Offset, ROOT, SeqNum};
 
-/// A longer run is not kept, because it would have to be in memory, of which an isolate has 128 MB.
+/// A longer run is not kept as one, because it would have to be in memory, of which an isolate has 128 MB.
 /// Mostly these are logs that were adopted: all that was there then is one run.
 pub const MAX_SEGMENT_BYTES: u64 = 8 << 20;
 
@@ -28,6 +28,30 @@ impl Place {
     }
 }
 
+impl Place {
+    /// Finds the append that ends at an offset, among those up to the event `last`. `first_from` looks up the first append
+    /// whose last event is this one or a later one.
+    ///
+    /// Offsets sort as the appends do (protocol §8), so each look-up halves what is left. An index of the offsets would cost
+    /// every push one row more.
+    pub fn find<E>(
+        offset: &Offset,
+        last: SeqNum,
+        mut first_from: impl FnMut(SeqNum) -> Result<Option<Self>, E>,
+    ) -> Result<Option<Self>, E> {
+        let mut range = ROOT..last.saturating_add(1);
+        while !range.is_empty() {
+            let middle = range.start + (range.end - range.start) / 2;
+            match first_from(middle)? {
+                Some(place) if place.offset == *offset => return Ok(Some(place)),
+                Some(place) if place.offset < *offset => range.start = place.head + 1,
+                _ => range.end = middle,
+            }
+        }
+        Ok(None)
+    }
+}
+
 /// The sealed segments that follow a place in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -38,6 +62,9 @@ pub struct Plan {
     /// The rest of the segment that the place is in, and those after it, as many as are to be read at
     /// once. None in the unsealed tail, and none where what is sealed is too long to be kept.
     pub segments: Vec<Segment>,
+    /// What is sealed there instead, and too long to be kept as one. An older build does not tell it.
+    #[serde(default)]
+    pub run: Option<Segment>,
 }
 
 /// A sealed, immutable run of whole appends.
@@ -49,6 +76,9 @@ pub struct Segment {
     pub head: SeqNum,
     /// The offset behind it.
     pub end: Offset,
+    /// How many bytes, nearly; 0 from a Sequencer of an older build.
+    #[serde(default)]
+    pub bytes: u64,
 }
 
 impl Plan {
@@ -61,18 +91,24 @@ impl Plan {
 
     /// The plan of a reader at `from`, with the ends of the segments after it, in order.
     pub fn new(from: Place, ends: impl IntoIterator<Item = Place>) -> Self {
-        let mut segments = Vec::new();
+        let (mut segments, mut run) = (Vec::new(), None);
         let mut at = &from;
         let ends: Vec<Place> = ends.into_iter().take(Self::AHEAD).collect();
         for end in &ends {
             let whole = end.bytes.saturating_sub(from.bytes);
-            if end.bytes.saturating_sub(at.bytes) > MAX_SEGMENT_BYTES || (whole > Self::AHEAD_BYTES && at != &from) {
+            let bytes = end.bytes.saturating_sub(at.bytes);
+            let events = end.events.saturating_sub(at.events);
+            let segment = Segment { events, head: end.head, end: end.offset.clone(), bytes };
+            if bytes > MAX_SEGMENT_BYTES && at == &from {
+                run = Some(segment);
                 break;
             }
-            let events = end.events.saturating_sub(at.events);
-            segments.push(Segment { events, head: end.head, end: end.offset.clone() });
+            if bytes > MAX_SEGMENT_BYTES || (whole > Self::AHEAD_BYTES && at != &from) {
+                break;
+            }
+            segments.push(segment);
             at = end;
         }
-        Self { from: from.offset.clone(), head: from.head, segments }
+        Self { from: from.offset.clone(), head: from.head, segments, run }
     }
 }

@@ -6,6 +6,8 @@
 //! only: `append` and `backend` keep the columns that they have, of which earlier builds name none when they insert; what
 //! is added is a table of its own, or a column that has a default.
 
+use std::cell::RefCell;
+
 use serde::Deserialize;
 use worker::{Result, SqlStorage, SqlStorageValue};
 
@@ -51,9 +53,7 @@ const COUNT_ENDS: &str = "SELECT COUNT(*) AS count FROM append WHERE seals = 1";
 
 /// The segments' ends after an offset. Offsets sort as the appends do (protocol §8).
 const ENDS_AFTER: &str = "SELECT * FROM append WHERE seals = 1 AND end_offset > ? ORDER BY end_offset LIMIT ?";
-const END_UP_TO: &str = "SELECT * FROM append WHERE seals = 1 AND end_offset <= ? ORDER BY end_offset DESC LIMIT 1";
-/// Inside of one segment, so that no more than its rows are read.
-const AT: &str = "SELECT * FROM append WHERE last_seq > ? AND last_seq <= ? AND end_offset = ?";
+const FIRST_FROM: &str = "SELECT * FROM append WHERE last_seq >= ? ORDER BY last_seq LIMIT 1";
 const UP_TO_EVENT: &str = "SELECT * FROM append WHERE last_seq <= ? ORDER BY last_seq DESC LIMIT 1";
 
 /// Segments that an inspector lists, at most.
@@ -64,6 +64,8 @@ pub struct Rows {
     sql: SqlStorage,
     /// What the rows are of, as it is stored, to write it only when it changes.
     life: Option<Life>,
+    /// Where the last segment ends, and how many there are, once someone has asked.
+    counted: RefCell<Option<(Offset, u64)>>,
     /// Whether it is stored that the stream is about to be deleted.
     deleting: bool,
     has_tables: bool,
@@ -94,8 +96,8 @@ impl Rows {
     /// Opens the storage. A store of which nothing was ever recorded has no tables.
     pub fn open(sql: SqlStorage) -> Result<Self> {
         let tables: Vec<Count> = sql.exec(TABLES, None)?.to_array()?;
-        let rows =
-            Self { sql, life: None, deleting: false, has_tables: tables.first().is_some_and(|one| one.count > 0) };
+        let has_tables = tables.first().is_some_and(|one| one.count > 0);
+        let rows = Self { sql, life: None, counted: RefCell::default(), deleting: false, has_tables };
         if rows.has_tables {
             rows.sql.exec(SCHEMA, None)?;
         }
@@ -166,6 +168,12 @@ impl Rows {
             fingerprint,
         ];
         self.sql.exec(INSERT_APPEND, values)?;
+        if let Some((end, count)) = self.counted.get_mut()
+            && tip.seals()
+            && *end != tip.offset
+        {
+            (*end, *count) = (tip.offset.clone(), *count + 1);
+        }
         Ok(())
     }
 
@@ -184,6 +192,7 @@ impl Rows {
             self.sql.exec("DELETE FROM append; DELETE FROM backend; DELETE FROM deleting;", None)?;
         }
         (self.life, self.deleting) = (None, false);
+        self.counted.take();
         Ok(())
     }
 
@@ -228,24 +237,32 @@ impl Rows {
                 end: end.offset,
             }
         });
-        let segments = segments.collect();
+        let segments: Vec<Stored> = segments.collect();
+        let count = self.count(segments.last().map_or(Place::start().offset, |last| last.end.clone()))?;
+        Ok((segments, count))
+    }
+
+    /// How many segments there are, of which the last one ends at `end`. They are counted once: each is a row to read.
+    fn count(&self, end: Offset) -> Result<u64> {
+        let mut counted = self.counted.borrow_mut();
+        if let Some((_, count)) = counted.as_ref().filter(|(at, _)| *at == end) {
+            return Ok(*count);
+        }
         let counts: Vec<Count> = self.sql.exec(COUNT_ENDS, None)?.to_array()?;
-        Ok((segments, counts.first().map_or(0, |row| row.count)))
+        let count = counts.first().map_or(0, |row| row.count);
+        *counted = Some((end, count));
+        Ok(count)
     }
 
     fn place_at(&self, offset: &Offset) -> Result<Option<Place>> {
         if offset.0 == Offset::START {
             return Ok(Some(Place::start()));
         }
-        let before = self.row(END_UP_TO, vec![offset.0.as_str().into()])?;
-        let (from, to) = match &before {
-            Some(end) if end.end_offset == *offset => return Ok(before.map(as_place)),
-            _ => (before, self.row(ENDS_AFTER, vec![offset.0.as_str().into(), integer(1)?])?),
-        };
         // In the unsealed tail nothing is cut, so nothing need be found.
-        let Some(to) = to else { return Ok(None) };
-        let from = from.map_or(SqlStorageValue::try_from_i64(-1), |row| integer(row.last_seq))?;
-        Ok(self.row(AT, vec![from, integer(to.last_seq)?, offset.0.as_str().into()])?.map(as_place))
+        let Some(sealed) = self.row(LAST_SEALING, vec![])?.filter(|row| *offset <= row.end_offset) else {
+            return Ok(None);
+        };
+        Place::find(offset, sealed.last_seq, |seq| Ok(self.row(FIRST_FROM, vec![integer(seq)?])?.map(as_place)))
     }
 
     fn row(&self, query: &str, values: Vec<SqlStorageValue>) -> Result<Option<Row>> {

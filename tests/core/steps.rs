@@ -3,8 +3,8 @@
 use headwater::batch::{self, Batch};
 use headwater::event::{BackendId, SeqNum};
 use headwater::sequencer::core::{
-    Answer, Core, Halt, Input, Limits, Need, Op, Output, Recorded, Refusal, Reply, Request, SegmentSize, Ticket, Tip,
-    foregone,
+    Answer, Core, Foresight, Halt, Input, Limits, Need, Op, Output, Recorded, Refusal, Reply, Request, SegmentSize,
+    Ticket, Tip, foregone,
 };
 
 use super::upstream::{Upstream, event};
@@ -194,6 +194,40 @@ fn a_stale_push_is_refused_at_once_even_behind_an_append() {
     assert_eq!(rig.answer(stale), Answer::ServerAhead { minimum_expected: 4, provided: 3 });
     assert_eq!(rig.answers[slow], None);
     assert!(rig.upstream.requests.is_empty(), "no request for it");
+}
+
+#[test]
+fn what_a_push_comes_to_without_its_batch_is_what_it_comes_to_with_it() {
+    let mut rig = Rig::warm(3);
+    let push = |events: Vec<String>, backend_id| Op::Push { batch: checked(&events), backend_id };
+    let ahead = Answer::ServerAhead { minimum_expected: 4, provided: 3 };
+    let again = Answer::AcceptedAgain(rig.core.tip().unwrap().clone());
+    let gap = Answer::Gap { head: 3, parent: 7 };
+    let mismatch = Answer::BackendIdMismatch { expected: life(1), received: life(2) };
+    let follows = chain(3, 1, "a");
+    for (op, foreseen) in [
+        (push(chain(2, 1, "stale"), None), Foresight::Answer(ahead.clone())),
+        (push(chain(0, 3, "warm"), None), Foresight::Answer(again)),
+        (push(chain(7, 1, "a"), None), Foresight::AfterALook(gap)),
+        (push(follows.clone(), Some(life(2))), Foresight::AfterALook(mismatch)),
+    ] {
+        assert_eq!(rig.core.foresee(&op), foreseen);
+        assert!(rig.upstream.requests.is_empty());
+        let (Foresight::Answer(answer) | Foresight::AfterALook(answer)) = foreseen else { unreachable!() };
+        assert_eq!(rig.call(op), answer);
+        rig.upstream.requests.clear();
+    }
+    let op = push(follows.clone(), Some(life(1)));
+    assert_eq!(rig.core.foresee(&op), Foresight::Open);
+    // An append in flight makes no difference; a queue that is full does.
+    rig.begin_push(follows.clone());
+    assert_eq!(rig.core.foresee(&push(chain(2, 1, "stale"), None)), Foresight::Answer(ahead));
+    for _ in 1..LIMITS.queue {
+        assert_eq!(rig.core.foresee(&op), Foresight::Open);
+        rig.begin_push(follows.clone());
+    }
+    assert_eq!(rig.core.foresee(&op), Foresight::Answer(Answer::Overloaded));
+    assert_eq!(rig.core.foresee(&push(chain(3, 99, &"x".repeat(100)), None)), Foresight::Answer(Answer::Overloaded));
 }
 
 /// Whatever is told from an old tip, the Sequencer itself would tell as well, now and later.

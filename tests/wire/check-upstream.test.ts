@@ -1,6 +1,6 @@
 // `npm run check-upstream` tells a server that has what Headwater needs from one that has not.
 import { execFile } from 'node:child_process'
-import { createServer, request } from 'node:http'
+import { createServer, type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
@@ -8,11 +8,37 @@ import { node, root, toolEnv } from '../../scripts/lib/tools.mjs'
 import { startRustUpstream } from '../harness/index.ts'
 import { upstreams } from './support.ts'
 
-const check = (url: string): Promise<{ code: number; output: string }> =>
+const check = (url: string, { args = [], env = {} }: { args?: string[]; env?: Record<string, string> } = {}): Promise<{ code: number; output: string }> =>
   new Promise((resolve) => {
     const script = join(root, 'scripts/check-upstream.mjs')
-    execFile(node, [script, url], { env: toolEnv() }, (error, output) => resolve({ code: error === null ? 0 : Number(error.code), output }))
+    const done = (error: { code?: unknown } | null, output: string) => resolve({ code: error === null ? 0 : Number(error.code), output })
+    execFile(node, [script, url, ...args], { env: { ...toolEnv(), ...env } }, done)
   })
+
+/** Passes each request on to `upstreamUrl` with the headers that `change` makes of its own. `succeeded` hears of those that did. */
+const startProxy = async (
+  upstreamUrl: string,
+  change: (incoming: IncomingMessage) => IncomingHttpHeaders,
+  succeeded: (incoming: IncomingMessage) => void = () => {},
+) => {
+  const server = createServer((incoming, outgoing) => {
+    const passed = request(`${new URL(upstreamUrl).origin}${incoming.url}`, { method: incoming.method, headers: change(incoming) }, (answer) => {
+      if ((answer.statusCode ?? 500) < 300) succeeded(incoming)
+      outgoing.writeHead(answer.statusCode ?? 502, answer.headers)
+      answer.pipe(outgoing)
+    })
+    passed.on('error', () => outgoing.destroy())
+    incoming.on('error', () => passed.destroy()).pipe(passed)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/stream`,
+    stop: () => {
+      server.closeAllConnections()
+      server.close()
+    },
+  }
+}
 
 test.each(upstreams)('$name has all of it', async ({ start }) => {
   const upstream = await start()
@@ -31,24 +57,72 @@ test.each([
   ['producer-seq', 'An idempotent producer'],
 ])('a server that knows nothing of %s lacks: %s', async (header, what) => {
   const upstream = await startRustUpstream()
-  const forgetful = createServer((incoming, outgoing) => {
-    const headers = Object.entries(incoming.headers).filter(([name]) => !name.startsWith(header.split('-')[0]!) || name === 'stream-next-offset')
-    const passed = request(`${new URL(upstream.url).origin}${incoming.url}`, { method: incoming.method, headers: Object.fromEntries(headers) }, (answer) => {
-      outgoing.writeHead(answer.statusCode ?? 502, answer.headers)
-      answer.pipe(outgoing)
-    })
-    passed.on('error', () => outgoing.destroy())
-    incoming.on('error', () => passed.destroy()).pipe(passed)
-  })
-  await new Promise<void>((resolve) => forgetful.listen(0, '127.0.0.1', resolve))
+  const forgetful = await startProxy(upstream.url, ({ headers }) =>
+    Object.fromEntries(Object.entries(headers).filter(([name]) => !name.startsWith(header.split('-')[0]!) || name === 'stream-next-offset')),
+  )
   try {
-    const { code, output } = await check(`http://127.0.0.1:${(forgetful.address() as AddressInfo).port}/v1/stream`)
+    const { code, output } = await check(forgetful.url)
     expect(output).toMatch(new RegExp(`^NO {3}${what}`, 'm'))
     expect(output).toMatch(/Don't use it/)
     expect(code).toBe(1)
   } finally {
-    forgetful.closeAllConnections()
-    forgetful.close()
+    forgetful.stop()
+    await upstream.stop()
+  }
+})
+
+const SCOPE = 'The fence is the stream\'s, whoever writes'
+const tokens = { UPSTREAM_TOKEN: 'first', UPSTREAM_SECOND_TOKEN: 'second' }
+
+test.each(upstreams)('$name keeps the fence between two credentials', async ({ start }) => {
+  const upstream = await start()
+  try {
+    const { code, output } = await check(upstream.url, { env: tokens })
+    expect(output).toContain(`yes  ${SCOPE}`)
+    expect(output).not.toMatch(/not tested/i)
+    expect(code).toBe(0)
+  } finally {
+    await upstream.stop()
+  }
+})
+
+test('a server that keeps Stream-Seq for each credential is found with two, and not vouched for with one', async () => {
+  const upstream = await startRustUpstream()
+  /** The last Stream-Seq of each credential on each stream; the server behind gets none. */
+  const taken = new Map<string, string>()
+  const keyOf = ({ url, headers }: IncomingMessage) => `${url} ${headers.authorization}`
+  const perWriter = await startProxy(
+    upstream.url,
+    (incoming) => {
+      const { 'stream-seq': seq, ...headers } = incoming.headers
+      const isPassed = typeof seq === 'string' && (taken.get(keyOf(incoming)) ?? '') >= seq
+      // The server refuses with 409 what is not of the stream's type (protocol §5.2).
+      return isPassed ? { ...headers, 'content-type': 'text/plain' } : headers
+    },
+    (incoming) => {
+      const seq = incoming.headers['stream-seq']
+      if (typeof seq === 'string') taken.set(keyOf(incoming), seq)
+      if (incoming.method === 'DELETE') taken.clear()
+    },
+  )
+  try {
+    for (const given of [{ env: tokens }, { args: ['--token', 'first', '--second-token', 'second'] }]) {
+      const found = await check(perWriter.url, given)
+      expect(found.output.match(/^NO .*/gm)).toEqual([`NO   ${SCOPE}: two writers with different credentials were both acknowledged on one parent`])
+      expect(found.output).toMatch(/lacks 1 of what Headwater needs/)
+      expect(found.code).toBe(1)
+    }
+    for (const env of [{ UPSTREAM_TOKEN: 'first' }, {}]) {
+      const { code, output } = await check(perWriter.url, { env })
+      expect(output).toMatch(new RegExp(`^\\? {4}${SCOPE}: not tested`, 'm'))
+      expect(output).toContain(`Not tested: ${SCOPE}.`)
+      expect(code).toBe(0)
+    }
+    for (const env of [{ UPSTREAM_SECOND_TOKEN: 'second' }, { UPSTREAM_TOKEN: 'same', UPSTREAM_SECOND_TOKEN: 'same' }]) {
+      expect((await check(perWriter.url, { env })).code).toBe(2)
+    }
+  } finally {
+    perWriter.stop()
     await upstream.stop()
   }
 })

@@ -10,7 +10,7 @@ const SECRET = 'a secret of this test, long enough for its hash'
 /** Small segments, so that the edge cache takes part. */
 const parts = useParts(undefined, { AUTH_MODE: 'jwt', JWT_SECRET: SECRET, SEGMENT_BYTES: '2000', SEGMENT_EVENTS: '10' })
 
-const ticket = (tenant: string, stores: string[] = ['*'], scope = 'read write admin') =>
+const ticket = (tenant: string, stores: string | string[] = '*', scope = 'read write admin') =>
   token({ alg: 'HS256' }, { exp: now() + 3_600, tenant, stores, scope }, hmac(SECRET))
 const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
 

@@ -108,6 +108,56 @@ describe('a small deployment', () => {
   })
 })
 
+describe('many stores that are flooded with pushes while the upstream hangs', () => {
+  const parts = useParts(undefined, { UPSTREAM_TIMEOUT_MS: '60000' })
+
+  test('hold together no more than the isolate may, each its share, and refuse the rest at once', async () => {
+    const stores = Array.from({ length: 8 }, (_, i) => new Store(parts, { name: `flooded-${i}` }))
+    for (const store of stores) await store.pushed(chain(0, 1))
+    const before = await parts.worker.memory()
+    parts.proxy.inject(({ method, path }) => (method === 'POST' && path.includes('flooded') ? 'hold request' : undefined))
+    const answered = stores.map(() => [] as number[])
+    let slowest = 0
+    const flood = stores.flatMap((store, i) =>
+      Array.from({ length: 34 }, async () => {
+        const began = Date.now()
+        const response = await store.push(chain(1, 1, 'y'.repeat(900_000)))
+        answered[i]!.push(response.status)
+        if (response.status !== 503) return
+        slowest = Math.max(slowest, Date.now() - began)
+        expect(response.headers.get('retry-after')).toBe('1')
+        expect(await json(response)).toMatchObject({ _tag: 'OverloadedError' })
+      }),
+    )
+    // 32 MiB hold 37 of them. As each store may take only what it leaves free, they can't take all.
+    const refused = () => answered.flat().length
+    await expect.poll(refused, { timeout: 20_000 }).toBeGreaterThanOrEqual(8 * 34 - 37)
+    expect(new Set(answered.flat())).toEqual(new Set([503]))
+    expect(slowest).toBeLessThan(20_000) // and not after the 60 s of the upstream
+    const held = answered.map((statuses) => 34 - statuses.length)
+    for (const one of held) expect(one).toBeGreaterThanOrEqual(1)
+    // Nor do more of the same add anything.
+    for (let wave = 0; wave < 3; wave++) {
+      const again = await Promise.all(stores.flatMap((store) => Array.from({ length: 10 }, () => store.push(chain(1, 1, 'z'.repeat(900_000))))))
+      expect(again.filter(({ status }) => status === 503).length).toBeGreaterThan(40)
+    }
+    const grown = Math.round(((await parts.worker.memory()) - before) / 2 ** 20)
+    console.log(`8 stores × 34 pushes of 0.9 MB: ${held.join(' + ')} wait, the others were refused within ${slowest} ms; workerd grew by ${grown} MiB`)
+    expect(grown).toBeLessThan(400)
+    // Another store finds room, and is not held up.
+    const neighbour = new Store(parts)
+    await neighbour.pushed(chain(0, 1, 'x'.repeat(900_000)))
+
+    parts.proxy.inject()
+    parts.proxy.abandon()
+    await Promise.all(flood)
+    for (const store of stores) {
+      expect((await store.eventsUpstream()).map(({ seqNum }) => seqNum)).toEqual([1, 2])
+      expect((await store.push(chain(2, 1, 'x'.repeat(900_000)))).status).toBe(200)
+    }
+  }, 90_000)
+})
+
 const SECRET = 'a secret of this test, long enough for its hash'
 
 describe('a rate limit', () => {

@@ -170,6 +170,46 @@ describe('every answer', () => {
     }
   })
 
+  /** The headers that a browser asks leave for and does not get: it then sends no request at all. */
+  const refusedHeaders = async (url: string, headers: string[]) => {
+    const origin = 'http://localhost:5173'
+    // As the Fetch standard has browsers send it: sorted, in lower case.
+    const asked = headers.map((name) => name.toLowerCase()).sort()
+    const preflight = await fetch(url, {
+      method: 'OPTIONS',
+      headers: { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': asked.join(',') },
+    })
+    expect([preflight.status, preflight.headers.get('access-control-allow-origin')]).toEqual([204, '*'])
+    const allowed = (preflight.headers.get('access-control-allow-headers') ?? '').split(',').map((name) => name.trim().toLowerCase())
+    return asked.filter((name) => !allowed.includes(name))
+  }
+  const OURS = ['authorization', 'content-type', 'if-none-match', 'livestore-backend-id']
+
+  it.each([
+    ['OpenTelemetry', ['traceparent', 'tracestate', 'baggage']],
+    ['Sentry', ['sentry-trace', 'baggage', 'traceparent']],
+    ['Zipkin', ['b3', 'X-B3-TraceId', 'X-B3-SpanId', 'X-B3-ParentSpanId', 'X-B3-Sampled', 'X-B3-Flags']],
+    ['Datadog', ['x-datadog-trace-id', 'x-datadog-parent-id', 'x-datadog-origin', 'x-datadog-sampling-priority', 'traceparent', 'tracestate']],
+    ['New Relic', ['newrelic', 'traceparent', 'tracestate']],
+    ['Elastic', ['elastic-apm-traceparent', 'traceparent', 'tracestate']],
+    ['Application Insights', ['Request-Id', 'Request-Context', 'traceparent']],
+    ['Jaeger', ['uber-trace-id']],
+    ['AWS X-Ray', ['X-Amzn-Trace-Id']],
+  ])('lets a page send the tracing headers of %s', async (_, headers) => {
+    expect(await refusedHeaders(new Store(parts).url, [...OURS, ...headers])).toEqual([])
+  })
+
+  it('lets a page send a header of its own only where ALLOWED_HEADERS names it', async () => {
+    const headers = [...OURS, 'traceparent', 'X-Our-Trace', 'x-our-session']
+    expect(await refusedHeaders(new Store(parts).url, headers)).toEqual(['x-our-session', 'x-our-trace'])
+    const worker = await startWorker({ upstreamUrl: parts.proxy.url, vars: { ALLOWED_HEADERS: 'X-Our-Trace, x-our-session' } })
+    try {
+      expect(await refusedHeaders(new Store({ ...parts, worker }).url, headers)).toEqual([])
+    } finally {
+      await worker.stop()
+    }
+  })
+
   it('without authentication is for local hosts only', async () => {
     for (const [host, status] of [
       ['sync.example.com', 403],

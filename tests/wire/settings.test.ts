@@ -1,27 +1,79 @@
 // Other deployments: one without an edge cache, as on workers.dev, and one set up wrongly.
 import { expect, test } from 'vitest'
-import { chain, Store, useDeployments } from './support.ts'
+import { chain, type Event, Store, useDeployments } from './support.ts'
 
 const { parts, deploy } = useDeployments()
 
-test('without an edge cache a history is read in two pages, and nothing is read for nothing', async () => {
-  await deploy({ SEGMENT_BYTES: '100000' }, { cache: false })
-  const store = new Store(parts)
-  for (let head = 0; head < 3_000; head += 100) await store.pushed(chain(head, 100, { text: 'x'.repeat(300) }))
-  parts.proxy.clear()
-  let events = 0
-  const caches: (string | null)[] = []
-  for (let offset = '-1', upToDate = false; !upToDate; ) {
+interface Page {
+  readonly cache: string | null
+  readonly cacheControl: string | null
+  readonly bytes: number
+  readonly events: number
+}
+
+/** Page by page to the tail, as every client does. */
+const walk = async (store: Store): Promise<Page[]> => {
+  const pages: Page[] = []
+  for (let [offset, upToDate, head] = ['-1', false, 0]; !upToDate; ) {
     const response = await store.read(`offset=${offset}`)
-    events += ((await response.json()) as object[]).filter((message) => 'seqNum' in message).length
-    caches.push(response.headers.get('x-cache'))
-    offset = response.headers.get('stream-next-offset') ?? ''
-    upToDate = response.headers.has('stream-up-to-date')
+    expect(response.status).toBe(200)
+    const text = await response.text()
+    const events = (JSON.parse(text) as Event[]).filter((message) => 'seqNum' in message)
+    for (const { parentSeqNum, seqNum } of events) {
+      expect(parentSeqNum).toBe(head)
+      head = seqNum
+    }
+    const { headers } = response
+    pages.push({ cache: headers.get('x-cache'), cacheControl: headers.get('cache-control'), bytes: text.length, events: events.length })
+    offset = headers.get('stream-next-offset') ?? ''
+    upToDate = headers.has('stream-up-to-date')
   }
-  expect(events).toBe(3_000)
-  expect(caches).toEqual(['MISS', 'BYPASS'])
-  expect(parts.proxy.count({ method: 'GET' })).toBe(2)
-  expect((await store.read('offset=-1')).headers.get('x-cache')).toBe('BYPASS')
+  return pages
+}
+
+const total = (pages: readonly Page[], of: 'bytes' | 'events') => pages.reduce((sum, page) => sum + page[of], 0)
+
+test('without an edge cache a history is read in the same pages, and each read of the log ends with its page', async () => {
+  await deploy({}, { cache: false })
+  const store = new Store(parts)
+  for (let head = 0; head < 10_000; head += 100) await store.pushed(chain(head, 100, { text: 'x'.repeat(2_000) }))
+  const before = await parts.worker.memory()
+  for (const first of ['MISS', 'BYPASS']) {
+    parts.proxy.clear()
+    const pages = await walk(store)
+    const sent = parts.proxy.requests.map((request) => request.sent)
+    expect(total(pages, 'events')).toBe(10_000)
+    expect(pages.length).toBeGreaterThan(15)
+    for (const { bytes } of pages) expect(bytes).toBeLessThan(1.3 * 2 ** 20)
+    // A page that was cut is final for the reader as well.
+    expect(pages.map(({ cache }) => cache)).toEqual([...pages.slice(1).map(() => first), 'BYPASS'])
+    expect(new Set(pages.slice(0, -1).map(({ cacheControl }) => cacheControl))).toEqual(new Set(['private, max-age=31536000, immutable']))
+    expect(parts.proxy.count({ method: 'GET' })).toBe(pages.length)
+    console.log(`${first}: ${pages.length} pages of a log of ${total(pages, 'bytes')} bytes; one read made the upstream send ${Math.max(...sent)} at most`)
+    // The page, and what fits into the buffers of two connections; not the rest of the log.
+    expect(Math.max(...sent)).toBeLessThan(total(pages, 'bytes') / 2)
+  }
+  expect((await parts.worker.memory()) - before).toBeLessThan(64 * 2 ** 20)
+}, 60_000)
+
+test('without an edge cache a log that is not what its index says never ends as a whole page, and then passes through', async () => {
+  await deploy({ SEGMENT_EVENTS: '20' }, { cache: false })
+  const store = new Store(parts)
+  for (let head = 0; head < 60; head += 10) await store.pushed(chain(head, 10))
+  // Once as a page that is gathered, then as one that is passed on while it is read.
+  expect((await walk(store)).length).toBe(4)
+  expect((await walk(store)).map(({ cache }) => cache)).toEqual(['BYPASS', 'BYPASS', 'BYPASS', 'BYPASS'])
+  const bytes = await (await fetch(`${store.upstreamUrl}?offset=-1`)).text()
+  await fetch(store.upstreamUrl, { method: 'DELETE' })
+  const forged = bytes.replace('"seqNum":9,', '"seqNum":8,')
+  await fetch(store.upstreamUrl, { method: 'PUT', headers: { 'content-type': 'application/json' }, body: forged })
+
+  const broken = await store.read()
+  expect([broken.status, broken.headers.get('x-cache')]).toEqual([200, 'BYPASS'])
+  await expect(broken.text()).rejects.toThrow()
+  const passed = await store.read()
+  expect([passed.headers.get('x-cache'), passed.headers.get('cache-control'), passed.headers.has('stream-up-to-date')]).toEqual(['BYPASS', 'no-store', true])
+  expect(await passed.text()).toBe(forged)
 })
 
 const JWT = { AUTH_MODE: 'jwt', JWT_SECRET: 'a secret of this test, long enough for its hash' }
@@ -39,6 +91,8 @@ test.each<[setting: string, value: string, others?: Record<string, string>]>([
   ['MAX_BATCH_BYTES', '16777216'],
   ['LOG_REQUESTS', 'some'],
   ['INSPECTOR', 'yes'],
+  ['ALLOWED_HEADERS', 'x-trace,'],
+  ['ALLOWED_HEADERS', 'x-trace, x trace'],
   ['AUTH_MODE', 'maybe'],
   ['AUTH_MODE', 'jwt'],
   ['JWT_SECRET', 'short', JWT],

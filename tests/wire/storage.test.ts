@@ -1,9 +1,10 @@
 // What a Sequencer keeps, as it lies on disk: whoever changes this format must still read what is there.
-import { mkdtemp, readdir, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { root } from '../../scripts/lib/tools.mjs'
 import { startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
 import { chain, type Parts, Store } from './support.ts'
 
@@ -63,6 +64,28 @@ test('one row a push, which is both the head and the index', async () => {
   expect(await rowsOf('backend')).toEqual([[{ only: 1, backend_id: id, index_start: offsets[0] }]])
   await parts.worker.restart()
   await store.pushed(chain(6, 1))
+})
+
+// A query that reads every row of a store with a long history would be slow, and dear: rows read are charged.
+test('no query reads more rows than it gives', async () => {
+  await new Store(parts).pushed(chain(0, 1))
+  await parts.worker.kill()
+  const source = await readFile(join(root, 'src/sequencer/storage.rs'), 'utf8')
+  const queries = [...source.matchAll(/const ([A-Z_]+): &str =\s*"(SELECT [^"]*FROM append[^"]*)";/g)]
+  expect(queries.map(([, name]) => name)).toEqual(expect.arrayContaining(['FIRST_FROM', 'ENDS_AFTER', 'UP_TO_EVENT', 'LAST_ENDS']))
+  const name = (await readdir(folder, { recursive: true })).find((name) => /\/[0-9a-f]{64}\.sqlite$/.test(name)) ?? ''
+  const database = new DatabaseSync(join(folder, name), { readOnly: true })
+  for (const [, name, sql = ''] of queries) {
+    const values = Array<number>(sql.split('?').length - 1).fill(1)
+    const plan = database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...values).map((row) => String(row['detail']))
+    // It walks along the table or the index of segments, without sorting, and stops at its limit. Only COUNT_ENDS has none,
+    // and is asked once.
+    expect([name, plan]).toEqual([name, [expect.stringMatching(/^(SEARCH|SCAN) append( USING|$)/)]])
+    expect([name, sql]).toEqual([name, expect.stringMatching(name === 'COUNT_ENDS' ? /COUNT/ : /LIMIT/)])
+    if (sql.includes('seals = 1')) expect([name, plan[0]]).toEqual([name, expect.stringContaining('INDEX segment')])
+  }
+  database.close()
+  await parts.worker.restart()
 })
 
 /** While the Worker is down, the store of that backend as it lies on disk. */

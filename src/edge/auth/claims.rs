@@ -17,7 +17,7 @@ pub struct Policy {
     pub audiences: Vec<String>,
     /// Whose data: one text.
     pub tenant: Claim,
-    /// Which stores: a list of exact names, or `*` for all; one text is a list of one.
+    /// Which stores: the text `*` for all, another text for the one of that name, or a list of exact names.
     pub stores: Claim,
     /// What may be done: `read`, `write`, `admin` with spaces between them, or a list of them.
     pub scope: Claim,
@@ -63,13 +63,22 @@ pub enum Grant {
     Token {
         /// Whose data.
         tenant: String,
-        /// Which stores; `*` among them is all.
-        stores: Vec<String>,
+        /// Which stores.
+        stores: Stores,
         /// What may be done.
         scopes: Vec<String>,
         /// Until when, in seconds since 1970, leeway included.
         until: f64,
     },
+}
+
+/// Which stores of its tenant a token is for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stores {
+    /// All of them: the text `*`. In a list, `*` is a store of that name.
+    All,
+    /// Those with these names.
+    Named(Vec<String>),
 }
 
 impl Policy {
@@ -93,8 +102,9 @@ impl Policy {
         Ok(Grant::Token {
             tenant,
             stores: match self.stores.of(claims)? {
-                Said::Text(store) => vec![store],
-                Said::List(stores) => stores,
+                Said::Text(all) if all == "*" => Stores::All,
+                Said::Text(store) => Stores::Named(vec![store]),
+                Said::List(stores) => Stores::Named(stores),
             },
             scopes: match self.scope.of(claims)? {
                 Said::Text(scopes) => scopes.split(' ').map(Into::into).collect(),
@@ -118,11 +128,16 @@ impl Grant {
     /// told from another everywhere else.
     pub fn permits(&self, store: &StorePath, scope: Scope) -> Result<(), Problem> {
         let Self::Token { tenant, stores, scopes, .. } = self else { return Ok(()) };
-        let is_named = |name: &String| StorePath::new(tenant, name).is_ok_and(|path| path == *store);
+        let covers_store = match stores {
+            Stores::All => true,
+            Stores::Named(names) => {
+                names.iter().any(|name| StorePath::new(tenant, name).is_ok_and(|path| path == *store))
+            }
+        };
         if !store.belongs_to(tenant) {
             return Err(Problem::not_permitted("tenant", "The token is for another tenant."));
         }
-        if !stores.iter().any(|name| name == "*" || is_named(name)) {
+        if !covers_store {
             return Err(Problem::not_permitted("store", "The token is for other stores of this tenant."));
         }
         if !scopes.iter().any(|held| held == scope.name()) {

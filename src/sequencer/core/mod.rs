@@ -46,6 +46,17 @@ enum Knowledge {
     Halted(Halt, Option<Tip>),
 }
 
+/// What a call comes to before its batch is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Foresight {
+    /// This answer.
+    Answer(Answer),
+    /// This answer, if it is still so after a [fresh](Need::Fresh) look at the log.
+    AfterALook(Answer),
+    /// Nobody can tell yet.
+    Open,
+}
+
 /// A call that changes something. They are worked on one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Job {
@@ -184,24 +195,47 @@ impl Core {
         }
     }
 
+    /// What a call comes to before its batch is there, so that nobody reads one in vain.
+    pub fn foresee(&self, op: &Op) -> Foresight {
+        if let Some(answer) = self.answer_at_once(op) {
+            return Foresight::Answer(answer);
+        }
+        if self.is_full_for(op) {
+            return Foresight::Answer(Answer::Overloaded);
+        }
+        match (op, &self.knowledge) {
+            (Op::Push { batch, backend_id }, Knowledge::Current(tip)) => {
+                match verdict(tip, batch, backend_id.as_ref()) {
+                    Verdict::Odd(answer) => Foresight::AfterALook(answer),
+                    Verdict::Answer(_) | Verdict::Append => Foresight::Open,
+                }
+            }
+            _ => Foresight::Open,
+        }
+    }
+
     fn called(&mut self, ticket: Ticket, op: Op, out: &mut Vec<Output>) {
         if let Some(answer) = self.answer_at_once(&op) {
             return out.push(Output::Reply(ticket, answer));
+        }
+        if self.is_full_for(&op) {
+            return out.push(Output::Reply(ticket, Answer::Overloaded));
         }
         let look = match &op {
             Op::Look(need) => Some((need.clone(), false)),
             Op::Ensure => Some((Need::Fresh, true)),
             Op::Push { .. } | Op::Reset | Op::Adopt => None,
         };
-        let waiting: u64 = self.jobs.iter().map(|job| job.op.bytes()).sum();
-        let calls = if look.is_some() { self.looks.len() } else { self.jobs.len() };
-        if calls >= self.limits.queue || waiting + op.bytes() > self.limits.queue_bytes {
-            return out.push(Output::Reply(ticket, Answer::Overloaded));
-        }
         match look {
             Some((need, creates)) => self.looks.push(Look { ticket, need, creates, prepared: false }),
             None => self.jobs.push_back(Job { ticket, op, prepared: false, asked: false, refused: false }),
         }
+    }
+
+    fn is_full_for(&self, op: &Op) -> bool {
+        let waiting: u64 = self.jobs.iter().map(|job| job.op.bytes()).sum();
+        let calls = if matches!(op, Op::Look(_) | Op::Ensure) { self.looks.len() } else { self.jobs.len() };
+        calls >= self.limits.queue || waiting + op.bytes() > self.limits.queue_bytes
     }
 
     /// What needs neither the upstream nor a place in the queue: above all the refusal of a stale

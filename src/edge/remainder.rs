@@ -1,0 +1,79 @@
+//! A read from an [`Interior`] position of which no page is kept: its run is read from the begin, and what lies before the
+//! position is passed over.
+
+use futures::stream;
+use worker::{Response, console_error};
+
+use super::cut::Misfit;
+use super::pages::{Interior, Remainder};
+use super::route::Live;
+use super::{Failure, read, reply};
+use crate::event::Offset;
+use crate::problem::Problem;
+use crate::sequencer::core::{Answer, Refusal, Reply};
+use crate::upstream::{Body, NoAnswer, Stream};
+
+/// All that follows the position, up to where the upstream's own page ends. It passes through, and is never held as a whole.
+pub async fn after(position: Interior, live: Option<Live>, stream: &Stream) -> Result<Response, Failure> {
+    if live.is_some() {
+        let detail =
+            "This offset lies inside of a run that is read in pages. Catch up from it, and follow from the end.";
+        return Err(Problem::bad_request("offset", detail).into());
+    }
+    let mut at = position.run.clone();
+    let mut remainder = Remainder::new(position);
+    loop {
+        let page = stream.page(&at).await.map_err(refused)?;
+        let mut body = stream.body(&page.response).map_err(|NoAnswer| Problem::unavailable())?;
+        while let Some(chunk) = body.chunk().await.map_err(|NoAnswer| Problem::unavailable())? {
+            let bytes = remainder.feed(chunk).map_err(|misfit| unknown(&misfit))?;
+            if remainder.is_reached() {
+                return passed_on(&page.response, bytes, body, remainder);
+            }
+        }
+        remainder.next_page().map_err(|misfit| unknown(&misfit))?;
+        if page.up_to_date || (page.next <= at && at.0 != Offset::START) {
+            return Err(Problem::unknown_offset().into());
+        }
+        at = page.next;
+    }
+}
+
+/// The upstream has no page of the run.
+fn refused(reply: Reply) -> Problem {
+    match reply {
+        Reply::Refused(Refusal { status: 400, .. }) => Problem::unknown_offset(),
+        Reply::Refused(refusal) => Problem::from_answer(&Answer::Refused(refusal)).unwrap_or_else(Problem::unavailable),
+        Reply::Gone => Problem::gone(),
+        _ => Problem::unavailable(),
+    }
+}
+
+/// The log holds something else there.
+fn unknown(misfit: &Misfit) -> Problem {
+    console_error!("nothing is known of an offset: {misfit}");
+    Problem::unknown_offset()
+}
+
+/// What is left of a page, of which these bytes come first.
+fn passed_on(page: &Response, first: Vec<u8>, body: Body, remainder: Remainder) -> Result<Response, Failure> {
+    let left = stream::try_unfold((first, Some((body, remainder))), |(mut bytes, mut left)| async move {
+        let broken = || worker::Error::from("the log could not be read to its end");
+        // Mostly once: a message may take more than one chunk.
+        while bytes.is_empty() {
+            let Some((body, remainder)) = &mut left else { return Ok(None) };
+            if let Some(chunk) = body.chunk().await.map_err(|NoAnswer| broken())? {
+                bytes = remainder.feed(chunk).map_err(|_| broken())?;
+            } else {
+                bytes = remainder.finish().map_err(|_| broken())?.to_vec();
+                left = None;
+            }
+        }
+        Ok(Some((bytes, (Vec::new(), left))))
+    });
+    let response = reply::streamed(Box::pin(left))?;
+    let headers = read::passed_on(page)?;
+    // It names what the upstream's page holds, and this is less.
+    headers.delete("etag")?;
+    Ok(response.with_headers(headers))
+}

@@ -1,0 +1,140 @@
+// The edge cache as the Worker asks for it: on which keys, and what it does when one of them is not kept.
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { basename, join } from 'node:path'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import type { Child } from '../../scripts/lib/child.mjs'
+import { freePort } from '../../scripts/lib/ports.mjs'
+import { launch } from '../../scripts/lib/services.mjs'
+import { toolEnv } from '../../scripts/lib/tools.mjs'
+import { edgeCache, headwaterModules, workerd, workerdConfig } from '../../scripts/lib/workerd.mjs'
+import { type CountingProxy, type Server, startCountingProxy, startRustUpstream } from '../harness/index.ts'
+import { chain, type Event, Store } from './support.ts'
+
+/** The cache of a server of one's own, which a test can ask for its keys, and have refuse those that contain a text. */
+const WATCHED_CACHE = `
+const keys = []
+let refused
+export default {
+  async fetch(request) {
+    const url = new URL(request.url)
+    if (url.pathname === '/test/keys') return Response.json(keys)
+    if (url.pathname === '/test/refuse') return (refused = url.searchParams.get('key')), new Response()
+    if (request.method === 'PUT') {
+      if (refused && request.url.includes(refused)) return new Response(null, { status: 500 })
+      keys.push(request.url)
+    }
+    return cache.fetch(request)
+  },
+}
+`
+
+let folder: string, upstream: Server, proxy: CountingProxy, worker: Child, url: string, cacheUrl: string
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'headwater-cache-'))
+  upstream = await startRustUpstream()
+  proxy = await startCountingProxy(upstream.url)
+  await mkdir(join(folder, 'objects'))
+  for (const file of headwaterModules) await copyFile(file, join(folder, basename(file)))
+  const cache = (await readFile(edgeCache, 'utf8')).replace('export default {', 'const cache = {')
+  await writeFile(join(folder, basename(edgeCache)), cache + WATCHED_CACHE)
+  const config = workerdConfig(
+    { modules: headwaterModules, compatibilityFlags: [], object: ['SEQUENCER', 'Sequencer'] },
+    { vars: { UPSTREAM_URL: proxy.url, SEGMENT_EVENTS: '10' } },
+  )
+  const watched = config.replace('sockets = [', 'sockets = [ (name = "cache", http = (), service = "edge-cache"),')
+  await writeFile(join(folder, 'workerd.capnp'), watched)
+  url = `http://127.0.0.1:${await freePort()}`
+  cacheUrl = `http://127.0.0.1:${await freePort()}`
+  worker = await launch({
+    name: 'workerd',
+    command: workerd,
+    args: ['serve', 'workerd.capnp', `--socket-addr=http=${new URL(url).host}`, `--socket-addr=cache=${new URL(cacheUrl).host}`, `--directory-path=objects=${join(folder, 'objects')}`],
+    env: toolEnv(),
+    cwd: folder,
+    url,
+    readyUrl: `${url}/health`,
+    isReady: (status) => status === 200,
+  })
+})
+afterEach(() => refuse(''))
+afterAll(async () => {
+  await worker?.kill()
+  await proxy?.stop()
+  await upstream?.stop()
+  await rm(folder, { recursive: true, force: true })
+})
+
+const refuse = (key: string) => fetch(`${cacheUrl}/test/refuse?key=${encodeURIComponent(key)}`)
+const keys = async () => (await (await fetch(`${cacheUrl}/test/keys`)).json()) as string[]
+
+/** A store with a history of four segments and no tail. */
+const filled = async (origin = url) => {
+  const store = new Store({ worker: { ...upstream, url: origin }, upstream })
+  for (let head = 0; head < 40; head += 10) await store.pushed(chain(head, 10))
+  return store
+}
+
+/** Where each page is from, and where each begins. */
+const walk = async (store: Store) => {
+  const pages: [cache: string | null, offset: string][] = []
+  for (let [offset, upToDate, head] = ['-1', false, 0]; !upToDate; ) {
+    const response = await store.read(`offset=${offset}`)
+    for (const { seqNum } of ((await response.json()) as Event[]).filter((message) => 'seqNum' in message)) expect(seqNum).toBe(++head)
+    pages.push([response.headers.get('x-cache'), offset])
+    offset = response.headers.get('stream-next-offset') ?? ''
+    upToDate = response.headers.has('stream-up-to-date')
+  }
+  return pages
+}
+const caches = async (store: Store) => (await walk(store)).map(([cache]) => cache)
+
+test('every key is on the host of the request, and each host has its own', async () => {
+  const store = await filled()
+  expect(await caches(store)).toEqual(['MISS', 'HIT', 'HIT', 'HIT', 'BYPASS'])
+  const other = new Store({ worker: { ...upstream, url: url.replace('127.0.0.1', 'localhost') }, upstream }, store)
+  expect(await caches(other)).toEqual(['MISS', 'HIT', 'HIT', 'HIT', 'BYPASS'])
+  expect(await caches(store)).toEqual(['HIT', 'HIT', 'HIT', 'HIT', 'BYPASS'])
+  const hosts = (await keys()).filter((key) => key.includes(store.name)).map((key) => new URL(key).host)
+  expect(hosts).toEqual([...Array(4).fill('127.0.0.1'), ...Array(4).fill('localhost')])
+})
+
+test('a segment that the cache does not keep is read from the log, and no other segment or store is', async () => {
+  const [store, neighbour] = [await filled(), await filled()]
+  await refuse(`${store.name}/-1`)
+  const first = await walk(store)
+  expect(first.map(([cache]) => cache)).toEqual(['MISS', 'MISS', 'HIT', 'HIT', 'BYPASS'])
+  // It is not tried again, though the cache would keep it now.
+  await refuse('')
+  expect(await caches(store)).toEqual(['BYPASS', 'HIT', 'HIT', 'HIT', 'BYPASS'])
+  expect(await caches(neighbour)).toEqual(['MISS', 'HIT', 'HIT', 'HIT', 'BYPASS'])
+  expect(await caches(neighbour)).toEqual(['HIT', 'HIT', 'HIT', 'HIT', 'BYPASS'])
+})
+
+test('a segment in the middle that the cache does not keep costs only itself', async () => {
+  const store = await filled()
+  const second = (await walk(await filled()))[1]?.[1] ?? ''
+  await refuse(`${store.name}/${second}`)
+  expect(await caches(store)).toEqual(['MISS', 'MISS', 'HIT', 'HIT', 'BYPASS'])
+  expect(await caches(store)).toEqual(['HIT', 'BYPASS', 'HIT', 'HIT', 'BYPASS'])
+})
+
+test('more stores than may be brought to the cache at once are read all the same', async () => {
+  const stores = await Promise.all(Array.from({ length: 20 }, () => filled()))
+  proxy.clear()
+  const held = stores.map((store) => proxy.next({ method: 'GET', path: store.name }, 'hold response'))
+  const reading = stores.map((store) => store.read())
+  await Promise.all(held.map(({ met }) => met))
+  for (const one of held) one.release()
+  const pages = await Promise.all(reading)
+  const sources = pages.map(({ headers }) => headers.get('x-cache'))
+  expect(sources.filter((source) => source === 'MISS').length).toBe(16)
+  expect(sources.filter((source) => source === 'BYPASS').length).toBe(4)
+  for (const page of pages) {
+    expect(page.headers.get('stream-up-to-date')).toBeNull()
+    expect(((await page.json()) as Event[]).filter((message) => 'seqNum' in message).map(({ seqNum }) => seqNum)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+  }
+  // What was held back is brought there by the next reader.
+  for (const store of stores) expect((await caches(store)).slice(1)).toEqual(['HIT', 'HIT', 'HIT', 'BYPASS'])
+})
