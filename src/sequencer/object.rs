@@ -39,25 +39,26 @@ impl DurableObject for Sequencer {
         let call = request.headers().get(CALL_HEADER)?.ok_or_else(|| Error::from("a Sequencer takes calls only"))?;
         let Ok(call) = serde_json::from_str::<Call>(&call) else {
             // Of a build that knows more: during a deployment it asks again, and meets one of its own.
-            return Response::from_json(&Answer::Unavailable);
+            return Response::ok(serde_json::to_string(&Answer::Unavailable)?);
         };
         let body = request.bytes().await?;
         #[cfg(feature = "panic-drill")]
         crate::drill::on_arrival().await;
         let desk = self.desk(&call.path)?;
-        match call.ask {
-            Ask::Op(op) => Response::from_json(&desk.call(op, body, &self.state).await?),
+        let said = match call.ask {
+            Ask::Op(op) => serde_json::to_string(&desk.call(op, body, &self.state).await?),
             Ask::Look(need) => {
                 let answer = desk.clone().call(Op::Look(Need::Known), Vec::new(), &self.state).await?;
                 if need != Need::Known {
                     // Nobody waits for this one; what it finds, the core knows.
                     drop(desk.begin(Op::Look(need), Vec::new(), &self.state));
                 }
-                Response::from_json(&answer)
+                serde_json::to_string(&answer)
             }
-            Ask::Locate(position) => Response::from_json(&desk.locate(&position, &self.state).await?),
-            Ask::Inspect => Response::from_json(&desk.inspect(&self.state).await?),
-        }
+            Ask::Locate(position) => serde_json::to_string(&desk.locate(&position, &self.state).await?),
+            Ask::Inspect => serde_json::to_string(&desk.inspect(&self.state).await?),
+        };
+        Response::ok(said?)
     }
 }
 
@@ -235,8 +236,8 @@ impl Desk {
     }
 
     fn reply(&self, ticket: Ticket, answer: Answer) {
-        if let Answer::Halted(halt, _) = &answer {
-            console_error!("store halted: {halt:?}");
+        if let (Answer::Halted(..), Some(problem)) = (&answer, Problem::from_answer(&answer)) {
+            console_error!("store halted: {}", problem.detail);
         }
         if let Some(waiting) = self.waiting.borrow_mut().remove(&ticket) {
             if let (Some((batch, began)), Some(pushes)) = (waiting.counted, &self.pushes) {

@@ -194,7 +194,7 @@ pub enum Action {
 
 fn new_core(stored: Option<Recorded>) -> Core {
     let segment = SegmentSize { events: 100, bytes: 1_000 };
-    let limits = Limits { queue: 8, queue_bytes: 1_000, attempts: 2, empty_looks: 2, requests: 24, segment };
+    let limits = Limits { queue: 8, looks: 8, queue_bytes: 1_000, attempts: 2, empty_looks: 2, requests: 24, segment };
     Core::new(stored, backend_id(), limits)
 }
 

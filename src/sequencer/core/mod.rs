@@ -74,8 +74,10 @@ struct Look {
 /// How much may wait, and how often to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// Calls that may wait: so many that change something, and so many looks.
+    /// Calls that change something and may wait.
     pub queue: usize,
+    /// Looks that may wait. One request answers them all.
+    pub looks: usize,
     /// Bytes of batches that may wait.
     pub queue_bytes: u64,
     /// Requests for one piece of work that may fail before all that wait is answered `Unavailable`.
@@ -93,14 +95,14 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let segment = SegmentSize { events: 10_000, bytes: 1 << 20 };
-        Self { queue: 256, queue_bytes: 32 << 20, attempts: 3, empty_looks: 5, requests: 24, segment }
+        Self { queue: 256, looks: 4_096, queue_bytes: 32 << 20, attempts: 3, empty_looks: 5, requests: 24, segment }
     }
 }
 
 /// The looks at a halted store, one after the other, after which the pause before the next one grows no more.
 const MAX_HALTS: u8 = 5;
 
-/// One store's Sequencer.
+/// One store's Sequencer. What it does at many places is not inlined there: the size of the module has a budget.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Core {
     limits: Limits,
@@ -194,8 +196,11 @@ impl Core {
             Op::Push { .. } | Op::Reset | Op::Adopt => None,
         };
         let waiting: u64 = self.jobs.iter().map(|job| job.op.bytes()).sum();
-        let calls = if look.is_some() { self.looks.len() } else { self.jobs.len() };
-        if calls >= self.limits.queue || waiting + op.bytes() > self.limits.queue_bytes {
+        let is_full = match look {
+            Some(_) => self.looks.len() >= self.limits.looks,
+            None => self.jobs.len() >= self.limits.queue || waiting + op.bytes() > self.limits.queue_bytes,
+        };
+        if is_full {
             return out.push(Output::Reply(ticket, Answer::Overloaded));
         }
         match look {
@@ -282,6 +287,7 @@ impl Core {
         self.open = Some(request);
     }
 
+    #[inline(never)]
     fn answer(&mut self, answer: Answer, out: &mut Vec<Output>) {
         self.spent = Spent::default();
         if let Some(job) = self.jobs.pop_front() {
@@ -290,6 +296,7 @@ impl Core {
     }
 
     /// Nobody can be served: everyone who waits is told, rather than one by one after a time-out each.
+    #[inline(never)]
     fn tell_all(&mut self, answer: &Answer, out: &mut Vec<Output>) {
         self.spent = Spent::default();
         let jobs = self.jobs.drain(..).map(|job| job.ticket);
@@ -365,7 +372,7 @@ impl Core {
             return self.change(|knowledge| Knowledge::Unread(knowledge.into_tip()));
         };
         if tip.backend_id != backend_id && !self.may_replace(&tip, true) {
-            return self.halt(Halt::Replaced { expected: tip.backend_id, found: backend_id });
+            return self.halt(Halt::Replaced(backend_id));
         }
         let is_there = tip.backend_id == backend_id && matches!(self.knowledge, Knowledge::Unchecked(_));
         if !is_there || tail < tip.offset {
@@ -418,14 +425,14 @@ impl Core {
         if let Some(old) = self.tip().cloned() {
             let acknowledged = old.head;
             if old.backend_id != backend_id && !self.may_replace(&old, stretch.known_found) {
-                return self.halt(Halt::Replaced { expected: old.backend_id, found: backend_id });
+                return self.halt(Halt::Replaced(backend_id));
             }
             if old.backend_id == backend_id {
                 if head < acknowledged {
                     return self.halt(Halt::WentBackwards { acknowledged, found: head });
                 }
                 if old.made_by.is_some() && !stretch.known_found {
-                    return self.halt(Halt::Altered { acknowledged });
+                    return self.halt(Halt::Altered(acknowledged));
                 }
                 if head == acknowledged && end == old.offset {
                     return self.learn(old, out);
@@ -476,13 +483,14 @@ impl Core {
         match self.tip().filter(|_| !self.deleting) {
             None => self.change(|knowledge| Knowledge::Absent(knowledge.into_tip())),
             Some(tip) if self.halts > 0 || self.spent.failures + 1 >= self.limits.attempts => {
-                self.halt(Halt::Missing { acknowledged: tip.head });
+                self.halt(Halt::Missing(tip.head));
             }
             Some(_) => self.spent.failures += 1,
         }
     }
 
     /// What was read or landed does not fit the tip: whose log is it, and what does it hold?
+    #[inline(never)]
     fn suspect(&mut self) {
         self.change(|knowledge| match knowledge {
             Knowledge::Unchecked(tip) | Knowledge::Passed(tip) | Knowledge::Current(tip) => Knowledge::Doubtful(tip),
@@ -490,6 +498,7 @@ impl Core {
         });
     }
 
+    #[inline(never)]
     fn halt(&mut self, halt: Halt) {
         self.halts = (self.halts + 1).min(MAX_HALTS);
         self.change(|knowledge| Knowledge::Halted(halt, knowledge.into_tip()));
@@ -497,6 +506,7 @@ impl Core {
 
     /// An outcome that nobody knows. What was believed is checked before anything else; after too
     /// many in a row everyone who waits is told.
+    #[inline(never)]
     fn failed(&mut self, out: &mut Vec<Output>) {
         self.change(Knowledge::doubted);
         self.spent.failures += 1;
@@ -514,6 +524,7 @@ impl Core {
         }
     }
 
+    #[inline(never)]
     fn record(&mut self, tip: Tip, out: &mut Vec<Output>) {
         out.push(Output::Record(tip.clone()));
         (self.knowledge, self.halts, self.deleting) = (Knowledge::Current(tip), 0, false);
@@ -526,6 +537,7 @@ impl Core {
 }
 
 impl Knowledge {
+    #[inline(never)]
     fn into_tip(self) -> Option<Tip> {
         match self {
             Self::Unchecked(tip) | Self::Doubtful(tip) | Self::Passed(tip) | Self::Current(tip) => Some(tip),
@@ -534,6 +546,7 @@ impl Knowledge {
     }
 
     /// The same, but to be checked against the upstream before it is relied on.
+    #[inline(never)]
     fn doubted(self) -> Self {
         match self {
             Self::Current(tip) | Self::Halted(_, Some(tip)) => Self::Unchecked(tip),
