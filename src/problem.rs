@@ -321,7 +321,9 @@ fn halted(halt: &Halt) -> Problem {
         ),
         Halt::Closed => "The log was closed and takes no events any more. Reset this store (DELETE).".into(),
     };
-    Problem::new(503, "store-halted", "StoreHaltedError", detail).retry_after(30)
+    // A stream that is missing may be there again at once: one stray answer on the way is enough to halt a store.
+    let retry_after = if matches!(halt, Halt::Missing { .. }) { 2 } else { 30 };
+    Problem::new(503, "store-halted", "StoreHaltedError", detail).retry_after(retry_after)
 }
 
 fn title(status: u16) -> &'static str {

@@ -95,17 +95,17 @@ impl Stream {
     }
 
     /// Hands each message of a page to `sink`, until that has enough.
-    async fn messages(&self, page: Response, mut sink: impl FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), Reply> {
+    async fn messages(&self, page: Response, mut sink: impl FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), Torn> {
         let mut splitter = MessageSplitter::default();
         let mut enough = ControlFlow::Continue(());
-        let mut body = self.body(&page).map_err(|NoAnswer| Reply::Failed)?;
-        while let Some(chunk) = body.chunk().await.map_err(|NoAnswer| Reply::Failed)? {
-            splitter.feed(chunk, |message| enough = sink(message)).map_err(split_reply)?;
+        let mut body = self.body(&page)?;
+        while let Some(chunk) = body.chunk().await? {
+            splitter.feed(chunk, |message| enough = sink(message))?;
             if enough.is_break() {
                 return Ok(());
             }
         }
-        splitter.finish().map_err(split_reply)
+        Ok(splitter.finish()?)
     }
 
     fn body(&self, page: &Response) -> Result<Body, NoAnswer> {
@@ -191,6 +191,7 @@ impl Stream {
 
     /// Reads from `from` (the start if `None`) to the tail, page by page, keeping only what the scan keeps.
     pub async fn scan(&self, from: Option<Offset>, mut scan: Scan) -> Reply {
+        let is_resumed = from.is_some();
         let mut at = from.unwrap_or_else(|| Offset(Offset::START.into()));
         loop {
             let Page { response, next, up_to_date } = match self.page(&at).await {
@@ -201,8 +202,11 @@ impl Stream {
                 scan.message(message);
                 ControlFlow::Continue(())
             });
-            if let Err(reply) = read.await {
-                return reply;
+            match read.await {
+                Ok(()) => {}
+                // What came is whole, but begins within a message: the offset is another log's.
+                Err(Torn::Split(SplitError::Truncated)) if is_resumed => return Reply::Unreadable,
+                Err(torn) => return torn.into(),
             }
             if up_to_date {
                 return Reply::Read(scan.finish(), next);
@@ -367,11 +371,31 @@ pub fn retry_after(response: &Response) -> Option<u32> {
     response.headers().get("retry-after").ok().flatten()?.parse().ok()
 }
 
-fn split_reply(error: SplitError) -> Reply {
-    match error {
-        // Cut off on the way, most likely.
-        SplitError::Truncated => Reply::Failed,
-        SplitError::Unexpected(_) | SplitError::TooLarge => Reply::Unreadable,
+/// Why a page did not come whole.
+enum Torn {
+    NoAnswer,
+    Split(SplitError),
+}
+
+impl From<NoAnswer> for Torn {
+    fn from(NoAnswer: NoAnswer) -> Self {
+        Self::NoAnswer
+    }
+}
+
+impl From<SplitError> for Torn {
+    fn from(error: SplitError) -> Self {
+        Self::Split(error)
+    }
+}
+
+impl From<Torn> for Reply {
+    fn from(torn: Torn) -> Self {
+        match torn {
+            // Cut off on the way, most likely.
+            Torn::NoAnswer | Torn::Split(SplitError::Truncated) => Self::Failed,
+            Torn::Split(SplitError::Unexpected(_) | SplitError::TooLarge) => Self::Unreadable,
+        }
     }
 }
 

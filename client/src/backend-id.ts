@@ -6,10 +6,9 @@
  * `BackendIdMismatchError` instead, and what LiveStore's `onBackendIdMismatch: 'reset'` then deletes includes this
  * column, so that the next boot learns the new id from a clean slate.
  */
-import { BackendIdMismatchError, SyncBackend, type UnknownError } from '@livestore/common'
-import { Effect, Option } from 'effect'
+import { BackendIdMismatchError } from '@livestore/common'
 
-import { type HttpFailure, TransportError } from './errors.ts'
+import { TransportError } from './errors.ts'
 
 export interface BackendId {
   readonly remembered: () => string | undefined
@@ -18,48 +17,42 @@ export interface BackendId {
    * Before a store is told to throw its data away, the server is asked once more, past every cache: an answer may
    * carry an old id for a while after a reset.
    */
-  readonly observe: (id: string) => Effect.Effect<void, BackendIdMismatchError | HttpFailure | UnknownError>
-  /** Keeps the id; only for a caller that knows that none is remembered. */
-  readonly learn: (id: string) => Effect.Effect<void, UnknownError>
-  /** Fails if the server now has another identity than the remembered one. */
-  readonly confirm: Effect.Effect<void, BackendIdMismatchError | HttpFailure>
+  readonly observe: (id: string, signal?: AbortSignal) => Promise<void>
+  /** Rejects with the mismatch if the server now has another identity than the remembered one. */
+  readonly confirm: (signal?: AbortSignal) => Promise<void>
 }
 
-export const BACKEND_ID_HEADER = 'livestore-backend-id'
+/** Where the id is kept, across restarts. */
+export interface IdStorage {
+  readonly get: () => string | undefined
+  readonly set: (id: string) => Promise<void>
+}
 
 /** `ask`: whose stream it is now, past every cache; undefined if there is none, or none can tell. */
-export const makeBackendId = (ask: Effect.Effect<string | undefined, HttpFailure>) =>
-  Effect.gen(function* () {
-    const helper = yield* SyncBackend.makeBackendIdHelper
-    const remembered = () => Option.getOrUndefined(Option.map(helper.get(), fromStored))
+export const makeBackendId = (storage: IdStorage, ask: (signal?: AbortSignal) => Promise<string | undefined>): BackendId => {
+  const remembered = () => {
+    const stored = storage.get()
+    return stored === undefined ? undefined : fromStored(stored)
+  }
 
-    const confirm = Effect.gen(function* () {
-      const received = yield* ask
-      const expected = remembered()
-      if (expected !== undefined && received !== undefined && received !== expected) {
-        return yield* new BackendIdMismatchError({ expected, received })
-      }
-    })
+  const confirm = async (signal?: AbortSignal) => {
+    const received = await ask(signal)
+    const expected = remembered()
+    if (expected !== undefined && received !== undefined && received !== expected) {
+      throw new BackendIdMismatchError({ expected, received })
+    }
+  }
 
-    const learn = (id: string) => helper.lazySet(toStored(id))
+  const observe = async (id: string, signal?: AbortSignal) => {
+    const known = remembered()
+    if (known === undefined) return storage.set(toStored(id))
+    if (known === id) return
+    await confirm(signal)
+    throw new TransportError(`an answer of backend ${id}, which the server does not confirm`)
+  }
 
-    const observe = (id: string) =>
-      Effect.gen(function* () {
-        const known = remembered()
-        if (known === undefined) return yield* learn(id)
-        if (known === id) return
-        yield* confirm
-        return yield* Effect.fail(new TransportError(`an answer of backend ${id}, which the server does not confirm`))
-      })
-
-    return { remembered, learn, observe, confirm } satisfies BackendId
-  })
-
-/** Past the HTTP cache. Cloudflare's own runtime has none, and older compatibility dates refuse the option. */
-export const noStore = (): { cache?: 'no-store' } =>
-  (globalThis as { navigator?: { userAgent?: string } }).navigator?.userAgent === 'Cloudflare-Workers'
-    ? {}
-    : { cache: 'no-store' }
+  return { remembered, observe, confirm }
+}
 
 /**
  * LiveStore 0.4.0 writes the id into an SQL string literal as it is (eventlog.ts, `updateBackendId`), and an id may hold

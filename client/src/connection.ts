@@ -1,65 +1,64 @@
 /**
- * Who says whether we are connected: the live pulls while any is open, pings and other requests otherwise.
+ * Whether events flow, as `isConnected` says it: the live pulls decide while any is open, other requests otherwise; and a
+ * push that came to nothing counts against it until the server takes pushes again.
  *
  * LiveStore holds pulled items back while this is false (LeaderSyncProcessor.ts, `backgroundBackendPulling`) and starts
- * no push, so a ping that fails beside a healthy live pull must not flip it.
+ * no push. So whatever sets it to false is also what sets it to true again, without LiveStore's doing.
  */
-import { Duration, Effect, type Scope, SubscriptionRef } from 'effect'
-
 export interface LiveConnection {
-  readonly up: Effect.Effect<void>
-  readonly down: Effect.Effect<void>
+  readonly up: () => void
+  readonly down: () => void
+  readonly close: () => void
 }
 
 export interface Connection {
-  readonly isConnected: SubscriptionRef.SubscriptionRef<boolean>
-  /** Takes part in the decision until the scope closes. */
-  readonly live: Effect.Effect<LiveConnection, never, Scope.Scope>
-  /** What a request that is no live read found; counts only while no live pull is open. */
-  readonly observed: (connected: boolean) => Effect.Effect<void>
+  readonly isUp: () => boolean
+  /** Takes part in the decision until it is closed. */
+  readonly live: () => LiveConnection
   readonly hasLive: () => boolean
+  /** What a request that is no live read found; counts only while no live pull is open. */
+  readonly observed: (connected: boolean) => void
+  /** Whether pushes get an answer of the server. */
+  readonly writing: (answered: boolean) => void
+  readonly isWriting: () => boolean
 }
 
-export const makeConnection: Effect.Effect<Connection> = Effect.gen(function* () {
-  const isConnected = yield* SubscriptionRef.make(false)
+export const makeConnection = (onChange: (connected: boolean) => void): Connection => {
   const live = new Map<symbol, boolean>()
+  let reading = false
+  let writing = true
+  let said = false
 
-  const set = (connected: boolean) =>
-    Effect.flatMap(SubscriptionRef.get(isConnected), (current) =>
-      current === connected ? Effect.void : SubscriptionRef.set(isConnected, connected),
-    )
-
-  const liveSays = (id: symbol, connected: boolean) =>
-    Effect.suspend(() => {
-      live.set(id, connected)
-      return set([...live.values()].some(Boolean))
-    })
+  const isUp = () => reading && writing
+  const tell = () => {
+    if (said === isUp()) return
+    said = isUp()
+    onChange(said)
+  }
+  const read = (connected: boolean) => {
+    reading = connected
+    tell()
+  }
 
   return {
-    isConnected,
-    live: Effect.map(
-      Effect.acquireRelease(
-        Effect.sync(() => {
-          const id = Symbol('live pull')
-          live.set(id, false)
-          return id
-        }),
-        (id) => Effect.sync(() => live.delete(id)),
-      ),
-      (id) => ({ up: liveSays(id, true), down: liveSays(id, false) }),
-    ),
-    observed: (connected) => Effect.suspend(() => (live.size === 0 ? set(connected) : Effect.void)),
+    isUp,
+    live: () => {
+      const id = Symbol('live pull')
+      live.set(id, false)
+      const says = (connected: boolean) => {
+        live.set(id, connected)
+        read([...live.values()].some(Boolean))
+      }
+      return { up: () => says(true), down: () => says(false), close: () => live.delete(id) }
+    },
     hasLive: () => live.size > 0,
+    observed: (connected) => {
+      if (live.size === 0) read(connected)
+    },
+    writing: (answered) => {
+      writing = answered
+      tell()
+    },
+    isWriting: () => writing,
   }
-})
-
-/** Keeps `isConnected` honest while nothing else asks the server anything. */
-export const pingWhileIdle = <E>(
-  connection: Connection,
-  ping: Effect.Effect<void, E>,
-  intervalMs: number,
-): Effect.Effect<never> =>
-  Effect.sleep(Duration.millis(intervalMs)).pipe(
-    Effect.zipRight(Effect.suspend(() => (connection.hasLive() ? Effect.void : Effect.ignore(ping)))),
-    Effect.forever,
-  )
+}

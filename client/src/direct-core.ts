@@ -153,6 +153,7 @@ const checked = (writer: Writer, push: Push, tail: string): Verdict => {
 
 const readOn = (from: Tip, push: Push, { messages, end }: Reply & { _tag: 'Read' }): Verdict => {
   const page = readPage(messages, from.head)
+  if (page._tag === 'Foreign') return later({ knowledge: { _tag: 'Passed', tip: from }, streak: 0 })
   // It does not continue what we know: the whole log must say what it is.
   if (page._tag === 'Broken' || page.backendId !== undefined || end < from.offset) return go(unread(from), push)
   const last = page.events.at(-1)
@@ -162,16 +163,22 @@ const readOn = (from: Tip, push: Push, { messages, end }: Reply & { _tag: 'Read'
 
 const readAll = (writer: Writer, push: Push, { messages, end }: Reply & { _tag: 'Read' }): Verdict => {
   const page = readPage(messages, 0)
+  if (page._tag === 'Foreign') return later(writer)
   if (page._tag === 'Broken') {
-    return { _tag: 'Stop', writer, why: `the log is broken: expected ${page.expected}, found ${page.found}` }
+    return { _tag: 'Stop', writer, why: `the log is broken: expected ${page.expected}, found ${page.found}. ${BROKEN_BY}` }
   }
   const head = page.events.at(-1)?.seqNum ?? 0
   const lost = writer.knowledge._tag === 'Unread' ? writer.knowledge.lost : undefined
-  if (lost !== undefined && (head < lost.head || end < lost.offset)) {
+  // Offsets of another server say nothing: a log that was moved has the same events elsewhere.
+  if (lost !== undefined && head < lost.head) {
     return { _tag: 'Stop', writer, why: `the log lost events: it ends at ${head}, and once went to ${lost.head}` }
   }
   return go(current({ offset: end, head }), { ...push, looked: true, landed: holds(page.events, push.chunk) })
 }
+
+/** The proof of the fence needs it so (docs/reliability.md). */
+const BROKEN_BY =
+  'Something appended without the fence, or the server keeps Stream-Seq for each writer and not for each stream, and then direct mode can\'t be used with it'
 
 const appended = ({ tip, streak }: Request & { _tag: 'Append' }, push: Push, reply: Reply): Verdict => {
   const { chunk } = push

@@ -1,16 +1,13 @@
 import { checkName, storePath } from './names.ts'
 
-/** Where the Worker answers for one store. */
-export interface WorkerEndpoints {
-  readonly stream: string
-  readonly health: string
-}
-
-/** @throws an `Error` that says which name or URL cannot be used, and why */
-export const workerEndpoints = (url: string, tenant: string, storeId: string): WorkerEndpoints => {
-  const base = baseUrl('url', url)
+/**
+ * Where the Worker answers for one store.
+ *
+ * @throws an `Error` that says which name or URL cannot be used, and why
+ */
+export const workerEndpoint = (url: string, tenant: string, storeId: string): string => {
   const path = [checkName('tenant', tenant), checkName('storeId', storeId)].map(encodeURIComponent).join('/')
-  return { stream: `${base}/v1/stream/${path}`, health: `${base}/health` }
+  return `${baseUrl('url', url)}/v1/stream/${path}`
 }
 
 /** A store's stream below the upstream's URL. */

@@ -1,7 +1,8 @@
+/** What a request can come to when it does not bring what was asked for, and what LiveStore is told then. */
 import { BackendIdMismatchError, IsOfflineError, ServerAheadError, UnknownError } from '@livestore/common'
 import { EventSequenceNumber } from '@livestore/common/schema'
 
-/** No usable answer: the request never arrived, timed out, or its answer broke off. */
+/** No answer: the request never arrived, timed out, or its answer broke off. */
 export class TransportError extends Error {
   readonly _tag = 'TransportError'
   readonly timedOut: boolean
@@ -11,63 +12,77 @@ export class TransportError extends Error {
   }
 }
 
-/** An answer that says no. */
+/**
+ * An answer of somebody else: a captive portal, a sign-in page, a redirect, a bot challenge, a cache that knows nothing of
+ * the store. It says nothing about the store, so it counts as no answer (judge.ts tells it from a genuine one).
+ */
+export class ForeignAnswer extends Error {
+  readonly _tag = 'ForeignAnswer'
+  readonly url: string
+  readonly status: number
+  readonly retryAfterMs: number
+  constructor(url: string, status: number, why: string, retryAfterMs = 0) {
+    super(`HTTP ${status} from ${withoutQuery(url)} is not the server's own answer: ${why}`)
+    this.url = withoutQuery(url)
+    this.status = status
+    this.retryAfterMs = retryAfterMs
+  }
+}
+
+/** A refusal by the server itself. */
 export class ResponseError extends Error {
   readonly _tag = 'ResponseError'
+  readonly url: string
   readonly status: number
-  readonly problem: Problem
+  readonly problem: ProblemDetails
   readonly retryAfterMs: number
-  constructor(url: string, status: number, problem: Problem, retryAfterMs: number) {
-    super(`HTTP ${status} from ${url.replace(/\?.*/, '')}: ${describe(problem)}`)
+  constructor(url: string, status: number, problem: ProblemDetails, retryAfterMs: number) {
+    super(`HTTP ${status} from ${withoutQuery(url)}: ${describe(problem)}`)
+    this.url = withoutQuery(url)
     this.status = status
     this.problem = problem
     this.retryAfterMs = retryAfterMs
   }
 }
 
-export type HttpFailure = TransportError | ResponseError
+export type HttpFailure = TransportError | ForeignAnswer | ResponseError
 
-/** Of an answer that brought a log. A browser hides what the server's CORS does not expose. */
+export const isHttpFailure = (error: unknown): error is HttpFailure =>
+  error instanceof TransportError || error instanceof ForeignAnswer || error instanceof ResponseError
+
+/** RFC 9457, with LiveStore's `_tag` and its fields beside (docs/wire.md). */
+export type ProblemDetails = Readonly<Record<string, unknown>>
+
+/** The log shows no offset. A browser hides what the server's CORS does not expose. */
 export const noOffset = (url: string, status: number): ResponseError => {
   const detail = 'the answer shows no Stream-Next-Offset; is this a Durable Streams server, and does its CORS expose that header?'
   return new ResponseError(url, status, { title: 'No offset', detail }, 0)
 }
 
-/** RFC 9457 with LiveStore's `_tag` and its fields beside (docs/wire.md). */
-export type Problem = Readonly<Record<string, unknown>>
-
-export const responseError = (url: string, status: number, body: string, retryAfter: string | null): ResponseError =>
-  new ResponseError(url, status, parseProblem(body), parseRetryAfter(retryAfter))
-
-export const retryAfterMs = (failure: HttpFailure): number =>
-  failure._tag === 'ResponseError' ? failure.retryAfterMs : 0
-
-/** What passes with time: 429, 502–504, and the two other statuses that ask for the same request again (RFC 9110 15.5.9, RFC 8470). */
-export const isOffline = (failure: HttpFailure): boolean =>
-  failure._tag === 'TransportError' || OFFLINE_STATUSES.has(failure.status)
-
-const OFFLINE_STATUSES = new Set([408, 425, 429, 502, 503, 504])
+export const retryAfterMs = (failure: HttpFailure): number => (failure._tag === 'TransportError' ? 0 : failure.retryAfterMs)
 
 /**
- * What a pull rides out. A pull that fails with `UnknownError` stops LiveStore's sync for good
- * (LeaderSyncProcessor.ts, `maybeShutdownOnError`), and no server error is for good: 500 and Cloudflare's 52x pass.
+ * Whether the same request may succeed later without anybody's doing. No server error is for good: 500 and Cloudflare's
+ * 52x pass, and so do 408, 425 and 429 (RFC 9110 15.5.9, RFC 8470). The answer of somebody else says nothing at all.
  */
 export const isTransient = (failure: HttpFailure): boolean =>
-  isOffline(failure) || (failure._tag === 'ResponseError' && failure.status >= 500)
+  failure._tag !== 'ResponseError' || failure.status >= 500 || [408, 425, 429].includes(failure.status)
 
+/** The server does not let this client do that. */
+export const isDenied = (failure: HttpFailure): boolean =>
+  failure._tag === 'ResponseError' && (failure.status === 401 || failure.status === 403)
+
+export type SyncError = IsOfflineError | UnknownError | ServerAheadError | BackendIdMismatchError
+
+/** LiveStore repeats after `IsOfflineError`; an `UnknownError` of a pull stops its sync (LeaderSyncProcessor.ts, `maybeShutdownOnError`). */
 export const toSyncError = (failure: HttpFailure): IsOfflineError | UnknownError =>
-  isOffline(failure) ? new IsOfflineError({ cause: failure }) : toUnknownError(failure)
+  isTransient(failure) ? new IsOfflineError({ cause: failure }) : toUnknownError(failure)
 
-export const toPushError = (
-  failure: HttpFailure,
-): IsOfflineError | UnknownError | ServerAheadError | BackendIdMismatchError => {
+export const toPushError = (failure: HttpFailure): SyncError => {
   if (failure._tag === 'ResponseError' && failure.status === 409) {
     const { _tag, minimumExpectedNum, providedNum, expected, received } = failure.problem
     if (_tag === 'ServerAheadError' && isSeqNum(minimumExpectedNum) && isSeqNum(providedNum)) {
-      return new ServerAheadError({
-        minimumExpectedNum: EventSequenceNumber.Global.make(minimumExpectedNum),
-        providedNum: EventSequenceNumber.Global.make(providedNum),
-      })
+      return serverAhead(minimumExpectedNum, providedNum)
     }
     if (_tag === 'BackendIdMismatchError' && typeof expected === 'string' && typeof received === 'string') {
       return new BackendIdMismatchError({ expected, received })
@@ -76,9 +91,11 @@ export const toPushError = (
   return toSyncError(failure)
 }
 
-/** The server does not let this client do that. */
-export const isDenied = (failure: HttpFailure): boolean =>
-  failure._tag === 'ResponseError' && (failure.status === 401 || failure.status === 403)
+export const serverAhead = (minimumExpectedNum: number, providedNum: number): ServerAheadError =>
+  new ServerAheadError({
+    minimumExpectedNum: EventSequenceNumber.Global.make(minimumExpectedNum),
+    providedNum: EventSequenceNumber.Global.make(providedNum),
+  })
 
 export const toUnknownError = (failure: HttpFailure): UnknownError =>
   failure._tag === 'ResponseError'
@@ -89,6 +106,10 @@ export const toUnknownError = (failure: HttpFailure): UnknownError =>
       })
     : new UnknownError({ cause: failure, note: failure.message })
 
+/** What time does not mend, in words. */
+export const unknownError = (note: string, payload?: unknown): UnknownError =>
+  new UnknownError({ cause: new Error(note), note, ...(payload === undefined ? {} : { payload }) })
+
 const ADVICE: Readonly<Record<number, string>> = {
   401: ' (the app must send this server a token that it takes; a function for `headers` was asked for a fresh one first)',
   403: ' (what the app sends this server does not allow this: it takes another token, tenant or store)',
@@ -96,28 +117,11 @@ const ADVICE: Readonly<Record<number, string>> = {
 
 const isSeqNum = (value: unknown): value is number => Number.isSafeInteger(value)
 
-const describe = (problem: Problem): string => {
+const withoutQuery = (url: string): string => url.replace(/\?.*/, '')
+
+const describe = (problem: ProblemDetails): string => {
   const where = ['index', 'field', 'reason'].flatMap((key) => (key in problem ? [`${key} ${String(problem[key])}`] : []))
   const text = [problem['title'], problem['detail']].filter((part) => typeof part === 'string').join(': ')
-  return `${text === '' ? 'no detail given' : text}${where.length === 0 ? '' : ` (${where.join(', ')})`}`
-}
-
-const parseProblem = (body: string): Problem => {
-  try {
-    const parsed: unknown = JSON.parse(body)
-    if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) return parsed as Problem
-  } catch {
-    // Not ours: a proxy's or a captive portal's page.
-  }
-  return body === '' ? {} : { detail: body.slice(0, 500) }
-}
-
-const MAX_RETRY_AFTER_MS = 5 * 60_000
-
-/** RFC 9110 10.2.3: seconds or a date. */
-const parseRetryAfter = (value: string | null): number => {
-  if (value === null) return 0
-  const seconds = Number(value)
-  const ms = Number.isFinite(seconds) ? seconds * 1000 : Date.parse(value) - Date.now()
-  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), MAX_RETRY_AFTER_MS) : 0
+  const kind = typeof problem['type'] === 'string' ? problem['type'].replace(/.*:/, '') : 'no detail given'
+  return `${text === '' ? kind : text}${where.length === 0 ? '' : ` (${where.join(', ')})`}`
 }

@@ -9,5 +9,6 @@ export type {
   SyncBackendOptions,
   UpstreamOptions,
 } from './options.ts'
-export { SyncMetadata } from './page.ts'
+export { SyncMetadata } from './cursor.ts'
+export type { Problem, ProblemKind } from './problem.ts'
 export { makeSyncBackend } from './sync-backend.ts'

@@ -1,5 +1,7 @@
 import { Duration } from 'effect'
 
+import type { Problem } from './problem.ts'
+
 /** Headers sent with every request. */
 export type HeadersInput = Readonly<Record<string, string>> | HeadersFunction
 
@@ -83,6 +85,11 @@ export interface CommonOptions {
     readonly stallTimeout?: Duration.DurationInput
     /** A live read is renewed by a catch-up at least so often (that is how a reset is noticed). @default 60 seconds */
     readonly renewInterval?: Duration.DurationInput
+    /**
+     * Readers whose live connections are cut at the same moment come back spread over so long; over more where the
+     * server asks for it. A push that finds the server ahead does not wait for it. @default 3 seconds
+     */
+    readonly reconnectSpread?: Duration.DurationInput
   }
   readonly retry?: {
     /** @default 100 millis */
@@ -98,7 +105,15 @@ export interface CommonOptions {
     /** @default 10 seconds */
     readonly requestInterval?: Duration.DurationInput
   }
-  /** @default globalThis.fetch */
+  /**
+   * Told what keeps the store from syncing, whenever that is something else than before, and `undefined` once nothing
+   * does. LiveStore itself has no place for it. What it throws is logged and changes nothing.
+   */
+  readonly onProblem?: (problem: Problem | undefined) => void
+  /**
+   * Must not follow redirects where it is told not to. Responses without a `body` will do (React Native): live pulls
+   * then use long-poll. @default globalThis.fetch
+   */
   readonly fetch?: typeof globalThis.fetch
 }
 
@@ -112,9 +127,10 @@ export interface Settings {
   readonly maxItemEvents: number
   readonly attempts: number
   readonly liveMode: LiveMode
-  readonly firstByteTimeout: number
-  readonly stallTimeout: number
+  readonly firstByteTimeoutMs: number
+  readonly stallTimeoutMs: number
   readonly renewInterval: number
+  readonly reconnectSpread: number
   readonly initialDelay: number
   readonly maxDelay: number
   readonly pingEnabled: boolean
@@ -129,9 +145,10 @@ export const resolveSettings = (options: SyncBackendOptions): Settings => ({
   maxItemEvents: options.pull?.maxItemEvents ?? 500,
   attempts: options.pull?.attempts ?? 3,
   liveMode: options.live?.mode ?? 'sse',
-  firstByteTimeout: Duration.toMillis(options.live?.firstByteTimeout ?? '5 seconds'),
-  stallTimeout: Duration.toMillis(options.live?.stallTimeout ?? '45 seconds'),
+  firstByteTimeoutMs: Duration.toMillis(options.live?.firstByteTimeout ?? '5 seconds'),
+  stallTimeoutMs: Duration.toMillis(options.live?.stallTimeout ?? '45 seconds'),
   renewInterval: Duration.toMillis(options.live?.renewInterval ?? '60 seconds'),
+  reconnectSpread: Duration.toMillis(options.live?.reconnectSpread ?? '3 seconds'),
   initialDelay: Duration.toMillis(options.retry?.initialDelay ?? '100 millis'),
   maxDelay: Duration.toMillis(options.retry?.maxDelay ?? '10 seconds'),
   pingEnabled: options.ping?.enabled ?? true,

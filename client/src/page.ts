@@ -1,23 +1,28 @@
 /**
  * The pure part of reading: messages of a stream in, items for LiveStore out.
  */
-import { SyncBackend } from '@livestore/common'
+import type { SyncBackend } from '@livestore/common'
 import type { LiveStoreEvent } from '@livestore/common/schema'
-import { Option, Schema } from 'effect'
 
 import { decodeEvent, decodeHeader } from './event.ts'
 
-/** What LiveStore keeps beside each event and gives back in a cursor: where to read on without loss. */
-export const SyncMetadata = Schema.Struct({ offset: Schema.String }).annotations({
-  title: 'livestore-sync-durable-streams:SyncMetadata',
-})
+/** What LiveStore is handed at once. */
+export interface PullItem {
+  readonly batch: ReadonlyArray<PulledEvent>
+  readonly pageInfo: SyncBackend.PullResPageInfo
+}
 
-export type SyncMetadata = typeof SyncMetadata.Type
-
-export type PullResItem = SyncBackend.PullResItem<SyncMetadata>
+export interface PulledEvent {
+  readonly event: LiveStoreEvent.Global.Encoded
+  /** Where to read on after this event without loss; undefined where only its seqNum tells. */
+  readonly offset: string | undefined
+}
 
 /** PROTOCOL 6: the offset before the first message. */
 export const START_OFFSET = '-1'
+
+export const NO_MORE: SyncBackend.PullResPageInfo = { _tag: 'NoMore' }
+export const EMPTY_ITEM: PullItem = { batch: [], pageInfo: NO_MORE }
 
 export type Page =
   | {
@@ -27,12 +32,15 @@ export type Page =
       /** From the stream's header message, if this page holds it. */
       readonly backendId: string | undefined
     }
+  /** The chain is broken. */
   | {
       readonly _tag: 'Broken'
       readonly expected: string
       readonly found: string
       readonly backendId: string | undefined
     }
+  /** It holds something that is neither a header nor an event: it is no page of a store at all. */
+  | { readonly _tag: 'Foreign'; readonly found: string }
 
 /**
  * Drops the events up to the cursor and checks the chain (docs/wire.md, "Events") over all the rest, and among the
@@ -52,7 +60,7 @@ export const readPage = (messages: ReadonlyArray<unknown>, cursor: number): Page
 
     const broken = (expected: string, found: string): Page => ({ _tag: 'Broken', expected, found, backendId })
     const event = decodeEvent(message)
-    if (event === undefined) return broken(`an event after ${previous ?? cursor}`, preview(message))
+    if (event === undefined) return { _tag: 'Foreign', found: preview(message) }
 
     const isNew = event.seqNum > cursor
     // The first new one links to the cursor, and everything links to what stands before it in the page.
@@ -91,46 +99,28 @@ export interface PageContext {
 export const cutPage = (
   events: ReadonlyArray<LiveStoreEvent.Global.Encoded>,
   { readFrom, next, upToDate, head, maxItemEvents }: PageContext,
-): Array<PullResItem> => {
+): Array<PullItem> => {
   const last = events.at(-1)
   if (last === undefined) return []
   const knownHead = head === undefined ? undefined : Math.max(head, last.seqNum)
   const size = Math.max(1, maxItemEvents)
 
-  const items: Array<PullResItem> = []
+  const items: Array<PullItem> = []
   for (let start = 0; start < events.length; start += size) {
     const slice = events.slice(start, start + size)
     const end = start + slice.length
     items.push({
-      batch: slice.map((eventEncoded) => ({
-        eventEncoded,
-        metadata: metadata(eventEncoded === last ? next : readFrom),
-      })),
+      batch: slice.map((event) => ({ event, offset: event === last ? next : readFrom })),
       pageInfo: pageInfo(end === events.length && upToDate, (knownHead ?? 0) - (slice.at(-1)?.seqNum ?? 0)),
     })
   }
   return items
 }
 
-const metadata = (offset: string | undefined): Option.Option<SyncMetadata> =>
-  offset === undefined ? Option.none() : Option.some({ offset })
-
 const pageInfo = (isEnd: boolean, remaining: number): SyncBackend.PullResPageInfo => {
-  if (isEnd) return SyncBackend.pageInfoNoMore
-  return remaining > 0 ? SyncBackend.pageInfoMoreKnown(remaining) : SyncBackend.pageInfoMoreUnknown
+  if (isEnd) return NO_MORE
+  return remaining > 0 ? { _tag: 'MoreKnown', remaining } : { _tag: 'MoreUnknown' }
 }
-
-/** Where a cursor says to start: at no offset, if it has none of ours. Another provider's metadata says nothing to us. */
-export const startOf = (
-  cursor: Option.Option<{ readonly eventSequenceNumber: number; readonly metadata: Option.Option<unknown> }>,
-): { readonly seqNum: number; readonly offset: string | undefined } => ({
-  seqNum: Option.match(cursor, { onNone: () => 0, onSome: (_) => _.eventSequenceNumber }),
-  offset: cursor.pipe(
-    Option.flatMap((_) => _.metadata),
-    Option.flatMap(Schema.decodeUnknownOption(SyncMetadata)),
-    Option.match({ onNone: () => undefined, onSome: (_) => _.offset }),
-  ),
-})
 
 const preview = (message: unknown): string => {
   const text = JSON.stringify(message) ?? String(message)

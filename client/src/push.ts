@@ -1,82 +1,218 @@
-/** What every way of writing shares: a batch is cut into chunks, which go one after the other. */
-import { type BackendIdMismatchError, type IsOfflineError, type ServerAheadError, UnknownError } from '@livestore/common'
+/** What every way of writing shares: a batch is cut into chunks, which go one after the other, and what becomes of each. */
+import { BackendIdMismatchError, ServerAheadError, UnknownError } from '@livestore/common'
 import type { LiveStoreEvent } from '@livestore/common/schema'
-import { Effect, Either } from 'effect'
 
+import { backoffDelay } from './backoff.ts'
+import type { Connection } from './connection.ts'
 import type { Chunk } from './direct-core.ts'
-import { encodeEvent } from './event.ts'
+import { type HttpFailure, isHttpFailure, isTransient, ResponseError, type SyncError, toPushError, unknownError } from './errors.ts'
+import { encodeEvent, firstUnlinked } from './event.ts'
+import { type Obstacle, obstacleOf } from './event-check.ts'
+import { type Problem, type Problems, problemOf } from './problem.ts'
+import type { Writer } from './route.ts'
+import { sleep } from './transport.ts'
 
-export type PushError = IsOfflineError | BackendIdMismatchError | UnknownError | ServerAheadError
+type Event = LiveStoreEvent.Global.Encoded
 
 export interface PushLimits {
   readonly maxBatchEvents: number
   readonly maxBatchBytes: number
 }
 
-export type SendChunk = (chunk: Chunk) => Effect.Effect<void, PushError>
+/** Rejects with an `HttpFailure`, or with what LiveStore is to be told. */
+export type SendChunk = (chunk: Chunk, signal: AbortSignal) => Promise<void>
 
 export interface PushDeps {
   readonly limits: PushLimits
-  readonly send: SendChunk
-  readonly onServerAhead: (error: ServerAheadError) => Effect.Effect<void>
+  readonly pace: { readonly initialDelay: number; readonly maxDelay: number }
+  readonly writer: Writer
+  readonly connection: Connection
+  readonly problems: Problems
+  /** The server has events that this device lacks, up to this one. */
+  readonly onServerAhead: (head: number) => void
+  /** The server has answered a push. */
+  readonly onAnswered: () => void
+  /** Aborted when the backend is closed. */
+  readonly closed: AbortSignal
 }
 
 /**
- * No retry in here: LiveStore repeats a push for ever, with its own back-off (LeaderSyncProcessor.ts,
- * `backgroundBackendPushing`), and a batch that is in the log already is accepted again.
+ * Pushes a batch; rejects with what LiveStore is to be told. No retry in here: LiveStore repeats a push for ever, with its
+ * own back-off (LeaderSyncProcessor.ts, `backgroundBackendPushing`), and a batch that is in the log already is accepted
+ * again.
  */
-export const makePush =
-  ({ limits, send, onServerAhead }: PushDeps) =>
-  (batch: ReadonlyArray<LiveStoreEvent.Global.Encoded>): Effect.Effect<void, PushError> =>
-    Effect.gen(function* () {
-      const chunks = yield* Either.mapLeft(chunkBatch(batch, limits), oversizeError)
-      // In order and one at a time, because each chunk's parent is the end of the chunk before it.
-      for (const chunk of chunks) yield* Effect.tapErrorTag(send(chunk), 'ServerAheadError', onServerAhead)
-    })
+export type Push = (batch: ReadonlyArray<Event>, signal: AbortSignal) => Promise<void>
 
-export interface Oversize {
-  readonly seqNum: number
-  readonly bytes: number
-  readonly maxBatchBytes: number
+/** LiveStore repeats a push that was refused, too. */
+const LIVESTORES_LONGEST_PAUSE_MS = 30_000
+
+/** Pushes that came to nothing wait for LiveStore; whether they would get an answer is asked in between, first after so long. */
+const FIRST_PROBE_MS = 500
+
+export const makePush = (deps: PushDeps): Push => {
+  const { limits, writer, connection, problems } = deps
+  let probing = false
+
+  const push: Push = async (batch, signal) => {
+    checkChain(batch)
+    const { chunks, obstacle } = chunkBatch(batch, limits)
+    try {
+      // In order and one at a time, because each chunk's parent is the end of the chunk before it.
+      for (const chunk of chunks) await sendWhole(chunk, signal)
+    } catch (cause) {
+      if (!signal.aborted) throw told(cause)
+      // LiveStore does so when a pull has brought events, these perhaps: nothing is known to stand in the way any more.
+      connection.writing(true)
+      problems.writing(undefined)
+      throw cause
+    }
+    if (obstacle !== undefined) {
+      problems.writing({ kind: 'event-not-pushable', detail: obstacle.why, seqNum: obstacle.seqNum })
+      throw unknownError(obstacle.why, obstacle)
+    }
+    if (chunks.length > 0) answered(undefined)
+  }
+
+  /** What a server refuses for one event, or for its size, is refused for that alone: everything before it goes in. */
+  const sendWhole = async (chunk: Chunk, signal: AbortSignal): Promise<void> => {
+    try {
+      return await writer.send(chunk, signal)
+    } catch (cause) {
+      if (!(cause instanceof ResponseError) || (cause.status !== 413 && cause.status !== 422)) throw cause
+      const { events } = chunk
+      const { index } = cause.problem
+      const bad = typeof index === 'number' ? events[index] : events.length === 1 ? events[0] : undefined
+      if (bad !== undefined) {
+        const before = events.slice(0, events.indexOf(bad))
+        if (before.length > 0) await sendWhole(chunkOf(before), signal)
+        throw new Refused(toPushError(cause), { ...problemOf(cause, undefined), kind: 'event-not-pushable', seqNum: bad.seqNum })
+      }
+      const half = Math.ceil(events.length / 2)
+      await sendWhole(chunkOf(events.slice(0, half)), signal)
+      await sendWhole(chunkOf(events.slice(half)), signal)
+    }
+  }
+
+  /** Takes note of why a push failed; what comes back is for LiveStore. */
+  const told = (cause: unknown): unknown => {
+    if (isHttpFailure(cause) && isTransient(cause)) {
+      unanswered(cause)
+      return toPushError(cause)
+    }
+    const { error, problem } = cause instanceof Refused ? cause : refusalOf(cause)
+    answered(problem)
+    if (isServerAhead(error)) deps.onServerAhead(error.minimumExpectedNum - 1)
+    return error
+  }
+
+  const answered = (problem: Problem | undefined) => {
+    connection.writing(true)
+    problems.writing(problem)
+    deps.onAnswered()
+  }
+
+  const unanswered = (failure: HttpFailure) => {
+    connection.writing(false)
+    problems.writing(problemOf(failure, FIRST_PROBE_MS))
+    void probe()
+  }
+
+  /** While `isConnected` is false LiveStore may start no push that could show that pushes work again. */
+  const probe = async () => {
+    if (probing) return
+    probing = true
+    for (let failures = 1; !connection.isWriting() && !deps.closed.aborted; failures++) {
+      await sleep(Math.max(FIRST_PROBE_MS, backoffDelay(failures, deps.pace)), deps.closed)
+      if (connection.isWriting() || deps.closed.aborted) break
+      await writer.probe(deps.closed).then(
+        () => answered(undefined),
+        () => {},
+      )
+    }
+    probing = false
+  }
+
+  return push
 }
 
-/** Chunks within both limits, their sizes counted as they go over the wire. */
-export const chunkBatch = (
-  batch: ReadonlyArray<LiveStoreEvent.Global.Encoded>,
-  { maxBatchEvents, maxBatchBytes }: PushLimits,
-): Either.Either<ReadonlyArray<Chunk>, Oversize> => {
+/** A batch that is no chain is the caller's mistake: none of it is sent. */
+const checkChain = (events: ReadonlyArray<Event>): void => {
+  const index = firstUnlinked(events)
+  if (index === undefined) return
+  throw unknownError(`event ${index} of the batch (seqNum ${events[index]?.seqNum}) does not follow the one before it`)
+}
+
+/** What LiveStore and the app are told of a refusal. */
+const refusalOf = (cause: unknown): { readonly error: unknown; readonly problem: Problem | undefined } => {
+  const error = isHttpFailure(cause) ? toPushError(cause) : cause
+  if (isServerAhead(error)) return { error, problem: undefined }
+  if (error instanceof BackendIdMismatchError) {
+    const { expected, received } = error
+    return { error, problem: { kind: 'backend-mismatch', detail: `the store was reset: this device knows ${received}, and the server ${expected}` } }
+  }
+  if (isHttpFailure(cause)) return { error, problem: problemOf(cause, LIVESTORES_LONGEST_PAUSE_MS) }
+  return { error, problem: { kind: 'log-broken', detail: error instanceof UnknownError ? (error.note ?? String(error)) : String(error) } }
+}
+
+const isServerAhead = (error: unknown): error is ServerAheadError => error instanceof ServerAheadError
+
+/** A refusal that names an event, and what the app is told of it. */
+class Refused extends Error {
+  readonly error: SyncError
+  readonly problem: Problem
+  constructor(error: SyncError, problem: Problem) {
+    super(problem.detail)
+    this.error = error
+    this.problem = problem
+  }
+}
+
+export interface Chunked {
+  readonly chunks: ReadonlyArray<Chunk>
+  /** What keeps the event behind the last chunk, and all after it, from being pushed. */
+  readonly obstacle: Obstacle | undefined
+}
+
+/** Chunks within both limits, their sizes counted as they go over the wire, up to the first event that can't be pushed. */
+export const chunkBatch = (batch: ReadonlyArray<Event>, { maxBatchEvents, maxBatchBytes }: PushLimits): Chunked => {
   const brackets = 2
   const chunks: Array<Chunk> = []
-  let chunk: Array<string> = []
+  let json: Array<string> = []
+  let events: Array<Event> = []
   let bytes = brackets
 
-  let sent = 0
-
   const flush = () => {
-    if (chunk.length > 0) chunks.push({ body: `[${chunk.join(',')}]`, events: batch.slice(sent, sent + chunk.length) })
-    sent += chunk.length
-    chunk = []
+    if (events.length > 0) chunks.push({ body: `[${json.join(',')}]`, events })
+    json = []
+    events = []
     bytes = brackets
   }
   for (const event of batch) {
-    const { seqNum } = event
-    const json = encodeEvent(event)
-    const size = utf8.encode(json).byteLength
-    if (size + brackets > maxBatchBytes) {
-      return Either.left({ seqNum, bytes: size + brackets, maxBatchBytes })
+    const encoded = encode(event)
+    const size = typeof encoded === 'string' ? utf8.encode(encoded).byteLength : 0
+    const obstacle = typeof encoded === 'string' ? obstacleOf(event, encoded, size + brackets, maxBatchBytes) : encoded
+    if (obstacle !== undefined || typeof encoded !== 'string') {
+      flush()
+      return { chunks, obstacle }
     }
-    const comma = chunk.length > 0 ? 1 : 0
-    if (chunk.length >= Math.max(1, maxBatchEvents) || bytes + comma + size > maxBatchBytes) flush()
-    bytes += size + (chunk.length > 0 ? 1 : 0)
-    chunk.push(json)
+    const comma = events.length > 0 ? 1 : 0
+    if (events.length >= Math.max(1, maxBatchEvents) || bytes + comma + size > maxBatchBytes) flush()
+    bytes += size + (events.length > 0 ? 1 : 0)
+    json.push(encoded)
+    events.push(event)
   }
   flush()
-  return Either.right(chunks)
+  return { chunks, obstacle: undefined }
 }
+
+const encode = (event: Event): string | Obstacle => {
+  try {
+    return encodeEvent(event)
+  } catch (cause) {
+    return { seqNum: event.seqNum, why: `event ${event.seqNum} can't be written as JSON: ${String(cause)}; it is a ${event.name}` }
+  }
+}
+
+const chunkOf = (events: ReadonlyArray<Event>): Chunk => ({ body: `[${events.map(encodeEvent).join(',')}]`, events })
 
 const utf8 = new TextEncoder()
-
-const oversizeError = (oversize: Oversize): UnknownError => {
-  const note = `event ${oversize.seqNum} takes ${oversize.bytes} bytes, more than the ${oversize.maxBatchBytes} that one push may`
-  return new UnknownError({ cause: new Error(note), note, payload: oversize })
-}

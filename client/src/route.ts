@@ -2,33 +2,41 @@
  * What the three modes differ in: where a store is read, how a chunk is written, and who says whose stream it is. All the
  * rest of the provider is the same for each.
  */
-import { Effect } from 'effect'
-
-import { BACKEND_ID_HEADER, type BackendId, noStore } from './backend-id.ts'
-import { makeDirectWriter } from './direct-push.ts'
+import type { BackendId } from './backend-id.ts'
 import type { Tip } from './direct-core.ts'
-import { upstreamEndpoint, workerEndpoints } from './endpoints.ts'
-import type { HttpFailure } from './errors.ts'
+import { workerEndpoint } from './endpoints.ts'
+import { BACKEND_ID_HEADER, NEXT_OFFSET, unvouched, vouchedHead } from './judge.ts'
 import type { Settings, SyncBackendOptions } from './options.ts'
 import type { SendChunk } from './push.ts'
-import { authTokenOf, makeTransport, type Transport } from './transport.ts'
-import { makeUpstream, type Upstream } from './upstream.ts'
+import type { ReadSource } from './read.ts'
+import { authTokenOf, makeTransport, noStore } from './transport.ts'
 import { makeWorkerPush } from './worker-push.ts'
 
 export interface Route {
   readonly source: Source
-  /** Whose stream it is now, past every cache; undefined if there is none. */
-  readonly askBackendId: Effect.Effect<string | undefined, HttpFailure>
-  readonly makeSend: (backendId: BackendId) => SendChunk
-  readonly ping: Effect.Effect<void, HttpFailure>
+  readonly makeWriter: (backendId: BackendId) => Writer
+  /** Whether the store answers; rejects with an `HttpFailure` if not. */
+  readonly ping: (timeoutMs: number, signal?: AbortSignal) => Promise<void>
+}
+
+export interface Writer {
+  readonly send: SendChunk
+  /** Whether pushes get an answer of the server; rejects with an `HttpFailure` if not. It writes nothing. */
+  readonly probe: (signal: AbortSignal) => Promise<void>
 }
 
 /** Where a pull reads. */
-export interface Source {
-  readonly url: string
-  readonly fetch: typeof globalThis.fetch
+export interface Source extends ReadSource {
+  /** Whose stream it is now, past every cache; undefined if there is none. Rejects with an `HttpFailure`. */
+  readonly askBackendId: (signal?: AbortSignal) => Promise<string | undefined>
   /** Set where it is the log's own server, which says and does less than the Worker. */
   readonly bare: BareLog | undefined
+}
+
+/** Whose log it is, and where it ends; neither is known while there is none. */
+export interface LogIdentity {
+  readonly backendId: string | undefined
+  readonly tail: string | undefined
 }
 
 /**
@@ -36,84 +44,56 @@ export interface Source {
  * is known, and no seqNum can be read from.
  */
 export interface BareLog {
+  /** The id of a stream without a header. */
+  readonly implicitId: string
   /** Whose stream it is: an offset beyond the tail of a stream that was made anew is answered without a word of it. */
-  readonly identify: Effect.Effect<string | undefined, HttpFailure>
+  readonly identify: (signal?: AbortSignal) => Promise<LogIdentity>
   /** Makes a store's stream, so that a live read hears its first event. */
-  readonly create: Effect.Effect<void, HttpFailure>
-  readonly idOf: Upstream['idOf']
+  readonly create: (signal?: AbortSignal) => Promise<void>
   /** The log was read to its end. */
   readonly onTail: (tip: Tip) => void
   /** The connection was lost. */
   readonly onLost: () => void
 }
 
+export interface StoreArgs {
+  readonly storeId: string
+  readonly payload: unknown
+}
+
 /** @throws an `Error` that says which name or URL cannot be used, and why */
-export const makeRoute = async (
-  options: SyncBackendOptions,
-  settings: Settings,
-  store: { readonly storeId: string; readonly payload: unknown },
-): Promise<Route> => {
-  const tenant = options.tenant ?? 'default'
-  const toWorker = () => {
-    const { url = '', headers } = options
-    const transport = makeTransport({ fetch: options.fetch, headers, authToken: authTokenOf(store.payload) })
-    return workerRoute(workerEndpoints(url, tenant, store.storeId), transport, settings)
-  }
-  const toUpstream = async ({ url, headers }: NonNullable<SyncBackendOptions['upstream']>) => {
-    // The app's token is for the Worker, and for nobody else.
-    const transport = makeTransport({ fetch: options.fetch, headers, authToken: undefined })
-    return makeUpstream(transport, await upstreamEndpoint(url, tenant, store.storeId), settings)
-  }
-  switch (options.mode) {
-    case 'hybrid':
-      return hybridRoute(toWorker(), await toUpstream(options.upstream))
-    case 'direct':
-      return directRoute(await toUpstream(options.upstream), settings)
-    default:
-      return toWorker().route
-  }
+export const makeRoute = async (options: SyncBackendOptions, settings: Settings, store: StoreArgs): Promise<Route> => {
+  if (options.mode !== 'hybrid' && options.mode !== 'direct') return workerRoute(options, settings, store).route
+  // Apart, so that an app that goes through the Worker does not load it.
+  const { bareRoute } = await import('./direct.ts')
+  return bareRoute(options, settings, store)
 }
 
-const workerRoute = ({ stream: url, health }: ReturnType<typeof workerEndpoints>, transport: Transport, settings: Settings) => {
-  const ask = (init: RequestInit) => transport.request(url, { ...init, ...noStore() }, settings.pushTimeout)
+export interface WorkerRoute {
+  readonly route: Route
+  readonly identify: BareLog['identify']
+  readonly create: (signal?: AbortSignal) => Promise<void>
+}
+
+/** @throws as above */
+export const workerRoute = (options: SyncBackendOptions, settings: Settings, { storeId, payload }: StoreArgs): WorkerRoute => {
+  const { fetch, headers, url: base = '', tenant = 'default' } = options
+  const url = workerEndpoint(base, tenant, storeId)
+  const transport = makeTransport({ party: 'worker', fetch, headers, authToken: authTokenOf(payload) })
+
+  const ask = async (method: 'HEAD' | 'PUT', timeoutMs: number, signal?: AbortSignal): Promise<LogIdentity> => {
+    const answer = await transport.request(url, { method, ...noStore() }, { timeoutMs, signal })
+    if (vouchedHead(answer) === undefined) throw unvouched(answer)
+    const { headers } = answer
+    return { backendId: headers.get(BACKEND_ID_HEADER) ?? undefined, tail: headers.get(NEXT_OFFSET) ?? undefined }
+  }
+  const identify = (signal?: AbortSignal) => ask('HEAD', settings.pushTimeout, signal)
+  const askBackendId = async (signal?: AbortSignal) => (await identify(signal)).backendId
+
   const route: Route = {
-    source: { url, fetch: transport.fetch, bare: undefined },
-    askBackendId: Effect.map(ask({ method: 'HEAD' }), ({ headers }) => headers.get(BACKEND_ID_HEADER) ?? undefined),
-    makeSend: (backendId) => makeWorkerPush({ url, transport, backendId, timeoutMs: settings.pushTimeout }),
-    ping: Effect.asVoid(transport.request(health, { method: 'GET' }, settings.pingTimeout)),
+    source: { url, transport, askBackendId, bare: undefined },
+    makeWriter: (backendId) => makeWorkerPush({ url, transport, backendId, askBackendId, timeoutMs: settings.pushTimeout }),
+    ping: async (timeoutMs, signal) => void (await ask('HEAD', timeoutMs, signal)),
   }
-  return { route, create: Effect.asVoid(ask({ method: 'PUT' })) }
+  return { route, identify, create: async (signal) => void (await ask('PUT', settings.pushTimeout, signal)) }
 }
-
-const hybridRoute = ({ route, create }: ReturnType<typeof workerRoute>, upstream: Upstream): Route => {
-  const bare: BareLog = {
-    // While the Worker does not say, reading goes on: then the log itself is asked, though a cache may stand before it.
-    identify: Effect.orElse(route.askBackendId, () => idInLog(upstream)),
-    create,
-    idOf: upstream.idOf,
-    onTail: () => {},
-    onLost: () => {},
-  }
-  return { ...route, source: { url: upstream.url, fetch: upstream.transport.fetch, bare } }
-}
-
-const directRoute = (upstream: Upstream, settings: Settings): Route => {
-  const { transport } = upstream
-  const writer = makeDirectWriter(upstream)
-  const bare: BareLog = {
-    identify: idInLog(upstream),
-    create: Effect.asVoid(upstream.create),
-    idOf: upstream.idOf,
-    onTail: writer.saw,
-    onLost: writer.doubt,
-  }
-  return {
-    source: { url: upstream.url, fetch: transport.fetch, bare },
-    askBackendId: bare.identify,
-    makeSend: writer.send,
-    ping: upstream.ping(settings.pingTimeout),
-  }
-}
-
-const idInLog = ({ check }: Upstream): Effect.Effect<string | undefined, HttpFailure> =>
-  Effect.map(check, (reply) => (reply._tag === 'Checked' ? reply.backendId : undefined))

@@ -1,14 +1,16 @@
-import { IsOfflineError, SyncBackend, type ServerAheadError, UnknownError } from '@livestore/common'
-import { Cause, Effect } from 'effect'
+import { IsOfflineError, SyncBackend, UnknownError } from '@livestore/common'
+import { Cause, Effect, Option, Runtime, Stream, SubscriptionRef } from 'effect'
 
 import { makeBackendId } from './backend-id.ts'
-import { makeConnection, pingWhileIdle } from './connection.ts'
-import { toSyncError } from './errors.ts'
+import { makeConnection } from './connection.ts'
+import { startOf, type SyncMetadata, toPullResItem } from './cursor.ts'
+import { isHttpFailure, type SyncError, toSyncError, TransportError } from './errors.ts'
 import { resolveSettings, type SyncBackendOptions } from './options.ts'
-import type { SyncMetadata } from './page.ts'
-import { type LivePull, makePull } from './pull.ts'
+import { type LivePull, openPull, type PullDeps, type PullError } from './pull.ts'
+import { makeProblems, problemOf } from './problem.ts'
 import { makePush } from './push.ts'
 import { makeRoute } from './route.ts'
+import { sleep } from './transport.ts'
 
 /**
  * LiveStore's sync backend on Durable Streams: on a Headwater Worker, on the streams themselves, or on both.
@@ -19,6 +21,8 @@ import { makeRoute } from './route.ts'
  * makeSyncBackend({ mode: 'direct', upstream: { url: 'https://streams.example.com/v1/stream' } })
  * ```
  */
+// This file, cursor.ts and options.ts are all that knows Effect. Whatever waits is a promise with a signal, so that it ends
+// in uninterruptible regions too: LiveStore's CLI makes and connects its backend in one.
 export const makeSyncBackend =
   (options: SyncBackendOptions): SyncBackend.SyncBackendConstructor<SyncMetadata> =>
   ({ storeId, payload }) =>
@@ -28,44 +32,77 @@ export const makeSyncBackend =
         try: () => makeRoute(options, settings, { storeId, payload }),
         catch: (cause) => new UnknownError({ cause, note: String(cause) }),
       })
-      const backendId = yield* makeBackendId(route.askBackendId)
-      const connection = yield* makeConnection
+      const closed = new AbortController()
+      yield* Effect.addFinalizer(() => Effect.sync(() => closed.abort()))
+
+      const runtime = yield* Effect.runtime<never>()
+      const isConnected = yield* SubscriptionRef.make(false)
+      const connection = makeConnection((connected) => void Runtime.runFork(runtime)(SubscriptionRef.set(isConnected, connected)))
+      const problems = makeProblems(options.onProblem)
+      const backendId = makeBackendId(yield* idStorage(runtime), route.source.askBackendId)
       const livePulls = new Set<LivePull>()
 
-      const ping = route.ping.pipe(
-        Effect.mapError((failure) =>
-          failure._tag === 'TransportError' && failure.timedOut
-            ? new Cause.TimeoutException(failure.message)
-            : toSyncError(failure),
-        ),
-        Effect.tapBoth({
-          onSuccess: () => connection.observed(true),
-          onFailure: () => connection.observed(false),
-        }),
-        Effect.asVoid,
-      )
-      if (settings.pingEnabled) yield* Effect.forkScoped(pingWhileIdle(connection, ping, settings.pingInterval))
+      const pingOnce = async (signal?: AbortSignal) => {
+        try {
+          await route.ping(settings.pingTimeout, signal)
+          connection.observed(true)
+          if (!connection.hasLive()) problems.reading(undefined)
+        } catch (cause) {
+          connection.observed(false)
+          if (!connection.hasLive() && isHttpFailure(cause)) problems.reading(problemOf(cause, settings.pingInterval))
+          throw cause
+        }
+      }
+      /** Keeps `isConnected` honest while nothing else asks the server anything. */
+      const pingWhileIdle = async () => {
+        for (;;) {
+          await sleep(settings.pingInterval, closed.signal)
+          if (closed.signal.aborted) return
+          if (!connection.hasLive()) await pingOnce(closed.signal).catch(() => {})
+        }
+      }
+      if (settings.pingEnabled) void pingWhileIdle()
 
-      /**
-       * LiveStore parks its pushing until a pull brings what it misses (LeaderSyncProcessor.ts, `Effect.never`), so a
-       * live pull that has died without a word must not be waited for.
-       */
-      const onServerAhead = ({ minimumExpectedNum }: ServerAheadError) =>
-        Effect.forEach([...livePulls], (pull) => pull.catchUpTo(minimumExpectedNum - 1), { discard: true })
+      const push = makePush({
+        limits: settings,
+        pace: settings,
+        writer: route.makeWriter(backendId),
+        connection,
+        problems,
+        onServerAhead: (head) => livePulls.forEach((pull) => pull.catchUpTo(head)),
+        onAnswered: () => livePulls.forEach((pull) => pull.wake()),
+        closed: closed.signal,
+      })
+
+      const pullDeps: PullDeps = { source: route.source, backendId, connection, problems, settings, livePulls, pace: { failures: 0 } }
+      /** LiveStore is told of the connection before it is handed what came by it. */
+      const isConnectedNow = Effect.suspend(() => setIfOther(isConnected, connection.isUp()))
+
+      const pull: SyncBackend.SyncBackend<SyncMetadata>['pull'] = (cursor, pullOptions) =>
+        Stream.unwrapScoped(
+          Effect.map(
+            Effect.acquireRelease(
+              Effect.sync(() => openPull(pullDeps, startOf(cursor), pullOptions?.live === true)),
+              ({ close }) => Effect.sync(close),
+            ),
+            ({ next }) =>
+              Stream.repeatEffectOption(
+                Effect.tryPromise({ try: next, catch: (error) => Option.some(error as PullError) }).pipe(
+                  Effect.flatMap((item) => (item === undefined ? Effect.fail(Option.none()) : Effect.succeed(toPullResItem(item)))),
+                  Effect.zipLeft(isConnectedNow),
+                ),
+              ),
+          ),
+        )
+
+      const ping = Effect.tryPromise({ try: pingOnce, catch: toPingError }).pipe(Effect.ensuring(isConnectedNow))
 
       return SyncBackend.of<SyncMetadata>({
-        connect: ping.pipe(Effect.catchTag('TimeoutException', (cause) => new IsOfflineError({ cause }))),
-        pull: makePull({
-          source: route.source,
-          backendId,
-          connection,
-          settings,
-          livePulls,
-          pace: { failures: 0 },
-        }),
-        push: makePush({ limits: settings, send: route.makeSend(backendId), onServerAhead }),
+        connect: Effect.catchTag(ping, 'TimeoutException', (cause) => new IsOfflineError({ cause })),
+        pull,
+        push: (batch) => Effect.tryPromise({ try: (signal) => push(batch, signal), catch: (error) => error as SyncError }),
         ping,
-        isConnected: connection.isConnected,
+        isConnected,
         metadata: {
           name: 'livestore-sync-durable-streams',
           description: 'LiveStore sync through Durable Streams',
@@ -75,3 +112,17 @@ export const makeSyncBackend =
         supports: { pullPageInfoKnown: route.source.bare === undefined, pullLive: true },
       })
     })
+
+const idStorage = (runtime: Runtime.Runtime<never>) =>
+  Effect.map(SyncBackend.makeBackendIdHelper, ({ get, lazySet }) => ({
+    get: () => Option.getOrUndefined(get()),
+    set: (id: string) => Runtime.runPromise(runtime)(lazySet(id)),
+  }))
+
+const setIfOther = (ref: SubscriptionRef.SubscriptionRef<boolean>, value: boolean): Effect.Effect<void> =>
+  Effect.flatMap(SubscriptionRef.get(ref), (current) => (current === value ? Effect.void : SubscriptionRef.set(ref, value)))
+
+const toPingError = (cause: unknown): IsOfflineError | UnknownError | Cause.TimeoutException => {
+  const failure = isHttpFailure(cause) ? cause : new TransportError(String(cause), { cause })
+  return failure._tag === 'TransportError' && failure.timedOut ? new Cause.TimeoutException(failure.message) : toSyncError(failure)
+}

@@ -1,63 +1,60 @@
-import { Duration, Effect } from 'effect'
-
-import { type HttpFailure, responseError, TransportError } from './errors.ts'
+/** One request: its headers, tokens that are renewed, and how long it may take. Promises only; a signal ends each of them. */
+import { type HttpFailure, isHttpFailure, TransportError } from './errors.ts'
+import { type AnswerHead, failureOf, headOf, NO_REDIRECT, type Party } from './judge.ts'
 import type { HeadersFunction, HeadersInput } from './options.ts'
 
-export interface Answer {
-  readonly url: string
-  readonly status: number
-  readonly headers: Headers
+export interface Answer extends AnswerHead {
   readonly body: string
 }
 
 export interface Transport {
+  readonly party: Party
   /**
    * `fetch` with the headers and token meant for this server, repeated once with fresh ones if it answers 401 and there
-   * are any: a 401 that comes back is meant. What it rejects with is the caller's to read.
+   * are any: a 401 that comes back is meant. It follows no redirect. It rejects with what the caller is to read.
    */
   readonly fetch: typeof globalThis.fetch
-  /** One whole exchange within a time-out, aborted when interrupted. Fails only without an answer. */
-  readonly exchange: (url: string, init: RequestInit, timeoutMs: number) => Effect.Effect<Answer, TransportError>
-  /** The same for an answer that may be long: it may take its time, as long as something of it comes. */
-  readonly download: (url: string, init: RequestInit, stallTimeoutMs: number) => Effect.Effect<Answer, TransportError>
-  /** As `exchange`, where an answer that says no is a failure too. */
-  readonly request: (url: string, init: RequestInit, timeoutMs: number) => Effect.Effect<Answer, HttpFailure>
+  /** One whole exchange within a time-out. Rejects with an `HttpFailure` where there is no success of this party. */
+  readonly request: (url: string, init: RequestInit, limits: Limits) => Promise<Answer>
+}
+
+export interface Limits {
+  /** The whole exchange; with `stalls` only each silence in it, for an answer that may be long. */
+  readonly timeoutMs: number
+  readonly stalls?: boolean
+  readonly signal?: AbortSignal | undefined
 }
 
 export const makeTransport = (options: {
+  readonly party: Party
   readonly fetch: typeof globalThis.fetch | undefined
   readonly headers: HeadersInput | undefined
   readonly authToken: string | undefined
 }): Transport => {
-  const { headers, authToken } = options
+  const { party, headers, authToken } = options
 
   const send = (own: Headers | Readonly<Record<string, string>> | undefined, ...[input, init]: Parameters<typeof globalThis.fetch>) => {
     const merged = new Headers(own)
     if (authToken !== undefined && !merged.has('authorization')) merged.set('authorization', `Bearer ${authToken}`)
     new Headers(init?.headers).forEach((value, name) => merged.set(name, value))
-    // Looked up at each call, so that instrumentation installed later is honoured.
-    return (options.fetch ?? globalThis.fetch)(input, { ...init, headers: merged })
+    // Looked up at each call, so that instrumentation installed later is honored.
+    return (options.fetch ?? globalThis.fetch)(input, { ...init, ...NO_REDIRECT, headers: merged })
   }
 
   const fetchWithHeaders: typeof globalThis.fetch =
     typeof headers === 'function' ? renewing(headers, send) : async (...request) => send(headers, ...request)
 
-  const exchange: Transport['exchange'] = (url, init, timeoutMs) =>
-    attempt(init.method ?? 'GET', timeoutMs, async (signal) => {
+  const request: Transport['request'] = (url, init, { timeoutMs, stalls = false, signal: outer }) =>
+    attempt(`${init.method ?? 'GET'}`, timeoutMs, outer, async (signal, goesOn) => {
       const response = await fetchWithHeaders(url, { ...init, signal })
-      return { url, status: response.status, headers: response.headers, body: await response.text() }
+      const head = headOf(url, response)
+      const read = () => readText(response, stalls ? goesOn : () => {})
+      const failure = await failureOf(party, head, read)
+      if (failure !== undefined) throw failure
+      return { ...head, body: await read() }
     })
 
-  const download: Transport['download'] = (url, init, stallTimeoutMs) =>
-    attempt(init.method ?? 'GET', stallTimeoutMs, async (signal, goesOn) => {
-      const response = await fetchWithHeaders(url, { ...init, signal })
-      return { url, status: response.status, headers: response.headers, body: await readText(response, goesOn) }
-    })
-
-  const request: Transport['request'] = (url, init, timeoutMs) =>
-    Effect.flatMap(exchange(url, init, timeoutMs), (answer) => (isOk(answer) ? Effect.succeed(answer) : refusal(answer)))
-
-  return { fetch: fetchWithHeaders, exchange, download, request }
+  return { party, fetch: fetchWithHeaders, request }
 }
 
 /** Requests that are refused at the same time share what is then given: some issuers take two renewals at once for theft. */
@@ -90,37 +87,49 @@ const renewing = (
 }
 
 /**
- * What a promise does within a time-out, or within more of them, as long as each sees it go on; its signal is aborted when
- * that is over, or when nobody wants it any more.
+ * What a promise does within a time-out, counted anew whenever it goes on. Its signal is aborted when that is over, or
+ * when `outer` is. Rejects with an `HttpFailure` only.
  */
-export const attempt = <A>(
+export const attempt = async <A>(
   what: string,
   timeoutMs: number,
+  outer: AbortSignal | undefined,
   work: (signal: AbortSignal, goesOn: () => void) => Promise<A>,
-): Effect.Effect<A, TransportError> =>
-  Effect.suspend(() => {
-    let stalled = true
-    const goesOn = () => {
-      stalled = false
+): Promise<A> => {
+  const abort = new AbortController()
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let giveUp: (failure: HttpFailure) => void = () => {}
+  const over = new Promise<never>((_, reject) => {
+    giveUp = (failure) => {
+      reject(failure)
+      abort.abort()
     }
-    const wasStalled = () => {
-      const was = stalled
-      stalled = true
-      return was
-    }
-    const answer = Effect.tryPromise({
-      try: (signal) => work(signal, goesOn),
-      catch: (cause) => (cause instanceof TransportError ? cause : new TransportError(`${what} failed: ${String(cause)}`, { cause })),
-    })
-    const timeout = Effect.sleep(Duration.millis(timeoutMs)).pipe(
-      Effect.repeat({ until: wasStalled }),
-      Effect.zipRight(Effect.fail(new TransportError(`${what} not answered within ${timeoutMs} ms`, { timedOut: true }))),
-    )
-    return Effect.raceFirst(answer, timeout)
   })
+  const start = () => {
+    clearTimeout(timer)
+    timer = setTimeout(() => giveUp(new TransportError(`${what} not answered within ${timeoutMs} ms`, { timedOut: true })), timeoutMs)
+  }
+  const onOuterAbort = () => giveUp(new TransportError(`${what} was given up`))
+  start()
+  if (outer?.aborted === true) onOuterAbort()
+  outer?.addEventListener('abort', onOuterAbort, { once: true })
+  try {
+    return await Promise.race([work(abort.signal, start), over])
+  } catch (cause) {
+    throw toFailure(what, cause)
+  } finally {
+    clearTimeout(timer)
+    outer?.removeEventListener('abort', onOuterAbort)
+  }
+}
 
-const readText = async ({ body }: Response, onBytes: () => void): Promise<string> => {
-  if (body === null) return ''
+export const toFailure = (what: string, cause: unknown): HttpFailure =>
+  isHttpFailure(cause) ? cause : new TransportError(`${what} failed: ${String(cause)}`, { cause })
+
+/** The whole body. Some runtimes have no streams (React Native): there it comes in one piece. */
+export const readText = async (response: Response, onBytes: () => void): Promise<string> => {
+  const { body } = response
+  if (body === null || body === undefined) return response.text()
   const reader = body.getReader()
   const decoder = new TextDecoder()
   const parts: Array<string> = []
@@ -132,13 +141,27 @@ const readText = async ({ body }: Response, onBytes: () => void): Promise<string
   }
 }
 
-export const isOk = ({ status }: { readonly status: number }): boolean => status >= 200 && status < 300
-
-export const refusal = ({ url, status, headers, body }: Answer): Effect.Effect<never, HttpFailure> =>
-  Effect.fail(responseError(url, status, body, headers.get('retry-after')))
-
 /** LiveStore's habit: the app's sync payload carries the token as `authToken`. */
 export const authTokenOf = (payload: unknown): string | undefined => {
   if (typeof payload !== 'object' || payload === null || !('authToken' in payload)) return undefined
   return typeof payload.authToken === 'string' && payload.authToken !== '' ? payload.authToken : undefined
 }
+
+/** Past the HTTP cache. Cloudflare's own runtime has none, and older compatibility dates refuse the option. */
+export const noStore = (): { cache?: 'no-store' } =>
+  (globalThis as { navigator?: { userAgent?: string } }).navigator?.userAgent === 'Cloudflare-Workers'
+    ? {}
+    : { cache: 'no-store' }
+
+/** A pause that a signal ends. */
+export const sleep = (ms: number, signal?: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', done)
+      resolve()
+    }
+    const timer = setTimeout(done, ms)
+    if (signal?.aborted === true) done()
+    signal?.addEventListener('abort', done, { once: true })
+  })

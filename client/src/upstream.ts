@@ -1,31 +1,31 @@
 /**
  * Requests to the Durable Streams server itself, for the modes that go there without a Worker: one function a protocol
- * operation. Nothing here retries; who calls knows whether it may.
+ * operation. Nothing here retries; who calls knows whether it may. Each rejects with an `HttpFailure`.
  */
-import { Effect } from 'effect'
-
-import { noStore } from './backend-id.ts'
 import type { UpstreamEndpoint } from './endpoints.ts'
-import { type HttpFailure, noOffset, TransportError } from './errors.ts'
-import { decodeHeader } from './event.ts'
+import { ForeignAnswer, noOffset, ResponseError, TransportError } from './errors.ts'
+import { decodeEvent, decodeHeader } from './event.ts'
 import { firstMessage } from './first-message.ts'
+import { type AnswerHead, CLOSED, failureOf, headOf, isJson, NEXT_OFFSET, UP_TO_DATE } from './judge.ts'
 import type { Settings } from './options.ts'
 import { START_OFFSET } from './page.ts'
-import { type Answer, attempt, isOk, refusal, type Transport } from './transport.ts'
+import { type Answer, attempt, noStore, readText, type Transport } from './transport.ts'
 
 export interface Upstream {
   readonly url: string
   readonly transport: Transport
   /** Whose stream is it, and where does it end? */
-  readonly check: Effect.Effect<Checked, HttpFailure>
+  readonly check: (signal?: AbortSignal) => Promise<Checked>
   /** All from an offset to the tail. */
-  readonly read: (offset: string) => Effect.Effect<Stretch, HttpFailure>
+  readonly read: (offset: string, signal?: AbortSignal) => Promise<LogRange>
   /** Makes the stream with its header (docs/wire.md, "The header"), unless there is one. */
-  readonly create: Effect.Effect<Created, HttpFailure>
-  /** Appends with the fence. Fails also where nobody knows what became of it. */
-  readonly append: (batch: FencedBatch) => Effect.Effect<Appended, HttpFailure>
+  readonly create: (signal?: AbortSignal) => Promise<Created>
+  /** Appends with the fence. Rejects also where nobody knows what became of it. */
+  readonly append: (batch: FencedBatch, signal?: AbortSignal) => Promise<Appended>
   /** Does it answer at all? */
-  readonly ping: (timeoutMs: number) => Effect.Effect<void, HttpFailure>
+  readonly ping: (timeoutMs: number, signal?: AbortSignal) => Promise<void>
+  /** That of a stream without header. */
+  readonly implicitId: string
   /** Whose stream it is that begins with these messages. */
   readonly idOf: (messages: ReadonlyArray<unknown>) => string
 }
@@ -37,7 +37,7 @@ export interface Missing {
 /** `backendId` is undefined while the stream is empty: it may be on its way. */
 export type Checked = Missing | { readonly _tag: 'Checked'; readonly backendId: string | undefined; readonly tail: string }
 
-export type Stretch = Missing | { readonly _tag: 'Read'; readonly messages: ReadonlyArray<unknown>; readonly end: string }
+export type LogRange = Missing | { readonly _tag: 'Read'; readonly messages: ReadonlyArray<unknown>; readonly end: string }
 
 export type Created =
   | { readonly _tag: 'Exists' }
@@ -59,92 +59,90 @@ export type Appended =
   /** The server does not know of our appends before: it is not the one, or not the log, that took them. */
   | { readonly _tag: 'Forgotten' }
 
-const NEXT_OFFSET = 'stream-next-offset'
-const UP_TO_DATE = 'stream-up-to-date'
 const JSON_TYPE = { 'content-type': 'application/json' }
 
 export const makeUpstream = (
   transport: Transport,
   { base, path }: UpstreamEndpoint,
-  { pushTimeout, stallTimeout }: Pick<Settings, 'pushTimeout' | 'stallTimeout'>,
+  { pushTimeout, stallTimeoutMs }: Pick<Settings, 'pushTimeout' | 'stallTimeoutMs'>,
 ): Upstream => {
   const url = `${base}/${path}`
-  /** That of a stream without header. */
   const implicitId = `path:${path}`
   const idOf = ([first]: ReadonlyArray<unknown>) => decodeHeader(first) ?? implicitId
-  const exchange = (init: RequestInit) => transport.exchange(url, { ...init, ...noStore() }, pushTimeout)
+  const request = (init: RequestInit, signal: AbortSignal | undefined, timeoutMs = pushTimeout) =>
+    transport.request(url, { ...init, ...noStore() }, { timeoutMs, signal })
 
-  const check = Effect.gen(function* () {
-    const { found, ...answer } = yield* attempt('GET', pushTimeout, (signal) => beginning(transport, url, signal))
-    if (isMissing(answer)) return MISSING
-    if (!isOk(answer)) return yield* refusal(answer)
-    if (found._tag === 'NotAnArray') return yield* Effect.fail(new TransportError('what came is no log'))
-    const backendId = found._tag === 'Found' ? idOf([found.message]) : undefined
-    const end = yield* offsetOf(answer)
-    const tail = answer.headers.has(UP_TO_DATE) ? end : yield* tailOf
-    return typeof tail === 'string' ? { _tag: 'Checked' as const, backendId, tail } : tail
-  })
+  const check = (signal?: AbortSignal): Promise<Checked> =>
+    orMissing(async () => {
+      const { head, first } = await attempt('GET', pushTimeout, signal, (own) => beginning(transport, url, own))
+      const isMessage = first === undefined || decodeHeader(first) !== undefined || decodeEvent(first) !== undefined
+      if (!isMessage) throw new ForeignAnswer(url, head.status, 'it begins with something that is no event')
+      const end = offsetOf(head, first === undefined ? [] : [first])
+      const tail = head.headers.has(UP_TO_DATE) ? end : await tailOf(signal)
+      return { _tag: 'Checked', backendId: first === undefined ? undefined : idOf([first]), tail }
+    })
 
   /** Only a server that answers in pages is asked for its tail apart. */
-  const tailOf = Effect.gen(function* () {
-    const answer = yield* exchange({ method: 'HEAD' })
-    if (isMissing(answer)) return MISSING
-    if (!isOk(answer)) return yield* refusal(answer)
-    return answer.headers.get(NEXT_OFFSET) ?? (yield* Effect.fail(new TransportError('a tail without an offset')))
-  })
+  const tailOf = async (signal: AbortSignal | undefined): Promise<string> => {
+    const answer = await request({ method: 'HEAD' }, signal)
+    const tail = answer.headers.get(NEXT_OFFSET)
+    if (answer.status !== 200 || tail === null) throw new ForeignAnswer(url, answer.status, `it has no ${NEXT_OFFSET} header`)
+    return tail
+  }
 
-  const read = (from: string): Effect.Effect<Stretch, HttpFailure> =>
-    Effect.gen(function* () {
+  const read = (from: string, signal?: AbortSignal): Promise<LogRange> =>
+    orMissing(async () => {
       const messages: Array<unknown> = []
       for (let offset = from; ; ) {
         const page = `${url}?offset=${encodeURIComponent(offset)}`
-        const answer = yield* transport.download(page, { method: 'GET', ...noStore() }, stallTimeout)
-        if (isMissing(answer)) return MISSING
-        if (!isOk(answer)) return yield* refusal(answer)
-        for (const message of yield* parse(answer.body)) messages.push(message)
-        const end = yield* offsetOf(answer)
+        const answer = await transport.request(page, { method: 'GET', ...noStore() }, { timeoutMs: stallTimeoutMs, stalls: true, signal })
+        const read = parse(answer)
+        for (const message of read) messages.push(message)
+        const end = offsetOf(answer, read)
         if (answer.headers.has(UP_TO_DATE)) return { _tag: 'Read', messages, end }
-        if (end === offset) return yield* Effect.fail(new TransportError('a page that leads nowhere'))
+        if (end === offset) throw new TransportError('a page that leads nowhere')
         offset = end
       }
     })
 
-  const create = Effect.gen(function* () {
+  const create = async (signal?: AbortSignal): Promise<Created> => {
     const backendId = randomUuid()
     const body = JSON.stringify([{ livestore: { backendId, version: 1 } }])
-    const answer = yield* exchange({ method: 'PUT', headers: JSON_TYPE, body })
-    if (!isOk(answer)) return yield* refusal(answer)
-    return answer.status === 201 ? { _tag: 'Created' as const, backendId } : { _tag: 'Exists' as const }
-  })
+    const answer = await request({ method: 'PUT', headers: JSON_TYPE, body }, signal)
+    if (answer.status !== 200 && answer.status !== 201) throw new ForeignAnswer(url, answer.status, 'it does not say whether a stream was made')
+    return answer.status === 201 ? { _tag: 'Created', backendId } : { _tag: 'Exists' }
+  }
 
-  const append = ({ body, parent, producer, streak }: FencedBatch): Effect.Effect<Appended, HttpFailure> =>
-    Effect.gen(function* () {
-      const headers = {
-        ...JSON_TYPE,
-        'stream-seq': fence(parent),
-        'producer-id': producer,
-        'producer-epoch': '0',
-        'producer-seq': String(streak),
-      }
-      const answer = yield* exchange({ method: 'POST', headers, body })
-      if (isMissing(answer)) return MISSING
-      if (answer.status === 409 && answer.headers.has('stream-closed')) return yield* refusal({ ...answer, body: CLOSED })
-      if (answer.status === 409) {
-        return { _tag: answer.headers.has('producer-expected-seq') ? 'Forgotten' : 'Conflict' }
-      }
-      if (!isOk(answer)) return yield* refusal(answer)
-      const offset = answer.headers.get(NEXT_OFFSET)
-      // Appended, but where? And a captive portal says yes to everything.
-      if (offset === null) return yield* Effect.fail(new TransportError('an append whose answer has no offset'))
-      return { _tag: 'Appended', offset }
+  const append = async ({ body, parent, producer, streak }: FencedBatch, signal?: AbortSignal): Promise<Appended> => {
+    const headers = {
+      ...JSON_TYPE,
+      'stream-seq': fence(parent),
+      'producer-id': producer,
+      'producer-epoch': '0',
+      'producer-seq': String(streak),
+    }
+    const answer = await attempt('POST', pushTimeout, signal, async (own): Promise<Answer | Appended> => {
+      const response = await transport.fetch(url, { method: 'POST', headers, body, signal: own, ...noStore() })
+      const head = headOf(url, response)
+      if (head.status === 409) return conflict(head)
+      const failure = await failureOf(transport.party, head, () => readText(response, () => {}))
+      if (failure !== undefined) return missingOr(failure)
+      return { ...head, body: await readText(response, () => {}) }
     })
+    if ('_tag' in answer) return answer
+    const offset = answer.headers.get(NEXT_OFFSET)
+    // A browser may hide the echo. 204 is a duplicate: nothing was appended (PROTOCOL 5.2.1). And a captive portal says
+    // yes to everything.
+    const echoed = answer.headers.get('producer-seq') ?? String(streak)
+    if (answer.status !== 200 || echoed !== String(streak) || offset === null) throw new ForeignAnswer(url, answer.status, 'it does not say that this append landed')
+    return { _tag: 'Appended', offset }
+  }
 
-  const ping = (timeoutMs: number) =>
-    Effect.flatMap(transport.exchange(url, { method: 'HEAD', ...noStore() }, timeoutMs), (answer) =>
-      isOk(answer) || isMissing(answer) ? Effect.void : refusal(answer),
-    )
+  const ping = async (timeoutMs: number, signal?: AbortSignal): Promise<void> => {
+    await orMissing(() => request({ method: 'HEAD' }, signal, timeoutMs))
+  }
 
-  return { url, transport, check, read, create, append, ping, idOf }
+  return { url, transport, check, read, create, append, ping, implicitId, idOf }
 }
 
 /** PROTOCOL 5.2 compares it byte by byte, hence the zeros; as `fence` in src/event.rs. */
@@ -153,47 +151,77 @@ export const fence = (parent: number): string => String(parent).padStart(16, '0'
 const MISSING: Missing = { _tag: 'Missing' }
 
 /** PROTOCOL 5.6: gone for good, or not yet there. */
-const isMissing = ({ status }: { readonly status: number }): boolean => status === 404 || status === 410
+const missingOr = (cause: unknown): Missing => {
+  if (cause instanceof ResponseError && (cause.status === 404 || cause.status === 410)) return MISSING
+  throw cause
+}
+
+const orMissing = <A>(work: () => Promise<A>): Promise<A | Missing> => work().catch(missingOr)
+
+const conflict = ({ url, status, headers }: AnswerHead): Appended => {
+  if (headers.has(CLOSED)) {
+    throw new ResponseError(url, status, { title: 'Closed', detail: 'the stream was closed: it takes no events any more' }, 0)
+  }
+  return { _tag: headers.has('producer-expected-seq') ? 'Forgotten' : 'Conflict' }
+}
 
 /** Reads no further than the first message. */
-const beginning = async (transport: Transport, url: string, signal: AbortSignal) => {
+const beginning = async (transport: Transport, url: string, signal: AbortSignal): Promise<{ head: AnswerHead; first: unknown }> => {
   const response = await transport.fetch(`${url}?offset=${START_OFFSET}`, { method: 'GET', signal, ...noStore() })
-  const { status, headers } = response
-  if (!isOk(response) || response.body === null) {
-    return { url, status, headers, body: await response.text(), found: { _tag: 'NotAnArray' } as const }
+  const head = headOf(url, response)
+  const failure = await failureOf(transport.party, head, () => readText(response, () => {}))
+  if (failure !== undefined) throw failure
+  if (head.status !== 200 || !isJson(head.headers)) throw new ForeignAnswer(url, head.status, 'what came is no log')
+  const pieces = piecesOf(response)
+  let text = ''
+  for await (const piece of pieces) {
+    text += piece
+    const found = firstMessage(text)
+    if (found._tag === 'NotAnArray') throw new ForeignAnswer(url, head.status, 'what came is no log')
+    if (found._tag === 'Incomplete') continue
+    return { head, first: found._tag === 'Found' ? found.message : undefined }
   }
-  const reader = response.body.getReader()
+  throw new TransportError('the answer was cut off')
+}
+
+async function* piecesOf(response: Response): AsyncGenerator<string> {
+  const { body } = response
+  if (body === null || body === undefined) {
+    yield await response.text()
+    return
+  }
+  const reader = body.getReader()
   const decoder = new TextDecoder()
-  let body = ''
-  for (;;) {
-    const { done, value } = await reader.read()
-    body += decoder.decode(value, { stream: !done })
-    const found = firstMessage(body)
-    if (found._tag !== 'Incomplete') {
-      void reader.cancel().catch(() => {})
-      return { url, status, headers, body: '', found }
+  try {
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) return
+      yield decoder.decode(value, { stream: true })
     }
-    if (done) throw new Error('the answer was cut off')
+  } finally {
+    void reader.cancel().catch(() => {})
   }
 }
 
 /** Only of an answer that brought a log: without one it may not be this server's at all. */
-const offsetOf = ({ url, status, headers }: Omit<Answer, 'body'>): Effect.Effect<string, HttpFailure> => {
+const offsetOf = ({ url, status, headers }: AnswerHead, messages: ReadonlyArray<unknown>): string => {
   const offset = headers.get(NEXT_OFFSET)
-  return offset === null ? Effect.fail(noOffset(url, status)) : Effect.succeed(offset)
+  if (offset !== null) return offset
+  throw messages.length > 0 ? noOffset(url, status) : new ForeignAnswer(url, status, `it has no ${NEXT_OFFSET} header`)
 }
 
-const CLOSED = JSON.stringify({ title: 'Closed', detail: 'the stream was closed: it takes no events any more' })
-
-const parse = (body: Answer['body']): Effect.Effect<ReadonlyArray<unknown>, TransportError> =>
-  Effect.try({
-    try: () => {
-      const messages: unknown = JSON.parse(body)
-      if (!Array.isArray(messages)) throw new Error('not an array')
-      return messages as ReadonlyArray<unknown>
-    },
-    catch: (cause) => new TransportError(`what came is no log: ${String(cause)}`, { cause }),
-  })
+const parse = (answer: Answer): ReadonlyArray<unknown> => {
+  const { url, status, headers, body } = answer
+  if (status !== 200 || !isJson(headers)) throw new ForeignAnswer(url, status, 'what came is no log')
+  let messages: unknown
+  try {
+    messages = JSON.parse(body)
+  } catch (cause) {
+    throw new TransportError(`what came is no log: ${String(cause)}`, { cause })
+  }
+  if (!Array.isArray(messages)) throw new ForeignAnswer(url, status, 'what came is no log')
+  return messages
+}
 
 /** `crypto.randomUUID` is only for pages from https or localhost. */
 export const randomUuid = (): string => {

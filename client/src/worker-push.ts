@@ -1,48 +1,54 @@
 /** Writing through the Worker, whose Sequencer accepts a repeated batch again. */
-import { Effect } from 'effect'
-
-import { BACKEND_ID_HEADER, type BackendId, noStore } from './backend-id.ts'
+import type { BackendId } from './backend-id.ts'
 import type { Chunk } from './direct-core.ts'
-import { toPushError } from './errors.ts'
-import type { SendChunk } from './push.ts'
-import type { Transport } from './transport.ts'
+import { ForeignAnswer, ResponseError, TransportError } from './errors.ts'
+import { ACCEPTED_HEADER, BACKEND_ID_HEADER, vouchedHead } from './judge.ts'
+import type { Writer } from './route.ts'
+import type { Answer, Transport } from './transport.ts'
 
 export interface WorkerPushDeps {
   readonly url: string
   readonly transport: Transport
   readonly backendId: BackendId
+  readonly askBackendId: (signal?: AbortSignal) => Promise<string | undefined>
   readonly timeoutMs: number
 }
 
-export const makeWorkerPush =
-  (deps: WorkerPushDeps): SendChunk =>
-  (chunk) => {
-    const knew = deps.backendId.remembered() !== undefined
-    return send(deps, chunk).pipe(
-      // Who remembers no backend can't be told that it was reset, and a Sequencer may not have heard of it yet. It looks
-      // when asked; else LiveStore would wait for events that are gone.
-      Effect.catchTag('ServerAheadError', (ahead) =>
-        knew ? Effect.fail(ahead) : Effect.zipRight(lookAfresh(deps), send(deps, chunk)),
-      ),
-    )
+const JSON_TYPE = { 'content-type': 'application/json' }
+
+export const makeWorkerPush = ({ url, transport, backendId, askBackendId, timeoutMs }: WorkerPushDeps): Writer => {
+  const send = async ({ body, events }: Chunk, signal: AbortSignal): Promise<void> => {
+    const known = backendId.remembered()
+    const headers = { ...JSON_TYPE, ...(known === undefined ? {} : { [BACKEND_ID_HEADER]: known }) }
+    const answer = await transport.request(url, { method: 'POST', headers, body }, { timeoutMs, signal })
+    const first = events[0]?.seqNum ?? 0
+    const last = events.at(-1)?.seqNum ?? 0
+    const answering = acknowledgedBy(answer, first, last)
+    if (answering === undefined || (known !== undefined && answering !== known)) {
+      throw new ForeignAnswer(url, answer.status, `it does not acknowledge the events ${first} to ${last} of this store`)
+    }
+    // The first contact with a backend may well be a push.
+    if (backendId.remembered() === undefined) await backendId.observe(answering, signal)
   }
 
-const lookAfresh = ({ url, transport, timeoutMs }: WorkerPushDeps) =>
-  transport.request(url, { method: 'HEAD', ...noStore() }, timeoutMs).pipe(Effect.mapError(toPushError))
+  /** A push of nothing goes the way of every push, and the Worker refuses it by name. */
+  const probe = async (signal: AbortSignal): Promise<void> => {
+    await askBackendId(signal)
+    try {
+      await transport.request(url, { method: 'POST', headers: JSON_TYPE, body: '[]' }, { timeoutMs, signal })
+    } catch (cause) {
+      if (cause instanceof ResponseError && cause.status < 500) return
+      throw cause
+    }
+    throw new TransportError('a push of nothing was accepted')
+  }
 
-const send = ({ url, transport, backendId, timeoutMs }: WorkerPushDeps, { body }: Chunk) =>
-  Effect.gen(function* () {
-    const known = backendId.remembered()
-    const headers = {
-      'content-type': 'application/json',
-      ...(known === undefined ? {} : { [BACKEND_ID_HEADER]: known }),
-    }
-    const answer = yield* transport
-      .request(url, { method: 'POST', headers, body }, timeoutMs)
-      .pipe(Effect.mapError(toPushError))
-    // The first contact with a backend may well be a push.
-    const answering = answer.headers.get(BACKEND_ID_HEADER)
-    if (known === undefined && backendId.remembered() === undefined && answering !== null) {
-      yield* backendId.learn(answering)
-    }
-  })
+  return { send, probe }
+}
+
+/** Whose acknowledgement of exactly these events this is; undefined if it is none (docs/wire.md). */
+const acknowledgedBy = (answer: Answer, first: number, last: number): string | undefined => {
+  const { status, headers } = answer
+  const isOfThese = status === 200 && headers.get(ACCEPTED_HEADER) === `${first}-${last}`
+  return isOfThese && (vouchedHead(answer) ?? -1) >= last ? (headers.get(BACKEND_ID_HEADER) ?? undefined) : undefined
+}

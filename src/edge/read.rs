@@ -121,6 +121,9 @@ async fn pass_through(
         response = fetch(stream, &read).await?;
     }
     timing.lap("upstream", now());
+    if known.is_none() && response.status_code() < 300 {
+        known = vouched(env, store).await?;
+    }
     if response.status_code() == 400 {
         // The log does not know an offset of its own index?
         lookup::doubt(store);
@@ -138,6 +141,16 @@ async fn pass_through(
     match read.until.filter(|_| read.live == Some(Live::Sse) && response.status_code() == 200) {
         Some(until) => Ok(lifetime::ending_at(response, until)?.with_headers(headers)),
         None => Ok(response.with_headers(headers)),
+    }
+}
+
+/// What the Sequencer makes of a stream that it had not heard of before the read: one that was made meanwhile, or by
+/// something else. `None` if it can't tell whose it is; then the answer says nothing of it either.
+async fn vouched(env: &Env, store: &StorePath) -> Result<Option<Known>, Failure> {
+    match lookup::call(env, store, Op::Look(Need::Fresh), None).await {
+        Ok(Answer::Tip(tip)) => Ok(tip.map(Known::from)),
+        Ok(_) | Err(Failure::Problem(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

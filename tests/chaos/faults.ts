@@ -1,11 +1,12 @@
-// Which requests between the Worker and the upstream go wrong, and how.
-import type { Fault, RecordedRequest } from '../harness/index.ts'
+// Which requests go wrong, and how: between the Worker and the upstream, and between the clients and the Worker.
+import { answers, type CountingProxy, type Fault, type RecordedRequest, type Says } from '../harness/index.ts'
 import type { Random } from './random.ts'
 
 /** The Worker of these tests gives up waiting after this; what is late is later. */
 export const UPSTREAM_TIMEOUT_MS = 1_000
 
-export const FAULT_KINDS = [
+/** What happens to connections, and what a server says that is in trouble itself. */
+const OWN_KINDS = [
   'request dropped',
   'response dropped',
   'request late',
@@ -17,29 +18,83 @@ export const FAULT_KINDS = [
   '503',
   '503, applied',
 ] as const
+
+/** Somebody else answers. */
+const FOREIGN_KINDS = [
+  'portal',
+  'login',
+  'redirect 301',
+  'redirect 302',
+  'redirect 307',
+  'redirect 308',
+  'page 403',
+  'page 404',
+  'page 405',
+  'page 410',
+  'other JSON',
+  'other events',
+  'no content',
+] as const
+type ForeignKind = (typeof FOREIGN_KINDS)[number]
+
+export const FAULT_KINDS = [...OWN_KINDS, ...FOREIGN_KINDS]
 export type FaultKind = (typeof FAULT_KINDS)[number]
 
-/** A decide-hook for the proxy: of requests the share `intensity` goes wrong, of live reads most: they are few. */
-export function planFaults(random: Random, intensity: number): (request: RecordedRequest) => Fault | undefined {
+export interface Plan {
+  /** For the proxy's `inject`. */
+  readonly decide: (request: RecordedRequest) => Fault | undefined
+  readonly kindOf: (request: RecordedRequest) => FaultKind
+}
+
+interface Where {
+  readonly kinds: readonly FaultKind[]
+  /** The share of requests that goes wrong, and of live reads: they are few. */
+  readonly share: number
+  readonly liveShare: number
+  /** Where redirects lead: the right place by another name. */
+  readonly aside: CountingProxy
+}
+
+/** Everything goes wrong there, and most live reads do. */
+export const upstreamPlan = (random: Random, aside: CountingProxy): Plan =>
+  makePlan(random.fork('upstream'), { kinds: FAULT_KINDS, share: random.between(10, 30) / 100, liveShare: 0.8, aside })
+
+/** There somebody else answers now and then. What else can happen there, its clients do themselves: they leave. */
+export const clientPlan = (random: Random, aside: CountingProxy): Plan =>
+  makePlan(random.fork('clients'), { kinds: FOREIGN_KINDS, share: random.between(3, 12) / 100, liveShare: 0.3, aside })
+
+function makePlan(random: Random, { kinds, share, liveShare, aside }: Where): Plan {
   const streams = new Map<string, Random>()
-  return (request) => {
-    // A generator a store: what happens to one must not depend on how often another is asked
-    const own = streams.get(request.path) ?? random.fork(request.path)
-    streams.set(request.path, own)
-    if (isLive(request)) return own.chance(0.8) ? fault(own.pick(LIVE_KINDS), own) : undefined
-    return own.chance(intensity) ? fault(own.pick(FAULT_KINDS.filter((kind) => fits(kind, request))), own) : undefined
+  const chosen = new Map<RecordedRequest, FaultKind>()
+  // What happens to a live read is mostly that it ends, in the middle of something
+  const liveKinds = [...kinds, ...kinds.filter(isOfTheBody).flatMap((kind) => Array.from({ length: 4 }, () => kind))]
+  return {
+    decide(request) {
+      // A generator a store: what happens to one must not depend on how often another is asked
+      const own = streams.get(request.path) ?? random.fork(request.path)
+      streams.set(request.path, own)
+      const isLive = request.query.has('live')
+      if (!own.chance(isLive ? liveShare : share)) return undefined
+      const kind = own.pick((isLive ? liveKinds : kinds).filter((each) => fits(each, request)))
+      chosen.set(request, kind)
+      return isForeign(kind) ? foreignAnswer(kind, request, own, aside) : ownFault(kind, own)
+    },
+    kindOf(request) {
+      const kind = chosen.get(request)
+      if (kind === undefined) throw new Error(`no fault was planned for ${request.method} ${request.path}`)
+      return kind
+    },
   }
 }
 
-const isLive = (request: RecordedRequest) => request.query.has('live')
+const isOfTheBody = (kind: FaultKind) => kind.startsWith('body')
+const isForeign = (kind: FaultKind): kind is ForeignKind => (FOREIGN_KINDS as readonly string[]).includes(kind)
 
-// What happens to a live read is mostly that it ends, in the middle of something
-const LIVE_KINDS = [...FAULT_KINDS, ...Array.from({ length: 4 }, () => ['body reset', 'body truncated'] as const).flat()]
+// The answers to HEAD, PUT, POST and DELETE have no body to break off, and are no events
+const fits = (kind: FaultKind, request: RecordedRequest) =>
+  (!isOfTheBody(kind) && kind !== 'other events') || request.method === 'GET'
 
-// The answers to HEAD, PUT and POST have no body to break off
-const fits = (kind: FaultKind, request: RecordedRequest) => !kind.startsWith('body') || request.method === 'GET'
-
-function fault(kind: FaultKind, random: Random): Fault {
+function ownFault(kind: Exclude<FaultKind, ForeignKind>, random: Random): Fault {
   switch (kind) {
     case 'request dropped':
       return 'drop request'
@@ -64,17 +119,39 @@ function fault(kind: FaultKind, random: Random): Fault {
   }
 }
 
+/** In some cases the server has handled the request, and the other one answers in place of what it said. */
+function foreignAnswer(kind: ForeignKind, request: RecordedRequest, random: Random, aside: CountingProxy): Fault {
+  const answer = foreign(kind, aside)(request)
+  return typeof answer === 'object' && 'status' in answer ? { ...answer, applied: random.chance(0.3) } : answer
+}
+
+function foreign(kind: ForeignKind, aside: CountingProxy): Says {
+  switch (kind) {
+    case 'portal':
+      return answers.portal
+    case 'login':
+      return answers.login
+    case 'redirect 301':
+    case 'redirect 302':
+    case 'redirect 307':
+    case 'redirect 308':
+      return answers.redirect(Number(kind.slice(-3)), aside.url)
+    case 'page 403':
+    case 'page 404':
+    case 'page 405':
+    case 'page 410':
+      return answers.page(Number(kind.slice(-3)))
+    case 'other JSON':
+      return answers.json({ error: 'x' })
+    case 'other events':
+      return answers.events
+    case 'no content':
+      return answers.noContent
+  }
+}
+
 /** Within a page or the first events, or after some time of following. */
 const bytes = (random: Random) => random.between(0, random.pick([500, 20_000]))
 
 /** Past the time-out: some just, some long enough for others to have moved the head. */
 const late = (random: Random) => UPSTREAM_TIMEOUT_MS + random.pick([10, 300, 1_000, 3_000])
-
-export function kindOf(fault: Fault): FaultKind {
-  if (fault === 'drop request') return 'request dropped'
-  if (fault === 'drop response') return 'response dropped'
-  if (typeof fault === 'string') throw new Error(`the plan has no ${fault}`)
-  if ('hold' in fault) return fault.hold === 'request' ? 'request late' : 'response late'
-  if ('cutBody' in fault) return fault.cutBody === 'reset' ? 'body reset' : 'body truncated'
-  return `${fault.status}${fault.applied ? ', applied' : ''}` as FaultKind
-}

@@ -2,11 +2,10 @@
 // from the last offset it was told whenever the connection ends, or now and then from the start, as a new device would.
 // It has no time-out of its own: a stream that falls silent is to be found, not healed.
 import { setTimeout as pause } from 'node:timers/promises'
-import { type ChaosEvent, View } from './history.ts'
+import { isRead, messagesOf, type Message } from './genuine.ts'
+import { View } from './history.ts'
 import type { Random } from './random.ts'
 import type { Tally } from './tally.ts'
-
-type Message = ChaosEvent | { livestore: unknown }
 
 interface ReaderOptions {
   name: string
@@ -50,10 +49,11 @@ export class Reader {
     this.#doing = 'connecting'
     const response = await fetch(`${url}?offset=${this.#offset}&live=sse`, { signal: stop })
     this.#doing = `following, status ${response.status}`
-    if (!response.ok || response.body === null) return void (await response.body?.cancel())
+    const isStream = isRead(response) && response.headers.get('content-type')?.startsWith('text/event-stream')
+    if (!isStream || response.body === null) return void (await response.body?.cancel())
     for await (const { event, data } of serverSentEvents(response.body)) {
-      if (event === 'data') this.#events(this.#parsed(data))
-      if (event === 'control') this.#offset = this.#parsed<{ streamNextOffset: string }>(data).streamNextOffset
+      if (event === 'data') this.#events(this.#messages(data))
+      if (event === 'control') this.#offset = this.#nextOffset(data)
     }
     this.#doing = 'the stream ended'
   }
@@ -64,8 +64,10 @@ export class Reader {
     for (let upToDate = false; !upToDate; ) {
       this.#doing = `catching up from ${this.#offset}`
       const response = await fetch(`${url}?offset=${this.#offset}`, { signal: stop })
-      if (!response.ok) throw new Error(`status ${response.status}: ${await response.text()}`)
-      const messages = (await response.json()) as Message[]
+      const body = await response.text()
+      const messages = messagesOf(body)
+      const offset = response.headers.get('stream-next-offset')
+      if (!isRead(response) || messages === undefined || offset === null) throw new Error(`status ${response.status}: ${body.slice(0, 200)}`)
       // What it has had before is checked as well: a hole there would be no news to the view
       for (const message of messages) {
         if ('livestore' in message) continue
@@ -74,23 +76,37 @@ export class Reader {
         before = seqNum
       }
       this.#events(messages)
-      this.#offset = response.headers.get('stream-next-offset') ?? this.#offset
+      this.#offset = offset
       upToDate = response.headers.has('stream-up-to-date')
     }
   }
 
   /** An event of the stream that is whole must be JSON, wherever the connection was cut. */
-  #parsed<T>(data: string): T {
-    try {
-      return JSON.parse(data) as T
-    } catch (error) {
-      this.view.breaks.push(`after ${this.#offset} came what is no JSON: ${data.slice(0, 200)}`)
-      throw error
-    }
+  #messages(data: string): readonly Message[] {
+    const messages = messagesOf(data)
+    if (messages !== undefined) return messages
+    // Somebody else may have answered the Worker, which passes on what follows a stream
+    if (!isWhole(data)) this.view.breaks.push(`after ${this.#offset} came what is no JSON: ${data.slice(0, 200)}`)
+    throw new Error(`no messages: ${data.slice(0, 200)}`)
   }
 
-  #events(messages: Message[]): void {
+  #nextOffset(data: string): string {
+    const { streamNextOffset } = JSON.parse(data) as { streamNextOffset?: unknown }
+    if (typeof streamNextOffset !== 'string') throw new Error(`no offset: ${data.slice(0, 200)}`)
+    return streamNextOffset
+  }
+
+  #events(messages: readonly Message[]): void {
     for (const message of messages) if (!('livestore' in message)) this.view.take(message)
+  }
+}
+
+const isWhole = (data: string): boolean => {
+  try {
+    JSON.parse(data)
+    return true
+  } catch {
+    return false
   }
 }
 

@@ -1,8 +1,8 @@
 // One round: fresh stores, writers and readers on them, faults and crashes for a while; then calm, until everyone has
 // everything; then judgement.
 import { setTimeout as pause } from 'node:timers/promises'
-import type { RecordedRequest } from '../harness/index.ts'
-import { kindOf, planFaults } from './faults.ts'
+import type { CountingProxy, RecordedRequest } from '../harness/index.ts'
+import { clientPlan, type Plan, upstreamPlan } from './faults.ts'
 import { type ChaosEvent, History } from './history.ts'
 import { acquittal, isClean, judge, type Verdict } from './oracle.ts'
 import { crashNowAndThen, type Parts } from './parts.ts'
@@ -54,7 +54,7 @@ export async function runRound(parts: Parts, { seed, seconds, kills }: RoundOpti
   const random = new Random(seed)
   const tally = new Tally()
   const giveUp = new AbortController()
-  parts.proxy.clear()
+  for (const road of [parts.proxy, parts.front, parts.aside.upstream, parts.aside.worker]) road.clear()
   const lateAppends = beginFaults(parts, random, tally)
   const stores = makeStores(parts, random, tally, giveUp.signal)
   const clients = stores.flatMap(({ writers, readers }) => [...writers, ...readers])
@@ -62,8 +62,8 @@ export async function runRound(parts: Parts, { seed, seconds, kills }: RoundOpti
   for (const run of running.values()) run.catch(() => {}) // who gives up is found stuck below
 
   try {
-    await trouble(parts, random, tally, seconds, kills)
-    parts.proxy.inject()
+    await trouble(parts, random, tally, stores, { seconds, kills })
+    endFaults(parts)
     const stuck = await drain(parts, stores, running)
     const verdict = await judgeAll(parts, stores, tally)
     const anomalies = stores.flatMap(({ history }) => history.anomalies)
@@ -72,22 +72,29 @@ export async function runRound(parts: Parts, { seed, seconds, kills }: RoundOpti
     countLate(tally, lateAppends)
     return { seed, tally, verdict, stuck, anomalies, dump }
   } finally {
-    parts.proxy.inject()
+    endFaults(parts)
     giveUp.abort()
     await Promise.allSettled(running.values())
   }
 }
 
 /** Returns the appends that are held past the Worker's time-out; what became of each is known later. */
-function beginFaults({ proxy }: Parts, random: Random, tally: Tally): RecordedRequest[] {
+function beginFaults({ proxy, front, aside }: Parts, random: Random, tally: Tally): RecordedRequest[] {
   const lateAppends: RecordedRequest[] = []
-  const intensity = random.between(10, 30) / 100
-  proxy.inject(planFaults(random.fork('faults'), intensity), (fault, request) => {
-    const kind = kindOf(fault)
-    tally.troubles[kind] += 1
-    if (kind === 'request late' && request.method === 'POST') lateAppends.push(request)
-  })
+  const inject = (road: CountingProxy, { decide, kindOf }: Plan) =>
+    road.inject(decide, (_, request) => {
+      const kind = kindOf(request)
+      tally.troubles[kind] += 1
+      if (kind === 'request late' && request.method === 'POST') lateAppends.push(request)
+    })
+  inject(proxy, upstreamPlan(random, aside.upstream))
+  inject(front, clientPlan(random, aside.worker))
   return lateAppends
+}
+
+function endFaults({ proxy, front }: Parts): void {
+  proxy.inject()
+  front.inject()
 }
 
 function countLate(tally: Tally, lateAppends: RecordedRequest[]): void {
@@ -96,14 +103,14 @@ function countLate(tally: Tally, lateAppends: RecordedRequest[]): void {
   }
 }
 
-function makeStores({ worker }: Parts, random: Random, tally: Tally, giveUp: AbortSignal): Store[] {
+function makeStores({ front }: Parts, random: Random, tally: Tally, giveUp: AbortSignal): Store[] {
   const stores = Array.from({ length: STORES }, (_, index): Store => {
     const name = `seed-${random.seed}-${index}`
     return { name, history: new History(), stalls: new Stalls(tally.stalls.store), writers: [], readers: [] }
   })
   const common = ({ name }: Store, client: string) => ({
     name: client,
-    url: `${worker.url}/v1/stream/${TENANT}/${name}`,
+    url: `${front.url}/v1/stream/${TENANT}/${name}`,
     random: random.fork(client),
     tally,
   })
@@ -121,9 +128,16 @@ const dealt = (stores: Store[], count: number) =>
   Array.from({ length: count }, (_, index): [number, Store] => [index, stores[index % stores.length]!])
 
 /** Resolves when nothing dies any more and all parts run. */
-async function trouble(parts: Parts, random: Random, tally: Tally, seconds: number, kills: boolean): Promise<void> {
+async function trouble(
+  parts: Parts,
+  random: Random,
+  tally: Tally,
+  stores: readonly Store[],
+  { seconds, kills }: { seconds: number; kills: boolean },
+): Promise<void> {
   const over = new AbortController()
-  const crashes = kills ? crashNowAndThen(parts, random.fork('crashes'), tally, over.signal) : undefined
+  const begun = () => stores.every(({ history }) => [...history.attempts.values()].some(({ outcome }) => outcome === 'acknowledged'))
+  const crashes = kills ? crashNowAndThen(parts, random.fork('crashes'), tally, begun, over.signal) : undefined
   await Promise.race([pause(seconds * 1_000), crashes ?? new Promise(() => {})])
   over.abort()
   await crashes
@@ -136,7 +150,8 @@ async function drain(parts: Parts, stores: Store[], running: Map<Writer | Reader
   for (const writer of writers) writer.finish()
   const stuck = await Promise.all([
     ...writers.map((writer) => inTime(running.get(writer), () => writer.state())),
-    inTime(parts.proxy.settled(), () => 'the proxy still holds requests'),
+    inTime(parts.proxy.settled(), () => 'the proxy before the upstream still holds requests'),
+    inTime(parts.front.settled(), () => 'the proxy before the Worker still holds requests'),
   ])
   // Only now is the log final, and known to be what everyone must come to see
   for (const { name, writers, readers } of stores) {

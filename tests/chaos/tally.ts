@@ -3,7 +3,7 @@ import { FAULT_KINDS, type FaultKind } from './faults.ts'
 import type { LongestStall } from './stalls.ts'
 
 /** Trouble that comes not from the proxy but from the ends: a client that leaves, a process that dies. */
-export const END_KINDS = ['client left', 'Worker killed', 'upstream killed'] as const
+export const END_KINDS = ['client left', 'Worker killed', 'upstream killed', 'upstream emptied'] as const
 export type TroubleKind = FaultKind | (typeof END_KINDS)[number]
 export const TROUBLE_KINDS: readonly TroubleKind[] = [...FAULT_KINDS, ...END_KINDS]
 

@@ -2,6 +2,7 @@
 // that come back as confirmed, rebase the pending ones onto the head, push them in batches; push the same batch again
 // while its fate is unknown; pull and rebase when told that the server is ahead.
 import { setTimeout as pause } from 'node:timers/promises'
+import { isAcknowledgement, isRead, messagesOf, problemOf } from './genuine.ts'
 import { type ChaosEvent, type History, View } from './history.ts'
 import type { Random } from './random.ts'
 import { Stalls } from './stalls.ts'
@@ -28,7 +29,7 @@ interface WriterOptions {
 interface Batch {
   readonly id: string
   readonly events: readonly ChaosEvent[]
-  /** Whether some answer to it never came, or was a 5xx. */
+  /** Whether some answer to it never came, was a 5xx, or was somebody else's. */
   doubtful: boolean
 }
 
@@ -137,17 +138,24 @@ export class Writer {
     const signal = AbortSignal.any([giveUp, tooLong, ...(leave ? [leave] : [])])
     try {
       const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(events), signal })
-      if (response.status === 200) {
+      const [first, last] = [events.at(0)?.seqNum ?? 0, events.at(-1)?.seqNum ?? 0]
+      if (isAcknowledgement(response, { first, last, backendId: this.#backendId })) {
         tally.answered('200')
+        this.#learn(response.headers.get('livestore-backend-id') ?? '')
         await response.body?.cancel()
         return 'accepted'
       }
-      const problem = (await response.json()) as { _tag: string; minimumExpectedNum?: number }
-      tally.answered(`${response.status} ${problem._tag}`)
-      if (response.status === 429 || response.status >= 500) return 'unknown'
+      const { status } = response
+      const problem = problemOf(response, await response.text())
+      if (problem === undefined) {
+        tally.answered(`${status}, somebody else's`)
+        return 'unknown'
+      }
       const { _tag, minimumExpectedNum = 0 } = problem
-      const understood = _tag === 'ServerAheadError' && minimumExpectedNum > (events[0]?.seqNum ?? 0)
-      if (!understood) history.anomalies.push(`${id} was answered ${response.status} ${JSON.stringify(problem)}`)
+      tally.answered(`${status} ${_tag}`)
+      if (status === 429 || status >= 500) return 'unknown'
+      const understood = _tag === 'ServerAheadError' && minimumExpectedNum > first
+      if (!understood) history.anomalies.push(`${id} was answered ${status} ${JSON.stringify(problem)}`)
       return 'behind'
     } catch {
       giveUp.throwIfAborted()
@@ -196,19 +204,27 @@ export class Writer {
     try {
       const signal = AbortSignal.any([giveUp, tooLong])
       const response = await fetch(`${url}?offset=${this.#offset}`, { signal })
-      const messages = (await response.json()) as (ChaosEvent | { livestore: { backendId: string } })[]
-      if (!response.ok) return false
+      const messages = messagesOf(await response.text())
+      const offset = response.headers.get('stream-next-offset')
+      if (!isRead(response) || messages === undefined || offset === null) return false
       for (const message of messages) {
-        if ('livestore' in message) this.#backendId = message.livestore.backendId
+        if ('livestore' in message) this.#learn(message.livestore.backendId)
         else this.#pulled(message)
       }
-      this.#offset = response.headers.get('stream-next-offset') ?? this.#offset
+      this.#offset = offset
       return response.headers.has('stream-up-to-date')
     } catch {
       giveUp.throwIfAborted()
       if (tooLong.aborted) history.anomalies.push(`a pull of ${name} from ${this.#offset} did not end in ${ANSWER_MS / 1000} s`)
       return false // no answer, or one that was broken off
     }
+  }
+
+  /** A store is told to start over if this changes. */
+  #learn(backendId: string): void {
+    const { name, history } = this.#options
+    if (backendId !== (this.#backendId ?? backendId)) history.anomalies.push(`${name} met the backend ${backendId} after ${this.#backendId}`)
+    this.#backendId = backendId
   }
 
   #pulled(event: ChaosEvent): void {

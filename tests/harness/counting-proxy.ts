@@ -5,10 +5,11 @@ import { Agent, createServer } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
 import { type Fault, type RecordedRequest, record, serve } from './exchange.ts'
 
-/** Which requests: by method, and by a part of the path. */
+/** Which requests: by method, by a part of the path, and by whether and how they follow a stream. */
 export interface RequestFilter {
   method?: string
   path?: string
+  live?: 'sse' | 'long-poll' | 'any' | 'none'
 }
 
 export interface ArmedFault {
@@ -148,6 +149,11 @@ class PendingFault {
   }
 }
 
-function matches(request: RecordedRequest, { method, path }: RequestFilter): boolean {
-  return (method === undefined || request.method === method) && (path === undefined || request.path.includes(path))
+export function matches(request: RecordedRequest, { method, path, live }: RequestFilter): boolean {
+  const mode = request.query.get('live')
+  return (
+    (method === undefined || request.method === method) &&
+    (path === undefined || request.path.includes(path)) &&
+    (live === undefined || (live === 'any' ? mode !== null : (mode ?? 'none') === live))
+  )
 }

@@ -27,6 +27,7 @@ export type Fault =
   | 'hold response'
   | Delay
   | BodyCut
+  | BodySwap
   | Answer
 
 /** As the holds, but for a time. A request goes on to the upstream even if who asked has given up by then. */
@@ -42,6 +43,11 @@ export interface Delay {
 export interface BodyCut {
   cutBody: 'reset' | 'end'
   after: number
+}
+
+/** The upstream handles the request. Its answer passes with its status and headers, and another body. */
+export interface BodySwap {
+  swapBody: string
 }
 
 /** Answered here. The upstream never hears of the request, unless `applied`: then it handles it first. */
@@ -132,11 +138,12 @@ function pass(exchange: Exchange): void {
 }
 
 async function respond(exchange: Exchange, fault: Exclude<Fault, 'drop request'>, response: IncomingMessage): Promise<void> {
-  if (fault === 'drop response' || isAnswer(fault)) {
+  if (fault === 'drop response' || isAnswer(fault) || isSwap(fault)) {
     // An event stream has no end to wait for
     if (isLive(response)) response.destroy()
     else await drain(response)
     if (isAnswer(fault)) return answer(exchange, fault)
+    if (isSwap(fault)) return swap(exchange, fault, response)
     exchange.met()
     return cutOff(exchange)
   }
@@ -150,6 +157,7 @@ async function respond(exchange: Exchange, fault: Exclude<Fault, 'drop request'>
 }
 
 const isAnswer = (fault: Fault): fault is Answer => typeof fault === 'object' && 'status' in fault
+const isSwap = (fault: Fault): fault is BodySwap => typeof fault === 'object' && 'swapBody' in fault
 const holds = (fault: Fault, what: 'request' | 'response') =>
   fault === `hold ${what}` || (typeof fault === 'object' && 'hold' in fault && fault.hold === what)
 const isLive = (response: IncomingMessage) => response.headers['content-type']?.startsWith('text/event-stream')
@@ -203,13 +211,18 @@ async function drain(response: IncomingMessage): Promise<void> {
   for await (const _ of response) continue
 }
 
+const OF_THE_BODY = new Set(['transfer-encoding', 'content-encoding'])
+
 function begin({ fault, outgoing }: Exchange, response: IncomingMessage): void {
-  const shortened = typeof fault === 'object' && 'cutBody' in fault && fault.cutBody === 'end'
+  const isCut = typeof fault === 'object' && 'cutBody' in fault && fault.cutBody === 'end'
+  const body = fault !== undefined && isSwap(fault) ? fault.swapBody : undefined
   const headers = response.rawHeaders.slice()
-  // A body that ends too soon can seem whole only if nothing has told its length
-  for (let i = shortened ? headers.length - 2 : -1; i >= 0; i -= 2) {
-    if (headers[i]?.toLowerCase() === 'content-length') headers.splice(i, 2)
+  // A body that is not the upstream's can seem whole only if nothing has told what the upstream's is like
+  for (let i = isCut || body !== undefined ? headers.length - 2 : -1; i >= 0; i -= 2) {
+    const name = headers[i]?.toLowerCase() ?? ''
+    if (name === 'content-length' || (body !== undefined && OF_THE_BODY.has(name))) headers.splice(i, 2)
   }
+  if (body !== undefined) headers.push('content-length', String(Buffer.byteLength(body)))
   outgoing.writeHead(response.statusCode ?? 502, response.statusMessage, headers)
   outgoing.flushHeaders() // an event stream that is still silent has begun all the same
 }
@@ -226,6 +239,12 @@ async function cutShort({ incoming, outgoing, met }: Exchange, { cutBody, after 
   if (left < 0) met()
   if (left < 0 && cutBody === 'reset') incoming.socket.resetAndDestroy()
   else outgoing.end()
+}
+
+function swap(exchange: Exchange, { swapBody }: BodySwap, response: IncomingMessage): void {
+  begin(exchange, response)
+  exchange.outgoing.end(swapBody)
+  exchange.met()
 }
 
 function answer({ outgoing, recorded, met }: Exchange, { status, headers, body }: Answer): void {

@@ -1,6 +1,7 @@
 export { build } from './build.ts'
 export { type BufferingProxy, startBufferingProxy } from './buffering-proxy.ts'
 export { type CountingProxy, type RequestFilter, startCountingProxy } from './counting-proxy.ts'
-export type { Fault, RecordedRequest } from './exchange.ts'
+export type { Answer, Fault, RecordedRequest } from './exchange.ts'
+export { answerOf, answers, makeStranger, type Says, type Stranger, type Visit } from './stranger.ts'
 export { type Server, startNodeUpstream, startRustUpstream, startWorker, startWranglerDev } from './servers.ts'
 export { freePort } from '../../scripts/lib/ports.mjs'

@@ -72,6 +72,7 @@ const synced = (stores: readonly TestStore[]) =>
 
 const reset = async () => expect((await fetch(url(), { method: 'DELETE' })).status).toBe(204)
 
+/** A log that is missing resets nobody (server-side.test.ts). An administrator does. */
 const ways: [string, () => Promise<unknown>][] = [
   ['is reset with DELETE', reset],
   ['loses its stream at the upstream, and is reset', () => parts.atUpstream(storeId).remove().then(reset)],
@@ -146,35 +147,6 @@ test('a push notices a reset at once, though its live read is dead and renewed o
   again.note(2)
   await expect.poll(async () => (await log()).notesOf('a'), { timeout: NOTICE_MS }).toEqual(notesOf('a', 2))
 })
-
-test('an upstream that comes back without its data: nobody starts over, and what is pending arrives when the data is back', async () => {
-  const [a, b] = [await boot('a'), await boot('b')]
-  a.note(3)
-  await converged([a, b], 3)
-  await synced([a, b])
-  const before = await backendId()
-  parts.network.clear()
-  const restore = await whileDown(async () => {
-    const restore = await parts.data.upstream.save()
-    await parts.data.upstream.wipe()
-    return restore
-  })
-  a.note(2)
-  b.note(1)
-  const next = { name: 'v1.Noted', args: { id: 'w-4', writer: 'w', slot: 1 }, seqNum: 4, parentSeqNum: 3, clientId: 'w', sessionId: 'w' }
-  const refused = await push(JSON.stringify([next]))
-  expect(await refused.json()).toMatchObject({ _tag: 'StoreHaltedError', detail: expect.stringContaining('event 3 was acknowledged') })
-  expect([a.count(), b.count(), a.pending(), b.pending()]).toEqual([5, 4, 2, 1])
-  await eventually('both offline', () => !a.status().isConnected && !b.status().isConnected, () => [a.status(), b.status()])
-  await whileDown(restore)
-  // A halted store asks to be left alone for 30 s; then LiveStore repeats its push.
-  const ms = await timed(() => converged([a, b], 6, 2 * REPEAT_MS))
-  await synced([a, b])
-  report('the data put back: gone on', [ms], 2 * REPEAT_MS)
-  expect(await backendId()).toBe(before)
-  const { events, notesOf: logged } = await log()
-  expect([events, logged('a'), logged('b')]).toEqual([6, notesOf('a', 5), notesOf('b', 1)])
-}, 120_000)
 
 test('an upstream restored to an older state: pushes are refused and kept, until the newer state is back', async () => {
   const [a, b] = [await boot('a'), await boot('b')]

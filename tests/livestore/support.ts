@@ -33,6 +33,8 @@ export const events = {
   }),
   /** No args at all: JSON drops them on the wire. */
   ticked: Events.synced({ name: 'v1.Ticked', schema: Schema.Void }),
+  /** Whatever JSON can say: an app's settings, a form, somebody's import. */
+  kept: Events.synced({ name: 'v1.Kept', schema: Schema.Any }),
 }
 
 export const schema = makeSchema({
@@ -45,6 +47,7 @@ export const schema = makeSchema({
         tables.slots.insert({ slot, note: id }).onConflict('slot', 'replace'),
       ],
       'v1.Ticked': () => [],
+      'v1.Kept': () => [],
     }),
   }),
 })

@@ -3,8 +3,8 @@ import { createHmac } from 'node:crypto'
 import { SyncBackend, UnknownError } from '@livestore/common'
 import { Effect, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { HeadersFunction, SyncBackendOptions } from '../../client/src/index.ts'
-import { type Backend, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
+import type { HeadersFunction, Problem, SyncBackendOptions } from '../../client/src/index.ts'
+import { type Backend, eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
 import { eventsFrom } from './support/events.ts'
 import { makeNetwork } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
@@ -130,11 +130,6 @@ describe('a token that the Worker does not take', () => {
   const deeds: [string, (backend: Backend) => Effect.Effect<unknown, unknown>][] = [
     ['a push', (backend) => backend.push(eventsFrom(0, 1))],
     ['a pull', (backend) => pullAll(backend)],
-    ['a live pull', (backend) => Effect.scoped(Effect.gen(function* () {
-      const follower = yield* follow(backend)
-      yield* follower.until('the end', () => follower.exit() !== undefined)
-      yield* follower.exit() ?? Effect.void
-    }))],
   ]
 
   test.each(wrong)('%s: %i, whose detail each error has', (_, status, of) =>
@@ -153,11 +148,29 @@ describe('a token that the Worker does not take', () => {
       expect(pull.note).toContain(problem.detail)
     })))
 
-  test('no token: 401', () =>
+  test('no token: 401, to a ping as well', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url }, world.newStore())
       expect(yield* Effect.flip(pullAll(backend))).toMatchObject({ _tag: 'UnknownError', payload: { status: 401, _tag: 'UnauthorizedError' } })
-      yield* backend.ping // the Worker answers all the same
+      expect(yield* Effect.flip(backend.ping)).toMatchObject({ _tag: 'UnknownError', note: expect.stringMatching(/^HTTP 401 from .*: unauthorized/) })
+      expect(yield* backend.isConnected.get).toBe(false)
+    })))
+
+  test.each(wrong)('%s: %i to a live pull, which waits, and goes on with the first one that is taken', (_, status, of) =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      let token = of(storeId)
+      const problems: (Problem | undefined)[] = []
+      const headers: HeadersFunction = () => ({ authorization: `Bearer ${token}` })
+      const backend = yield* open({ url: world.network.url, headers, retry: { initialDelay: 20 }, onProblem: (_) => void problems.push(_) }, storeId)
+      const follower = yield* follow(backend)
+      yield* eventually('it was refused', () => problems.length > 0)
+      expect([follower.exit(), yield* backend.isConnected.get]).toEqual([undefined, false])
+      expect(problems).toEqual([expect.objectContaining({ kind: 'refused', status })])
+      token = mint(storeId)
+      yield* backend.push(eventsFrom(0, 2))
+      yield* follower.until('the events', () => follower.seqNums().length === 2)
+      expect([problems.slice(1), yield* backend.isConnected.get]).toEqual([[undefined], true])
     })))
 
   test.each(['proxy', 'hybrid'] as const)('for what it does: a reader’s may not push in %s mode, but waits for others’ events', (mode) =>

@@ -2,7 +2,8 @@
 import { BackendIdMismatchError } from '@livestore/common'
 import { Effect, KeyValueStore, Option } from '@livestore/utils/effect'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { cursorAt, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
+import type { Problem } from '../../client/src/index.ts'
+import { type Backend, cursorAt, eventually, follow, type Follower, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
 import { eventsFrom } from './support/events.ts'
 import { makeNetwork } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
@@ -15,15 +16,20 @@ afterAll(() => world?.stop())
 
 const remembered = Effect.flatMap(KeyValueStore.KeyValueStore, (_) => _.get('backendId'))
 
-const urlOf = (storeId: string) => `${world.worker.url}/v1/stream/default/${storeId}`
-
 /** An administrator resets the store, and somebody begins anew. */
 const reset = (storeId: string, events: number) =>
   Effect.gen(function* () {
-    yield* Effect.promise(() => fetch(urlOf(storeId), { method: 'DELETE' }))
+    yield* Effect.promise(() => fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'DELETE' }))
     const other = yield* openElsewhere({ url: world.worker.url }, storeId)
     yield* other.push(eventsFrom(0, events, {}, 'other'))
   })
+
+/** The answer of a Worker whose store has this id. */
+const acknowledge = (body: unknown, id: string): Response => {
+  const events = JSON.parse(String(body)) as { seqNum: number }[]
+  const [first, last] = [events[0]!.seqNum, events.at(-1)!.seqNum]
+  return new Response('', { headers: { 'livestore-accepted': `${first}-${last}`, 'livestore-head': `${last}`, 'livestore-backend-id': id } })
+}
 
 const headerOf = (storeId: string) =>
   Effect.map(Effect.promise(() => world.atUpstream(storeId).messages()), ([header]) =>
@@ -69,31 +75,35 @@ test.each([['a shorter log', 1], ['a longer log', 9]])('after a reset with %s: p
     expect(yield* remembered).toEqual(Option.some(expected))
   })), 90_000)
 
-test('a store whose log is gone is waited for: nobody starts over, and it goes on when the log is back', () =>
+/** What a live pull shows while the log is not the one that the store has: it waits, and nothing ends. */
+const waits = (problems: (Problem | undefined)[], follower: Follower, backend: Backend) =>
+  Effect.gen(function* () {
+    yield* follower.until('the store is halted', () => problems.at(-1)?.kind === 'halted')
+    expect([follower.exit(), yield* backend.isConnected.get]).toEqual([undefined, false])
+  })
+
+test('a log that is gone ends no live pull, until an administrator resets the store', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
-    const backend = yield* open({ url: world.network.url, live: { renewInterval: 500 } }, storeId)
+    const problems: (Problem | undefined)[] = []
+    const backend = yield* open({ url: world.network.url, live: { renewInterval: 500 }, onProblem: (_) => void problems.push(_) }, storeId)
     yield* backend.push(eventsFrom(0, 3))
     const follower = yield* follow(backend)
     yield* follower.until('the events', () => follower.seqNums().length === 3)
-    const log = yield* Effect.promise(() => world.atUpstream(storeId).messages())
     yield* Effect.promise(() => world.atUpstream(storeId).remove())
-    const refused = () => world.network.requests.some((_) => _.path.includes(storeId) && _.method === 'GET' && _.status === 503)
-    yield* follower.until('a refused read', refused)
+    yield* waits(problems, follower, backend)
     expect(yield* Effect.flip(backend.push(eventsFrom(3, 1)))).toMatchObject({ _tag: 'IsOfflineError' })
-    const init = { method: 'PUT', headers: { 'content-type': 'application/json' }, body: JSON.stringify(log) }
-    yield* Effect.promise(() => fetch(`${world.upstream.url}/default/${storeId}`, init))
-    const other = yield* openElsewhere({ url: world.worker.url }, storeId)
-    yield* other.push(eventsFrom(3, 1))
-    // A halted store asks to be left alone for 30 s.
-    yield* follower.until('what follows', () => follower.seqNums().length === 4, 45_000)
-    expect(follower.exit()).toBeUndefined()
-  })), 90_000)
+    yield* Effect.promise(() => fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'DELETE' }))
+    yield* follower.until('the end', () => follower.exit() !== undefined)
+    expect(follower.exit()).toMatchObject({ cause: { error: { _tag: 'BackendIdMismatchError' } } })
+    expect(problems.at(-1)).toMatchObject({ kind: 'backend-mismatch' })
+  })))
 
-test('a log that was adopted is noticed by the next SSE connection, whatever the edge remembers', () =>
+test('another log in its place is not believed, until an administrator adopts it', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
-    const backend = yield* open({ url: world.network.url }, storeId)
+    const problems: (Problem | undefined)[] = []
+    const backend = yield* open({ url: world.network.url, onProblem: (_) => void problems.push(_) }, storeId)
     yield* backend.push(eventsFrom(0, 5))
     const follower = yield* follow(backend)
     yield* follower.until('the events', () => follower.seqNums().length === 5)
@@ -101,10 +111,16 @@ test('a log that was adopted is noticed by the next SSE connection, whatever the
     const begun = [{ livestore: { backendId: 'another', version: 1 } }, ...eventsFrom(0, 1, {}, 'other')]
     const headers = { 'content-type': 'application/json' }
     yield* Effect.promise(() => fetch(`${world.upstream.url}/default/${storeId}`, { method: 'PUT', headers, body: JSON.stringify(begun) }))
-    yield* Effect.promise(() => fetch(urlOf(storeId).replace('/v1/stream/', '/v1/adopt/'), { method: 'POST' }))
+    // The Sequencer looks when it is asked to append
+    yield* eventually('the store is halted', () => problems.at(-1)?.kind === 'halted', () => problems).pipe(
+      Effect.raceFirst(Effect.forever(Effect.zipRight(Effect.ignore(backend.push(eventsFrom(5, 1))), Effect.sleep(100)))),
+    )
+    expect(follower.exit()).toBeUndefined()
+    const adopted = yield* Effect.promise(() => fetch(`${world.worker.url}/v1/adopt/default/${storeId}`, { method: 'POST' }))
+    expect(adopted.status).toBe(200)
     world.network.setOnline(false)
     world.network.setOnline(true)
-    yield* follower.until('the end', () => follower.exit() !== undefined, 10_000)
+    yield* follower.until('the end', () => follower.exit() !== undefined)
     expect(follower.exit()).toMatchObject({ cause: { error: { _tag: 'BackendIdMismatchError', received: 'another' } } })
     expect(follower.seqNums()).toEqual([1, 2, 3, 4, 5])
   })))
@@ -132,7 +148,7 @@ test('an id with a quote in it reaches LiveStore’s SQL without one, and comes 
     const network = makeNetwork()
     const id = "path:default/o'clock%27"
     network.intercept((ask) =>
-      ask.method === 'POST' ? Promise.resolve(new Response('{}', { headers: { 'livestore-backend-id': id } })) : undefined)
+      ask.method === 'POST' ? Promise.resolve(acknowledge(ask.init?.body, id)) : undefined)
     const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
     yield* backend.push(eventsFrom(0, 1))
     expect(Option.getOrThrow(yield* remembered)).not.toContain("'")

@@ -1,5 +1,4 @@
 // A push is cut to the limits, and the sizes are those of the wire.
-import { Either } from 'effect'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { backoffDelay } from '../../client/src/backoff.ts'
@@ -16,7 +15,8 @@ describe('chunks', () => {
       fc.integer({ min: 400, max: 2_000 }),
       (texts, maxBatchEvents, maxBatchBytes) => {
         const events = texts.flatMap((text, i) => eventsFrom(i, 1, { text }))
-        const cut = Either.getOrThrow(chunkBatch(events, { maxBatchEvents, maxBatchBytes }))
+        const { chunks: cut, obstacle } = chunkBatch(events, { maxBatchEvents, maxBatchBytes })
+        expect(obstacle).toBeUndefined()
         const bodies = cut.map(({ body }) => body)
         const chunks = bodies.map((body) => JSON.parse(body) as Event[])
         expect(cut.map((_) => _.events)).toEqual(chunks)
@@ -36,14 +36,46 @@ describe('chunks', () => {
   test('exactly at the limit passes, one byte over is named', () => {
     const [event] = eventsFrom(41, 1)
     const size = bytes(JSON.stringify([event]))
-    expect(Either.isRight(chunkBatch([event!], { maxBatchEvents: 1, maxBatchBytes: size }))).toBe(true)
-    expect(chunkBatch([event!], { maxBatchEvents: 1, maxBatchBytes: size - 1 })).toEqual(
-      Either.left({ seqNum: 42, bytes: size, maxBatchBytes: size - 1 }),
-    )
+    expect(chunkBatch([event!], { maxBatchEvents: 1, maxBatchBytes: size })).toMatchObject({ chunks: [{ events: [event] }], obstacle: undefined })
+    expect(chunkBatch([event!], { maxBatchEvents: 1, maxBatchBytes: size - 1 })).toEqual({
+      chunks: [],
+      obstacle: { seqNum: 42, why: `event 42 takes ${size} bytes, more than the ${size - 1} that one push may; it is a v1.Noted` },
+    })
   })
 
   test('nothing in, nothing out', () => {
-    expect(chunkBatch([], { maxBatchEvents: 1, maxBatchBytes: 1 })).toEqual(Either.right([]))
+    expect(chunkBatch([], { maxBatchEvents: 1, maxBatchBytes: 1 })).toEqual({ chunks: [], obstacle: undefined })
+  })
+})
+
+describe('an event that can’t be pushed is named, and everything before it is cut as ever', () => {
+  const nested = (levels: number) => JSON.parse('['.repeat(levels) + ']'.repeat(levels)) as unknown
+  /** The event itself and its args are two levels. */
+  const DEEPEST = 498
+
+  test.each([
+    ['too large', { text: 'x'.repeat(3_000) }, /^event 4 takes \d+ bytes/],
+    ['nested too deep', { deep: nested(DEEPEST + 1) }, /nested more than 500 levels/],
+    ['that JSON can’t say', { big: 1n }, /can't be written as JSON/],
+    ['with an object as constructor', { race: 'Monza', constructor: { name: 'F' } }, /the key "constructor"/],
+    ['with a toString that is no function', { toString: 'x' }, /the key "toString"/],
+    ['with a valueOf that is no function', { list: [{ valueOf: 1 }] }, /the key "valueOf"/],
+  ])('%s', (_, args, why) => {
+    const bad = { ...eventsFrom(3, 1)[0]!, args } as unknown as Event
+    const { chunks, obstacle } = chunkBatch([...eventsFrom(0, 3), bad, ...eventsFrom(4, 2)], { maxBatchEvents: 2, maxBatchBytes: 2_000 })
+    expect(chunks.flatMap((chunk) => chunk.events.map((event) => event.seqNum))).toEqual([1, 2, 3])
+    expect(obstacle).toMatchObject({ seqNum: 4, why: expect.stringMatching(why) })
+  })
+
+  test.each([
+    ['as deep as may be', { deep: nested(DEEPEST) }],
+    ['with brackets in strings', { text: `${'[{'.repeat(600)}\\" "\\\\` }],
+    ['with keys that are close', { Constructor: {}, to_string: 1, hasOwnProperty: 1, __proto__x: 1 }],
+    ['with what JSON drops', { a: undefined, b: Number.NaN, c: -0 }],
+    ['with undefined args', undefined],
+  ])('but not one %s', (_, args) => {
+    const event = { ...eventsFrom(0, 1)[0]!, args } as unknown as Event
+    expect(chunkBatch([event], { maxBatchEvents: 1, maxBatchBytes: 1 << 20 }).obstacle).toBeUndefined()
   })
 })
 

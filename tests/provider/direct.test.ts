@@ -5,7 +5,7 @@ import { Effect, Fiber, KeyValueStore, Option } from '@livestore/utils/effect'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { Fault } from '../harness/index.ts'
 import { type Backend, eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { eventsFrom, seed } from './support/events.ts'
+import { eventsFrom, randomFrom, seed } from './support/events.ts'
 import { makeNetwork } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 import { checkLog, makeWriter } from './support/writer.ts'
@@ -343,7 +343,7 @@ describe('a log that changed behind the writer’s back', () => {
 test('writers go on through faults and kills of the log’s server: nothing is lost, nothing twice, nobody stuck', () =>
   run(Effect.gen(function* () {
     console.log(`SEED=${seed}`)
-    const random = mulberry32(seed)
+    const random = randomFrom(seed)
     const storeId = world.newStore()
     const options = { ...access(), ...patience, retry: { initialDelay: 20, maxDelay: 200 } }
     const writers = yield* Effect.forEach(['a', 'b', 'c'], (name) =>
@@ -371,13 +371,3 @@ test('writers go on through faults and kills of the log’s server: nothing is l
     console.log(`${met} faults met`)
     expect(met).toBeGreaterThan(5)
   })), 60_000)
-
-/** A small generator that a seed repeats. */
-function mulberry32(state: number): () => number {
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296
-  }
-}

@@ -3,10 +3,10 @@
 import { IsOfflineError, SyncBackend, UnknownError } from '@livestore/common'
 import { Effect, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { HeadersFunction, SyncBackendOptions } from '../../client/src/index.ts'
+import type { HeadersFunction, Problem, SyncBackendOptions } from '../../client/src/index.ts'
 import { type Backend, cursorAt, eventually, follow, type Item, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
 import { eventsFrom } from './support/events.ts'
-import { makeNetwork, type Network } from './support/network.ts'
+import { makeNetwork, type Network, refusal } from './support/network.ts'
 import { type Mode, startWorld, type World } from './support/world.ts'
 
 let world: World
@@ -21,10 +21,8 @@ const isLive = (ask: Ask) => ask.live !== null
 const tokenOf = (ask: Ask) => new Headers(ask.init?.headers).get('authorization')
 const sent = (network: Network) => network.asked.map(tokenOf)
 
-const says = (status: number, detail: string) => {
-  const problem = { _tag: status === 401 ? 'UnauthorizedError' : 'ForbiddenError', title: 'No', status, detail }
-  return Promise.resolve(new Response(JSON.stringify(problem), { status, headers: { 'content-type': 'application/problem+json' } }))
-}
+const says = (status: number, detail: string) =>
+  refusal(status, status === 401 ? 'unauthorized' : 'forbidden', { _tag: status === 401 ? 'UnauthorizedError' : 'ForbiddenError', title: 'No', detail })
 
 /** A server that takes only some tokens. */
 const guard = (network: Network, takes: (token: string | null, ask: Ask) => boolean) =>
@@ -58,6 +56,8 @@ const deeds: [string, (backend: Backend) => Effect.Effect<unknown, unknown>][] =
   ['connect', (backend) => Effect.scoped(backend.connect)],
   ['a ping', (backend) => backend.ping],
 ]
+/** A live pull waits for another token instead (below). */
+const endingDeeds = deeds.filter(([what]) => what !== 'a live pull')
 const access = (mode: Mode, headers: SyncBackendOptions['headers']) =>
   (mode === 'proxy' ? { url: world.network.url, headers } : { mode, upstream: { url: world.bypass.url, headers } }) as SyncBackendOptions
 
@@ -102,7 +102,7 @@ describe.each(['proxy', 'direct'] as const)('%s: a token that is refused', (mode
       expect([second!.method, second!.url.href, second!.init?.body]).toEqual([first!.method, first!.url.href, first!.init?.body])
     })))
 
-  test.each(deeds)('%s whose fresh one is refused too fails, and says where and why', (_, deed) =>
+  test.each(endingDeeds)('%s whose fresh one is refused too fails, and says where and why', (_, deed) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const { headers, asked } = tokenCache()
@@ -117,7 +117,7 @@ describe.each(['proxy', 'direct'] as const)('%s: a token that is refused', (mode
       expect(asked).toEqual([false, true])
     })))
 
-  test.each(deeds)('%s that has no other fails at once', (_, deed) =>
+  test.each(endingDeeds)('%s that has no other fails at once', (_, deed) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* openElsewhere({ ...access(mode, { authorization: 'old' }), fetch: network.fetch, ping: { enabled: false } }, world.newStore())
@@ -126,7 +126,7 @@ describe.each(['proxy', 'direct'] as const)('%s: a token that is refused', (mode
       expect(sent(network)).toEqual(['old'])
     })))
 
-  test.each(deeds)('%s that is forbidden fails at once', (_, deed) =>
+  test.each(endingDeeds)('%s that is forbidden fails at once', (_, deed) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const { headers } = tokenCache()
@@ -136,6 +136,26 @@ describe.each(['proxy', 'direct'] as const)('%s: a token that is refused', (mode
       expect(error).toBeInstanceOf(UnknownError)
       expect(error.note).toMatch(/^HTTP 403 from .*: No: this token is for the tenant other \(.*does not allow/)
       expect(sent(network)).toEqual(['token 0'])
+    })))
+
+  test.each([401, 403])('a live pull that is answered %i waits for one that is taken, says so, and goes on by itself', (status) =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const storeId = world.newStore()
+      const problems: (Problem | undefined)[] = []
+      const options = { ...access(mode, { authorization: 'token' }), fetch: network.fetch, retry: { initialDelay: 20 }, onProblem: (_: Problem | undefined) => void problems.push(_) }
+      const writer = yield* openElsewhere(access(mode, {}), storeId)
+      yield* writer.push(eventsFrom(0, 3))
+      const backend = yield* openElsewhere(options, storeId)
+      const undo = network.intercept(() => says(status, 'not with this token'))
+      const follower = yield* follow(backend)
+      yield* follower.until('several tries', () => network.count((_) => _.method === 'GET') >= 4)
+      expect([follower.exit(), yield* backend.isConnected.get]).toEqual([undefined, false])
+      expect(problems).toEqual([expect.objectContaining({ kind: 'refused', status, detail: expect.stringContaining('not with this token'), retryAfterMs: expect.any(Number) })])
+      undo()
+      yield* follower.until('the events', () => follower.seqNums().length === 3)
+      expect(yield* backend.isConnected.get).toBe(true)
+      expect(problems.slice(1)).toEqual([undefined])
     })))
 })
 

@@ -2,6 +2,7 @@
 import { SyncBackend } from '@livestore/common'
 import { Effect, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Problem } from '../../client/src/index.ts'
 import { type Backend, eventually, follow, open, run, seqNums } from './support/backend.ts'
 import { eventsFrom } from './support/events.ts'
 import { makeNetwork, mangle, type Network, silent } from './support/network.ts'
@@ -276,23 +277,29 @@ describe('what LiveStore’s leader relies on', () => {
       yield* follower.until('the event', () => follower.seqNums().length === 4)
     })))
 
-  test.each([201, 403, 503])('and where the stream is gone and is made anew, or can’t be (%i)', (status) =>
+  test('and where the stream is gone: a device that knows its backend makes no other one, and waits', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const storeId = world.newStore()
-      const backend = yield* open({ ...world.access('direct'), fetch: network.fetch }, storeId)
+      const problems: (Problem | undefined)[] = []
+      const options = { ...world.access('direct'), fetch: network.fetch, retry: { initialDelay: 20 }, onProblem: (_: Problem | undefined) => void problems.push(_) }
+      const backend = yield* open(options, storeId)
       yield* backend.push(eventsFrom(0, 3))
       saysMore(network)
       const itemIsOut = Promise.withResolvers<void>()
-      // Nothing but a 404 from then on, though it says that it makes one
-      network.intercept((ask) =>
-        ask.method === 'PUT' || ask.method === 'GET'
-          ? itemIsOut.promise.then(() => new Response('', { status: ask.method === 'PUT' ? status : 404 }))
-          : undefined)
+      const undo = network.intercept((ask) =>
+        ask.method === 'GET' ? itemIsOut.promise.then(() => new Response('', { status: 404 })) : undefined)
       const follower = yield* follow(backend, Option.none(), () => Effect.sync(itemIsOut.resolve))
-      yield* follower.until('several tries', () => network.count((_) => _.method === 'PUT') >= 5)
+      yield* follower.until('several tries', () => network.count((_) => _.method === 'GET') >= 8)
       expect(follower.items.map((_) => [_.batch.length, _.pageInfo._tag])).toEqual([[3, 'MoreUnknown'], [0, 'NoMore']])
-      expect(follower.exit()).toBeUndefined()
+      const made = network.count((_) => _.method === 'PUT')
+      expect([follower.exit(), yield* backend.isConnected.get, made]).toEqual([undefined, false, 1])
+      expect(problems.at(-1)).toMatchObject({ kind: 'log-missing' })
+      expect(yield* Effect.flip(backend.push(eventsFrom(3, 1)))).toMatchObject({ _tag: 'IsOfflineError' })
+      undo()
+      yield* backend.push(eventsFrom(3, 1))
+      yield* follower.until('the event', () => follower.seqNums().length === 4)
+      expect([problems.at(-1), yield* backend.isConnected.get]).toEqual([undefined, true])
     })))
 
   test('a slow consumer holds the reading back', () =>
@@ -332,7 +339,7 @@ describe('ping', () => {
   test('runs while no live pull is open, and only then', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
-      const pings = () => network.count((_) => _.url.pathname === '/health')
+      const pings = () => network.count((_) => _.method === 'HEAD')
       const options = { url: world.network.url, fetch: network.fetch, ping: { requestInterval: 50 } }
       const backend = yield* open(options, world.newStore())
       yield* eventually('pings', () => pings() >= 2)
@@ -363,7 +370,7 @@ describe('ping', () => {
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
       const follower = yield* follow(backend)
       yield* follower.until('the first item', () => follower.items.length > 0)
-      network.intercept((ask) => (ask.url.pathname === '/health' ? Promise.reject(new TypeError('no')) : undefined))
+      network.intercept((ask) => (ask.method === 'HEAD' ? Promise.reject(new TypeError('no')) : undefined))
       expect(yield* Effect.flip(backend.ping)).toMatchObject({ _tag: 'IsOfflineError' })
       expect(yield* backend.isConnected.get).toBe(true)
     })))

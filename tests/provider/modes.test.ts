@@ -2,10 +2,10 @@
 import { BackendIdMismatchError, ServerAheadError, SyncBackend } from '@livestore/common'
 import { Effect, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { SyncBackendOptions } from '../../client/src/index.ts'
+import type { Problem, SyncBackendOptions } from '../../client/src/index.ts'
 import { type Backend, cursorAt, eventually, follow, type Item, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
 import { eventsFrom } from './support/events.ts'
-import { makeNetwork, type Network } from './support/network.ts'
+import { makeNetwork, type Network, refusal } from './support/network.ts'
 import { type Mode, modes, startWorld, type World } from './support/world.ts'
 import { checkLog, makeWriter } from './support/writer.ts'
 
@@ -150,12 +150,12 @@ describe('a log that ends before the cursor’s seqNum and was made anew', () =>
       // The Worker has not heard of another one yet, but for who asks it outright
       network.intercept((ask) => {
         const problem = { title: 'Bad Request', detail: 'the log ends at 2', field: 'after' }
-        return ask.method === 'GET' ? Promise.resolve(new Response(JSON.stringify(problem), { status: 400 })) : undefined
+        return ask.method === 'GET' ? refusal(400, 'bad-request', problem) : undefined
       })
       const cursor = Option.some({ eventSequenceNumber: 5 as never, metadata: Option.none() })
       return { backend, cursor }
     })
-  const isAnother = () => Promise.resolve(new Response(null, { headers: { 'livestore-backend-id': 'another' } }))
+  const isAnother = () => Promise.resolve(new Response(null, { headers: { 'livestore-backend-id': 'another', 'livestore-head': '2' } }))
 
   test('is another backend’s, which is what the pull says', () =>
     run(Effect.gen(function* () {
@@ -243,16 +243,19 @@ describe.each(modes)('%s', (mode) => {
     })))
 })
 
-describe.each(bare)('%s: a stream that was made anew is noticed', (mode) => {
-  // A store that the Worker knows halts, unless the Worker is told to reset it.
-  const reset = (storeId: string) => fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'DELETE' })
+describe.each(bare)('%s: a stream that was made anew', (mode) => {
+  const atWorker = (route: 'stream' | 'adopt', storeId: string, method: string) =>
+    Effect.promise(() => fetch(`${world.worker.url}/v1/${route}/default/${storeId}`, { method }))
+
+  /** In hybrid mode the Worker must have been told that it is meant. */
   const recreate = (storeId: string, events: number) =>
     Effect.gen(function* () {
-      yield* Effect.promise(() => (mode === 'hybrid' ? reset(storeId) : world.atUpstream(storeId).remove()).then(() => {}))
-      if (events > 0) yield* Effect.flatMap(openElsewhere(world.access('direct'), storeId), (_) => _.push(eventsFrom(0, events, {}, 'x'.repeat(50))))
+      yield* Effect.promise(() => world.atUpstream(storeId).remove())
+      yield* Effect.flatMap(openElsewhere(world.access('direct'), storeId), (_) => _.push(eventsFrom(0, events, {}, 'x'.repeat(50))))
+      if (mode === 'hybrid') expect((yield* atWorker('adopt', storeId, 'POST')).status).toBe(200)
     })
 
-  test.each([['shorter', 1], ['longer', 9], ['not begun', 0]])('%s: within one renewal, and nothing of it is applied', (_, count) =>
+  test.each([['shorter', 1], ['longer', 9]])('%s: is noticed within one renewal, and nothing of it is applied', (_, count) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open(options(mode), storeId)
@@ -267,6 +270,21 @@ describe.each(bare)('%s: a stream that was made anew is noticed', (mode) => {
       expect(follower.seqNums()).toEqual([1, 2, 3, 4, 5])
       expect(yield* Effect.flip(pullAll(backend, cursorAt(items, 5)))).toBeInstanceOf(BackendIdMismatchError)
       expect(yield* Effect.flip(backend.push(eventsFrom(5, 1)))).toBeInstanceOf(BackendIdMismatchError)
+    })))
+
+  test('only after a while: nobody with events of the old one makes a new one, or ends', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      const problems: (Problem | undefined)[] = []
+      const backend = yield* open({ ...options(mode), onProblem: (_: Problem | undefined) => void problems.push(_) }, storeId)
+      yield* backend.push(eventsFrom(0, 5))
+      const follower = yield* follow(backend)
+      yield* follower.until('the events', () => follower.seqNums().length === 5)
+      yield* Effect.promise(() => world.atUpstream(storeId).remove())
+      yield* follower.until('it tells', () => ['log-missing', 'halted'].includes(problems.at(-1)?.kind ?? ''))
+      expect([follower.exit(), yield* backend.isConnected.get]).toEqual([undefined, false])
+      expect(yield* Effect.flip(backend.push(eventsFrom(5, 1)))).toMatchObject({ _tag: 'IsOfflineError' })
+      expect((yield* Effect.promise(() => fetch(`${world.upstream.url}/default/${storeId}`))).status).toBe(404)
     })))
 })
 

@@ -2,7 +2,8 @@
 import { Option } from 'effect'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { cutPage, type PullResItem, readPage, START_OFFSET, startOf } from '../../client/src/page.ts'
+import { startOf } from '../../client/src/cursor.ts'
+import { cutPage, type PullItem, readPage, START_OFFSET } from '../../client/src/page.ts'
 import { eventsFrom, check } from './support/events.ts'
 
 const header = { livestore: { backendId: 'a-backend', version: 1 } }
@@ -25,11 +26,18 @@ describe('the chain check', () => {
     ['a fork', [...eventsFrom(0, 3), ...eventsFrom(2, 2)]],
     ['a duplicate', [...eventsFrom(0, 3), ...eventsFrom(2, 1)]],
     ['an event that is its own parent', [{ ...eventsFrom(0, 1)[0], seqNum: 0 }]],
+  ])('%s is broken', (_, messages) => {
+    expect(readPage(messages, 0)._tag).toBe('Broken')
+  })
+
+  test.each([
     ['something that is no event', [...eventsFrom(0, 1), { hello: 'world' }]],
     ['an event without a name', [{ ...eventsFrom(0, 1)[0], name: undefined }]],
     ['a seqNum that is no integer', [{ ...eventsFrom(0, 1)[0], seqNum: 1.5 }]],
-  ])('%s is broken', (_, messages) => {
-    expect(readPage(messages, 0)._tag).toBe('Broken')
+    ['null', [null]],
+    ['a header without an id', [{ livestore: {} }]],
+  ])('%s makes a page of somebody else', (_, messages) => {
+    expect(readPage(messages, 0)._tag).toBe('Foreign')
   })
 
   test('a fork hidden among the dropped events is broken too', () => {
@@ -73,7 +81,7 @@ describe('the chain check', () => {
 
 describe('items', () => {
   const page = (upToDate: boolean, head?: number) => ({ readFrom: 'from', next: 'next', upToDate, head, maxItemEvents: 10 })
-  const infos = (items: PullResItem[]) => items.map((_) => _.pageInfo)
+  const infos = (items: PullItem[]) => items.map((_) => _.pageInfo)
 
   test('remaining is head − last pulled, and the end is NoMore', () => {
     expect(infos(cutPage(eventsFrom(0, 25), page(true, 25)))).toEqual([
@@ -98,9 +106,9 @@ describe('items', () => {
 
   test('a page that was read from a seqNum gives only its last event an offset to resume from', () => {
     const items = cutPage(eventsFrom(7, 12), { ...page(true, 19), readFrom: undefined })
-    const metadata = items.flatMap((_) => _.batch).map((_) => _.metadata)
-    expect(metadata.slice(0, -1).every(Option.isNone)).toBe(true)
-    expect(metadata.at(-1)).toEqual(Option.some({ offset: 'next' }))
+    const offsets = items.flatMap((_) => _.batch).map((_) => _.offset)
+    expect(offsets.slice(0, -1).every((_) => _ === undefined)).toBe(true)
+    expect(offsets.at(-1)).toBe('next')
   })
 
   test('property: every event once and in order, items bounded, any event’s metadata resumes without loss', () =>
@@ -110,14 +118,13 @@ describe('items', () => {
         const events = eventsFrom(0, length)
         const items = cutPage(events, { readFrom: START_OFFSET, next: 'next', upToDate, head: length, maxItemEvents })
         const pulled = items.flatMap((_) => _.batch)
-        expect(pulled.map((_) => _.eventEncoded)).toEqual(events)
+        expect(pulled.map((_) => _.event)).toEqual(events)
         expect(items.every((_) => _.batch.length <= maxItemEvents)).toBe(true)
         expect(items.filter((_) => _.pageInfo._tag === 'NoMore').length).toBe(upToDate ? 1 : 0)
 
-        const { eventEncoded, metadata } = pulled[stop % length]!
-        const start = startOf(Option.some({ eventSequenceNumber: eventEncoded.seqNum, metadata }))
-        const rest = readPage(start.offset === 'next' ? [] : events, start.seqNum)
-        expect(rest._tag === 'Linked' && rest.events.map((_) => _.seqNum)).toEqual(range(eventEncoded.seqNum + 1, length))
+        const { event, offset } = pulled[stop % length]!
+        const rest = readPage(offset === 'next' ? [] : events, event.seqNum)
+        expect(rest._tag === 'Linked' && rest.events.map((_) => _.seqNum)).toEqual(range(event.seqNum + 1, length))
       },
     )))
 })

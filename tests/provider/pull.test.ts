@@ -4,7 +4,7 @@ import { Effect, Exit, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { cursorAt, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
 import { eventsFrom } from './support/events.ts'
-import { mangle, makeNetwork } from './support/network.ts'
+import { mangle, makeNetwork, refusal } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 
 let world: World
@@ -183,7 +183,7 @@ describe('a pull that is not live', () => {
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
-      network.intercept(() => Promise.resolve(new Response(JSON.stringify(problem), { status })))
+      network.intercept(() => refusal(status, 'a-kind', problem))
       const error = failureOf(yield* Effect.exit(pullAll(backend))) as UnknownError
       expect(error).toBeInstanceOf(UnknownError)
       expect(error.note).toContain(problem.detail)

@@ -2,9 +2,10 @@
 import { BackendIdMismatchError, IsOfflineError, ServerAheadError, UnknownError } from '@livestore/common'
 import { Effect, Option, Schedule } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Problem } from '../../client/src/index.ts'
 import { eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
 import { type Event, eventsFrom } from './support/events.ts'
-import { makeNetwork, silent } from './support/network.ts'
+import { makeNetwork, refusal, silent } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 
 let world: World
@@ -16,8 +17,8 @@ afterAll(() => world?.stop())
 const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const isPush = (ask: { method: string }) => ask.method === 'POST'
 const isLive = (ask: { live: string | null }) => ask.live !== null
-const answerPushes = (network: ReturnType<typeof makeNetwork>, status: number, body: unknown = {}) =>
-  network.intercept((ask) => (isPush(ask) ? Promise.resolve(new Response(JSON.stringify(body), { status })) : undefined))
+const answerPushes = (network: ReturnType<typeof makeNetwork>, answer: () => Response | Promise<Response>) =>
+  network.intercept((ask) => (isPush(ask) ? Promise.resolve(answer()) : undefined))
 
 describe('chunks', () => {
   test('at most 100 events a request, in order', () =>
@@ -73,13 +74,59 @@ describe('chunks', () => {
 })
 
 describe('what an answer becomes', () => {
-  test.each([408, 425, 429, 502, 503, 504])('%i is IsOfflineError', (status) =>
+  test.each([408, 425, 429, 500, 502, 503, 504])('%i is IsOfflineError', (status) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
-      answerPushes(network, status)
+      answerPushes(network, () => refusal(status, 'a-kind'))
       expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toBeInstanceOf(IsOfflineError)
       expect(network.count(isPush)).toBe(1)
+    })))
+
+  const page = (status: number, headers: Record<string, string> = {}) =>
+    new Response('<html>sign in', { status, headers: { 'content-type': 'text/html', ...headers } })
+  const vouched = { 'livestore-accepted': '1-1', 'livestore-head': '1', 'livestore-backend-id': 'a', 'stream-next-offset': '0_1' }
+  const without = (name: string) => Object.fromEntries(Object.entries(vouched).filter(([key]) => key !== name))
+  test.each<[string, () => Response]>([
+    ['a page of a captive portal', () => page(200)],
+    ['an empty 200', () => new Response('')],
+    ['a 204', () => new Response(null, { status: 204, headers: vouched })],
+    ['a 201 with all that an acknowledgement has', () => new Response('', { status: 201, headers: vouched })],
+    ['an acknowledgement of other events', () => new Response('', { headers: { ...vouched, 'livestore-accepted': '1-2' } })],
+    ['one of a head before them', () => new Response('', { headers: { ...vouched, 'livestore-head': '0' } })],
+    ...Object.keys(without('stream-next-offset')).map((name): [string, () => Response] => [`one without ${name}`, () => new Response('', { headers: without(name) })]),
+    ['a redirect', () => page(302, { location: 'https://sign-in.example.com/' })],
+    ['a redirect that keeps the method', () => page(308, { location: 'https://www.example.com/' })],
+    ['what a redirect led to', () => Object.defineProperty(new Response('', { headers: vouched }), 'redirected', { value: true })],
+    ...[400, 401, 403, 404, 405, 409, 413, 422].map((status): [string, () => Response] => [`a page with ${status}`, () => page(status)]),
+    ['a problem of somebody else', () => new Response(JSON.stringify({ type: 'about:blank', status: 403, detail: 'no' }), { status: 403, headers: { 'content-type': 'application/problem+json' } })],
+    ['a refusal of ours as a page', () => new Response(JSON.stringify({ type: 'urn:headwater:problem:forbidden' }), { status: 403, headers: { 'content-type': 'text/html' } })],
+  ])('%s is nobody’s answer: the same push waits, and is accepted later', (_, answer) =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const storeId = world.newStore()
+      const problems: (Problem | undefined)[] = []
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch, onProblem: (_) => void problems.push(_) }, storeId)
+      yield* backend.connect
+      const undo = answerPushes(network, answer)
+      expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toBeInstanceOf(IsOfflineError)
+      expect(yield* backend.isConnected.get).toBe(false)
+      expect(problems).toEqual([expect.objectContaining({ kind: 'foreign-answer', status: answer().status })])
+      undo()
+      yield* eventually('pushes are answered again', () => Effect.runSync(backend.isConnected.get))
+      expect(yield* Effect.promise(() => world.atUpstream(storeId).messages().catch(() => []))).toEqual([])
+      yield* backend.push(eventsFrom(0, 1))
+      expect(seqNums(yield* pullAll(backend))).toEqual([1])
+      expect(problems.slice(1)).toEqual([undefined])
+    })))
+
+  test('an acknowledgement of another backend than the remembered one is nobody’s answer', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      yield* backend.push(eventsFrom(0, 1))
+      answerPushes(network, () => new Response('', { headers: { ...vouched, 'livestore-accepted': '2-2', 'livestore-head': '2', 'livestore-backend-id': 'another' } }))
+      expect(yield* Effect.flip(backend.push(eventsFrom(1, 1)))).toBeInstanceOf(IsOfflineError)
     })))
 
   test('a lost connection is IsOfflineError', () =>
@@ -98,15 +145,15 @@ describe('what an answer becomes', () => {
       expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toBeInstanceOf(IsOfflineError)
     })))
 
-  test.each([400, 401, 403, 404, 413, 415, 500])('%i is UnknownError with the problem’s detail', (status) =>
+  test.each([400, 401, 403, 404, 413, 415])('%i is UnknownError with the problem’s detail', (status) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
-      answerPushes(network, status, { title: 'A title', detail: 'the detail' })
+      answerPushes(network, () => refusal(status, 'a-kind', { title: 'A title', detail: 'the detail' }))
       const error = (yield* Effect.flip(backend.push(eventsFrom(0, 1)))) as UnknownError
       expect(error).toBeInstanceOf(UnknownError)
       expect(error.note).toMatch(new RegExp(`^HTTP ${status} from ${world.network.url}/v1/stream/default/[^ ?]+: A title: the detail`))
-      expect(error.payload).toEqual({ status, title: 'A title', detail: 'the detail' })
+      expect(error.payload).toEqual({ type: 'urn:headwater:problem:a-kind', status, title: 'A title', detail: 'the detail' })
     })))
 
   test('the Worker’s 422 names event and field', () =>
@@ -139,7 +186,7 @@ describe('what an answer becomes', () => {
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
-      answerPushes(network, 409, { _tag: 'BackendIdMismatchError', expected: 'a', received: 'b' })
+      answerPushes(network, () => refusal(409, 'backend-id-mismatch', { _tag: 'BackendIdMismatchError', expected: 'a', received: 'b' }))
       const error = yield* Effect.flip(backend.push(eventsFrom(0, 1)))
       expect(error).toEqual(new BackendIdMismatchError({ expected: 'a', received: 'b' }))
     })))
@@ -166,12 +213,12 @@ describe('an acknowledgement that is lost', () => {
     })))
 })
 
-test('a device that knows no backend is not sent to wait for events that a wipe took away', () =>
+test('a device that knows no backend is not sent to wait for events that a reset took away', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
     const before = yield* openElsewhere({ url: world.network.url }, storeId)
     yield* before.push(eventsFrom(0, 3)) // the Sequencer is warm, its head 3
-    yield* Effect.promise(() => world.atUpstream(storeId).remove())
+    yield* Effect.promise(() => fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'DELETE' }))
     const backend = yield* open({ url: world.network.url }, storeId)
     expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toMatchObject({ _tag: 'IsOfflineError' })
     yield* Effect.promise(() => fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'DELETE' }))

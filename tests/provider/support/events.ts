@@ -22,3 +22,14 @@ export const check = <T>(property: fc.IProperty<T>, numRuns = 300): void => {
   console.log(`SEED=${seed}`)
   fc.assert(property as fc.IProperty<unknown>, { seed, numRuns })
 }
+
+/** Numbers from 0 to 1, in an order that a seed repeats: mulberry32. */
+export const randomFrom = (seed: number): (() => number) => {
+  let state = seed | 0
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+}

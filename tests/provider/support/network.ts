@@ -48,12 +48,21 @@ export const makeNetwork = (): Network => {
   }
 }
 
+/** A refusal as the Worker makes it. */
+export const refusal = (status: number, kind: string, problem: Record<string, unknown> = {}): Promise<Response> =>
+  Promise.resolve(
+    new Response(JSON.stringify({ type: `urn:headwater:problem:${kind}`, status, ...problem }), {
+      status,
+      headers: { 'content-type': 'application/problem+json', 'livestore-problem': kind },
+    }),
+  )
+
 /** Headers, then silence for ever: a connection that died without a word. */
 export const silent = (ask: Ask): Promise<Response> => {
   const body = new ReadableStream({
     start: (controller) => ask.init?.signal?.addEventListener('abort', () => controller.error(ask.init?.signal?.reason)),
   })
-  return Promise.resolve(new Response(body, { headers: { 'content-type': 'text/event-stream' } }))
+  return Promise.resolve(new Response(body, { headers: { 'content-type': 'text/event-stream', 'livestore-head': '0' } }))
 }
 
 /** The server's bytes, changed on their way; `last` ends them there. */

@@ -1,0 +1,113 @@
+/**
+ * Whose answer is it? Captive portals, sign-in pages, firewalls and caches stand between a client and its server, and any
+ * of them can answer in its place. An answer counts only if it carries what the server alone puts there. Everything else
+ * is a `ForeignAnswer`: no answer, to be waited out.
+ */
+import { ForeignAnswer, type HttpFailure, type ProblemDetails, ResponseError } from './errors.ts'
+
+/** Who is asked: the Worker, which signs its answers, or the log's own server, which speaks the bare protocol. */
+export type Party = 'worker' | 'log'
+
+/** The head of an answer. */
+export interface AnswerHead {
+  readonly url: string
+  readonly status: number
+  readonly headers: Headers
+  readonly redirected: boolean
+}
+
+/** docs/wire.md */
+export const HEAD_HEADER = 'livestore-head'
+export const BACKEND_ID_HEADER = 'livestore-backend-id'
+export const PROBLEM_HEADER = 'livestore-problem'
+export const ACCEPTED_HEADER = 'livestore-accepted'
+/** PROTOCOL 5 */
+export const NEXT_OFFSET = 'stream-next-offset'
+export const UP_TO_DATE = 'stream-up-to-date'
+export const CURSOR = 'stream-cursor'
+export const CLOSED = 'stream-closed'
+
+/** Redirects are not followed: most make a GET of a POST, and a token would go to whoever they name. */
+export const NO_REDIRECT = { redirect: 'manual' } as const
+
+export const headOf = (url: string, { status, headers, redirected, type }: Response): AnswerHead => ({
+  url,
+  status,
+  headers,
+  // A browser hides what a redirect says.
+  redirected: redirected === true || type === 'opaqueredirect',
+})
+
+/** What the answer is instead of a success of this party, or nothing. `body` is read of refusals only. */
+export const failureOf = async (party: Party, answer: AnswerHead, body: () => Promise<string>): Promise<HttpFailure | undefined> => {
+  if (isSuccess(answer)) return undefined
+  const retryAfter = retryAfterOf(answer.headers)
+  const stranger = (why: string) => new ForeignAnswer(answer.url, answer.status, why, retryAfter)
+  if (isRedirect(answer)) return stranger(describeRedirect(answer))
+  const problem = { ...typeInHeader(answer.headers), ...parseProblem(await body()) }
+  const own = party === 'worker' ? isWorkersProblem(answer.headers, problem) : !isHtml(answer.headers)
+  return own ? new ResponseError(answer.url, answer.status, problem, retryAfter) : stranger(describeRefusal(party, answer))
+}
+
+/** The backend's head, where the Worker vouches for its answer. */
+export const vouchedHead = ({ headers }: AnswerHead): number | undefined => {
+  const said = headers.get(HEAD_HEADER)
+  return said !== null && /^\d+$/.test(said) && Number.isSafeInteger(Number(said)) ? Number(said) : undefined
+}
+
+/** An answer that says something of a store but was not signed by the Worker. */
+export const unvouched = (answer: AnswerHead): ForeignAnswer =>
+  new ForeignAnswer(answer.url, answer.status, `it has no ${HEAD_HEADER} header, as every answer of the Worker has`)
+
+export const isSuccess = ({ status, redirected }: Pick<AnswerHead, 'status' | 'redirected'>): boolean =>
+  status >= 200 && status < 300 && !redirected
+
+const isRedirect = ({ status, redirected }: AnswerHead): boolean => redirected || (status >= 300 && status < 400)
+
+const describeRedirect = ({ headers }: AnswerHead): string => {
+  const to = headers.get('location')
+  return `it is a redirect${to === null ? '' : ` to ${to}`}, and redirects are not followed; give the provider the address that answers itself`
+}
+
+const describeRefusal = (party: Party, { headers }: AnswerHead): string =>
+  `its type is ${headers.get('content-type') ?? 'unknown'}${party === 'worker' ? ', and it is no problem+json of Headwater' : ''}`
+
+const isWorkersProblem = (headers: Headers, { type }: ProblemDetails): boolean =>
+  /^application\/problem\+json\b/i.test(headers.get('content-type') ?? '') &&
+  typeof type === 'string' &&
+  type.startsWith(problemType(''))
+
+/** An answer to `HEAD` has no body to say it. */
+const typeInHeader = (headers: Headers): ProblemDetails => {
+  const kind = headers.get(PROBLEM_HEADER)
+  return kind === null ? {} : { type: problemType(kind) }
+}
+
+export const problemType = (kind: string): string => `urn:headwater:problem:${kind}`
+
+/** The protocol says nothing of the body of a refusal, but none of its servers answers with a page. */
+const isHtml = (headers: Headers): boolean => /^text\/html\b/i.test(headers.get('content-type') ?? '')
+
+export const isJson = (headers: Headers): boolean => /^application\/json\b/i.test(headers.get('content-type') ?? '')
+export const isEventStream = (headers: Headers): boolean => /^text\/event-stream\b/i.test(headers.get('content-type') ?? '')
+
+const parseProblem = (body: string): ProblemDetails => {
+  try {
+    const parsed: unknown = JSON.parse(body)
+    if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) return parsed as ProblemDetails
+  } catch {
+    // A page.
+  }
+  return body === '' ? {} : { detail: body.slice(0, 500) }
+}
+
+const MAX_RETRY_AFTER_MS = 5 * 60_000
+
+/** RFC 9110 10.2.3: seconds or a date. */
+const retryAfterOf = (headers: Headers): number => {
+  const value = headers.get('retry-after')
+  if (value === null) return 0
+  const seconds = Number(value)
+  const ms = Number.isFinite(seconds) ? seconds * 1000 : Date.parse(value) - Date.now()
+  return Number.isFinite(ms) ? Math.min(Math.max(ms, 0), MAX_RETRY_AFTER_MS) : 0
+}

@@ -1,0 +1,254 @@
+/**
+ * One read of the log: a page, or a live connection by server-sent events (PROTOCOL 5.6 to 5.8). Nothing here retries;
+ * pull-core.ts decides what comes next. Of a live connection nothing is read from the socket while nobody asks for more.
+ */
+import { createParser, type EventSourceMessage } from 'eventsource-parser'
+
+import { ForeignAnswer, type HttpFailure, noOffset, TransportError } from './errors.ts'
+import { decodeEvent, decodeHeader } from './event.ts'
+import {
+  type AnswerHead,
+  BACKEND_ID_HEADER,
+  CURSOR,
+  failureOf,
+  headOf,
+  isEventStream,
+  isJson,
+  NEXT_OFFSET,
+  UP_TO_DATE,
+  unvouched,
+  vouchedHead,
+} from './judge.ts'
+import type { LogPage, ReadQuery } from './pull-core.ts'
+import { noStore, readText, toFailure, type Transport } from './transport.ts'
+
+/** Where a log is read. */
+export interface ReadSource {
+  readonly url: string
+  readonly transport: Transport
+}
+
+export interface ReadLimits {
+  /** A read that brings no byte for so long is given up. */
+  readonly stallTimeoutMs: number
+  /** A live connection whose first byte takes longer is held back by something on the way (live-mode.ts). */
+  readonly firstByteTimeoutMs: number
+}
+
+export type PageReply =
+  | { readonly _tag: 'Page'; readonly page: LogPage }
+  /** The server's own answer, come to its end, but no JSON: it begins within a record, or was cut on the way. */
+  | { readonly _tag: 'Torn'; readonly failure: TransportError; readonly backendId: string | undefined }
+  /** `backendId`: whose log it is, as a refusal of the server itself says. */
+  | { readonly _tag: 'Failed'; readonly failure: HttpFailure; readonly backendId?: string | undefined }
+
+export type LiveReply =
+  | { readonly _tag: 'Page'; readonly page: LogPage }
+  /** The server ended it in good order, as it does every minute or so. */
+  | { readonly _tag: 'Ended' }
+  /** Nothing came for too long; `heard`: but something had come before. */
+  | { readonly _tag: 'Stalled'; readonly failure: TransportError; readonly heard: boolean }
+  /** This runtime hands over a body only at its end. */
+  | { readonly _tag: 'NoStreams' }
+  | { readonly _tag: 'Failed'; readonly failure: HttpFailure }
+
+export interface LiveRead {
+  readonly next: () => Promise<LiveReply>
+  /** Aborts the request at once. */
+  readonly close: () => void
+}
+
+/** Reads one page. */
+export const readPageOf = async (source: ReadSource, query: ReadQuery, limits: ReadLimits, signal?: AbortSignal): Promise<PageReply> => {
+  const abort = new AbortController()
+  const url = urlOf(source, query)
+  const watch = makeWatch(limits.stallTimeoutMs, () => abort.abort())
+  const onAbort = () => abort.abort()
+  signal?.addEventListener('abort', onAbort, { once: true })
+  try {
+    const response = await watch.during(source.transport.fetch(url, requestInit(query, abort.signal)))
+    const head = headOf(url, response)
+    const read = () => watch.during(readText(response, watch.restart))
+    const failure = await failureOf(source.transport.party, head, read)
+    if (failure !== undefined) {
+      return { _tag: 'Failed', failure, backendId: failure._tag === 'ResponseError' ? backendIdOf(head) : undefined }
+    }
+    return await pageFrom(source, head, response, read, query)
+  } catch (cause) {
+    return { _tag: 'Failed', failure: watch.failure() ?? toFailure('read', cause) }
+  } finally {
+    signal?.removeEventListener('abort', onAbort)
+    abort.abort()
+  }
+}
+
+const pageFrom = async (
+  { transport: { party } }: ReadSource,
+  head: AnswerHead,
+  response: Response,
+  read: () => Promise<string>,
+  { live }: ReadQuery,
+): Promise<PageReply> => {
+  const foreign = (why: string): PageReply => ({ _tag: 'Failed', failure: new ForeignAnswer(head.url, head.status, why) })
+  if (party === 'worker' && vouchedHead(head) === undefined) return { _tag: 'Failed', failure: unvouched(head) }
+  // PROTOCOL 5.7: a long-poll in which nothing came.
+  const isTimeout = head.status === 204 && live === 'long-poll'
+  if (head.status !== 200 && !isTimeout) return foreign('it is no answer to a read')
+  if (!isTimeout && !isJson(head.headers)) return foreign(`its type is ${head.headers.get('content-type') ?? 'unknown'}`)
+
+  const text = (await read()).trim()
+  let messages: unknown
+  try {
+    messages = JSON.parse(text === '' && isTimeout ? '[]' : text)
+  } catch (cause) {
+    return { _tag: 'Torn', failure: new TransportError(`read failed: ${String(cause)}`, { cause }), backendId: backendIdOf(head) }
+  }
+  if (!Array.isArray(messages)) return foreign('it is no array of messages')
+  const next = head.headers.get(NEXT_OFFSET)
+  if (next === null) {
+    const isLog = party === 'log' && messages.length > 0 && messages.every((message) => decodeHeader(message) ?? decodeEvent(message))
+    return isLog ? { _tag: 'Failed', failure: noOffset(head.url, head.status) } : foreign(`it has no ${NEXT_OFFSET} header`)
+  }
+  const canStream = response.body !== undefined && response.body !== null
+  return { _tag: 'Page', page: { ...pageHead(head), messages, next, upToDate: head.headers.has(UP_TO_DATE), canStream: canStream || isTimeout } }
+}
+
+/** What the head of an answer says of the pages in it. */
+const pageHead = (head: AnswerHead) => ({
+  url: head.url,
+  cursor: head.headers.get(CURSOR) ?? undefined,
+  backendId: backendIdOf(head),
+  head: vouchedHead(head),
+})
+
+const backendIdOf = ({ headers }: AnswerHead): string | undefined => headers.get(BACKEND_ID_HEADER) ?? undefined
+
+/** Opens a live connection. */
+export const listen = (source: ReadSource, query: ReadQuery, limits: ReadLimits): LiveRead => {
+  const abort = new AbortController()
+  const url = urlOf(source, query)
+  const queue: Array<LogPage> = []
+  let heard = false
+  let opened: Promise<LiveReply | ReadableStreamDefaultReader<Uint8Array>> | undefined
+  let end: LiveReply | undefined
+
+  const patience = () => (heard ? limits.stallTimeoutMs : Math.min(limits.firstByteTimeoutMs, limits.stallTimeoutMs))
+
+  const open = async (): Promise<LiveReply | ReadableStreamDefaultReader<Uint8Array>> => {
+    const response = await source.transport.fetch(url, requestInit(query, abort.signal))
+    const head = headOf(url, response)
+    const failure = await failureOf(source.transport.party, head, () => readText(response, () => {}))
+    if (failure !== undefined) return { _tag: 'Failed', failure }
+    if (source.transport.party === 'worker' && vouchedHead(head) === undefined) return { _tag: 'Failed', failure: unvouched(head) }
+    if (head.status !== 200 || !isEventStream(head.headers)) {
+      return { _tag: 'Failed', failure: new ForeignAnswer(url, head.status, 'it is no stream of events') }
+    }
+    if (response.body === null || response.body === undefined) return { _tag: 'NoStreams' }
+    parse = makeBatches(head, (page) => queue.push(page))
+    return response.body.getReader()
+  }
+  let parse: (chunk: string) => void = () => {}
+  const decoder = new TextDecoder()
+
+  const step = async (): Promise<LiveReply | undefined> => {
+    opened ??= open()
+    const reader = await opened
+    if ('_tag' in reader) return reader
+    const { done, value } = await reader.read()
+    if (done) return { _tag: 'Ended' }
+    heard = true
+    parse(decoder.decode(value, { stream: true }))
+    return undefined
+  }
+
+  const next = async (): Promise<LiveReply> => {
+    while (end === undefined) {
+      const page = queue.shift()
+      if (page !== undefined) return { _tag: 'Page', page }
+      const watch = makeWatch(patience(), () => abort.abort())
+      try {
+        end = await watch.during(step())
+      } catch (cause) {
+        const stalled = watch.failure()
+        end = stalled === undefined ? { _tag: 'Failed', failure: toFailure('read', cause) } : { _tag: 'Stalled', failure: stalled, heard }
+      }
+    }
+    abort.abort()
+    return end
+  }
+
+  return { next, close: () => abort.abort() }
+}
+
+/** Data and the control event behind it make a page (PROTOCOL 5.8). */
+const makeBatches = (head: AnswerHead, give: (page: LogPage) => void): ((chunk: string) => void) => {
+  let messages: Array<unknown> = []
+  const foreign = (why: string) => new ForeignAnswer(head.url, head.status, why)
+
+  const onEvent = ({ event, data }: EventSourceMessage) => {
+    if (event === 'data') {
+      const parsed: unknown = JSON.parse(data)
+      messages = messages.concat(parsed)
+      return
+    }
+    if (event !== 'control') throw foreign(`it holds an event ${JSON.stringify(event ?? 'message')}`)
+    const control: unknown = JSON.parse(data)
+    const { streamNextOffset: next, upToDate, streamClosed, streamCursor: cursor } = (control ?? {}) as Record<string, unknown>
+    if (typeof next !== 'string') throw foreign('it holds a control event without an offset')
+    const isEnd = upToDate === true || streamClosed === true
+    if (messages.length > 0 || isEnd) {
+      give({ ...pageHead(head), ...(typeof cursor === 'string' ? { cursor } : {}), messages, next, upToDate: isEnd, canStream: true })
+    }
+    messages = []
+  }
+  const parser = createParser({ onEvent })
+  return (chunk) => parser.feed(chunk)
+}
+
+const requestInit = ({ fresh }: ReadQuery, signal: AbortSignal): RequestInit => ({
+  method: 'GET',
+  signal,
+  ...(fresh ? noStore() : {}),
+})
+
+/** With its parameters in order (PROTOCOL 10.1), so that equal reads share a cache entry. */
+const urlOf = ({ url }: ReadSource, { offset, after, live, cursor, backendId, nonce }: ReadQuery): string => {
+  const query = new URLSearchParams({ offset })
+  if (after !== undefined) query.set('after', String(after))
+  if (live !== undefined) query.set('live', live)
+  if (cursor !== undefined && live !== undefined) query.set('cursor', cursor)
+  if (backendId !== undefined) query.set('backend', backendId)
+  if (nonce !== undefined) query.set('nonce', nonce)
+  query.sort()
+  return `${url}?${query}`
+}
+
+/** Counts the time only while a read is pending: a slow consumer is no stalled server. */
+const makeWatch = (timeoutMs: number, onTimeout: () => void) => {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let timedOut: TransportError | undefined
+  let reject: (error: TransportError) => void = () => {}
+  const restart = () => {
+    clearTimeout(timer)
+    timer = setTimeout(() => {
+      timedOut = new TransportError(`no byte within ${timeoutMs} ms`, { timedOut: true })
+      reject(timedOut)
+      onTimeout()
+    }, timeoutMs)
+  }
+  return {
+    restart,
+    failure: () => timedOut,
+    during: async <A>(work: Promise<A>): Promise<A> => {
+      const over = new Promise<never>((_, no) => {
+        reject = no
+      })
+      restart()
+      try {
+        return await Promise.race([work, over])
+      } finally {
+        clearTimeout(timer)
+      }
+    },
+  }
+}

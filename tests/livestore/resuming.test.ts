@@ -1,0 +1,125 @@
+// A store whose log was copied to a server of another kind, its backendId kept. Its devices come back with offsets of the old
+// server, which on the new one lie inside a record, or beyond the end.
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, test } from 'vitest'
+import { type CountingProxy, type Server, startCountingProxy, startNodeUpstream, startRustUpstream, startWorker } from '../harness/index.ts'
+import type { Access, Mode } from '../provider/support/world.ts'
+import { makeOpened } from './parts.ts'
+import { makeBadge } from './scene.ts'
+import { checkLog, converged, eventually, notesOf, openStore, type TestStore } from './support.ts'
+
+/** An upstream, a Worker before it, and the network before both. */
+interface Place {
+  readonly upstream: Server
+  readonly worker: Server
+  readonly network: CountingProxy
+  readonly bypass: CountingProxy
+}
+
+let node: Place
+let rust: Place
+let disks: string
+
+const startPlace = async (start: () => Promise<Server>): Promise<Place> => {
+  const upstream = await start()
+  const worker = await startWorker({ upstreamUrl: upstream.url })
+  return { upstream, worker, network: await startCountingProxy(worker.url), bypass: await startCountingProxy(upstream.url) }
+}
+
+beforeAll(async () => {
+  disks = await mkdtemp(join(tmpdir(), 'headwater-resuming-'))
+  ;[node, rust] = await Promise.all([startPlace(startNodeUpstream), startPlace(startRustUpstream)])
+})
+afterAll(async () => {
+  for (const place of [node, rust]) {
+    await place?.network.stop()
+    await place?.bypass.stop()
+    await place?.worker.stop()
+    await place?.upstream.stop()
+  }
+  await rm(disks, { recursive: true, force: true, maxRetries: 5 })
+})
+
+const accessTo = ({ network, bypass }: Place, mode: Mode): Access => {
+  if (mode === 'proxy') return { url: network.url }
+  if (mode === 'hybrid') return { mode, url: network.url, upstream: { url: bypass.url } }
+  return { mode, upstream: { url: bypass.url } }
+}
+
+const messagesAt = async ({ upstream }: Place, storeId: string): Promise<unknown[]> =>
+  (await fetch(`${upstream.url}/default/${storeId}?offset=-1`)).json() as Promise<unknown[]>
+
+/** As `npm run move` does with `adopt`: the old header first, then the events through the Worker. */
+const copy = async (from: Place, to: Place, storeId: string) => {
+  const [header, ...events] = await messagesAt(from, storeId)
+  const headers = { 'content-type': 'application/json' }
+  const made = await fetch(`${to.upstream.url}/default/${storeId}`, { method: 'PUT', headers, body: JSON.stringify([header]) })
+  const pushed = await fetch(`${to.worker.url}/v1/stream/default/${storeId}`, { method: 'POST', headers, body: JSON.stringify(events) })
+  if (!made.ok || !pushed.ok) throw new Error(`not copied: ${made.status}, ${pushed.status} ${await pushed.text()}`)
+}
+
+let stores = 0
+
+/** A device that is put away after `seen` notes, of which the log is `more` longer when it moves; then it is back. */
+const moveWith = async (from: Place, to: Place, mode: Mode, seen: number, more: number) => {
+  const storeId = `store-${++stores}`
+  const opened = makeOpened()
+  const badge = makeBadge()
+  const open = async (place: Place, name: string) => {
+    const sync = { ...accessTo(place, mode), retry: { maxDelay: 500 }, ...(name === 'a' ? badge.options : {}) }
+    return opened.add(await openStore({ name, storeId, directory: join(disks, storeId), sync }))
+  }
+  const pushed = (store: TestStore) => eventually(`${store.name} has pushed`, () => store.pending() === 0, () => store.status())
+
+  const [a, b] = await Promise.all([open(from, 'a'), open(from, 'b')])
+  // One by one, so that the offsets of many appends lie behind
+  for (let i = 1; i <= seen; i++) {
+    a.note(1)
+    await converged([a, b], i)
+    await pushed(a)
+  }
+  b.note(1) // once it is here, so is the echo of what a pushed before
+  await converged([a, b], seen + 1)
+  await opened.stop(a)
+  if (more > 0) b.note(more)
+  await pushed(b)
+  await opened.stop(b)
+  await copy(from, to, storeId)
+  const total = seen + 1 + more
+  return { storeId, total, again: await open(to, 'a'), other: await open(to, 'b'), badge, close: opened.stopAll }
+}
+
+const offsetsAsked = (place: Place, storeId: string) =>
+  [...place.network.requests, ...place.bypass.requests]
+    .filter(({ method, path, query }) => method === 'GET' && path.includes(storeId) && (query.get('offset') ?? '-1') !== '-1')
+    .map(({ query }) => query.get('offset') ?? '')
+
+describe.concurrent.for<[string, () => Place, () => Place]>([
+  ['the Node server to the Rust server', () => node, () => rust],
+  ['the Rust server to the Node server', () => rust, () => node],
+])('from %s', ([, from, to]) => {
+  describe.for<[string, number, number]>([
+    ['inside a record', 7, 9],
+    ['at the end, or beyond it', 7, 0],
+  ])('a device whose offset is %s', ([, seen, more]) => {
+    test.for<Mode>(['proxy', 'hybrid', 'direct'])('%s: reads on, and everything is there once', async (mode, { expect, onTestFinished }) => {
+      const { storeId, total, again, other, badge, close } = await moveWith(from(), to(), mode, seen, more)
+      onTestFinished(close)
+      await converged([again, other], total, 8_000)
+      other.note(1)
+      await converged([again, other], total + 1, 8_000)
+      again.note(1)
+      await converged([again, other], total + 2, 8_000)
+      await eventually('nothing pending', () => again.pending() + other.pending() === 0, () => [again.status(), other.status()], 8_000)
+      expect(badge.shows()).toBeUndefined()
+
+      const { events, notesOf: logged } = checkLog(await messagesAt(to(), storeId))
+      expect([events, logged('a'), logged('b')]).toEqual([total + 2, notesOf('a', seen + 1), notesOf('b', more + 2)])
+      // The old offset is tried, but not over and over
+      const counts = Object.values(Object.groupBy(offsetsAsked(to(), storeId), (_) => _)).map((_) => _?.length ?? 0)
+      expect(Math.max(...counts)).toBeLessThan(8)
+    })
+  })
+})

@@ -1,0 +1,185 @@
+// What real stores feel of the Worker's other side: an upstream that has lost its data, and somebody else who answers in its
+// stead. Nobody is told to start over unless an administrator says so.
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, test, type TestContext } from 'vitest'
+import { answers, type CountingProxy, makeStranger, type RequestFilter, type Says, startCountingProxy, type Stranger } from '../harness/index.ts'
+import { type Parts, startParts } from './parts.ts'
+import { type Device, makeScene, shown, whole } from './scene.ts'
+import { eventually, notesOf } from './support.ts'
+
+let parts: Parts
+/** On the way between the Worker and the upstream. */
+let stranger: Stranger
+/** The upstream by another name. */
+let moved: CountingProxy
+
+beforeAll(async () => {
+  parts = await startParts()
+  stranger = makeStranger(parts.between)
+  moved = await startCountingProxy(parts.upstream.url)
+})
+afterAll(async () => {
+  await moved?.stop()
+  await parts?.stop()
+})
+
+/** A live read that hears nothing is renewed within this time: by default a minute, for which the tests have no time. */
+const RENEW_MS = 500
+
+const begin = async ({ onTestFinished }: TestContext) => {
+  const scene = makeScene(parts)
+  onTestFinished(scene.close)
+  const directory = join(parts.disks, scene.storeId)
+  const open = async (name: string) => {
+    const device = await scene.open(name, { directory, sync: { live: { renewInterval: RENEW_MS } } })
+    let end: string | undefined
+    void device.ended.then((reason) => (end = String(reason)))
+    return { ...device, end: () => end }
+  }
+  const url = `${parts.worker.url}/v1/stream/default/${scene.storeId}`
+  const backendId = async () => (await fetch(url, { method: 'HEAD' })).headers.get('livestore-backend-id')
+  const [a, b] = await Promise.all([open('a'), open('b')])
+  a.note(3)
+  await whole([a, b], 3)
+  b.note(2)
+  await whole([a, b], 5)
+  return { ...scene, open, url, backendId, a, b, before: await backendId() }
+}
+
+type Stores = Awaited<ReturnType<typeof begin>>
+
+const whileDown = async <T>(work: () => Promise<T>): Promise<T> => {
+  await parts.upstream.kill()
+  const result = await work()
+  await parts.upstream.restart()
+  return result
+}
+
+const lastAsked = ({ network }: Device) => network.requests.slice(-8).map(({ method, query, status }) => `${method} ?${query} ${status}`)
+
+/** It has looked for news again and again. */
+const reads = (device: Device) => {
+  const count = () => device.network.count({ method: 'GET' }) + device.network.count({ method: 'HEAD' })
+  const before = count()
+  // The Worker asks for 2 s between two, and readers spread over as many more
+  return eventually(`${device.name} reads again and again`, () => count() > before + 2, () => [device.status(), lastAsked(device)], 15_000)
+}
+
+/** What another device would push onto this head. */
+const batchAfter = (head: number) =>
+  JSON.stringify([{ name: 'v1.Noted', args: { id: 'w-1', writer: 'w', slot: 1 }, seqNum: head + 1, parentSeqNum: head, clientId: 'w', sessionId: 'w' }])
+
+const statusUpstream = async ({ storeId }: Stores) => (await fetch(`${parts.upstream.url}/default/${storeId}?offset=-1`)).status
+
+const goesOn = async ({ expect }: TestContext, { a, b, log, backendId, before }: Stores, pending: number) => {
+  await whole([a, b], 5 + pending, 30_000)
+  b.note(1)
+  await whole([a, b], 6 + pending)
+  expect(await backendId()).toBe(before)
+  const { events, notesOf: logged } = await log()
+  expect([events, logged('a'), logged('b')]).toEqual([6 + pending, notesOf('a', 3 + pending), notesOf('b', 3)])
+}
+
+describe('an upstream that comes back on an empty folder', () => {
+  test('resets nobody, takes no pushes, and makes no new log; with its data back, all goes on', async (context) => {
+    const { expect } = context
+    const stores = await begin(context)
+    const { a, b, url } = stores
+    const restore = await whileDown(async () => {
+      const restore = await parts.data.upstream.save()
+      await parts.data.upstream.wipe()
+      return restore
+    })
+    a.note(2)
+    await Promise.all([shown(a, 'halted', 8_000), shown(b, 'halted', 8_000)])
+    const pushAgain = async () => {
+      const response = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: batchAfter(5) })
+      return [response.status, response.headers.has('retry-after'), ((await response.json()) as { _tag: string })._tag]
+    }
+    expect(await pushAgain()).toEqual([503, true, 'StoreHaltedError'])
+
+    // A Sequencer that starts now has only its row to go by
+    await parts.worker.restart()
+    expect(await pushAgain()).toEqual([503, true, 'StoreHaltedError'])
+    await Promise.all([reads(a), reads(b)])
+    expect([a.end(), b.end(), a.count(), b.count(), a.pending(), await statusUpstream(stores)]).toEqual([undefined, undefined, 7, 5, 2, 404])
+
+    await whileDown(restore)
+    await goesOn(context, stores, 2)
+    expect([a.end(), b.end()]).toEqual([undefined, undefined])
+  }, 60_000)
+})
+
+test('a stream that is gone upstream resets nobody, until an administrator does', async (context) => {
+  const { expect } = context
+  const stores = await begin(context)
+  const { a, b, open, url, backendId, before, storeId, log } = stores
+  await parts.atUpstream(storeId).remove()
+  a.note(2)
+  await Promise.all([shown(a, 'halted', 8_000), reads(a), reads(b)])
+  expect([a.end(), b.end(), a.count(), b.count(), a.pending(), await statusUpstream(stores)]).toEqual([undefined, undefined, 7, 5, 2, 404])
+
+  expect((await fetch(url, { method: 'DELETE' })).status).toBe(204)
+  expect(await backendId()).not.toBe(before)
+  await eventually('both are told to start over', () => [a, b].every((_) => _.end()?.includes('backend-id-mismatch')), () => [a.end(), b.end()], 15_000)
+  await Promise.all([a, b].map((_) => _.stop().catch(() => {})))
+  const again = await Promise.all([open('a'), open('b')])
+  expect(again.map((_) => _.count())).toEqual([0, 0])
+  again[0].note(1)
+  await whole(again, 1)
+  again[1].note(1)
+  await whole(again, 2)
+  expect((await log()).events).toBe(2)
+}, 60_000)
+
+test('a DELETE that something on the way answers is not done: 503, and all goes on as before', async (context) => {
+  const { expect } = context
+  const stores = await begin(context)
+  const { a, b, url, storeId, backendId, before } = stores
+  const visit = stranger.comes(answers.page(404), { method: 'DELETE', path: storeId })
+  const refused = await fetch(url, { method: 'DELETE' })
+  visit.leave()
+  expect([refused.status, refused.headers.has('retry-after'), visit.answered.length > 0]).toEqual([503, true, true])
+  await goesOn(context, stores, 0)
+  expect([a.end(), b.end()]).toEqual([undefined, undefined])
+
+  expect((await fetch(url, { method: 'DELETE' })).status).toBe(204)
+  expect(await backendId()).not.toBe(before)
+}, 30_000)
+
+/** What the Worker and the Sequencer may ask of the upstream for one store in the 2 s that a stranger is there. */
+const MOST_REQUESTS = 150
+
+describe.concurrent('somebody else answers the Worker for 2 s', () => {
+  const page = (status: number): [string, Says] => [`a page, ${status}`, answers.page(status)]
+  const all: [string, Says][] = [
+    page(403),
+    page(404),
+    page(410),
+    ['a captive portal’s page', answers.portal],
+    ['a login page behind a redirect', answers.login],
+    ['a redirect to the right place', (request) => answers.redirect(301, moved.url)(request)],
+    ['204', answers.noContent],
+  ]
+  test.for(all)('everything with %s: nobody is reset, and all arrives', ([, says], context) => visited(context, says))
+  test.for([page(404), page(410)])('reads alone with %s', ([, says], context) => visited(context, says, { method: 'GET' }))
+  test.for([page(404), ['204', answers.noContent] as [string, Says], ['a captive portal’s page', answers.portal] as [string, Says]])(
+    'appends alone with %s',
+    ([, says], context) => visited(context, says, { method: 'POST' }),
+  )
+
+  const visited = async (context: TestContext, says: Says, which: RequestFilter = {}) => {
+    const { expect } = context
+    const stores = await begin(context)
+    const { a, b, storeId } = stores
+    const asked = () => parts.between.count({ path: storeId })
+    const visit = stranger.comes(says, { ...which, path: storeId, ms: 2_000 })
+    const before = asked()
+    a.note(2)
+    await eventually('the stranger answers', () => visit.answered.length > 0, () => a.status())
+    await visit.over
+    expect(asked() - before).toBeLessThan(MOST_REQUESTS)
+    await goesOn(context, stores, 2)
+    expect([a.end(), b.end()]).toEqual([undefined, undefined])
+  }
+}, 60_000)

@@ -1,0 +1,84 @@
+// A token that the Worker refuses for a while: the store waits, says so, and goes on by itself once it is good again.
+import { afterAll, beforeAll, describe, test } from 'vitest'
+import { type CountingProxy, type Server, startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
+import { upstreamStream } from '../provider/support/world.ts'
+import { hmac, now, token } from '../wire/tokens.ts'
+import type { Parts } from './parts.ts'
+import { makeScene, shown, toldOnce, whole } from './scene.ts'
+import { notesOf } from './support.ts'
+
+const SECRET = 'a secret of this test, long enough for its hash'
+
+let upstream: Server
+let worker: Server
+const networks: CountingProxy[] = []
+
+beforeAll(async () => {
+  upstream = await startRustUpstream()
+  worker = await startWorker({ upstreamUrl: upstream.url, vars: { AUTH_MODE: 'jwt', JWT_SECRET: SECRET } })
+})
+afterAll(async () => {
+  await Promise.all(networks.map((_) => _.stop()))
+  await worker?.stop()
+  await upstream?.stop()
+})
+
+let stores = 0
+const parts: Pick<Parts, 'newStore' | 'newNetwork' | 'atUpstream'> = {
+  newStore: () => `store-${++stores}`,
+  newNetwork: async () => {
+    const network = await startCountingProxy(worker.url)
+    networks.push(network)
+    return network
+  },
+  atUpstream: (storeId) => upstreamStream(`${upstream.url}/default/${storeId}`),
+}
+
+const tokenFor = (claims: Record<string, unknown> = {}) =>
+  token({ alg: 'HS256', typ: 'JWT' }, { exp: now() + 600, tenant: 'default', stores: '*', scope: 'read write', ...claims }, hmac(SECRET))
+
+const good = tokenFor()
+
+describe.concurrent('for 2.5 s', () => {
+  test.for<[string, string, number, boolean]>([
+    ['a token has expired', tokenFor({ exp: now() - 600 }), 401, false],
+    ['a token is not signed by the issuer', `${good.slice(0, -6)}AAAAAA`, 401, false],
+    ['a token is for another tenant', tokenFor({ tenant: 'other' }), 403, false],
+    ['a token does not allow writing', tokenFor({ scope: 'read' }), 403, true],
+  ])('%s: nothing is lost, the user is told once, and all goes on by itself', async ([, refused, status, mayRead], context) => {
+    const { expect } = context
+    const scene = makeScene(parts)
+    context.onTestFinished(scene.close)
+    let mine = good
+    const [a, b] = await Promise.all([
+      scene.open('a', { sync: { headers: () => ({ authorization: `Bearer ${mine}` }) } }),
+      scene.open('b', { sync: { headers: () => ({ authorization: `Bearer ${good}` }) } }),
+    ])
+    a.note(1)
+    b.note(1)
+    await whole([a, b], 2)
+
+    mine = refused
+    const timer = new Promise((resolve) => setTimeout(resolve, 2_500))
+    a.cut()
+    a.note(2)
+    b.note(1)
+    await shown(a, 'refused')
+    expect(a.badge.shows()).toMatchObject({ status, retryAfterMs: expect.any(Number) })
+    await timer
+    expect([a.pending(), a.badge.shows()?.kind]).toEqual([2, 'refused'])
+    // Who may read goes on reading
+    if (!mayRead) expect(a.isConnected()).toBe(false)
+    const before = a.network.requests.length
+
+    mine = good
+    await whole([a, b], 5)
+    a.note(1)
+    await whole([a, b], 6)
+    // It asks slowly while it is refused
+    expect(before).toBeLessThan(60)
+    expect(toldOnce(a)).toEqual(['refused', undefined])
+    const { events, notesOf: logged } = await scene.log()
+    expect([events, logged('a'), logged('b')]).toEqual([6, notesOf('a', 4), notesOf('b', 2)])
+  })
+})
