@@ -398,7 +398,8 @@ impl Core {
     fn read_on(&mut self, stretch: Stretch, end: Offset, out: &mut Vec<Output>) {
         let (tip, is_known) = match &self.knowledge {
             Knowledge::Unchecked(tip) => (tip, stretch.known_found),
-            Knowledge::Passed(tip) => (tip, true),
+            // That it was passed, the tail said or the fence; with the fence, which may have other reasons, a push deals itself.
+            Knowledge::Passed(tip) => (tip, stretch.link.is_some() || self.jobs.front().is_some_and(|job| job.refused)),
             _ => unreachable!("what is read on from is a tip"),
         };
         if !is_known || !stretch.continues(tip.head) || end < tip.offset {
