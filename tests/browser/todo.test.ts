@@ -1,7 +1,7 @@
 // The example app in a real browser, on a real Worker and upstream: what its users see when all goes well, and when not.
 import type { Browser } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { type Server, startRustUpstream, startWorker } from '../harness/index.ts'
+import { answers, type CountingProxy, makeStranger, type Server, startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
 import { checkLog } from '../livestore/support.ts'
 import { upstreamStream } from '../provider/support/world.ts'
 import { startTodoApp, type TodoApp } from './app.ts'
@@ -11,6 +11,7 @@ const SYNCED = { badge: 'In sync', pending: 0 }
 
 let upstream: Server
 let worker: Server
+let network: CountingProxy
 let app: TodoApp
 let browser: Browser
 let storeId: string
@@ -20,12 +21,14 @@ const open = new Set<Device>()
 beforeAll(async () => {
   upstream = await startRustUpstream()
   worker = await startWorker({ upstreamUrl: upstream.url })
-  app = await startTodoApp(worker.url)
+  network = await startCountingProxy(worker.url)
+  app = await startTodoApp(network.url)
   browser = await launchBrowser()
 }, 120_000)
 afterAll(async () => {
   await browser?.close()
   await app?.stop()
+  await network?.stop()
   await worker?.stop()
   await upstream?.stop()
 })
@@ -139,14 +142,32 @@ test('a server that wants a token that the app has not got is no silence', async
     const context = await browser.newContext()
     const page = await context.newPage()
     await page.goto(`${app.url}/?store=${storeId}`)
-    const alert = page.getByRole('alert')
-    await alert.getByText('Sync has stopped').waitFor({ timeout: 20_000 })
-    expect(await alert.locator('pre').innerText()).toMatch(/^HTTP 401 from .* A token is wanted/)
+    const alert = page.getByRole('alert').getByText('The server refuses this device')
+    await alert.waitFor({ timeout: 20_000 })
+    expect(await alert.getAttribute('title')).toMatch(/^HTTP 401 from .* A token is wanted/)
+    expect(await page.getByRole('status').innerText()).toBe('Offline')
     await context.close()
   } finally {
     await worker.stop()
     worker = await startWorker({ upstreamUrl: upstream.url, port })
   }
+})
+
+test('somebody else answers for a while: the app says so, keeps what is new, and sends it afterwards', async () => {
+  const [a, b] = await Promise.all([device('a'), device('b')])
+  await a.add('before')
+  await allSee([a, b], { todos: ['before'], ...SYNCED })
+  // A gateway whose pages the app may read; where it may not, the browser says no more than that nobody answers
+  const cors = { 'access-control-allow-origin': '*', 'access-control-allow-headers': '*', 'access-control-allow-methods': '*', 'access-control-expose-headers': '*' }
+  const visit = makeStranger(network).comes(() => ({ status: 200, headers: { ...cors, 'content-type': 'text/html' }, body: '<html>sign in' }))
+  network.abandon()
+  await Promise.all([a.add('meanwhile'), b.add('meanwhile, too')])
+  await allSee([a, b], { badge: 'Offline', pending: 1 })
+  for (const { page } of [a, b]) await page.getByRole('alert').getByText('Something on this network answers').waitFor()
+  visit.leave()
+  await allSee([a, b], { head: 3, ...SYNCED })
+  for (const { page } of [a, b]) await page.getByRole('alert').waitFor({ state: 'detached' })
+  expect(await logged()).toBe(3)
 })
 
 // What recovery means is LiveStore's default, `onBackendIdMismatch: 'reset'`: the log on the server is the truth. A device

@@ -68,7 +68,7 @@ export async function runRound(parts: Parts, { seed, seconds, kills }: RoundOpti
     const verdict = await judgeAll(parts, stores, tally)
     const anomalies = stores.flatMap(({ history }) => history.anomalies)
     const good = isGood({ verdict, stuck, anomalies })
-    const dump = good ? '' : [...clients.map((client) => client.state()), ...partsState(parts)].join('\n')
+    const dump = good ? '' : [...clients.map((client) => client.state()), ...partsState(parts), ...aboutBatches(parts, verdict)].join('\n')
     countLate(tally, lateAppends)
     return { seed, tally, verdict, stuck, anomalies, dump }
   } finally {
@@ -212,4 +212,24 @@ function partsState({ proxy, worker, upstream }: Parts): string[] {
     .slice(-30)
     .map(({ method, path, query, headers, status }) => `${method} ${path}?${query} ${headers['stream-seq'] ?? ''} ${status ?? 'no answer'}`)
   return ['--- the last requests to the upstream', ...requests, '--- the Worker', worker.logs(), '--- the upstream', upstream.logs()]
+}
+
+/** What the servers were asked about the batches that something is wrong with, and what else was asked of their log then. */
+function aboutBatches({ front, aside, proxy }: Parts, verdict: Verdict): string[] {
+  const batches = new Set([...verdict.refused, ...verdict.lost, ...verdict.doubled].flatMap((wrong) => /@(\S+)/.exec(wrong)?.[1] ?? []))
+  const roads = Object.entries({ 'the Worker': front, 'the Worker, aside': aside.worker, 'the upstream': proxy, 'the upstream, aside': aside.upstream })
+  const all = roads.flatMap(([who, { requests }]) => requests.map((request) => ({ who, request }))).sort((a, b) => a.request.at - b.request.at)
+  return [...batches].slice(0, 3).flatMap((batch) => {
+    const isAbout = (request: RecordedRequest) => request.body.includes(`@${batch}"`)
+    const about = all.filter(({ request }) => isAbout(request)).map(({ request }) => request)
+    const [from, to] = [(about[0]?.at ?? 0) - 500, (about.at(-1)?.at ?? 0) + 3_000]
+    const lines = all
+      .filter(({ request: { at, path } }) => at >= from && at <= to && path === about[0]?.path)
+      .map(({ who, request }) => {
+        const { at, method, query, headers, status } = request
+        const what = `${method} ?${query} ${headers['stream-seq'] ?? ''} ${headers['producer-seq'] ?? ''} ${status ?? 'no answer'}`
+        return `${Math.round(at - from)} ms, ${who}: ${what}${isAbout(request) ? ' <- it' : ''}`
+      })
+    return [`--- ${batch}`, ...lines]
+  })
 }

@@ -4,6 +4,8 @@ import { pipeline } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface RecordedRequest {
+  /** When it arrived, by `performance.now()`. */
+  readonly at: number
   readonly method: string
   readonly path: string
   readonly query: URLSearchParams
@@ -79,6 +81,7 @@ export function record(incoming: IncomingMessage): RecordedRequest {
   // The path as it was sent: `new URL` would resolve the dots that some tests are about
   const [path = '', ...query] = (incoming.url ?? '').split('?')
   const recorded: RecordedRequest = {
+    at: performance.now(),
     method: incoming.method ?? '',
     path,
     query: new URLSearchParams(query.join('?')),

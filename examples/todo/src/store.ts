@@ -4,9 +4,11 @@ import { makeShutdownDeferred, type Store, StoreRegistry, storeOptions } from '@
 import { useStore } from '@livestore/react'
 import { Deferred, Effect, Either } from '@livestore/utils/effect'
 import { unstable_batchedUpdates as batchUpdates } from 'react-dom'
+import type { Problem } from 'livestore-sync-durable-streams'
 import { onRemaining } from './catch-up.ts'
 import LiveStoreWorker from './livestore.worker.ts?worker'
 import { workerName } from './offline-switch.ts'
+import { onProblem } from './problem.ts'
 import { schema } from './schema.ts'
 import { storeId } from './store-id.ts'
 import { makeValue } from './value.ts'
@@ -16,6 +18,10 @@ export type TodoStore = Store<typeof schema>
 /** How many events the server has that have not arrived here yet. */
 export const remaining = makeValue(0)
 onRemaining(storeId, remaining.set)
+
+/** What keeps the store from syncing, if anything does. */
+export const problem = makeValue<Problem | undefined>(undefined)
+onProblem(storeId, problem.set)
 
 /** What the browser can't do, if anything: a private window may keep nothing. */
 export const warning = makeValue<string | undefined>(undefined)

@@ -1,6 +1,7 @@
 import { useEffect, useState } from 'react'
 import { offline, switchOffline } from './offline-switch.ts'
-import { remaining, useTodoStore } from './store.ts'
+import { describeProblem } from './problem.ts'
+import { problem, remaining, useTodoStore } from './store.ts'
 import { link, secondDevice, storeId } from './store-id.ts'
 import { type SyncStatus, useSyncStatus } from './sync-status.ts'
 
@@ -9,6 +10,7 @@ export const Sync = () => {
   return (
     <aside className="sync" aria-label="Sync">
       <Badge status={status} />
+      <Trouble />
       <dl>
         <div>
           <dt>Pending</dt>
@@ -30,6 +32,18 @@ const Badge = ({ status }: { status: SyncStatus | undefined }) => {
   return (
     <p className={`badge ${state}`} role="status">
       {text}
+    </p>
+  )
+}
+
+/** Why it is offline, if somebody knows. What the user has switched off needs no words. */
+const Trouble = () => {
+  const now = problem.use()
+  const isSwitchedOff = offline.use()
+  if (now === undefined || isSwitchedOff) return null
+  return (
+    <p className="trouble" role="alert" title={now.detail}>
+      {describeProblem(now)}
     </p>
   )
 }
