@@ -200,7 +200,9 @@ impl Desk {
     async fn perform(&self, request: core::Request) -> Reply {
         match request {
             core::Request::Check => self.stream.check().await,
-            core::Request::ReadAll { known } => self.stream.scan(None, Scan::from_start().expecting(known)).await,
+            core::Request::ReadAll { known, probe } => {
+                self.stream.scan(None, Scan::from_start().expecting(known).probing(probe)).await
+            }
             core::Request::ReadOn { from, known, probe } => {
                 self.stream.scan(Some(from), Scan::onward(probe).expecting(known)).await
             }

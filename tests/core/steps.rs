@@ -303,6 +303,18 @@ fn a_lost_acknowledgement_is_found_in_the_log() {
 }
 
 #[test]
+fn what_landed_unheard_is_found_in_the_whole_log_too_whoever_followed() {
+    let mut rig = Rig::warm(3);
+    let push = rig.begin_push(chain(3, 2, "a"));
+    rig.step(Some(Reply::Failed)); // landed, but the answer is lost
+    rig.upstream.append(5, &chain(5, 1, "direct"));
+    rig.step(Some(Reply::Gone)); // of a stranger
+    rig.settle();
+    assert_eq!(head(&rig.answer(push)), 6);
+    assert_eq!(rig.upstream.requests, ["POST", "GET", "CHECK", "GET"]);
+}
+
+#[test]
 fn a_lost_append_is_tried_again_after_a_look() {
     let mut rig = Rig::warm(3);
     let push = rig.begin_push(chain(3, 2, "a"));

@@ -407,8 +407,16 @@ impl Core {
         }
         let next = tip.followed_by(&stretch, end).sealing(self.limits.segment);
         self.learn(next.clone(), out);
-        if stretch.probe_found {
-            self.answer(Answer::Accepted(next), out);
+        self.probed(stretch.probe_found, next, out);
+    }
+
+    /// The push that was probed for is in the log, if it was found and means this log.
+    fn probed(&mut self, is_found: bool, tip: Tip, out: &mut Vec<Output>) {
+        if let Some(Job { op: Op::Push { backend_id, .. }, .. }) = self.jobs.front()
+            && is_found
+            && backend_id.as_ref().is_none_or(|id| *id == tip.backend_id)
+        {
+            self.answer(Answer::Accepted(tip), out);
         }
     }
 
@@ -445,7 +453,9 @@ impl Core {
         let made_by = stretch.link.map(|(parent, _)| (parent, stretch.fingerprint));
         let (events, bytes, sealed) = (stretch.events, stretch.bytes, Sealed::nothing(end.clone()));
         let tip = Tip { backend_id, head, offset: end, events, bytes, sealed, made_by, before: None };
-        self.record(tip.sealing(self.limits.segment), out);
+        let tip = tip.sealing(self.limits.segment);
+        self.record(tip.clone(), out);
+        self.probed(stretch.probe_found, tip, out);
     }
 
     fn created(&mut self, backend_id: BackendId, offset: Offset, out: &mut Vec<Output>) {

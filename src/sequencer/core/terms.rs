@@ -276,6 +276,8 @@ pub enum Request {
     ReadAll {
         /// The batch that made the head, to look for.
         known: Option<Known>,
+        /// The batch that may have landed, to look for.
+        probe: Option<Probe>,
     },
     /// Read what follows `from`, to the tail.
     ReadOn {
@@ -283,7 +285,7 @@ pub enum Request {
         from: Offset,
         /// The batch that made the head, if `from` lies before it.
         known: Option<Known>,
-        /// The batch to look for at the front, or right behind the known one.
+        /// The batch that may have landed, to look for.
         probe: Option<Probe>,
     },
     /// Create the stream with a header message, under a new backend id.
