@@ -299,18 +299,18 @@ fn invalid_push(status: u16, detail: impl Display) -> Problem {
 
 fn halted(halt: &Halt) -> Problem {
     let detail = match halt {
-        Halt::Missing { acknowledged } => format!(
+        Halt::Missing(acknowledged) => format!(
             "The log's server has no stream for this store, but event {acknowledged} was acknowledged and nobody reset the \
              store here: its data is lost, or it is another server. Put the data back, and the store goes on by itself; or \
              start over (DELETE). Until then it takes no pushes."
         ),
-        Halt::Replaced { expected, found } => format!(
-            "Another log (backend {}) is where the store's (backend {}) was, and it was not begun here. Put the store's log \
-             back, and it goes on by itself; or take the other one for the store's (POST to /v1/adopt/…); or start over \
-             (DELETE). Until then the store takes no pushes.",
-            found.0, expected.0
+        Halt::Replaced(found) => format!(
+            "Another log (backend {}) is where the store's was, and it was not begun here. Put the store's log back, and it goes \
+             on by itself; or take the other one for the store's (POST to /v1/adopt/…); or start over (DELETE). Until then \
+             the store takes no pushes.",
+            found.0
         ),
-        Halt::Altered { acknowledged } => format!(
+        Halt::Altered(acknowledged) => format!(
             "The log holds something else where event {acknowledged} was acknowledged: the log's server was restored to an \
              older state and written to since. Restore it, or reset this store (DELETE); until then it takes no pushes."
         ),

@@ -39,7 +39,7 @@ fn accepted(body: &[u8], batch: Batch) {
     assert!(batch.parent + 1 == batch.first || (batch.parent == ROOT && batch.first > ROOT));
     assert!(batch.last <= MAX_SEQ_NUM);
 
-    let probe = Probe { events: batch.events, fingerprint: batch.fingerprint };
+    let probe = Probe { parent: batch.parent, events: batch.events, fingerprint: batch.fingerprint };
     let read_back = |scan| stretch(scan, &events);
     same_chain(read_back(Scan::onward(Some(probe))), batch, true);
     same_chain(read_back(Scan::onward(None)), batch, false);

@@ -131,7 +131,8 @@ fn adds_up(log: &[(&[u8], Kind)]) {
     assert_eq!(onward.continues(head), before.continues(head) && after.continues(between));
 
     // The first events are found as a probe, and nothing else is.
-    let found = |events, fingerprint| scan(Scan::onward(Some(Probe { events, fingerprint })), log).probe_found;
+    let parent = onward.link.map_or(ROOT, |(first, _)| first);
+    let found = |events, fingerprint| scan(Scan::onward(Some(Probe { parent, events, fingerprint })), log).probe_found;
     let Fingerprint(print) = before.fingerprint;
     assert_eq!(found(before.events, Fingerprint(print)), before.events > 0);
     assert!(!found(before.events, Fingerprint(print ^ 1)));

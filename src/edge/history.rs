@@ -25,7 +25,7 @@ use crate::lease::{FILLS, Lease};
 use crate::names::{StorePath, encode};
 use crate::problem::Problem;
 use crate::sequencer::call::{Life, Located, Position};
-use crate::sequencer::core::Reply;
+use crate::sequencer::core::{Refusal, Reply};
 use crate::sequencer::plan::Plan;
 use crate::settings::Settings;
 use crate::upstream::{Body, Stream, discard};
@@ -271,7 +271,9 @@ impl From<Reply> for Stop {
     fn from(reply: Reply) -> Self {
         match reply {
             Reply::Failed => Self::NoAnswer,
-            other => Self::Misfit(format!("{other:?}")),
+            Reply::Refused(Refusal { status, .. }) => Self::Misfit(format!("the log's server refused with {status}")),
+            Reply::Missing | Reply::Gone => Self::Misfit("the log's server does not have it".into()),
+            _ => Self::Misfit("it is no JSON".into()),
         }
     }
 }

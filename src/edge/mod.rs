@@ -170,10 +170,7 @@ mod worker_edge {
         match verb {
             Verb::Push => push::push(request, env, settings, &store, entry).await,
             Verb::Read(read) => read::read(request, env, context, &grant, &store, read, &mut entry.waits).await,
-            Verb::Look => manage::look(env, &store).await,
-            Verb::Ensure => manage::ensure(env, &store).await,
-            Verb::Reset => manage::reset(env, &store).await,
-            Verb::Adopt => manage::adopt(env, &store).await,
+            verb @ (Verb::Look | Verb::Ensure | Verb::Reset | Verb::Adopt) => manage::manage(env, &store, verb).await,
             Verb::Inspect => inspect::inspect(env, target.host, &store).await,
         }
     }

@@ -126,7 +126,7 @@ impl Pages {
     fn message(&mut self, message: &[u8]) -> Result<Option<Sealed>, ()> {
         let skipped = self.first.as_ref().map_or(0, |first| first.events);
         let is_passed_over = self.chain.events < skipped;
-        let is_event = self.chain.message(message);
+        let is_event = self.chain.message(message).is_some();
         if !self.fits(skipped) {
             return Err(());
         }

@@ -33,7 +33,7 @@ pub async fn push(
     entry.waits.lap("sequencer", now());
     let answer = answer?;
     let Some((outcome, tip)) = answer.accepted() else {
-        return Err(worker::Error::from(format!("a push was answered {answer:?}")).into());
+        return Err(worker::Error::from("a push was answered as something else").into());
     };
     entry.outcome = outcome;
     Ok(reply::accepted(&batch, tip)?)

@@ -41,27 +41,28 @@ impl DurableObject for Sequencer {
         let call = request.headers().get(CALL_HEADER)?.ok_or_else(|| Error::from("a Sequencer takes calls only"))?;
         let Ok(call) = serde_json::from_str::<Call>(&call) else {
             // Of a build that knows more: during a deployment it asks again, and meets one of its own.
-            return Response::from_json(&Answer::Unavailable);
+            return Response::ok(serde_json::to_string(&Answer::Unavailable)?);
         };
         #[cfg(feature = "panic-drill")]
         crate::drill::on_arrival().await;
         let desk = self.desk(&call.path)?;
-        match call.ask {
+        let said = match call.ask {
             Ask::Op(Op::Push { batch, backend_id }) => {
-                Response::from_json(&desk.push(batch, backend_id, &mut request, &self.state).await?)
+                serde_json::to_string(&desk.push(batch, backend_id, &mut request, &self.state).await?)
             }
-            Ask::Op(op) => Response::from_json(&desk.call(op, &self.state).await?),
+            Ask::Op(op) => serde_json::to_string(&desk.call(op, &self.state).await?),
             Ask::Look(need) => {
                 let answer = desk.clone().call(Op::Look(Need::Known), &self.state).await?;
                 if need != Need::Known {
                     // Nobody waits for this one; what it finds, the core knows.
                     drop(desk.begin(Op::Look(need), None, &self.state));
                 }
-                Response::from_json(&answer)
+                serde_json::to_string(&answer)
             }
-            Ask::Locate(position) => Response::from_json(&desk.locate(&position, &self.state).await?),
-            Ask::Inspect => Response::from_json(&desk.inspect(&self.state).await?),
-        }
+            Ask::Locate(position) => serde_json::to_string(&desk.locate(&position, &self.state).await?),
+            Ask::Inspect => serde_json::to_string(&desk.inspect(&self.state).await?),
+        };
+        Response::ok(said?)
     }
 }
 
@@ -262,7 +263,9 @@ impl Desk {
     async fn perform(&self, request: core::Request) -> Reply {
         match request {
             core::Request::Check => self.stream.check().await,
-            core::Request::ReadAll { known } => self.stream.scan(None, Scan::from_start().expecting(known)).await,
+            core::Request::ReadAll { known, probe } => {
+                self.stream.scan(None, Scan::from_start().expecting(known).probing(probe)).await
+            }
             core::Request::ReadOn { from, known, probe } => {
                 self.stream.scan(Some(from), Scan::onward(probe).expecting(known)).await
             }
@@ -299,8 +302,8 @@ impl Desk {
     }
 
     fn reply(&self, ticket: Ticket, answer: Answer) {
-        if let Answer::Halted(halt, _) = &answer {
-            console_error!("store halted: {halt:?}");
+        if let (Answer::Halted(..), Some(problem)) = (&answer, Problem::from_answer(&answer)) {
+            console_error!("store halted: {}", problem.detail);
         }
         if let Some(waiting) = self.waiting.borrow_mut().remove(&ticket) {
             if let Some((batch, began)) = waiting.counted {

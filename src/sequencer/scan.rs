@@ -8,9 +8,11 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessD
 
 use crate::event::{BackendId, Fingerprint, Fingerprinter, MAX_SEQ_NUM, ROOT, SeqNum};
 
-/// The batch whose append had an unknown outcome: is it at the front of what is read?
+/// The batch whose append had an unknown outcome: is it in what is read?
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Probe {
+    /// Its parent. In a chain there is one event that follows it.
+    pub parent: SeqNum,
     /// How many events the batch has.
     pub events: u64,
     /// Its fingerprint.
@@ -71,7 +73,7 @@ pub struct Stretch {
     pub broken: Option<Break>,
     /// Of all its events.
     pub fingerprint: Fingerprint,
-    /// Whether its first events are the probed batch.
+    /// Whether the probed batch is among its events.
     pub probe_found: bool,
     /// Whether the known batch is in its place. A scan that begins with the known batch tells of what follows it.
     pub known_found: bool,
@@ -89,9 +91,16 @@ impl Stretch {
 pub struct Scan {
     chain: Chain,
     fingerprinter: Fingerprinter,
-    probe: Option<Probe>,
-    probe_found: bool,
+    probe: Option<ProbeScan>,
     known: Option<KnownScan>,
+}
+
+/// Looks for a [`Probe`].
+struct ProbeScan {
+    probe: Probe,
+    /// Events of it so far, if it is one.
+    events: u64,
+    fingerprinter: Fingerprinter,
 }
 
 /// Looks for a [`Known`] batch.
@@ -187,19 +196,20 @@ impl Chain {
         Self { from_start: true, ..Self::default() }
     }
 
-    /// Takes the next message; is it an event?
-    pub fn message(&mut self, json: &[u8]) -> bool {
+    /// Takes the next message; if it is an event, its parent comes back.
+    pub fn message(&mut self, json: &[u8]) -> Option<SeqNum> {
         self.bytes += json.len() as u64;
         if let Some(links) = links_of(json) {
+            let parent = links.parent;
             self.event(links);
-            return true;
+            return Some(parent);
         }
         if let Some(backend_id) = header_of(json) {
             self.header.get_or_insert(backend_id);
         } else {
             self.broken.get_or_insert(Break::NotAnEvent(self.events));
         }
-        false
+        None
     }
 
     fn event(&mut self, Links { seq, parent }: Links) {
@@ -222,9 +232,15 @@ impl Scan {
         Self { chain: Chain::from_start(), ..Self::default() }
     }
 
-    /// A scan of what follows a known position, looking for `probe` at its front.
+    /// A scan of what follows a known position, looking for `probe`.
     pub fn onward(probe: Option<Probe>) -> Self {
-        Self { probe, ..Self::default() }
+        Self::default().probing(probe)
+    }
+
+    /// The same, looking for `probe`.
+    pub fn probing(self, probe: Option<Probe>) -> Self {
+        let probe = probe.map(|probe| ProbeScan { probe, events: 0, fingerprinter: Fingerprinter::default() });
+        Self { probe, ..self }
     }
 
     /// The same, looking for the `known` batch on the way from the start; or onward, where it comes first and does not
@@ -236,8 +252,9 @@ impl Scan {
 
     /// Takes the next message.
     pub fn message(&mut self, json: &[u8]) {
-        if !self.chain.message(json) {
-            return;
+        let Some(parent) = self.chain.message(json) else { return };
+        if let Some(probe) = &mut self.probe {
+            probe.event(parent, json);
         }
         if let Some(known) = &mut self.known {
             let was_pending = known.is_pending();
@@ -250,11 +267,6 @@ impl Scan {
             }
         }
         self.fingerprinter.event(json);
-        if let Some(probe) = self.probe
-            && probe.events == self.chain.events
-        {
-            self.probe_found = self.fingerprinter.fingerprint() == probe.fingerprint;
-        }
     }
 
     /// What was read.
@@ -267,9 +279,25 @@ impl Scan {
             link,
             broken,
             fingerprint: self.fingerprinter.fingerprint(),
-            probe_found: self.probe_found,
+            probe_found: self.probe.is_some_and(|probe| probe.is_found()),
             known_found: self.known.is_some_and(|known| known.is_found()),
         }
+    }
+}
+
+impl ProbeScan {
+    fn event(&mut self, parent: SeqNum, json: &[u8]) {
+        let goes_on = if self.events == 0 { parent == self.probe.parent } else { self.events < self.probe.events };
+        if goes_on {
+            self.fingerprinter.event(json);
+            self.events += 1;
+        }
+    }
+
+    fn is_found(&self) -> bool {
+        self.events > 0
+            && self.events == self.probe.events
+            && self.fingerprinter.fingerprint() == self.probe.fingerprint
     }
 }
 

@@ -61,6 +61,7 @@ struct World {
 fn new_core(stored: Option<Recorded>) -> Core {
     let limits = Limits {
         queue: 2,
+        looks: 2,
         queue_bytes: 1 << 20,
         attempts: 2,
         empty_looks: 2,

@@ -10,7 +10,7 @@ use headwater::sequencer::core::{
 use super::upstream::{Upstream, event};
 
 const LIMITS: Limits =
-    Limits { queue: 4, queue_bytes: 10_000, attempts: 3, empty_looks: 3, requests: 24, segment: SEGMENT };
+    Limits { queue: 4, looks: 5, queue_bytes: 10_000, attempts: 3, empty_looks: 3, requests: 24, segment: SEGMENT };
 
 /// A segment ends at the append with which it has so many events, or bytes.
 const SEGMENT: SegmentSize = SegmentSize { events: 5, bytes: 1_000 };
@@ -337,6 +337,18 @@ fn a_lost_acknowledgement_is_found_in_the_log() {
 }
 
 #[test]
+fn what_landed_unheard_is_found_in_the_whole_log_too_whoever_followed() {
+    let mut rig = Rig::warm(3);
+    let push = rig.begin_push(chain(3, 2, "a"));
+    rig.step(Some(Reply::Failed)); // landed, but the answer is lost
+    rig.upstream.append(5, &chain(5, 1, "direct"));
+    rig.step(Some(Reply::Gone)); // of a stranger
+    rig.settle();
+    assert_eq!(head(&rig.answer(push)), 6);
+    assert_eq!(rig.upstream.requests, ["POST", "GET", "CHECK", "GET"]);
+}
+
+#[test]
 fn a_lost_append_is_tried_again_after_a_look() {
     let mut rig = Rig::warm(3);
     let push = rig.begin_push(chain(3, 2, "a"));
@@ -407,6 +419,12 @@ fn what_waits_is_bounded_in_number_and_bytes() {
     rig.settle();
     assert_eq!(overloaded(&rig, 0), 2, "the others were answered otherwise");
     assert_eq!(rig.push(chain(1, 100, &"x".repeat(100))), Answer::Overloaded);
+    let looks: Vec<usize> = (0..7).map(|_| rig.begin(Op::Look(Need::Fresh), vec![])).collect();
+    let refused = looks.iter().filter(|look| rig.answers[**look] == Some(Answer::Overloaded)).count();
+    assert_eq!(refused, 2, "of looks, too");
+    let push = rig.begin_push(chain(1, 1, "a"));
+    rig.settle();
+    assert!(matches!(rig.answer(push), Answer::Accepted(_)), "but they keep no push out");
 }
 
 #[test]
@@ -462,11 +480,11 @@ fn who_loses_the_race_to_create_adopts_the_winners_stream() {
 }
 
 fn missing(acknowledged: SeqNum) -> Answer {
-    Answer::Halted(Halt::Missing { acknowledged }, Some(life(1)))
+    Answer::Halted(Halt::Missing(acknowledged), Some(life(1)))
 }
 
 fn replaced(found: u32) -> Answer {
-    Answer::Halted(Halt::Replaced { expected: life(1), found: life(found) }, Some(life(1)))
+    Answer::Halted(Halt::Replaced(life(found)), Some(life(1)))
 }
 
 #[test]
@@ -566,7 +584,7 @@ fn a_log_of_the_same_id_that_holds_something_else_halts_the_store() {
         let header = rig.upstream.log.as_ref().unwrap()[0].clone();
         rig.upstream.log = Some([vec![header], chain(0, length, "warm")].concat());
         rig.restart();
-        let altered = Answer::Halted(Halt::Altered { acknowledged: 3 }, Some(life(1)));
+        let altered = Answer::Halted(Halt::Altered(3), Some(life(1)));
         assert_eq!(rig.push(chain(3, 1, "b")), altered);
     }
 }

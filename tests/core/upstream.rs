@@ -52,7 +52,9 @@ impl Upstream {
             (Request::Check, Some(log)) => {
                 Reply::Checked(log.first().and_then(|first| header_of(first.as_bytes())), self.tail())
             }
-            (Request::ReadAll { known }, Some(log)) => self.read(log, Scan::from_start().expecting(*known)),
+            (Request::ReadAll { known, probe }, Some(log)) => {
+                self.read(log, Scan::from_start().expecting(*known).probing(*probe))
+            }
             (Request::ReadOn { from, known, probe }, Some(log)) => {
                 let at: usize = from.0.parse().expect("an offset of ours");
                 if at > log.len() {

@@ -61,9 +61,12 @@ fn clients_that_leave() {
 /// Somebody else answers, or the upstream has lost its disk: nothing acknowledged is given up for that.
 #[test]
 fn strangers_and_a_lost_log() {
-    holds("strangers", world(1, &[2, 1], Faults { strangers: 1, losses: 1, crashes: 1, ..NONE }));
-    holds("strangers and a zombie", world(2, &[1, 1], Faults { strangers: 1, crashes: 1, ..NONE }));
-    holds("a lost log", world(2, &[1, 1], Faults { wipes: 1, crashes: 1, ..NONE }));
+    holds("strangers", world(1, &[2, 1], Faults { strangers: 2, losses: 1, crashes: 1, ..NONE }));
+    holds(
+        "strangers and a zombie",
+        world(2, &[1, 1], Faults { strangers: 1, losses: 1, delays: 1, crashes: 1, ..NONE }),
+    );
+    holds("a lost log", world(2, &[1, 1], Faults { wipes: 1, strangers: 1, crashes: 1, ..NONE }));
     if large() {
         holds(
             "strangers and a lost log",

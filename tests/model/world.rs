@@ -194,7 +194,7 @@ pub enum Action {
 
 fn new_core(stored: Option<Recorded>) -> Core {
     let segment = SegmentSize { events: 100, bytes: 1_000 };
-    let limits = Limits { queue: 8, queue_bytes: 1_000, attempts: 2, empty_looks: 2, requests: 24, segment };
+    let limits = Limits { queue: 8, looks: 8, queue_bytes: 1_000, attempts: 2, empty_looks: 2, requests: 24, segment };
     Core::new(stored, backend_id(), limits)
 }
 
@@ -219,7 +219,9 @@ impl World {
         }
         match request {
             Request::Check => Reply::Checked(Some(backend_id()), offset(&state.log)),
-            Request::ReadAll { known } => Reply::Read(stretch(&state.log, *known, None, ROOT), offset(&state.log)),
+            Request::ReadAll { known, probe } => {
+                Reply::Read(stretch(&state.log, *known, *probe, ROOT), offset(&state.log))
+            }
             Request::ReadOn { from, known, probe } => {
                 let before: usize = from.0.parse().expect("an offset of ours");
                 let rest = state.log.get(before..).unwrap_or_default();
@@ -413,13 +415,13 @@ fn stretch(events: &[Event], known: Option<Known>, probe: Option<Probe>, before:
     let mut broken = None;
     let mut head = before;
     let mut probe_found = false;
-    for (n, event) in (1u64..).zip(events) {
+    for event in events {
         if event.parent != head {
             broken.get_or_insert(Break::Link { seq: event.seq(), parent: event.parent, before: head });
         }
         head = event.seq();
         fingerprinter.event(&event.bytes());
-        probe_found |= probe.is_some_and(|p| p.events == n && p.fingerprint == fingerprinter.fingerprint());
+        probe_found |= probe.is_some_and(|probe| probe.fingerprint == event.batch().fingerprint);
     }
     Stretch {
         header: None, // that of a whole log is `backend_id()`, the implicit one

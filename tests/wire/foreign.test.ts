@@ -204,7 +204,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     await s.pushed(chain(0, 3))
     parts.proxy.clear()
     parts.proxy.inject(({ path }) => (path.endsWith(`/${s.name}`) ? { hold: 'request', ms: 50 } : undefined))
-    const heads = Array.from({ length: 100 }, () => s.request('HEAD'))
+    const heads = Array.from({ length: 300 }, () => s.request('HEAD'))
     await expect.poll(() => asked(s).length).toBeGreaterThan(0)
     const stale = s.push(chain(1, 1, 'stale'))
     const push = s.push(chain(3, 1))

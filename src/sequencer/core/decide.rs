@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::{Answer, Halt, Job, Knowledge, Look, Need, Op, Request, Tip};
 use crate::batch::Batch;
-use crate::event::{BackendId, SeqNum};
+use crate::event::BackendId;
 use crate::sequencer::scan::Probe;
 
 /// What is to be done next.
@@ -59,17 +59,17 @@ pub(super) fn look_step(knowledge: &mut Knowledge, looks: &[Look]) -> Step {
 
 /// The request that tells more about the log; `None` if what is known suffices.
 fn inquiry(knowledge: &Knowledge, op: Option<&Op>) -> Option<Request> {
-    let probe = |head| op.and_then(|op| op.probe_at(head));
+    let probe = op.and_then(Op::probe);
     match knowledge {
-        Knowledge::Unread(suspect) => Some(Request::ReadAll { known: suspect.as_ref().and_then(Tip::in_the_whole) }),
+        Knowledge::Unread(suspect) => {
+            Some(Request::ReadAll { known: suspect.as_ref().and_then(Tip::in_the_whole), probe })
+        }
         Knowledge::Unchecked(tip) => Some(match tip.recall() {
-            Some((from, known)) => Request::ReadOn { from, known: Some(known), probe: probe(tip.head) },
+            Some((from, known)) => Request::ReadOn { from, known: Some(known), probe },
             None => Request::Check,
         }),
         Knowledge::Doubtful(_) => Some(Request::Check),
-        Knowledge::Passed(tip) => {
-            Some(Request::ReadOn { from: tip.offset.clone(), known: None, probe: probe(tip.head) })
-        }
+        Knowledge::Passed(tip) => Some(Request::ReadOn { from: tip.offset.clone(), known: None, probe }),
         Knowledge::Current(_) | Knowledge::Absent(_) | Knowledge::Halted(..) => None,
     }
 }
@@ -149,11 +149,11 @@ impl Op {
         }
     }
 
-    /// If this is a push onto `head`, it may have landed already: how to find it in what follows.
-    fn probe_at(&self, head: SeqNum) -> Option<Probe> {
+    /// If this is a push, it may have landed already: how to find it in what is read.
+    fn probe(&self) -> Option<Probe> {
         match self {
-            Op::Push { batch, .. } if batch.parent == head => {
-                Some(Probe { events: batch.events, fingerprint: batch.fingerprint })
+            Op::Push { batch, .. } => {
+                Some(Probe { parent: batch.parent, events: batch.events, fingerprint: batch.fingerprint })
             }
             _ => None,
         }

@@ -85,8 +85,10 @@ struct Look {
 /// How much may wait, and how often to try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// Calls that may wait: so many that change something, and so many looks.
+    /// Calls that change something and may wait.
     pub queue: usize,
+    /// Looks that may wait. One request answers them all.
+    pub looks: usize,
     /// Bytes of batches that may wait.
     pub queue_bytes: u64,
     /// Requests for one piece of work that may fail before all that wait is answered `Unavailable`.
@@ -104,14 +106,14 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         let segment = SegmentSize { events: 10_000, bytes: 1 << 20 };
-        Self { queue: 256, queue_bytes: 32 << 20, attempts: 3, empty_looks: 5, requests: 24, segment }
+        Self { queue: 256, looks: 4_096, queue_bytes: 32 << 20, attempts: 3, empty_looks: 5, requests: 24, segment }
     }
 }
 
 /// The looks at a halted store, one after the other, after which the pause before the next one grows no more.
 const MAX_HALTS: u8 = 5;
 
-/// One store's Sequencer.
+/// One store's Sequencer. What it does at many places is not inlined there: the size of the module has a budget.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Core {
     limits: Limits,
@@ -233,9 +235,11 @@ impl Core {
     }
 
     fn is_full_for(&self, op: &Op) -> bool {
+        if matches!(op, Op::Look(_) | Op::Ensure) {
+            return self.looks.len() >= self.limits.looks;
+        }
         let waiting: u64 = self.jobs.iter().map(|job| job.op.bytes()).sum();
-        let calls = if matches!(op, Op::Look(_) | Op::Ensure) { self.looks.len() } else { self.jobs.len() };
-        calls >= self.limits.queue || waiting + op.bytes() > self.limits.queue_bytes
+        self.jobs.len() >= self.limits.queue || waiting + op.bytes() > self.limits.queue_bytes
     }
 
     /// What needs neither the upstream nor a place in the queue: above all the refusal of a stale
@@ -316,6 +320,7 @@ impl Core {
         self.open = Some(request);
     }
 
+    #[inline(never)]
     fn answer(&mut self, answer: Answer, out: &mut Vec<Output>) {
         self.spent = Spent::default();
         if let Some(job) = self.jobs.pop_front() {
@@ -324,6 +329,7 @@ impl Core {
     }
 
     /// Nobody can be served: everyone who waits is told, rather than one by one after a time-out each.
+    #[inline(never)]
     fn tell_all(&mut self, answer: &Answer, out: &mut Vec<Output>) {
         self.spent = Spent::default();
         let jobs = self.jobs.drain(..).map(|job| job.ticket);
@@ -399,7 +405,7 @@ impl Core {
             return self.change(|knowledge| Knowledge::Unread(knowledge.into_tip()));
         };
         if tip.backend_id != backend_id && !self.may_replace(&tip, true) {
-            return self.halt(Halt::Replaced { expected: tip.backend_id, found: backend_id });
+            return self.halt(Halt::Replaced(backend_id));
         }
         let is_there = tip.backend_id == backend_id && matches!(self.knowledge, Knowledge::Unchecked(_));
         if !is_there || tail < tip.offset {
@@ -425,7 +431,8 @@ impl Core {
     fn read_on(&mut self, stretch: Stretch, end: Offset, out: &mut Vec<Output>) {
         let (tip, is_known) = match &self.knowledge {
             Knowledge::Unchecked(tip) => (tip, stretch.known_found),
-            Knowledge::Passed(tip) => (tip, true),
+            // That it was passed, the tail said or the fence; with the fence, which may have other reasons, a push deals itself.
+            Knowledge::Passed(tip) => (tip, stretch.link.is_some() || self.jobs.front().is_some_and(|job| job.refused)),
             _ => unreachable!("what is read on from is a tip"),
         };
         if !is_known || !stretch.continues(tip.head) || end < tip.offset {
@@ -433,8 +440,16 @@ impl Core {
         }
         let next = tip.followed_by(&stretch, end).sealing(self.limits.segment);
         self.learn(next.clone(), out);
-        if stretch.probe_found {
-            self.answer(Answer::Accepted(next), out);
+        self.probed(stretch.probe_found, next, out);
+    }
+
+    /// The push that was probed for is in the log, if it was found and means this log.
+    fn probed(&mut self, is_found: bool, tip: Tip, out: &mut Vec<Output>) {
+        if let Some(Job { op: Op::Push { backend_id, .. }, .. }) = self.jobs.front()
+            && is_found
+            && backend_id.as_ref().is_none_or(|id| *id == tip.backend_id)
+        {
+            self.answer(Answer::Accepted(tip), out);
         }
     }
 
@@ -452,14 +467,14 @@ impl Core {
         if let Some(old) = self.tip().cloned() {
             let acknowledged = old.head;
             if old.backend_id != backend_id && !self.may_replace(&old, stretch.known_found) {
-                return self.halt(Halt::Replaced { expected: old.backend_id, found: backend_id });
+                return self.halt(Halt::Replaced(backend_id));
             }
             if old.backend_id == backend_id {
                 if head < acknowledged {
                     return self.halt(Halt::WentBackwards { acknowledged, found: head });
                 }
                 if old.made_by.is_some() && !stretch.known_found {
-                    return self.halt(Halt::Altered { acknowledged });
+                    return self.halt(Halt::Altered(acknowledged));
                 }
                 if head == acknowledged && end == old.offset {
                     return self.learn(old, out);
@@ -471,7 +486,9 @@ impl Core {
         let made_by = stretch.link.map(|(parent, _)| (parent, stretch.fingerprint));
         let (events, bytes, sealed) = (stretch.events, stretch.bytes, Sealed::nothing(end.clone()));
         let tip = Tip { backend_id, head, offset: end, events, bytes, sealed, made_by, before: None };
-        self.record(tip.sealing(self.limits.segment), out);
+        let tip = tip.sealing(self.limits.segment);
+        self.record(tip.clone(), out);
+        self.probed(stretch.probe_found, tip, out);
     }
 
     fn created(&mut self, backend_id: BackendId, offset: Offset, out: &mut Vec<Output>) {
@@ -510,13 +527,14 @@ impl Core {
         match self.tip().filter(|_| !self.deleting) {
             None => self.change(|knowledge| Knowledge::Absent(knowledge.into_tip())),
             Some(tip) if self.halts > 0 || self.spent.failures + 1 >= self.limits.attempts => {
-                self.halt(Halt::Missing { acknowledged: tip.head });
+                self.halt(Halt::Missing(tip.head));
             }
             Some(_) => self.spent.failures += 1,
         }
     }
 
     /// What was read or landed does not fit the tip: whose log is it, and what does it hold?
+    #[inline(never)]
     fn suspect(&mut self) {
         self.change(|knowledge| match knowledge {
             Knowledge::Unchecked(tip) | Knowledge::Passed(tip) | Knowledge::Current(tip) => Knowledge::Doubtful(tip),
@@ -524,6 +542,7 @@ impl Core {
         });
     }
 
+    #[inline(never)]
     fn halt(&mut self, halt: Halt) {
         self.halts = (self.halts + 1).min(MAX_HALTS);
         self.change(|knowledge| Knowledge::Halted(halt, knowledge.into_tip()));
@@ -531,6 +550,7 @@ impl Core {
 
     /// An outcome that nobody knows. What was believed is checked before anything else; after too
     /// many in a row everyone who waits is told.
+    #[inline(never)]
     fn failed(&mut self, out: &mut Vec<Output>) {
         self.change(Knowledge::doubted);
         self.spent.failures += 1;
@@ -548,6 +568,7 @@ impl Core {
         }
     }
 
+    #[inline(never)]
     fn record(&mut self, tip: Tip, out: &mut Vec<Output>) {
         out.push(Output::Record(tip.clone()));
         (self.knowledge, self.halts, self.deleting) = (Knowledge::Current(tip), 0, false);
@@ -560,6 +581,7 @@ impl Core {
 }
 
 impl Knowledge {
+    #[inline(never)]
     fn into_tip(self) -> Option<Tip> {
         match self {
             Self::Unchecked(tip) | Self::Doubtful(tip) | Self::Passed(tip) | Self::Current(tip) => Some(tip),
@@ -568,6 +590,7 @@ impl Knowledge {
     }
 
     /// The same, but to be checked against the upstream before it is relied on.
+    #[inline(never)]
     fn doubted(self) -> Self {
         match self {
             Self::Current(tip) | Self::Halted(_, Some(tip)) => Self::Unchecked(tip),

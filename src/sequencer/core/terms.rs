@@ -185,23 +185,13 @@ impl Sealed {
 /// Why the Sequencer refuses to append until an administrator acts, or the log is what it was.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Halt {
-    /// The upstream has no such stream any more, and this Sequencer did not delete it.
-    Missing {
-        /// The head that was acknowledged.
-        acknowledged: SeqNum,
-    },
-    /// Another incarnation is in its place, and this Sequencer did not create it.
-    Replaced {
-        /// The store's backend id.
-        expected: BackendId,
-        /// That of the log that is there now.
-        found: BackendId,
-    },
-    /// The upstream holds something else where the acknowledged events were.
-    Altered {
-        /// The head that was acknowledged.
-        acknowledged: SeqNum,
-    },
+    /// The upstream has no such stream any more, and this Sequencer did not delete it. Holds the head that was
+    /// acknowledged.
+    Missing(SeqNum),
+    /// Another incarnation is in its place, and this Sequencer did not create it. Holds its backend id.
+    Replaced(BackendId),
+    /// The upstream holds something else where the acknowledged events were. Holds the head that was acknowledged.
+    Altered(SeqNum),
     /// The upstream no longer keeps the beginning of the log (protocol §4, retention), or has it deleted softly (§5.4).
     Trimmed,
     /// The upstream no longer has events that it acknowledged.
@@ -286,6 +276,8 @@ pub enum Request {
     ReadAll {
         /// The batch that made the head, to look for.
         known: Option<Known>,
+        /// The batch that may have landed, to look for.
+        probe: Option<Probe>,
     },
     /// Read what follows `from`, to the tail.
     ReadOn {
@@ -293,7 +285,7 @@ pub enum Request {
         from: Offset,
         /// The batch that made the head, if `from` lies before it.
         known: Option<Known>,
-        /// The batch to look for at the front, or right behind the known one.
+        /// The batch that may have landed, to look for.
         probe: Option<Probe>,
     },
     /// Create the stream with a header message, under a new backend id.
