@@ -82,3 +82,35 @@ test('runs in plain Node, pings nobody there, and lets the process exit', async 
   const { stdout } = await run(node, ['app.mjs'], { cwd: app, timeout: 20_000 })
   expect(stdout).toBe(`${name} IsOfflineError\n`)
 }, 30_000)
+
+// LiveStore's next release moves to Effect 4: what has to follow stays in one place
+test('Effect stays in three files', async () => {
+  const { stdout } = await run('grep', ['-lrE', `from '(effect|@effect/|@livestore/utils)`, 'src'], { cwd: client })
+  expect(stdout.trim().split('\n').sort()).toEqual(['src/cursor.ts', 'src/options.ts', 'src/sync-backend.ts'])
+})
+
+test('an app in proxy mode loads nothing of the modes that go to the log itself', async () => {
+  const { build } = await import('esbuild')
+  await writeFile(join(app, 'bundled.mjs'), `import { makeSyncBackend } from '${name}'; console.log(makeSyncBackend({ url: 'https://sync.example.com' }))`)
+  const { metafile } = await build({
+    absWorkingDir: app,
+    entryPoints: ['bundled.mjs'],
+    bundle: true,
+    splitting: true,
+    format: 'esm',
+    outdir: 'out',
+    metafile: true,
+    external: ['effect', '@livestore/*'],
+    logLevel: 'silent',
+  })
+  const loaded = new Set<string>()
+  const load = (chunk: string): void => {
+    if (loaded.has(chunk)) return
+    loaded.add(chunk)
+    for (const { path, kind } of metafile.outputs[chunk]?.imports ?? []) if (kind === 'import-statement') load(path)
+  }
+  load('out/bundled.js')
+  const files = [...loaded].flatMap((chunk) => Object.keys(metafile.outputs[chunk]?.inputs ?? {})).map((file) => file.replace(/.*\//, ''))
+  expect(files).toEqual(expect.arrayContaining(['sync-backend.js', 'worker-push.js', 'pull-core.js']))
+  expect(files.filter((file) => ['direct.js', 'direct-core.js', 'direct-push.js', 'upstream.js', 'first-message.js'].includes(file))).toEqual([])
+})
