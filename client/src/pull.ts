@@ -7,20 +7,8 @@ import type { Start } from './cursor.ts'
 import { toSyncError, toUnknownError, unknownError } from './errors.ts'
 import type { PullItem } from './page.ts'
 import type { Problems } from './problem.ts'
-import {
-  after,
-  type Command,
-  commandOf,
-  isBehind,
-  isSpreading,
-  type Moment,
-  type Outcome,
-  type PullEnd,
-  type PullSettings,
-  type PullSetup,
-  startPull,
-  wanted,
-} from './pull-core.ts'
+import { after, commandOf, isBehind, isSpreading, startPull, wanted } from './pull-core.ts'
+import type { Command, Moment, Outcome, PullEnd, PullSettings, PullSetup } from './pull-terms.ts'
 import { listen, type LiveRead, readPageOf, type ReadLimits } from './read.ts'
 import type { Source } from './route.ts'
 import { sleep, toFailure } from './transport.ts'

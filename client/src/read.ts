@@ -19,7 +19,7 @@ import {
   unvouched,
   vouchedHead,
 } from './judge.ts'
-import type { LogPage, ReadQuery } from './pull-core.ts'
+import type { LogPage, ReadQuery } from './pull-terms.ts'
 import { noStore, readText, toFailure, type Transport } from './transport.ts'
 
 /** Where a log is read. */

@@ -2,7 +2,8 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Start } from '../../client/src/cursor.ts'
-import { after, type Command, commandOf, type Moment, type Outcome, type PullEnd, type PullSetup, type PullState, startPull, wanted } from '../../client/src/pull-core.ts'
+import { after, commandOf, type PullState, startPull, wanted } from '../../client/src/pull-core.ts'
+import type { Command, Moment, Outcome, PullEnd, PullSetup } from '../../client/src/pull-terms.ts'
 import { check, randomFrom } from './support/events.ts'
 import { SimulatedServer, type Trouble, troubles } from './support/simulated-server.ts'
 
