@@ -139,7 +139,7 @@ test('does not make a stream anew that is deleted while it looks', async () => {
   // By its server's own means: a reset by the Worker begins a new backend at once.
   expect((await fetch(store.upstreamUrl, { method: 'DELETE' })).status).toBe(204)
   await upstream.restart() // which ends the live read
-  await eventually(() => figure('State')).toBe('store-halted')
+  await eventually(() => figure('State')).toBe('store halted')
   expect((await fetch(store.upstreamUrl, { method: 'HEAD' })).status).toBe(404)
   expect((await store.request('DELETE')).status).toBe(204)
   await store.pushed(chain(0, 1))
