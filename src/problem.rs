@@ -86,6 +86,14 @@ impl Problem {
         self
     }
 
+    /// The last part of `type` and, behind it, the member `reason`, if there is one: `unauthorized; reason=missing`.
+    pub fn kind_and_reason(&self) -> String {
+        match self.fields.get("reason").and_then(Value::as_str) {
+            Some(reason) => format!("{}; reason={reason}", self.kind),
+            None => self.kind.to_string(),
+        }
+    }
+
     /// The response body.
     pub fn to_json(&self) -> Value {
         let mut body = self.fields.clone();
@@ -329,7 +337,16 @@ fn halted(halt: &Halt) -> Problem {
     };
     // A stream that is missing may be there again at once: one stray answer on the way is enough to halt a store.
     let retry_after = if matches!(halt, Halt::Missing { .. }) { 2 } else { 30 };
-    Problem::new(503, "store-halted", "StoreHaltedError", detail).retry_after(retry_after)
+    let reason = match halt {
+        Halt::Missing { .. } => "missing",
+        Halt::Replaced { .. } => "replaced",
+        Halt::Altered { .. } => "altered",
+        Halt::Trimmed => "trimmed",
+        Halt::WentBackwards { .. } => "went-backwards",
+        Halt::Broken(_) => "broken",
+        Halt::Closed => "closed",
+    };
+    Problem::new(503, "store-halted", "StoreHaltedError", detail).with("reason", reason).retry_after(retry_after)
 }
 
 fn title(status: u16) -> &'static str {

@@ -18,8 +18,6 @@ export interface BackendId {
    * carry an old id for a while after a reset.
    */
   readonly observe: (id: string, signal?: AbortSignal) => Promise<void>
-  /** Rejects with the mismatch if the server now has another identity than the remembered one. */
-  readonly confirm: (signal?: AbortSignal) => Promise<void>
 }
 
 /** Where the id is kept, across restarts. */
@@ -51,7 +49,7 @@ export const makeBackendId = (storage: IdStorage, ask: (signal?: AbortSignal) =>
     throw new TransportError(`an answer of backend ${id}, which the server does not confirm`)
   }
 
-  return { remembered, observe, confirm }
+  return { remembered, observe }
 }
 
 /**

@@ -152,7 +152,7 @@ const checked = (writer: Writer, push: Push, tail: string): Verdict => {
 }
 
 const readOn = (from: Tip, push: Push, { messages, end }: Reply & { _tag: 'Read' }): Verdict => {
-  const page = readPage(messages, from.head)
+  const page = readPage(messages, from.head, true)
   if (page._tag === 'Foreign') return later({ knowledge: { _tag: 'Passed', tip: from }, streak: 0 })
   // It does not continue what we know: the whole log must say what it is.
   if (page._tag === 'Broken' || page.backendId !== undefined || end < from.offset) return go(unread(from), push)

@@ -25,6 +25,8 @@ export interface DirectWriter {
   readonly saw: (tip: Tip) => void
   /** A pull has lost its connection. */
   readonly doubt: () => void
+  /** A pull has found the log to be no chain: nothing is appended before all of it was read. */
+  readonly distrust: () => void
 }
 
 /** More steps than any push needs that gets anywhere. */
@@ -143,6 +145,9 @@ export const makeDirectWriter = (upstream: Upstream, pingTimeoutMs: number): Dir
     },
     doubt: () => {
       writer = doubted(writer)
+    },
+    distrust: () => {
+      writer = newWriter
     },
   }
 }

@@ -29,6 +29,7 @@ const hybridRoute = ({ route, identify, create }: WorkerRoute, upstream: Upstrea
     create,
     onTail: () => {},
     onLost: () => {},
+    onBroken: () => {},
   }
   return { ...route, source: { url, transport, askBackendId, bare } }
 }
@@ -42,6 +43,7 @@ const directRoute = (upstream: Upstream, settings: Settings): Route => {
     create: async (signal) => void (await upstream.create(signal)),
     onTail: writer.saw,
     onLost: writer.doubt,
+    onBroken: writer.distrust,
   }
   return {
     source: { url, transport, askBackendId: async (signal) => (await bare.identify(signal)).backendId, bare },

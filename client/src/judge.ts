@@ -79,8 +79,8 @@ const isWorkersProblem = (headers: Headers, { type }: ProblemDetails): boolean =
 
 /** An answer to `HEAD` has no body to say it. */
 const typeInHeader = (headers: Headers): ProblemDetails => {
-  const kind = headers.get(PROBLEM_HEADER)
-  return kind === null ? {} : { type: problemType(kind) }
+  const [, kind, reason] = /^([a-z-]+)(?:; reason=([a-z-]+))?$/.exec(headers.get(PROBLEM_HEADER) ?? '') ?? []
+  return kind === undefined ? {} : { type: problemType(kind), ...(reason === undefined ? {} : { reason }) }
 }
 
 export const problemType = (kind: string): string => `urn:headwater:problem:${kind}`

@@ -44,12 +44,13 @@ export type Page =
 
 /**
  * Drops the events up to the cursor and checks the chain (docs/wire.md, "Events") over all the rest, and among the
- * dropped ones too, where a fork would otherwise hide.
+ * dropped ones too, where a fork would otherwise hide. A page that `follows` the cursor begins right behind it: it holds
+ * nothing to drop, and an event that seems known is a fork.
  */
-export const readPage = (messages: ReadonlyArray<unknown>, cursor: number): Page => {
+export const readPage = (messages: ReadonlyArray<unknown>, cursor: number, follows = false): Page => {
   const events: Array<LiveStoreEvent.Global.Encoded> = []
   let backendId: string | undefined
-  let previous: number | undefined
+  let previous = follows ? cursor : undefined
 
   for (const message of messages) {
     const header = decodeHeader(message)

@@ -18,6 +18,7 @@ import type { LiveStoreEvent } from '@livestore/common/schema'
 import { backoffDelay } from './backoff.ts'
 import type { Start } from './cursor.ts'
 import { ForeignAnswer, type HttpFailure, isDenied, isTransient, ResponseError, retryAfterMs, TransportError } from './errors.ts'
+import { decodeEvent } from './event.ts'
 import { afterSse, liveModeAt, type LiveModeState, type SseLife, startLiveMode } from './live-mode.ts'
 import type { LiveMode } from './options.ts'
 import { cutPage, EMPTY_ITEM, type Page, type PullItem, readPage, START_OFFSET } from './page.ts'
@@ -29,7 +30,9 @@ type Phase =
   | { readonly _tag: 'Resting'; readonly ms: number; readonly isSpread: boolean }
   | { readonly _tag: 'Identifying'; readonly created: boolean }
   | { readonly _tag: 'Creating'; readonly identify: boolean }
-  | { readonly _tag: 'Reading'; readonly live: boolean }
+  | { readonly _tag: 'Reading' }
+  /** A long-poll since then. */
+  | { readonly _tag: 'Polling'; readonly since: number }
   | { readonly _tag: 'Opening' }
   /** `heard`: a page came by this connection. */
   | { readonly _tag: 'Following'; readonly since: number; readonly heard: boolean }
@@ -40,7 +43,7 @@ type Phase =
   | { readonly _tag: 'Ended'; readonly end: PullEnd }
 
 /** Where a page came from, to go on there. */
-type Following = Extract<Phase, { readonly _tag: 'Reading' | 'Following' }>
+type Following = Extract<Phase, { readonly _tag: 'Reading' | 'Polling' | 'Following' }>
 
 /** Why the server is asked whose log it is now. */
 type Doubt =
@@ -49,6 +52,8 @@ type Doubt =
   /** Offsets only grow (PROTOCOL 8): one that goes back may be another log's, whatever a memory on the way says. */
   | { readonly _tag: 'Backwards'; readonly page: LogPage; readonly from: Following }
   | { readonly _tag: 'Broken'; readonly end: PullEnd }
+  /** What is read from here is torn again and again. */
+  | { readonly _tag: 'Torn'; readonly failure: HttpFailure }
   /** The log ends before what this device has. */
   | { readonly _tag: 'Beyond'; readonly failure: HttpFailure }
   /** There is no stream, though this device knows one. */
@@ -79,7 +84,7 @@ export interface PullState {
   readonly failures: number
   readonly liveMode: LiveModeState
   readonly canStream: boolean
-  /** The position is what LiveStore had kept of it, and no page has shown yet that it is one of this log. */
+  /** The position is what LiveStore had kept of it, and no page has ended at its event yet. */
   readonly isHint: boolean
   /** The last page broke the chain or was torn, and is being read once more. */
   readonly suspect: boolean
@@ -128,6 +133,13 @@ export const wanted = (state: PullState, seqNum: number): PullState => ({ ...sta
 /** It waits only so that not all readers come back at once. */
 export const isSpreading = ({ phase }: PullState): boolean => phase._tag === 'Resting' && phase.isSpread
 
+/** A live connection is in use. */
+export const isFollowing = ({ phase }: PullState): boolean => {
+  if (phase._tag === 'Learning') return phase.read?.from._tag === 'Following'
+  if (phase._tag === 'Doubting') return phase.doubt._tag === 'Backwards' && phase.doubt.from._tag === 'Following'
+  return phase._tag === 'Following'
+}
+
 export const isBehind = (state: PullState): boolean => state.seqNum < state.target
 
 export const commandOf = (setup: PullSetup, state: PullState, moment: Moment): Command => {
@@ -142,11 +154,9 @@ export const commandOf = (setup: PullSetup, state: PullState, moment: Moment): C
     case 'Creating':
       return { _tag: 'Create' }
     case 'Reading':
-      return {
-        _tag: 'Read',
-        query: queryOf(state, phase.live ? 'long-poll' : undefined, moment),
-        withinMs: phase.live ? patience(setup, state, moment) : undefined,
-      }
+      return { _tag: 'Read', query: queryOf(state, undefined, moment), withinMs: undefined }
+    case 'Polling':
+      return { _tag: 'Read', query: queryOf(state, 'long-poll', moment), withinMs: patience(setup, state, moment) }
     case 'Opening':
       return { _tag: 'Listen', query: queryOf(state, 'sse', moment) }
     case 'Following':
@@ -196,6 +206,7 @@ export const after = (setup: PullSetup, state: PullState, outcome: Outcome, mome
     case 'Creating':
       return created(setup, state, phase.identify, outcome, moment)
     case 'Reading':
+    case 'Polling':
     case 'Following':
       return answered(setup, state, phase, outcome, moment)
     case 'Opening':
@@ -218,7 +229,7 @@ const given = (state: PullState): PullState => {
 /** Begins a run: from the log's start on it says itself whose it is; from anywhere else a log without a Worker does not. */
 const begin = (setup: PullSetup, state: PullState, moment: Moment): PullState => {
   const asksFirst = setup.party === 'log' && state.offset !== START_OFFSET
-  const phase: Phase = asksFirst ? { _tag: 'Identifying', created: false } : { _tag: 'Reading', live: false }
+  const phase: Phase = asksFirst ? { _tag: 'Identifying', created: false } : { _tag: 'Reading' }
   return { ...state, phase, run: newRun(setup, moment) }
 }
 
@@ -242,7 +253,7 @@ const identified = (setup: PullSetup, state: PullState, wasCreated: boolean, out
   if (isOther(id, moment)) return doubting(state, { _tag: 'Claim', backendId: id })
   // An offset beyond the log's end is of another server: this one would answer it with nothing, for ever.
   const elsewhere = state.isHint && tail !== undefined && state.offset > tail ? otherPlace(setup, state) : undefined
-  return elsewhere === undefined ? { ...state, phase: { _tag: 'Reading', live: false } } : begin(setup, elsewhere, moment)
+  return elsewhere === undefined ? { ...state, phase: { _tag: 'Reading' } } : begin(setup, elsewhere, moment)
 }
 
 const learned = (
@@ -253,7 +264,7 @@ const learned = (
   moment: Moment,
 ): PullState => {
   if (outcome._tag === 'Failed') return lost(setup, state, outcome.failure, moment)
-  if (read === undefined) return { ...state, phase: { _tag: 'Reading', live: false } }
+  if (read === undefined) return { ...state, phase: { _tag: 'Reading' } }
   return judged(setup, state, read.page, read.from, { ...moment, remembered: backendId })
 }
 
@@ -274,10 +285,10 @@ const answered = (setup: PullSetup, state: PullState, from: Following, outcome: 
     case 'Ended':
       return lost(setup, noteSse(state, from, 'cut', moment), undefined, moment)
     case 'NoStreams':
-      return { ...state, canStream: false, phase: { _tag: 'Reading', live: true } }
+      return goLive(setup, { ...state, canStream: false }, moment)
     case 'Stalled': {
       const end = outcome.heard ? 'cut' : 'silence'
-      return lost(setup, { ...noteSse(state, from, end, moment), run: { ...state.run, caughtUp: false } }, outcome.failure, moment)
+      return lost(setup, withoutSpread(noteSse(state, from, end, moment)), outcome.failure, moment)
     }
     case 'Failed':
       return failed(setup, noteSse(state, from, 'cut', moment), outcome.failure, moment)
@@ -303,10 +314,10 @@ const noteSse = (state: PullState, from: Following, end: SseLife['end'], { now }
 }
 
 const judged = (setup: PullSetup, state: PullState, page: LogPage, from: Following, moment: Moment): PullState => {
-  const read = readPage(page.messages, state.seqNum)
+  const read = readFrom(state, page)
   if (read._tag === 'Foreign') {
     const failure = new ForeignAnswer(page.url, 200, `it holds ${read.found}, which is no event`)
-    return failed(setup, { ...state, fresh: true }, failure, moment)
+    return failed(setup, noteSse({ ...state, fresh: true }, from, 'cut', moment), failure, moment)
   }
   // The log's own word goes first: on a first contact it is the one to remember.
   for (const id of [read.backendId ?? idFromStart(setup, state, page), page.backendId]) {
@@ -319,6 +330,10 @@ const judged = (setup: PullSetup, state: PullState, page: LogPage, from: Followi
   return linked(setup, state, read, page, from, moment)
 }
 
+/** A position that is no hint lies right behind its event. */
+const readFrom = ({ seqNum, offset, bySeqNum, isHint }: PullState, { messages }: LogPage): Page =>
+  readPage(messages, seqNum, !isHint && !bySeqNum && offset !== START_OFFSET)
+
 const idFromStart = ({ party, implicitId }: PullSetup, state: PullState, { messages }: LogPage): string | undefined =>
   party === 'log' && state.offset === START_OFFSET && messages.length > 0 ? implicitId : undefined
 
@@ -330,21 +345,24 @@ const linked = (
   from: Following,
   moment: Moment,
 ): PullState => {
-  if (read._tag === 'Broken') return broken(setup, state, read, moment)
+  if (read._tag === 'Broken') return broken(setup, noteSse(state, from, 'cut', moment), read, moment)
   const elsewhere = read.events.length === 0 ? betterPlace(setup, state, page) : undefined
   if (elsewhere !== undefined) return begin(setup, elsewhere, moment)
   const stuck = !page.upToDate && page.next === state.offset
   const accepted = accept(setup, state, read.events, page)
   if (stuck) return lost(setup, accepted, leadsNowhere(setup, state, page), moment)
-  if (!accepted.run.caughtUp) return { ...accepted, phase: { _tag: 'Reading', live: false } }
+  if (!accepted.run.caughtUp) return { ...accepted, phase: { _tag: 'Reading' } }
   if (!setup.live) return { ...accepted, phase: { _tag: 'Done' }, failures: 0 }
-  return from._tag === 'Following' ? { ...accepted, phase: from } : goLive(setup, accepted, moment)
+  if (from._tag === 'Following') return { ...accepted, phase: from }
+  // A long-poll that is answered at once, with nothing, is answered by a cache.
+  const isHollow = from._tag === 'Polling' && read.events.length === 0 && moment.now - from.since < SHORTEST_LIFE_MS
+  return isHollow ? lost(setup, withoutSpread(accepted), undefined, moment) : goLive(setup, accepted, moment)
 }
 
 const goLive = (setup: PullSetup, state: PullState, moment: Moment): PullState => {
   if (state.run.renewAt <= moment.now) return begin(setup, state, moment)
   const streams = state.canStream && liveModeAt(state.liveMode, moment.now) === 'sse'
-  return { ...state, phase: streams ? { _tag: 'Opening' } : { _tag: 'Reading', live: true } }
+  return { ...state, phase: streams ? { _tag: 'Opening' } : { _tag: 'Polling', since: moment.now } }
 }
 
 const accept = (setup: PullSetup, state: PullState, events: ReadonlyArray<LiveStoreEvent.Global.Encoded>, page: LogPage): PullState => {
@@ -370,7 +388,7 @@ const accept = (setup: PullSetup, state: PullState, events: ReadonlyArray<LiveSt
     overdue: hasNews ? 0 : state.overdue,
     run: { ...state.run, progressed: state.run.progressed || hasNews, caughtUp: isEnd },
     canStream: state.canStream && page.canStream,
-    isHint: state.isHint && page.messages.length === 0,
+    isHint: state.isHint && decodeEvent(page.messages.at(-1))?.seqNum !== seqNum,
     suspect: false,
     fresh: false,
     connected: true,
@@ -391,7 +409,10 @@ const broken = (
   { expected, found }: Extract<Page, { readonly _tag: 'Broken' }>,
   moment: Moment,
 ): PullState => {
-  if (!state.suspect) return begin(setup, { ...state, suspect: true, fresh: true }, moment)
+  const suspect = { ...state, suspect: true, fresh: true }
+  // What follows a page may break again and again, though the page does not.
+  if (state.run.caughtUp) return lost(setup, withoutSpread(suspect), new TransportError(`expected ${expected}, found ${found}`), moment)
+  if (!state.suspect) return begin(setup, suspect, moment)
   const elsewhere = state.isHint ? otherPlace(setup, state) : undefined
   if (elsewhere !== undefined) return begin(setup, elsewhere, moment)
   const note = `the log is broken after offset ${state.offset}: expected ${expected}, found ${found}`
@@ -400,8 +421,9 @@ const broken = (
 
 /** What is torn on its way comes whole when it is read again; what begins within a record does not. */
 const torn = (setup: PullSetup, state: PullState, failure: HttpFailure, moment: Moment): PullState => {
-  const elsewhere = state.isHint && state.suspect ? otherPlace(setup, state) : undefined
-  return elsewhere === undefined ? lost(setup, { ...state, suspect: true }, failure, moment) : begin(setup, elsewhere, moment)
+  if (!state.suspect) return lost(setup, { ...state, suspect: true }, failure, moment)
+  const elsewhere = state.isHint ? otherPlace(setup, state) : undefined
+  return elsewhere === undefined ? doubting(state, { _tag: 'Torn', failure }) : begin(setup, elsewhere, moment)
 }
 
 /** An offset is a hint. One that leads to nothing good is left for the place of the seqNum, and that for the log's start. */
@@ -413,10 +435,10 @@ const otherPlace = (setup: PullSetup, state: PullState): PullState | undefined =
 
 /**
  * A server answers an offset beyond its log's end with nothing, as if the log ended there. Where the log is known to go on,
- * by the Worker's head or by pushes that were refused more than once, its place is found by seqNum.
+ * by the Worker's head or by pushes that were refused, its place is found by seqNum; for each such push once.
  */
 const betterPlace = (setup: PullSetup, state: PullState, { upToDate, head }: LogPage): PullState | undefined => {
-  const goesOn = (head ?? 0) > state.seqNum || (isBehind(state) && state.overdue > 1)
+  const goesOn = (head ?? 0) > state.seqNum || (isBehind(state) && state.overdue === 2)
   return upToDate && goesOn && !state.bySeqNum && !state.run.caughtUp ? otherPlace(setup, state) : undefined
 }
 
@@ -436,7 +458,7 @@ const failed = (setup: PullSetup, state: PullState, failure: HttpFailure, moment
 const refused = (setup: PullSetup, state: PullState, failure: ResponseError, moment: Moment): PullState => {
   const hidesOffsets = failure.status === 200
   if (hidesOffsets && !state.suspect) return begin(setup, { ...state, suspect: true, fresh: true }, moment)
-  if (hidesOffsets || !setup.live) return ended({ ...state, connected: false }, { _tag: 'Failure', failure })
+  if (hidesOffsets || !setup.live) return ended(state, { _tag: 'Failure', failure })
   return lost(setup, state, failure, moment)
 }
 
@@ -471,7 +493,7 @@ const doubting = (state: PullState, doubt: Doubt): PullState => ({ ...state, pha
 
 /** The server has said whose log it is now. */
 const confirmed = (setup: PullSetup, state: PullState, doubt: Doubt, outcome: Outcome, moment: Moment): PullState => {
-  const hasAnswered = outcome._tag === 'Identified' || (outcome._tag === 'Failed' && isHalted(outcome.failure))
+  const hasAnswered = outcome._tag === 'Identified' || (outcome._tag === 'Failed' && hasSeenTheBreak(outcome.failure))
   if (!hasAnswered) {
     // An answer that can't be judged is no answer: it is asked for again.
     const failure = outcome._tag === 'Failed' ? outcome.failure : undefined
@@ -488,11 +510,13 @@ const confirmed = (setup: PullSetup, state: PullState, doubt: Doubt, outcome: Ou
       return lost(setup, { ...state, fresh: true }, failure, moment)
     }
     case 'Backwards': {
-      const read = readPage(doubt.page.messages, state.seqNum)
+      const read = readFrom(state, doubt.page)
       return read._tag === 'Foreign' ? state : linked(setup, state, read, doubt.page, doubt.from, moment)
     }
     case 'Broken':
       return ended(state, doubt.end)
+    case 'Torn':
+      return lost(setup, otherPlace(setup, state) ?? state, doubt.failure, moment)
     case 'Beyond':
       return beyond(setup, state, doubt.failure, moment)
     case 'Missing': {
@@ -502,19 +526,20 @@ const confirmed = (setup: PullSetup, state: PullState, doubt: Doubt, outcome: Ou
   }
 }
 
-/** A server that has seen the broken log, too. */
-const isHalted = (failure: HttpFailure): boolean =>
-  failure._tag === 'ResponseError' && isHaltedProblem(failure.problem)
+/** A server that has seen the broken log, too. Halted for another reason, it may go on. */
+const hasSeenTheBreak = (failure: HttpFailure): boolean =>
+  failure._tag === 'ResponseError' && isHaltedProblem(failure.problem) && failure.problem['reason'] === 'broken'
 
 /** A log that lost events may get them back; meanwhile nothing of it is of use. */
 const beyond = (setup: PullSetup, state: PullState, failure: HttpFailure, moment: Moment): PullState => {
   const detail = `the log ends before event ${state.seqNum}, which this store has: it is not the log this store was synced with`
-  if (!setup.live) return ended({ ...state, connected: false }, { _tag: 'Failure', failure, note: detail })
+  if (!setup.live) return ended(state, { _tag: 'Failure', failure, note: detail })
   return lost(setup, state, failure, moment, { kind: 'log-broken', detail })
 }
 
 const ended = (state: PullState, end: PullEnd): PullState => ({
   ...state,
+  connected: false,
   phase: { _tag: 'Ended', end },
   problem: problemOfEnd(end),
 })
@@ -543,10 +568,7 @@ const lost = (
   const wasGood = run.progressed || (run.answered && moment.now - run.since >= SHORTEST_LIFE_MS)
   const failures = wasGood ? 0 : state.failures + 1
   if (!setup.live && failures >= settings.attempts) {
-    return ended(
-      { ...state, failures, connected: false },
-      { _tag: 'Failure', failure: failure ?? new TransportError('the server closed the read') },
-    )
+    return ended({ ...state, failures }, { _tag: 'Failure', failure: failure ?? new TransportError('the server closed the read') })
   }
   const pause = pauseAfter(setup, failures, failure, moment)
   // Many readers lose their connections at the same moment, and must not all come back at the same one.
@@ -580,5 +602,8 @@ const pauseAfter = ({ settings }: PullSetup, failures: number, failure: HttpFail
   const asked = failure === undefined ? 0 : retryAfterMs(failure)
   return Math.max(backoff, asked * (1 + random))
 }
+
+/** What follows is no loss of a connection that many share. */
+const withoutSpread = (state: PullState): PullState => ({ ...state, run: { ...state.run, caughtUp: false } })
 
 const rest = (state: PullState, ms: number, isSpread = false): PullState => ({ ...state, phase: { _tag: 'Resting', ms, isSpread } })

@@ -7,7 +7,7 @@ import type { Start } from './cursor.ts'
 import { toSyncError, toUnknownError, unknownError } from './errors.ts'
 import type { PullItem } from './page.ts'
 import type { Problems } from './problem.ts'
-import { after, commandOf, isBehind, isSpreading, startPull, wanted } from './pull-core.ts'
+import { after, commandOf, isBehind, isFollowing, isSpreading, startPull, wanted } from './pull-core.ts'
 import type { Command, Moment, Outcome, PullEnd, PullSettings, PullSetup } from './pull-terms.ts'
 import { listen, type LiveRead, readPageOf, type ReadLimits } from './read.ts'
 import type { Source } from './route.ts'
@@ -23,6 +23,8 @@ export interface PullDeps {
   readonly settings: PullSettings & ReadLimits
   /** The live pulls now open, for a push that learns that the server is ahead. */
   readonly livePulls: Set<LivePull>
+  /** Events up to this one were handed out. */
+  readonly onPulled: (seqNum: number) => void
   /** Failures in a row of pulls that are not live: LiveStore starts a failed pull anew at once, whatever the cause. */
   readonly pace: { failures: number }
 }
@@ -55,6 +57,7 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
   let connectionOpen: LiveRead | undefined
   /** What was begun before it was asked for, and which command that was. */
   let ahead: { readonly command: Command; readonly outcome: Promise<Outcome> } | undefined
+  let hasFailed = false
   /** Ends the wait that is under way. */
   let wake: AbortController | undefined
 
@@ -75,19 +78,25 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
       }
       take(command, await (begun?.outcome ?? perform(command)))
       if (command._tag === 'Give') {
+        const last = command.item.batch.at(-1)
+        if (last !== undefined) deps.onPulled(last.event.seqNum)
         readAhead()
         return command.item
       }
     }
   }
 
+  const endConnection = () => {
+    connectionOpen?.close()
+    connectionOpen = undefined
+  }
+
   const take = (command: Command, outcome: Outcome) => {
-    if (connectionOpen !== undefined && endsConnection(command, outcome)) {
-      connectionOpen.close()
-      connectionOpen = undefined
-    }
     const before = state
     state = after(setup, state, outcome, moment())
+    // Left open, six of them would hold all that a browser has of connections to a server.
+    if (!isFollowing(state)) endConnection()
+    if (state.phase._tag === 'Ended' && command._tag === 'Confirm') source.bare?.onBroken()
     if (state.phase._tag === 'Resting') source.bare?.onLost()
     // An empty stream may be one whose header is still on its way: nothing may be put before that.
     if (state.tail !== undefined && state.tail !== before.tail && backendId.remembered() !== undefined) source.bare?.onTail(state.tail)
@@ -95,6 +104,7 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
 
   /** Tells of the connection before an item is out, and of its loss only when nothing is left to be handed out. */
   const say = (command: Command) => {
+    if (command._tag === 'Fail') hasFailed = true
     if (state.connected === undefined || (command._tag === 'Give' && !state.connected)) return
     if (live === undefined) connection.observed(state.connected)
     else if (state.connected) live.up()
@@ -179,8 +189,9 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
 
   const close = () => {
     closed.abort()
-    connectionOpen?.close()
-    live?.close()
+    endConnection()
+    // A pull that has ended brings nothing more, whatever a ping finds.
+    if (!hasFailed) live?.close()
     deps.livePulls.delete(pull)
   }
   return { next, close }
@@ -190,9 +201,6 @@ const OK: Outcome = { _tag: 'Ok' }
 
 /** The longest that timers take. */
 const MAX_TIMEOUT_MS = 2 ** 31 - 1
-
-/** A live connection is left for a newer read, or is over by itself. */
-const endsConnection = (command: Command, outcome: Outcome): boolean => command._tag === 'Next' && outcome._tag !== 'Page'
 
 const errorOf = (end: PullEnd): PullError => {
   switch (end._tag) {

@@ -5,7 +5,7 @@ import type { LiveStoreEvent } from '@livestore/common/schema'
 import { backoffDelay } from './backoff.ts'
 import type { Connection } from './connection.ts'
 import type { Chunk } from './direct-core.ts'
-import { type HttpFailure, isHttpFailure, isTransient, ResponseError, type SyncError, toPushError, unknownError } from './errors.ts'
+import { ForeignAnswer, type HttpFailure, isHttpFailure, isTransient, ResponseError, type SyncError, toPushError, unknownError } from './errors.ts'
 import { encodeEvent, firstUnlinked } from './event.ts'
 import { type Obstacle, obstacleOf } from './event-check.ts'
 import { type Problem, type Problems, problemOf } from './problem.ts'
@@ -43,21 +43,32 @@ export interface PushDeps {
  */
 export type Push = (batch: ReadonlyArray<Event>, signal: AbortSignal) => Promise<void>
 
+export interface Pusher {
+  readonly push: Push
+  /** The log was pulled up to this event. */
+  readonly pulled: (seqNum: number) => void
+}
+
 /** LiveStore repeats a push that was refused, too. */
 const LIVESTORES_LONGEST_PAUSE_MS = 30_000
 
 /** Pushes that came to nothing wait for LiveStore; whether they would get an answer is asked in between, first after so long. */
 const FIRST_PROBE_MS = 500
 
-export const makePush = (deps: PushDeps): Push => {
+export const makePusher = (deps: PushDeps): Pusher => {
   const { limits, writer, connection, problems } = deps
   /** The last push came to nothing, and nothing has shown yet that another one would not. */
   let isUnanswered = false
   let isProbing = false
+  /** The last push came to nothing, and LiveStore has not made it again; its first event; and whether only the connection was lost. */
+  let isPending = false
+  let firstSeqNum = 0
+  let isLost = false
 
   const push: Push = async (batch, signal) => {
     checkChain(batch)
     const { chunks, obstacle } = chunkBatch(batch, limits)
+    firstSeqNum = batch[0]?.seqNum ?? 0
     try {
       // In order and one at a time, because each chunk's parent is the end of the chunk before it.
       for (const chunk of chunks) await sendWhole(chunk, signal)
@@ -68,7 +79,7 @@ export const makePush = (deps: PushDeps): Push => {
       throw cause
     }
     if (obstacle !== undefined) {
-      problems.writing({ kind: 'event-not-pushable', detail: obstacle.why, seqNum: obstacle.seqNum })
+      settle({ kind: 'event-not-pushable', detail: obstacle.why, seqNum: obstacle.seqNum })
       throw unknownError(obstacle.why, obstacle)
     }
     if (chunks.length > 0) answered(undefined)
@@ -79,8 +90,10 @@ export const makePush = (deps: PushDeps): Push => {
     try {
       return await writer.send(chunk, signal)
     } catch (cause) {
-      if (!(cause instanceof ResponseError) || (cause.status !== 413 && cause.status !== 422)) throw cause
       const { events } = chunk
+      // A proxy's limit of sizes is somebody else's, too, but smaller chunks pass it.
+      if (cause instanceof ForeignAnswer && cause.status === 413 && events.length > 1) return sendHalves(events, signal)
+      if (!(cause instanceof ResponseError) || (cause.status !== 413 && cause.status !== 422)) throw cause
       const { index } = cause.problem
       const bad = typeof index === 'number' ? events[index] : events.length === 1 ? events[0] : undefined
       if (bad !== undefined) {
@@ -88,10 +101,14 @@ export const makePush = (deps: PushDeps): Push => {
         if (before.length > 0) await sendWhole(chunkOf(before), signal)
         throw new Refused(toPushError(cause), { ...problemOf(cause, undefined), kind: 'event-not-pushable', seqNum: bad.seqNum })
       }
-      const half = Math.ceil(events.length / 2)
-      await sendWhole(chunkOf(events.slice(0, half)), signal)
-      await sendWhole(chunkOf(events.slice(half)), signal)
+      await sendHalves(events, signal)
     }
+  }
+
+  const sendHalves = async (events: ReadonlyArray<Event>, signal: AbortSignal): Promise<void> => {
+    const half = Math.ceil(events.length / 2)
+    await sendWhole(chunkOf(events.slice(0, half)), signal)
+    await sendWhole(chunkOf(events.slice(half)), signal)
   }
 
   /** Takes note of why a push failed; what comes back is for LiveStore. */
@@ -111,8 +128,13 @@ export const makePush = (deps: PushDeps): Push => {
     deps.onAnswered()
   }
 
+  /** A pull has brought events: once the log has reached a push that came to nothing, that one is over either way. */
+  const pulled = (seqNum: number) => {
+    if (isPending && seqNum >= firstSeqNum) settle(undefined)
+  }
+
   const settle = (problem: Problem | undefined) => {
-    isUnanswered = false
+    isUnanswered = isPending = false
     connection.writing(true)
     problems.writing(problem)
   }
@@ -121,7 +143,8 @@ export const makePush = (deps: PushDeps): Push => {
     // A lost connection is the reads' to tell. While they are served, what they bring may be what a lost acknowledgement was for.
     if (failure._tag !== 'TransportError') connection.writing(false)
     problems.writing(problemOf(failure, FIRST_PROBE_MS))
-    isUnanswered = true
+    isUnanswered = isPending = true
+    isLost = failure._tag === 'TransportError'
     void probe()
   }
 
@@ -132,15 +155,20 @@ export const makePush = (deps: PushDeps): Push => {
     for (let failures = 1; ; failures++) {
       await sleep(Math.max(FIRST_PROBE_MS, backoffDelay(failures, deps.pace)), deps.closed)
       if (!isUnanswered || deps.closed.aborted) break
-      await writer.probe(deps.closed).then(
-        () => answered(undefined),
-        () => {},
-      )
+      await writer.probe(deps.closed).then(onProbed, () => {})
     }
     isProbing = false
   }
 
-  return push
+  /** LiveStore may go on. Only a push that is accepted shows that what stood in its way is gone, but for a lost connection. */
+  const onProbed = () => {
+    if (isLost) return answered(undefined)
+    isUnanswered = false
+    connection.writing(true)
+    deps.onAnswered()
+  }
+
+  return { push, pulled }
 }
 
 /** A batch that is no chain is the caller's mistake: none of it is sent. */

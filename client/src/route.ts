@@ -54,6 +54,8 @@ export interface BareLog {
   readonly onTail: (tip: Tip) => void
   /** The connection was lost. */
   readonly onLost: () => void
+  /** The log was found to be no chain. */
+  readonly onBroken: () => void
 }
 
 export interface StoreArgs {

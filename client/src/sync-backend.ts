@@ -8,7 +8,7 @@ import { isHttpFailure, type SyncError, toSyncError, TransportError } from './er
 import { resolveSettings, type SyncBackendOptions } from './options.ts'
 import { type LivePull, openPull, type PullDeps, type PullError } from './pull.ts'
 import { makeProblems, problemOf } from './problem.ts'
-import { makePush } from './push.ts'
+import { makePusher } from './push.ts'
 import { makeRoute } from './route.ts'
 import { sleep } from './transport.ts'
 
@@ -62,7 +62,7 @@ export const makeSyncBackend =
       }
       if (settings.pingEnabled) void pingWhileIdle()
 
-      const push = makePush({
+      const { push, pulled } = makePusher({
         limits: settings,
         pace: settings,
         writer: route.makeWriter(backendId),
@@ -73,7 +73,7 @@ export const makeSyncBackend =
         closed: closed.signal,
       })
 
-      const pullDeps: PullDeps = { source: route.source, backendId, connection, problems, settings, livePulls, pace: { failures: 0 } }
+      const pullDeps: PullDeps = { source: route.source, backendId, connection, problems, settings, livePulls, onPulled: pulled, pace: { failures: 0 } }
       /** LiveStore is told of the connection before it is handed what came by it. */
       const isConnectedNow = Effect.suspend(() => setIfOther(isConnected, connection.isUp()))
 

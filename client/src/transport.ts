@@ -120,6 +120,8 @@ export const attempt = async <A>(
   } finally {
     clearTimeout(timer)
     outer?.removeEventListener('abort', onOuterAbort)
+    // Whatever was not read of an answer is let go of.
+    abort.abort()
   }
 }
 

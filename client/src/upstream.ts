@@ -83,8 +83,8 @@ export const makeUpstream = (
     })
 
   /** Only a server that answers in pages is asked for its tail apart. */
-  const tailOf = async (signal: AbortSignal | undefined): Promise<string> => {
-    const answer = await request({ method: 'HEAD' }, signal)
+  const tailOf = async (signal: AbortSignal | undefined, timeoutMs?: number): Promise<string> => {
+    const answer = await request({ method: 'HEAD' }, signal, timeoutMs)
     const tail = answer.headers.get(NEXT_OFFSET)
     if (answer.status !== 200 || tail === null) throw new ForeignAnswer(url, answer.status, `it has no ${NEXT_OFFSET} header`)
     return tail
@@ -109,7 +109,8 @@ export const makeUpstream = (
     const backendId = randomUuid()
     const body = JSON.stringify([{ livestore: { backendId, version: 1 } }])
     const answer = await request({ method: 'PUT', headers: JSON_TYPE, body }, signal)
-    if (answer.status !== 200 && answer.status !== 201) throw new ForeignAnswer(url, answer.status, 'it does not say whether a stream was made')
+    const isOurs = (answer.status === 200 || answer.status === 201) && answer.headers.has(NEXT_OFFSET)
+    if (!isOurs) throw new ForeignAnswer(url, answer.status, 'it does not say whether a stream was made')
     return answer.status === 201 ? { _tag: 'Created', backendId } : { _tag: 'Exists' }
   }
 
@@ -139,7 +140,7 @@ export const makeUpstream = (
   }
 
   const ping = async (timeoutMs: number, signal?: AbortSignal): Promise<void> => {
-    await orMissing(() => request({ method: 'HEAD' }, signal, timeoutMs))
+    await orMissing(() => tailOf(signal, timeoutMs))
   }
 
   return { url, transport, check, read, create, append, ping, implicitId, idOf }

@@ -1,7 +1,7 @@
 /** Writing through the Worker, whose Sequencer accepts a repeated batch again. */
 import type { BackendId } from './backend-id.ts'
 import type { Chunk } from './direct-core.ts'
-import { ForeignAnswer, ResponseError, TransportError } from './errors.ts'
+import { ForeignAnswer, isTransient, ResponseError, TransportError } from './errors.ts'
 import { ACCEPTED_HEADER, BACKEND_ID_HEADER, vouchedHead } from './judge.ts'
 import type { Writer } from './route.ts'
 import type { Answer, Transport } from './transport.ts'
@@ -37,7 +37,7 @@ export const makeWorkerPush = ({ url, transport, backendId, askBackendId, timeou
     try {
       await transport.request(url, { method: 'POST', headers: JSON_TYPE, body: '[]' }, { timeoutMs, signal })
     } catch (cause) {
-      if (cause instanceof ResponseError && cause.status < 500) return
+      if (cause instanceof ResponseError && !isTransient(cause)) return
       throw cause
     }
     throw new TransportError('a push of nothing was accepted')

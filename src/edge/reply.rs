@@ -17,7 +17,7 @@ pub const HEAD: &str = "livestore-head";
 /// Which events a push was accepted with: `<first>-<last>`, their sequence numbers. A client believes no acknowledgement
 /// without it, because a stranger on the way may answer 200 to anything.
 pub const ACCEPTED: &str = "livestore-accepted";
-/// What kind of problem a refusal is: the last part of its `type`, which an answer to `HEAD` has no body to say.
+/// What kind of problem a refusal is ([`Problem::kind_and_reason`]), which an answer to `HEAD` has no body to say.
 pub const PROBLEM: &str = "livestore-problem";
 /// Whether a read came from the edge cache.
 pub const CACHE: &str = "x-cache";
@@ -107,7 +107,7 @@ pub fn problem(problem: &Problem) -> Result<Response> {
     let response = Response::from_json(&problem.to_json())?.with_status(problem.status);
     let headers = response.headers();
     headers.set("content-type", "application/problem+json")?;
-    headers.set(PROBLEM, problem.kind)?;
+    headers.set(PROBLEM, &problem.kind_and_reason())?;
     headers.set("cache-control", "no-store")?;
     if let Some(seconds) = problem.retry_after {
         headers.set("retry-after", &seconds.to_string())?;

@@ -650,6 +650,27 @@ fn a_reset_is_done_only_once_the_stream_was_created_anew() {
 }
 
 #[test]
+fn a_reset_that_was_refused_does_not_make_a_later_loss_a_reset() {
+    let mut rig = Rig::warm(3);
+    let reset = rig.begin(Op::Reset, vec![]);
+    let refusal = Refusal { status: 403, retry_after: None };
+    while let Some(request) = rig.open.clone() {
+        match request {
+            Request::Delete => {
+                rig.open = None;
+                rig.handle(Input::Upstream(Reply::Refused(refusal)));
+            }
+            _ => rig.step(None),
+        }
+    }
+    assert_eq!(rig.answer(reset), Answer::Refused(refusal));
+    assert!(rig.stored.as_ref().is_some_and(|stored| !stored.deleting), "nor after a restart");
+    rig.upstream.log = None;
+    assert_eq!(rig.push(chain(3, 1, "a")), missing(3));
+    assert_eq!(rig.upstream.lives, 1);
+}
+
+#[test]
 fn a_reset_that_a_crash_cut_short_is_finished_but_deletes_nothing_more() {
     // Deleted, but not yet created anew: that is done now.
     let mut rig = Rig::warm(3);

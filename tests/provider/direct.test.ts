@@ -217,6 +217,49 @@ describe('an append', () => {
     })))
 })
 
+describe('somebody else', () => {
+  const page = (status: number) => Promise.resolve(new Response('<html>', { status, headers: { 'content-type': 'text/html' } }))
+
+  test('who says that a stream was made names no backend', () =>
+    run(Effect.gen(function* () {
+      const storeId = world.newStore()
+      yield* Effect.flatMap(openElsewhere(access(), storeId), (_) => _.push(eventsFrom(0, 2)))
+      const network = makeNetwork()
+      const backend = yield* openElsewhere({ ...access(), fetch: network.fetch }, storeId)
+      const undo = network.intercept((ask) => (ask.method === 'PUT' ? page(201) : Promise.resolve(new Response('', { status: 404 }))))
+      expect(yield* Effect.flip(backend.push(eventsFrom(2, 1)))).toBeInstanceOf(IsOfflineError)
+      undo()
+      yield* backend.push(eventsFrom(2, 1))
+      expect((yield* logged(storeId)).length).toBe(3)
+    })))
+
+  test('who says yes to everything is not the log’s server', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* openElsewhere({ ...access(), fetch: network.fetch, ping: { enabled: false } }, world.newStore())
+      const undo = network.intercept(() => page(200))
+      expect(yield* Effect.flip(backend.connect)).toBeInstanceOf(IsOfflineError)
+      expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toBeInstanceOf(IsOfflineError)
+      expect(yield* backend.isConnected.get).toBe(false)
+      undo()
+      yield* backend.connect
+      yield* backend.push(eventsFrom(0, 1))
+    })))
+})
+
+test('a fork in the log, as a server makes one that keeps the fence for each writer, stops a writer whose pull has met it', () =>
+  run(Effect.gen(function* () {
+    const storeId = world.newStore()
+    const backend = yield* open(access(), storeId)
+    yield* backend.push(eventsFrom(0, 3))
+    const follower = yield* follow(backend)
+    yield* follower.until('the events', () => follower.seqNums().length === 3)
+    yield* Effect.promise(() => world.atUpstream(storeId).append(eventsFrom(1, 2, {}, 'other')))
+    yield* follower.until('the end', () => follower.exit() !== undefined)
+    const error = (yield* Effect.flip(backend.push(eventsFrom(3, 1)))) as UnknownError
+    expect(error.note).toMatch(/the log is broken: .* keeps Stream-Seq for each writer/)
+  })))
+
 describe('what comes from a server', () => {
   const offsetless = (response: Response) => {
     const headers = new Headers(response.headers)

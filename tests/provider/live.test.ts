@@ -198,6 +198,30 @@ describe('lost connections', () => {
     })))
 })
 
+test('a live connection that brought nothing good is let go of: six of them are all that a browser has', () =>
+  run(Effect.gen(function* () {
+    const network = makeNetwork()
+    const backend = yield* open({ url: world.network.url, fetch: network.fetch, retry: { maxDelay: 50 }, live: { reconnectSpread: 0 } }, world.newStore())
+    yield* backend.push(eventsFrom(0, 2))
+    const pieces = ['[{"message":"hi"}]', JSON.stringify(eventsFrom(90, 1)), JSON.stringify([{ livestore: { backendId: 'another', version: 1 } }])]
+    let opened = 0
+    const undo = network.intercept((ask) => {
+      if (ask.live !== 'sse') return undefined
+      const body = new ReadableStream<Uint8Array>({
+        start: (controller) => controller.enqueue(new TextEncoder().encode(`event: data\ndata: ${pieces[opened++ % 3]}\n\nevent: control\ndata: {"streamNextOffset":"~","upToDate":true}\n\n`)),
+      })
+      return Promise.resolve(new Response(body, { headers: { 'content-type': 'text/event-stream', 'livestore-head': '2' } }))
+    })
+    const follower = yield* follow(backend)
+    yield* follower.until('some of them', () => opened >= 3)
+    const openNow = () => network.asked.filter(({ live, init }) => live === 'sse' && init?.signal?.aborted !== true).length
+    yield* eventually('at most one is open', () => openNow() <= 1)
+    undo()
+    yield* backend.push(eventsFrom(2, 1))
+    yield* follower.until('the events', () => follower.seqNums().length === 3)
+    expect(follower.exit()).toBeUndefined()
+  })))
+
 describe('what LiveStore’s leader relies on', () => {
   test('isConnected is true before an item is out', () =>
     run(Effect.gen(function* () {

@@ -44,6 +44,14 @@ describe('the chain check', () => {
     expect(readPage([...eventsFrom(0, 3), ...eventsFrom(1, 4)], 3)._tag).toBe('Broken')
   })
 
+  test('in a page that follows the cursor an event that seems known is a fork', () => {
+    const events = eventsFrom(3, 2)
+    expect(readPage(events, 3, true)).toEqual({ _tag: 'Linked', events, backendId: undefined })
+    expect(readPage([], 3, true)._tag).toBe('Linked')
+    expect(readPage(eventsFrom(2, 1), 3, true)._tag).toBe('Broken')
+    expect(readPage([...eventsFrom(2, 1), ...events], 3, true)._tag).toBe('Broken')
+  })
+
   test('only LiveStore’s own fields are passed on', () => {
     const [event] = eventsFrom(0, 1)
     expect(readPage([{ ...event, extra: true }], 0)).toMatchObject({ events: [event] })

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import type { Start } from '../../client/src/cursor.ts'
 import { after, commandOf, type PullState, startPull, wanted } from '../../client/src/pull-core.ts'
 import type { Command, Moment, Outcome, PullEnd, PullSetup } from '../../client/src/pull-terms.ts'
-import { check, randomFrom } from './support/events.ts'
+import { check, eventsFrom, randomFrom } from './support/events.ts'
 import { SimulatedServer, type Trouble, troubles } from './support/simulated-server.ts'
 
 const settings = {
@@ -27,15 +27,17 @@ class World {
   now = 0
   remembered: string | undefined
   end: PullEnd | 'done' | undefined
+  /** Every live connection brings what no page does: an event that links to nothing. */
+  breaksLive = false
   state: PullState
   /** Where the live connection is, in appends. */
   #live: number | undefined
   readonly #random: () => number
 
-  constructor(options: { live?: boolean; party?: 'worker' | 'log'; perPage?: number; start?: Start; random?: () => number; server?: SimulatedServer }) {
-    const { live = true, party = 'worker', perPage = 4, start = { seqNum: 0, offset: undefined }, random = () => 0.5 } = options
+  constructor(options: { live?: boolean; liveMode?: 'sse' | 'long-poll'; party?: 'worker' | 'log'; perPage?: number; start?: Start; random?: () => number; server?: SimulatedServer }) {
+    const { live = true, liveMode = 'sse', party = 'worker', perPage = 4, start = { seqNum: 0, offset: undefined }, random = () => 0.5 } = options
     this.server = options.server ?? new SimulatedServer(party, perPage)
-    this.setup = { live, party, implicitId: party === 'log' ? 'path:t/s' : undefined, settings }
+    this.setup = { live, party, implicitId: party === 'log' ? 'path:t/s' : undefined, settings: { ...settings, liveMode } }
     this.#random = random
     this.state = startPull(this.setup, start, 0, this.#moment())
   }
@@ -100,6 +102,9 @@ class World {
     const from = this.#live
     this.#live = this.server.appends.length
     const page = this.server.read({ ...query, offset: this.state.offset }, trouble)
+    if (this.breaksLive && page._tag === 'Page') {
+      return { _tag: 'Page', page: { ...page.page, messages: eventsFrom(this.server.head + 90, 1) } }
+    }
     const hasNews = from === undefined || from < this.server.appends.length || page._tag !== 'Page'
     if (hasNews) return page
     this.now += withinMs
@@ -184,6 +189,36 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
     expect(late).toBeLessThanOrEqual(60 * 4)
     expect(world.end === undefined || trouble === 'mangled').toBe(true)
   })
+})
+
+test.each([
+  ['a live connection that breaks the chain, while pages do not', { breaksLive: true }],
+  ['a long-poll that a cache answers at once', { liveMode: 'long-poll' as const }],
+])('%s is no reason to ask more and more', (_, { breaksLive = false, ...options }: { breaksLive?: boolean; liveMode?: 'long-poll' }) => {
+  const world = new World(options)
+  world.breaksLive = breaksLive
+  world.server.append(5)
+  for (let i = 0; i < 10_000 && world.now < 10 * 60_000; i++) world.step('none')
+  expect([world.end, world.given]).toEqual([undefined, numbers(5)])
+  expect(world.now).toBeGreaterThanOrEqual(10 * 60_000)
+  expect(world.requests.filter(({ at }) => at > 5 * 60_000).length).toBeLessThanOrEqual(60 * 4)
+})
+
+test('a position that was good and is torn from now on is asked about, and left for another', () => {
+  const world = new World({})
+  world.server.append(5)
+  world.settle()
+  const failure = world.server.read(query, 'torn')
+  // The log was moved: what is read from the old offset begins within a record
+  for (let i = 0; i < 12 && world.state.offset !== '-1' && !world.state.bySeqNum; i++) {
+    if (world.state.phase._tag === 'Following' || world.state.phase._tag === 'Reading') {
+      world.state = after(world.setup, world.state, failure, { now: world.now, random: 0.5, remembered: world.remembered })
+    } else world.step('none')
+  }
+  expect([world.state.bySeqNum, world.state.offset]).toEqual([true, '-1'])
+  world.server.append(3)
+  world.settle()
+  expect([world.end, world.given]).toEqual([undefined, numbers(8)])
 })
 
 test('a break of the log itself ends the pull only once the server has answered a second time', () => {

@@ -2,6 +2,7 @@
 import { SyncBackend, UnknownError } from '@livestore/common'
 import { Effect, Exit, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { Problem } from '../../client/src/index.ts'
 import { cursorAt, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
 import { eventsFrom } from './support/events.ts'
 import { mangle, makeNetwork, refusal } from './support/network.ts'
@@ -100,7 +101,8 @@ describe('a break of the chain is never applied', () => {
   test('of the log itself: the pull fails and says where', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
-      const backend = yield* open({ url: world.network.url }, storeId)
+      const problems: (Problem | undefined)[] = []
+      const backend = yield* open({ url: world.network.url, onProblem: (_) => void problems.push(_) }, storeId)
       yield* backend.push(eventsFrom(0, 3))
       const follower = yield* follow(backend)
       yield* follower.until('the events', () => follower.seqNums().length === 3)
@@ -114,6 +116,9 @@ describe('a break of the chain is never applied', () => {
       )
       const plain = yield* Effect.exit(pullAll(backend))
       expect(failureOf(plain)).toBeInstanceOf(UnknownError)
+      // Nothing is pulled any more: no ping makes that a connection
+      yield* Effect.exit(backend.ping)
+      expect([yield* backend.isConnected.get, problems.at(-1)?.kind]).toEqual([false, 'log-broken'])
     })))
 
   test('of a delivery: it is read again, once, and nobody notices', () =>

@@ -120,6 +120,36 @@ describe('what an answer becomes', () => {
       expect(problems.slice(1)).toEqual([undefined])
     })))
 
+  test.each<[string, (body: string) => Response | undefined]>([
+    ['a firewall that looks into them', (body) => (body.length > 2 ? page(403) : undefined)],
+    ['a log that refuses appends', (body) => (body.length > 2 ? new Response(JSON.stringify({ type: 'urn:headwater:problem:upstream-refused' }), { status: 502, headers: { 'content-type': 'application/problem+json' } }) : undefined)],
+  ])('%s, but lets everything else pass: the problem stays until a push is accepted', (_, answer) =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const problems: (Problem | undefined)[] = []
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch, onProblem: (_) => void problems.push(_) }, world.newStore())
+      yield* backend.connect
+      const undo = network.intercept((ask) => {
+        const answered = isPush(ask) ? answer(String(ask.init?.body)) : undefined
+        return answered === undefined ? undefined : Promise.resolve(answered)
+      })
+      expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toBeInstanceOf(IsOfflineError)
+      yield* eventually('LiveStore may push again', () => Effect.runSync(backend.isConnected.get))
+      expect(problems.map((_) => _?.kind)).toEqual([expect.stringMatching(/foreign-answer|unavailable/)])
+      undo()
+      yield* backend.push(eventsFrom(0, 1))
+      expect(problems.at(-1)).toBeUndefined()
+    })))
+
+  test('a proxy’s limit of sizes is met with smaller chunks', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      network.intercept((ask) => (isPush(ask) && String(ask.init?.body).length > 3_000 ? Promise.resolve(page(413)) : undefined))
+      yield* backend.push(eventsFrom(0, 30, { text: 'x'.repeat(300) }))
+      expect(seqNums(yield* pullAll(backend))).toEqual(numbers(1, 30))
+    })))
+
   test('an acknowledgement of another backend than the remembered one is nobody’s answer', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()

@@ -174,7 +174,7 @@ test('a refusal says its kind in a header, too, since an answer to HEAD has no b
   const worker = await startWorker({ upstreamUrl: upstream.url, vars: { AUTH_MODE: 'jwt', JWT_SECRET: 'a secret that is only for tests, and long enough' } })
   try {
     const refused = await fetch(`${worker.url}/v1/stream/tenant/store`, { method: 'HEAD' })
-    expect([refused.status, refused.headers.get('livestore-problem')]).toEqual([401, 'unauthorized'])
+    expect([refused.status, refused.headers.get('livestore-problem')]).toEqual([401, 'unauthorized; reason=missing'])
     expect(refused.headers.get('access-control-expose-headers')).toContain('livestore-problem')
   } finally {
     await worker.stop()

@@ -363,11 +363,21 @@ impl Core {
                 self.tell_all(&Answer::Refused(Refusal { status: 404, retry_after: None }), out)
             }
             (Request::Append { .. } | Request::Delete, Reply::Refused(refusal)) => {
+                self.keep_what_was_to_be_deleted(out);
                 self.looks.iter_mut().for_each(|look| look.prepared = false);
                 self.answer(Answer::Refused(refusal), out)
             }
             (_, Reply::Refused(refusal)) => self.tell_all(&Answer::Refused(refusal), out),
             _ => self.failed(out),
+        }
+    }
+
+    /// A deletion that was refused is none: a stream that is gone later was not deleted here.
+    fn keep_what_was_to_be_deleted(&mut self, out: &mut Vec<Output>) {
+        if std::mem::take(&mut self.deleting)
+            && let Some(tip) = self.tip()
+        {
+            out.push(Output::Record(tip.clone()));
         }
     }
 
