@@ -104,7 +104,8 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
 
   /** Tells of the connection before an item is out, and of its loss only when nothing is left to be handed out. */
   const say = (command: Command) => {
-    if (command._tag === 'Fail') hasFailed = true
+    // After a reset LiveStore may be told to ignore it: then its pushes are refused, for everybody to see.
+    if (command._tag === 'Fail' && command.end._tag !== 'BackendIdMismatch') hasFailed = true
     if (state.connected === undefined || (command._tag === 'Give' && !state.connected)) return
     if (live === undefined) connection.observed(state.connected)
     else if (state.connected) live.up()

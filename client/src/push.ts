@@ -97,7 +97,7 @@ export const makePusher = (deps: PushDeps): Pusher => {
       // A proxy's limit of sizes, or a firewall that looks into bodies, is somebody else's, but smaller chunks may pass it.
       if (cause instanceof ForeignAnswer) {
         const first = events[0]?.seqNum
-        const isStubborn = isPart || cause.status === 413 || (blockedAt === first && isBlockProbed)
+        const isStubborn = isPart || (blockedAt === first && isBlockProbed)
         if (isStubborn && events.length > 1) return sendHalves(events, signal)
         if (blockedAt !== first) isBlockProbed = false
         blockedAt = first

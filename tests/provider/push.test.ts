@@ -146,7 +146,10 @@ describe('what an answer becomes', () => {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
       network.intercept((ask) => (isPush(ask) && String(ask.init?.body).length > 3_000 ? Promise.resolve(page(413)) : undefined))
-      yield* backend.push(eventsFrom(0, 30, { text: 'x'.repeat(300) }))
+      const push = backend.push(eventsFrom(0, 30, { text: 'x'.repeat(300) }))
+      expect(yield* Effect.flip(push)).toBeInstanceOf(IsOfflineError)
+      yield* eventually('pushes are answered', () => Effect.runSync(backend.isConnected.get))
+      yield* push
       expect(seqNums(yield* pullAll(backend))).toEqual(numbers(1, 30))
     })))
 
