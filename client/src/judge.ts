@@ -42,9 +42,11 @@ export const headOf = (url: string, { status, headers, redirected, type }: Respo
 export const failureOf = async (party: Party, answer: AnswerHead, body: () => Promise<string>): Promise<HttpFailure | undefined> => {
   if (isSuccess(answer)) return undefined
   const retryAfter = retryAfterOf(answer.headers)
-  const stranger = (why: string) => new ForeignAnswer(answer.url, answer.status, why, retryAfter)
+  // Who knows nothing of the store can't say for how long it is away.
+  const stranger = (why: string) => new ForeignAnswer(answer.url, answer.status, why, Math.min(retryAfter, MAX_FOREIGN_RETRY_AFTER_MS))
   if (isRedirect(answer)) return stranger(describeRedirect(answer))
-  const problem = { ...typeInHeader(answer.headers), ...parseProblem(await body()) }
+  // A page is not worth its bytes, of which there may be no end.
+  const problem = { ...typeInHeader(answer.headers), ...(isHtml(answer.headers) ? {} : parseProblem(await body())) }
   const own = party === 'worker' ? isWorkersProblem(answer.headers, problem) : !isHtml(answer.headers)
   return own ? new ResponseError(answer.url, answer.status, problem, retryAfter) : stranger(describeRefusal(party, answer))
 }
@@ -102,6 +104,7 @@ const parseProblem = (body: string): ProblemDetails => {
 }
 
 const MAX_RETRY_AFTER_MS = 5 * 60_000
+const MAX_FOREIGN_RETRY_AFTER_MS = 10_000
 
 /** RFC 9110 10.2.3: seconds or a date. */
 const retryAfterOf = (headers: Headers): number => {

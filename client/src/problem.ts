@@ -59,13 +59,14 @@ export interface Problems {
   readonly writing: (problem: Problem | undefined) => void
 }
 
-/** Tells the app when there is another problem than before, or none any more. The writer's goes first: it is about own events. */
+/** Tells the app when there is another problem than before, or none any more. The writer's goes first, which is about own events, but for one that ended a pull. */
 export const makeProblems = (onProblem: ((problem: Problem | undefined) => void) | undefined): Problems => {
   let reading: Problem | undefined
   let writing: Problem | undefined
   let told: Problem | undefined
   const tell = () => {
-    const now = writing ?? reading
+    const hasEnded = reading !== undefined && reading.retryAfterMs === undefined
+    const now = hasEnded ? reading : (writing ?? reading)
     if (isSame(now, told)) return
     told = now
     try {

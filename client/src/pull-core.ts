@@ -48,10 +48,12 @@ type Following = Extract<Phase, { readonly _tag: 'Reading' | 'Polling' | 'Follow
 /** Why the server is asked whose log it is now. */
 type Doubt =
   /** A page is of a backend that is not the remembered one. */
-  | { readonly _tag: 'Claim'; readonly backendId: string }
+  | { readonly _tag: 'Claim'; readonly backendId: string; readonly url: string }
+  /** A page is the first that this device sees, and a cache may have it from before a reset. */
+  | { readonly _tag: 'FirstPage'; readonly backendId: string; readonly page: LogPage; readonly from: Following }
   /** Offsets only grow (PROTOCOL 8): one that goes back may be another log's, whatever a memory on the way says. */
   | { readonly _tag: 'Backwards'; readonly page: LogPage; readonly from: Following }
-  | { readonly _tag: 'Broken'; readonly end: PullEnd }
+  | { readonly _tag: 'Broken'; readonly end: Extract<PullEnd, { readonly _tag: 'Broken' }> }
   /** What is read from here is torn again and again. */
   | { readonly _tag: 'Torn'; readonly failure: HttpFailure }
   /** The log ends before what this device has. */
@@ -88,6 +90,8 @@ export interface PullState {
   readonly isHint: boolean
   /** The last page broke the chain or was torn, and is being read once more. */
   readonly suspect: boolean
+  /** Since when every page broke the chain. */
+  readonly brokenSince: number | undefined
   /** Read past caches: they may hold what a reset has thrown away. */
   readonly fresh: boolean
   /** Whether events flow, as far as this pull knows; undefined while it does not. */
@@ -97,6 +101,12 @@ export interface PullState {
 
 /** A run that lived so long shows that the server is there, whatever becomes of it. */
 const SHORTEST_LIFE_MS = 1_000
+
+/**
+ * Answers that were mixed up on the way break the chain as well. So long a break must last; a Worker that has seen it ends
+ * the doubt at once.
+ */
+const BREAK_LASTS_MS = { worker: 30_000, log: 1_000 }
 
 /** A refusal is asked about more seldom than a lost connection. */
 const REFUSED_DELAY_FACTOR = 3
@@ -120,6 +130,7 @@ export const startPull = (setup: PullSetup, start: Start, failures: number, mome
     canStream: true,
     isHint: true,
     suspect: false,
+    brokenSince: undefined,
     fresh: false,
     connected: undefined,
     problem: undefined,
@@ -136,7 +147,7 @@ export const isSpreading = ({ phase }: PullState): boolean => phase._tag === 'Re
 /** A live connection is in use. */
 export const isFollowing = ({ phase }: PullState): boolean => {
   if (phase._tag === 'Learning') return phase.read?.from._tag === 'Following'
-  if (phase._tag === 'Doubting') return phase.doubt._tag === 'Backwards' && phase.doubt.from._tag === 'Following'
+  if (phase._tag === 'Doubting') return 'from' in phase.doubt && phase.doubt.from._tag === 'Following'
   return phase._tag === 'Following'
 }
 
@@ -250,9 +261,9 @@ const identified = (setup: PullSetup, state: PullState, wasCreated: boolean, out
   if (id !== undefined && moment.remembered === undefined) {
     return { ...state, phase: { _tag: 'Learning', backendId: id, read: undefined } }
   }
-  if (isOther(id, moment)) return doubting(state, { _tag: 'Claim', backendId: id })
-  // An offset beyond the log's end is of another server: this one would answer it with nothing, for ever.
-  const elsewhere = state.isHint && tail !== undefined && state.offset > tail ? otherPlace(setup, state) : undefined
+  if (isOther(id, moment)) return doubting(state, { _tag: 'Claim', backendId: id, url: 'the log' })
+  // An offset beyond the log's end is of another server, or the log has lost events: it would be answered with nothing, for ever.
+  const elsewhere = tail !== undefined && state.offset > tail ? otherPlace(setup, state) : undefined
   return elsewhere === undefined ? { ...state, phase: { _tag: 'Reading' } } : begin(setup, elsewhere, moment)
 }
 
@@ -272,7 +283,7 @@ const learned = (
 const answered = (setup: PullSetup, state: PullState, from: Following, outcome: Outcome, moment: Moment): PullState => {
   // Of another backend nothing else is worth a look.
   if ((outcome._tag === 'Torn' || outcome._tag === 'Failed') && isOther(outcome.backendId, moment)) {
-    return doubting(state, { _tag: 'Claim', backendId: outcome.backendId })
+    return doubting(state, { _tag: 'Claim', backendId: outcome.backendId, url: 'the server' })
   }
   switch (outcome._tag) {
     case 'Page':
@@ -322,9 +333,9 @@ const judged = (setup: PullSetup, state: PullState, page: LogPage, from: Followi
   // The log's own word goes first: on a first contact it is the one to remember.
   for (const id of [read.backendId ?? idFromStart(setup, state, page), page.backendId]) {
     if (id === undefined || id === moment.remembered) continue
-    return moment.remembered === undefined
-      ? { ...state, phase: { _tag: 'Learning', backendId: id, read: { page, from } } }
-      : doubting(state, { _tag: 'Claim', backendId: id })
+    if (moment.remembered !== undefined) return doubting(state, { _tag: 'Claim', backendId: id, url: page.url })
+    if (setup.party === 'worker') return doubting(state, { _tag: 'FirstPage', backendId: id, page, from })
+    return { ...state, phase: { _tag: 'Learning', backendId: id, read: { page, from } } }
   }
   if (state.offset !== START_OFFSET && page.next < state.offset) return doubting(state, { _tag: 'Backwards', page, from })
   return linked(setup, state, read, page, from, moment)
@@ -348,9 +359,13 @@ const linked = (
   if (read._tag === 'Broken') return broken(setup, noteSse(state, from, 'cut', moment), read, moment)
   const elsewhere = read.events.length === 0 ? betterPlace(setup, state, page) : undefined
   if (elsewhere !== undefined) return begin(setup, elsewhere, moment)
+  if (endsTooEarly(setup, state, page)) {
+    const why = new TransportError(`the log ends before event ${state.seqNum}`)
+    return beyond(setup, { ...state, run: { ...state.run, caughtUp: false } }, why, moment)
+  }
   const stuck = !page.upToDate && page.next === state.offset
   const accepted = accept(setup, state, read.events, page)
-  if (stuck) return lost(setup, accepted, leadsNowhere(setup, state, page), moment)
+  if (stuck) return lost(setup, accepted, leadsNowhere(setup, page), moment)
   if (!accepted.run.caughtUp) return { ...accepted, phase: { _tag: 'Reading' } }
   if (!setup.live) return { ...accepted, phase: { _tag: 'Done' }, failures: 0 }
   if (from._tag === 'Following') return { ...accepted, phase: from }
@@ -390,17 +405,20 @@ const accept = (setup: PullSetup, state: PullState, events: ReadonlyArray<LiveSt
     canStream: state.canStream && page.canStream,
     isHint: state.isHint && decodeEvent(page.messages.at(-1))?.seqNum !== seqNum,
     suspect: false,
+    brokenSince: undefined,
     fresh: false,
     connected: true,
     problem: undefined,
   }
 }
 
+/** The whole of a log that lost events, or is another one with the same id. The Worker says so itself. */
+const endsTooEarly = ({ party }: PullSetup, state: PullState, { messages, upToDate }: LogPage): boolean =>
+  party === 'log' && state.offset === START_OFFSET && upToDate && messages.length > 0 && (decodeEvent(messages.at(-1))?.seqNum ?? 0) < state.seqNum
+
 /** A page whose end is its beginning, and not the log's. */
-const leadsNowhere = ({ party }: PullSetup, state: PullState, { url, messages }: LogPage): HttpFailure =>
-  party === 'worker' && messages.length > 0 && state.offset === START_OFFSET && !state.run.caughtUp
-    ? new ForeignAnswer(url, 200, 'it ends where it begins')
-    : new TransportError('a page that leads nowhere')
+const leadsNowhere = ({ party }: PullSetup, { url }: LogPage): HttpFailure =>
+  party === 'worker' ? new ForeignAnswer(url, 200, 'it ends where it begins') : new TransportError('a page that leads nowhere')
 
 /** A break is never given on. A stale position or a torn delivery heals when read again; a broken log does not. */
 const broken = (
@@ -409,7 +427,7 @@ const broken = (
   { expected, found }: Extract<Page, { readonly _tag: 'Broken' }>,
   moment: Moment,
 ): PullState => {
-  const suspect = { ...state, suspect: true, fresh: true }
+  const suspect = { ...state, suspect: true, brokenSince: state.brokenSince ?? moment.now, fresh: true }
   // What follows a page may break again and again, though the page does not.
   if (state.run.caughtUp) return lost(setup, withoutSpread(suspect), new TransportError(`expected ${expected}, found ${found}`), moment)
   if (!state.suspect) return begin(setup, suspect, moment)
@@ -458,7 +476,7 @@ const failed = (setup: PullSetup, state: PullState, failure: HttpFailure, moment
 const refused = (setup: PullSetup, state: PullState, failure: ResponseError, moment: Moment): PullState => {
   const hidesOffsets = failure.status === 200
   if (hidesOffsets && !state.suspect) return begin(setup, { ...state, suspect: true, fresh: true }, moment)
-  if (hidesOffsets || !setup.live) return ended(state, { _tag: 'Failure', failure })
+  if (!setup.live || (hidesOffsets && !state.started)) return ended(state, { _tag: 'Failure', failure })
   return lost(setup, state, failure, moment)
 }
 
@@ -493,6 +511,8 @@ const doubting = (state: PullState, doubt: Doubt): PullState => ({ ...state, pha
 
 /** The server has said whose log it is now. */
 const confirmed = (setup: PullSetup, state: PullState, doubt: Doubt, outcome: Outcome, moment: Moment): PullState => {
+  // Sealed history is served while nobody can say more. Only another word of the server counts against a first page.
+  if (doubt._tag === 'FirstPage' && outcome._tag === 'Failed') return learning(state, doubt)
   const hasAnswered = outcome._tag === 'Identified' || (outcome._tag === 'Failed' && hasSeenTheBreak(outcome.failure))
   if (!hasAnswered) {
     // An answer that can't be judged is no answer: it is asked for again.
@@ -505,16 +525,21 @@ const confirmed = (setup: PullSetup, state: PullState, doubt: Doubt, outcome: Ou
     return ended(state, { _tag: 'BackendIdMismatch', expected, received })
   }
   switch (doubt._tag) {
-    case 'Claim': {
-      const failure = new TransportError(`an answer of backend ${doubt.backendId}, which the server does not confirm`)
-      return lost(setup, { ...state, fresh: true }, failure, moment)
-    }
+    case 'FirstPage':
+      if (received === doubt.backendId) return learning(state, doubt)
+      return unconfirmed(setup, state, doubt.backendId, doubt.page.url, moment)
+    case 'Claim':
+      return unconfirmed(setup, state, doubt.backendId, doubt.url, moment)
     case 'Backwards': {
       const read = readFrom(state, doubt.page)
       return read._tag === 'Foreign' ? state : linked(setup, state, read, doubt.page, doubt.from, moment)
     }
-    case 'Broken':
-      return ended(state, doubt.end)
+    case 'Broken': {
+      const hasLasted = moment.now - (state.brokenSince ?? moment.now) >= BREAK_LASTS_MS[setup.party]
+      if (!setup.live || hasLasted || outcome._tag === 'Failed') return ended(state, doubt.end)
+      const { note } = doubt.end
+      return lost(setup, state, new TransportError(note), moment, { kind: 'log-broken', detail: note })
+    }
     case 'Torn':
       return lost(setup, otherPlace(setup, state) ?? state, doubt.failure, moment)
     case 'Beyond':
@@ -524,6 +549,16 @@ const confirmed = (setup: PullSetup, state: PullState, doubt: Doubt, outcome: Ou
       return lost(setup, state, new TransportError(detail), moment, { kind: 'log-missing', detail })
     }
   }
+}
+
+const learning = (state: PullState, { backendId, page, from }: Extract<Doubt, { readonly _tag: 'FirstPage' }>): PullState => ({
+  ...state,
+  phase: { _tag: 'Learning', backendId, read: { page, from } },
+})
+
+const unconfirmed = (setup: PullSetup, state: PullState, backendId: string, url: string, moment: Moment): PullState => {
+  const failure = new ForeignAnswer(url, 200, `it is of backend ${backendId}, which the server does not confirm`)
+  return lost(setup, { ...state, fresh: true }, failure, moment)
 }
 
 /** A server that has seen the broken log, too. Halted for another reason, it may go on. */

@@ -64,6 +64,9 @@ export const makePusher = (deps: PushDeps): Pusher => {
   let isPending = false
   let firstSeqNum = 0
   let isLost = false
+  /** Where a chunk begins that somebody else answered; and whether pushes were answered since. */
+  let blockedAt: number | undefined
+  let isBlockProbed = false
 
   const push: Push = async (batch, signal) => {
     checkChain(batch)
@@ -86,13 +89,19 @@ export const makePusher = (deps: PushDeps): Pusher => {
   }
 
   /** What a server refuses for one event, or for its size, is refused for that alone: everything before it goes in. */
-  const sendWhole = async (chunk: Chunk, signal: AbortSignal): Promise<void> => {
+  const sendWhole = async (chunk: Chunk, signal: AbortSignal, isPart = false): Promise<void> => {
     try {
       return await writer.send(chunk, signal)
     } catch (cause) {
       const { events } = chunk
-      // A proxy's limit of sizes is somebody else's, too, but smaller chunks pass it.
-      if (cause instanceof ForeignAnswer && cause.status === 413 && events.length > 1) return sendHalves(events, signal)
+      // A proxy's limit of sizes, or a firewall that looks into bodies, is somebody else's, but smaller chunks may pass it.
+      if (cause instanceof ForeignAnswer) {
+        const first = events[0]?.seqNum
+        const isStubborn = isPart || cause.status === 413 || (blockedAt === first && isBlockProbed)
+        if (isStubborn && events.length > 1) return sendHalves(events, signal)
+        if (blockedAt !== first) isBlockProbed = false
+        blockedAt = first
+      }
       if (!(cause instanceof ResponseError) || (cause.status !== 413 && cause.status !== 422)) throw cause
       const { index } = cause.problem
       const bad = typeof index === 'number' ? events[index] : events.length === 1 ? events[0] : undefined
@@ -107,8 +116,8 @@ export const makePusher = (deps: PushDeps): Pusher => {
 
   const sendHalves = async (events: ReadonlyArray<Event>, signal: AbortSignal): Promise<void> => {
     const half = Math.ceil(events.length / 2)
-    await sendWhole(chunkOf(events.slice(0, half)), signal)
-    await sendWhole(chunkOf(events.slice(half)), signal)
+    await sendWhole(chunkOf(events.slice(0, half)), signal, true)
+    await sendWhole(chunkOf(events.slice(half)), signal, true)
   }
 
   /** Takes note of why a push failed; what comes back is for LiveStore. */
@@ -164,6 +173,7 @@ export const makePusher = (deps: PushDeps): Pusher => {
   const onProbed = () => {
     if (isLost) return answered(undefined)
     isUnanswered = false
+    isBlockProbed = true
     connection.writing(true)
     deps.onAnswered()
   }

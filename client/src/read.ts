@@ -31,7 +31,7 @@ export interface ReadSource {
 export interface ReadLimits {
   /** A read that brings no byte for so long is given up. */
   readonly stallTimeoutMs: number
-  /** A live connection whose first byte takes longer is held back by something on the way (live-mode.ts). */
+  /** A live connection whose first event takes longer is held back by something on the way (live-mode.ts). */
   readonly firstByteTimeoutMs: number
 }
 
@@ -69,7 +69,7 @@ export const readPageOf = async (source: ReadSource, query: ReadQuery, limits: R
     const response = await watch.during(source.transport.fetch(url, requestInit(query, abort.signal)))
     const head = headOf(url, response)
     const read = () => watch.during(readText(response, watch.restart))
-    const failure = await failureOf(source.transport.party, head, read)
+    const failure = await failureOf(source.transport.party, head, () => watch.during(readText(response, () => {})))
     if (failure !== undefined) {
       return { _tag: 'Failed', failure, backendId: failure._tag === 'ResponseError' ? backendIdOf(head) : undefined }
     }
@@ -129,10 +129,16 @@ export const listen = (source: ReadSource, query: ReadQuery, limits: ReadLimits)
   const url = urlOf(source, query)
   const queue: Array<LogPage> = []
   let heard = false
+  let openedAt: number | undefined
   let opened: Promise<LiveReply | ReadableStreamDefaultReader<Uint8Array>> | undefined
   let end: LiveReply | undefined
 
-  const patience = () => (heard ? limits.stallTimeoutMs : Math.min(limits.firstByteTimeoutMs, limits.stallTimeoutMs))
+  /** Comments keep a connection open, but only events show that it works. */
+  const patience = () => {
+    if (heard) return limits.stallTimeoutMs
+    openedAt ??= Date.now()
+    return Math.max(1, openedAt + Math.min(limits.firstByteTimeoutMs, limits.stallTimeoutMs) - Date.now())
+  }
 
   const open = async (): Promise<LiveReply | ReadableStreamDefaultReader<Uint8Array>> => {
     const response = await source.transport.fetch(url, requestInit(query, abort.signal))
@@ -144,7 +150,9 @@ export const listen = (source: ReadSource, query: ReadQuery, limits: ReadLimits)
       return { _tag: 'Failed', failure: new ForeignAnswer(url, head.status, 'it is no stream of events') }
     }
     if (response.body === null || response.body === undefined) return { _tag: 'NoStreams' }
-    parse = makeBatches(head, (page) => queue.push(page))
+    parse = makeBatches(head, (page) => queue.push(page), () => {
+      heard = true
+    })
     return response.body.getReader()
   }
   let parse: (chunk: string) => void = () => {}
@@ -156,7 +164,6 @@ export const listen = (source: ReadSource, query: ReadQuery, limits: ReadLimits)
     if ('_tag' in reader) return reader
     const { done, value } = await reader.read()
     if (done) return { _tag: 'Ended' }
-    heard = true
     parse(decoder.decode(value, { stream: true }))
     return undefined
   }
@@ -181,11 +188,12 @@ export const listen = (source: ReadSource, query: ReadQuery, limits: ReadLimits)
 }
 
 /** Data and the control event behind it make a page (PROTOCOL 5.8). */
-const makeBatches = (head: AnswerHead, give: (page: LogPage) => void): ((chunk: string) => void) => {
+const makeBatches = (head: AnswerHead, give: (page: LogPage) => void, onAny: () => void): ((chunk: string) => void) => {
   let messages: Array<unknown> = []
   const foreign = (why: string) => new ForeignAnswer(head.url, head.status, why)
 
   const onEvent = ({ event, data }: EventSourceMessage) => {
+    onAny()
     if (event === 'data') {
       const parsed: unknown = JSON.parse(data)
       messages = messages.concat(parsed)

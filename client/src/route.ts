@@ -84,7 +84,8 @@ export const workerRoute = (options: SyncBackendOptions, settings: Settings, { s
   const transport = makeTransport({ party: 'worker', fetch, headers, authToken: authTokenOf(payload) })
 
   const ask = async (method: 'HEAD' | 'PUT', timeoutMs: number, signal?: AbortSignal): Promise<LogIdentity> => {
-    const answer = await transport.request(url, { method, ...noStore() }, { timeoutMs, signal })
+    // Not every cache on the way heeds `no-store`.
+    const answer = await transport.request(`${url}?nonce=${Math.random().toString(36).slice(2)}`, { method, ...noStore() }, { timeoutMs, signal })
     if (vouchedHead(answer) === undefined) throw unvouched(answer)
     const { headers } = answer
     return { backendId: headers.get(BACKEND_ID_HEADER) ?? undefined, tail: headers.get(NEXT_OFFSET) ?? undefined }

@@ -20,15 +20,33 @@ export const makeWorkerPush = ({ url, transport, backendId, askBackendId, timeou
   const send = async ({ body, events }: Chunk, signal: AbortSignal): Promise<void> => {
     const known = backendId.remembered()
     const headers = { ...JSON_TYPE, ...(known === undefined ? {} : { [BACKEND_ID_HEADER]: known }) }
-    const answer = await transport.request(url, { method: 'POST', headers, body }, { timeoutMs, signal })
     const first = events[0]?.seqNum ?? 0
     const last = events.at(-1)?.seqNum ?? 0
+    const answer = await transport
+      .request(url, { method: 'POST', headers, body }, { timeoutMs, signal })
+      .catch((cause: unknown) => sure(cause, first, known, signal))
     const answering = acknowledgedBy(answer, first, last)
     if (answering === undefined || (known !== undefined && answering !== known)) {
       throw new ForeignAnswer(url, answer.status, `it does not acknowledge the events ${first} to ${last} of this store`)
     }
     // The first contact with a backend may well be a push.
     if (backendId.remembered() === undefined) await backendId.observe(answering, signal)
+  }
+
+  /** Two refusals that LiveStore can't take back are looked at twice: whether they are about this push, and this store. */
+  const sure = async (cause: unknown, first: number, known: string | undefined, signal: AbortSignal): Promise<never> => {
+    if (!(cause instanceof ResponseError) || cause.status !== 409) throw cause
+    const { _tag, providedNum } = cause.problem
+    if (_tag === 'ServerAheadError' && providedNum !== first) {
+      throw new ForeignAnswer(url, cause.status, `it refuses a push that begins with event ${String(providedNum)}, not ${first}`)
+    }
+    if (_tag === 'BackendIdMismatchError') {
+      const now = await askBackendId(signal)
+      if (known === undefined || now === undefined || now === known) {
+        throw new ForeignAnswer(url, cause.status, 'it speaks of another backend, which the server does not confirm')
+      }
+    }
+    throw cause
   }
 
   /** A push of nothing goes the way of every push, and the Worker refuses it by name. */

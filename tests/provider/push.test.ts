@@ -212,13 +212,41 @@ describe('what an answer becomes', () => {
       expect(error.payload).toMatchObject({ status: 409, _tag: 'InvalidPushError', reason: 'gap' })
     })))
 
-  test('a 409 for another backend is BackendIdMismatchError', () =>
+  test('a 409 for another backend is BackendIdMismatchError, once the server says so when it is asked', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      yield* backend.push(eventsFrom(0, 1))
       answerPushes(network, () => refusal(409, 'backend-id-mismatch', { _tag: 'BackendIdMismatchError', expected: 'a', received: 'b' }))
-      const error = yield* Effect.flip(backend.push(eventsFrom(0, 1)))
+      // Of another store, on its way here by mistake: the server knows nothing of it
+      expect(yield* Effect.flip(backend.push(eventsFrom(1, 1)))).toBeInstanceOf(IsOfflineError)
+      network.intercept((ask) =>
+        ask.method === 'HEAD' ? Promise.resolve(new Response(null, { headers: { 'livestore-head': '0', 'livestore-backend-id': 'a' } })) : undefined)
+      const error = yield* Effect.flip(backend.push(eventsFrom(1, 1)))
       expect(error).toEqual(new BackendIdMismatchError({ expected: 'a', received: 'b' }))
+    })))
+
+  test('a ServerAheadError of another push is nobody’s answer', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+      const undo = answerPushes(network, () => refusal(409, 'server-ahead', { _tag: 'ServerAheadError', minimumExpectedNum: 90, providedNum: 80 }))
+      expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toBeInstanceOf(IsOfflineError)
+      undo()
+      yield* backend.push(eventsFrom(0, 1))
+    })))
+
+  test('a firewall that looks into bodies keeps only the event out that it does not like, and what follows', () =>
+    run(Effect.gen(function* () {
+      const network = makeNetwork()
+      const storeId = world.newStore()
+      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, storeId)
+      network.intercept((ask) => (isPush(ask) && String(ask.init?.body).includes('a-client-6"') ? Promise.resolve(page(403)) : undefined))
+      const attempt = Effect.flip(backend.push(eventsFrom(0, 8)))
+      yield* attempt
+      yield* eventually('pushes are answered', () => Effect.runSync(backend.isConnected.get))
+      expect(yield* attempt).toBeInstanceOf(IsOfflineError)
+      expect(seqNums(yield* pullAll(backend))).toEqual(numbers(1, 5))
     })))
 })
 
