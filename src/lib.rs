@@ -5,7 +5,7 @@
 //! [`upstream`] (requests to the Durable Streams server that keeps the log).
 //!
 //! What decides needs no runtime and builds on any host: [`names`], [`batch`], [`budget`], [`messages`],
-//! [`problem`], [`tally`], [`edge::route`], [`edge::cut`], [`sequencer::core`], [`sequencer::plan`]. What performs it builds for Wasm only.
+//! [`problem`], [`tally`], [`edge::route`], [`edge::cut`], [`sequencer::core`], [`sequencer::plan`], [`way`]. What performs it builds for Wasm only.
 
 pub mod batch;
 pub mod budget;
@@ -24,6 +24,7 @@ pub mod settings;
 pub mod tally;
 #[cfg(target_arch = "wasm32")]
 pub mod upstream;
+pub mod way;
 
 #[cfg(target_arch = "wasm32")]
 mod entry {

@@ -18,11 +18,12 @@ use worker::{
     Response, ResponseBody, js_sys::Uint8Array, wasm_bindgen::JsCast,
 };
 
-use crate::event::{BackendId, MAX_SEQ_NUM, Offset, SeqNum, fence};
+use crate::event::{BackendId, Offset, SeqNum, fence};
 use crate::messages::{MessageSplitter, SplitError};
 use crate::sequencer::core::{Refusal, Reply};
 use crate::sequencer::scan::{Scan, header_message, header_of};
 use crate::settings::UpstreamSettings;
+use crate::way::Way;
 
 /// The tail after an operation (protocol §5).
 pub const NEXT_OFFSET: &str = "stream-next-offset";
@@ -41,6 +42,9 @@ const JSON: &str = "application/json";
 
 /// Bytes read at a time.
 const CHUNK: usize = 64 << 10;
+
+/// How far ahead of this clock another one may be, in milliseconds: a day.
+const MAX_AHEAD_MS: u64 = 24 * 60 * 60 * 1_000;
 
 /// The upstream gave no answer: refused connection, time-out, broken off.
 #[derive(Debug)]
@@ -67,6 +71,8 @@ impl Stream {
             Err(reply) => return reply,
         };
         let header = match self.first_message(page.response).await {
+            // Whose the log is, if it has anything, is not said.
+            Ok(None) if !page.up_to_date => return Reply::Failed,
             Ok(first) => first.as_deref().and_then(header_of),
             Err(reply) => return reply,
         };
@@ -112,15 +118,28 @@ impl Stream {
     pub fn body(&self, page: &Response) -> Result<Body, NoAnswer> {
         let ResponseBody::Stream(stream) = page.body() else { return Err(NoAnswer) };
         let reader = ReadableStream::from_raw(stream.clone().unchecked_into()).try_into_async_read();
-        Ok(Body { reader: reader.map_err(|_| NoAnswer)?, buffer: vec![0; CHUNK], timeout: self.settings.timeout })
+        let (buffer, timeout) = (vec![0; CHUNK], self.settings.timeout);
+        Ok(Body { reader: reader.map_err(|_| NoAnswer)?, buffer, timeout, is_empty: true })
     }
 
-    /// One page of the log from an offset on, to be read bit by bit, and where the next one begins if this
-    /// one does not reach the tail.
-    pub async fn open(&self, at: &Offset) -> Result<(Body, Option<Offset>), Reply> {
+    /// The log from an offset on, to be read bit by bit.
+    pub async fn open(&self, at: &Offset) -> Result<Opened, Reply> {
         let Page { response, next, up_to_date } = self.page(at).await?;
-        let next = Some(next).filter(|next| !up_to_date && next != at);
-        Ok((self.body(&response).map_err(|NoAnswer| Reply::Failed)?, next))
+        let body = self.body(&response).map_err(|NoAnswer| Reply::Failed)?;
+        Ok(Opened { body, at: at.clone(), next, up_to_date, way: Way::default() })
+    }
+
+    /// Goes on to the page after the one that was read; false if that one reached the tail.
+    pub async fn turn(&self, opened: &mut Opened) -> Result<bool, Reply> {
+        if opened.up_to_date {
+            return Ok(false);
+        }
+        if !opened.way.leads_on(&opened.at, &opened.next, opened.body.is_empty) {
+            return Err(Reply::Failed);
+        }
+        let way = std::mem::take(&mut opened.way);
+        *opened = Opened { way, ..self.open(&opened.next).await? };
+        Ok(true)
     }
 
     /// Protocol §5.1: atomically with the header message, so that a stream is never without its identity.
@@ -194,12 +213,15 @@ impl Stream {
     pub async fn scan(&self, from: Option<Offset>, mut scan: Scan) -> Reply {
         let is_resumed = from.is_some();
         let mut at = from.unwrap_or_else(|| Offset(Offset::START.into()));
+        let mut way = Way::default();
         loop {
             let Page { response, next, up_to_date } = match self.page(&at).await {
                 Ok(page) => page,
                 Err(reply) => return reply,
             };
+            let mut is_empty = true;
             let read = self.messages(response, |message| {
+                is_empty = false;
                 scan.message(message);
                 ControlFlow::Continue(())
             });
@@ -212,8 +234,7 @@ impl Stream {
             if up_to_date {
                 return Reply::Read(scan.finish(), next);
             }
-            // A page that leads nowhere would be read for ever.
-            if next == at || (next < at && at.0 != Offset::START) {
+            if !way.leads_on(&at, &next, is_empty) {
                 return Reply::Failed;
             }
             at = next;
@@ -304,6 +325,8 @@ pub struct Body {
     /// One for the whole body: a new one for each chunk would pile up faster than the runtime collects them.
     buffer: Vec<u8>,
     timeout: Duration,
+    /// Whether what was read so far holds no message.
+    pub is_empty: bool,
 }
 
 impl Body {
@@ -311,8 +334,20 @@ impl Body {
     pub async fn chunk(&mut self) -> Result<Option<&[u8]>, NoAnswer> {
         let read = within(self.timeout, self.reader.read(&mut self.buffer)).await;
         let Ok(Ok(length)) = read else { return Err(NoAnswer) };
-        Ok((length > 0).then(|| &self.buffer[..length]))
+        let chunk = &self.buffer[..length];
+        self.is_empty &= chunk.iter().all(|byte| matches!(byte, b'[' | b']' | b' ' | b'\t' | b'\n' | b'\r'));
+        Ok((length > 0).then_some(chunk))
     }
+}
+
+/// A read of the log, at one of its pages.
+pub struct Opened {
+    /// Of the page.
+    pub body: Body,
+    at: Offset,
+    next: Offset,
+    up_to_date: bool,
+    way: Way,
 }
 
 /// A page of the log.
@@ -340,10 +375,14 @@ impl Epochs {
         self.0.get()
     }
 
-    /// Takes note of the epoch that the server names; false if it names none that there can be.
+    /// Takes note of the epoch that the server names; false if it names none. One that no clock can have made is somebody
+    /// else's word: to go above it would leave no epoch to go above it the next time.
     fn learn(&self, named: Option<String>) -> bool {
-        let named = named.and_then(|epoch| epoch.parse().ok()).filter(|epoch| *epoch < MAX_SEQ_NUM);
-        named.inspect(|epoch| self.0.set(self.0.get().max(*epoch))).is_some()
+        let Some(named) = named.and_then(|epoch| epoch.parse::<u64>().ok()) else { return false };
+        if named <= Date::now().as_millis() + MAX_AHEAD_MS {
+            self.0.set(self.0.get().max(named));
+        }
+        true
     }
 }
 

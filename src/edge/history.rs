@@ -28,7 +28,7 @@ use crate::sequencer::call::{Life, Located, Position};
 use crate::sequencer::core::{Refusal, Reply};
 use crate::sequencer::plan::Plan;
 use crate::settings::Settings;
-use crate::upstream::{Body, Stream, discard};
+use crate::upstream::{Opened, Stream, discard};
 
 /// The edge cache that is Headwater's alone.
 const CACHE: &str = "headwater-segments";
@@ -131,8 +131,8 @@ pub async fn kept(shelf: &Shelf, begins: &[Offset]) -> Vec<bool> {
 /// The first segment of a plan for one reader, while it is read. The read ends with the segment, or when the reader leaves.
 async fn alone(shelf: Shelf, stream: Stream, plan: Plan) -> Result<Option<Page>, Failure> {
     let (from, end) = (plan.from.clone(), plan.segments[0].end.clone());
-    let (body, next) = match stream.open(&from).await {
-        Ok(page) => page,
+    let opened = match stream.open(&from).await {
+        Ok(opened) => opened,
         Err(reply) => {
             return match shelf.gave_up(&from, reply.into()) {
                 First::Misfit => Ok(None),
@@ -142,7 +142,7 @@ async fn alone(shelf: Shelf, stream: Stream, plan: Plan) -> Result<Option<Page>,
     };
     let passage = Passage::new(plan, shelf.life.backend_id.clone(), shelf.implicit_id());
     let tag = shelf.tag(&from, &end);
-    let reading = Reading { shelf, stream, from, body, next, passage };
+    let reading = Reading { shelf, stream, from, opened, passage };
     let bytes = stream::try_unfold(reading, |mut reading| async move {
         match reading.next().await {
             Ok(bytes) => Ok(bytes.map(|bytes| (bytes, reading))),
@@ -162,8 +162,7 @@ struct Reading {
     shelf: Shelf,
     stream: Stream,
     from: Offset,
-    body: Body,
-    next: Option<Offset>,
+    opened: Opened,
     passage: Passage,
 }
 
@@ -171,7 +170,7 @@ impl Reading {
     /// The next bytes of the segment; `None` behind it.
     async fn next(&mut self) -> Result<Option<Vec<u8>>, Stop> {
         while !self.passage.is_done() {
-            if let Some(chunk) = self.body.chunk().await.map_err(|_| Stop::NoAnswer)? {
+            if let Some(chunk) = self.opened.body.chunk().await.map_err(|_| Stop::NoAnswer)? {
                 let bytes = self.passage.feed(chunk)?;
                 if !bytes.is_empty() {
                     return Ok(Some(bytes));
@@ -179,15 +178,18 @@ impl Reading {
                 continue;
             }
             self.passage.next_page()?;
-            (self.body, self.next) = self.stream.open(&following(self.next.take())?).await?;
+            turn(&self.stream, &mut self.opened).await?;
         }
         Ok(None)
     }
 }
 
-/// Where the next page of a read begins, of which a planned segment needs more.
-fn following(next: Option<Offset>) -> Result<Offset, Stop> {
-    next.ok_or_else(|| Stop::Misfit("the log is shorter than its index".into()))
+/// Goes on to the next page of a read, of which a planned segment needs more.
+async fn turn(stream: &Stream, opened: &mut Opened) -> Result<(), Stop> {
+    match stream.turn(opened).await? {
+        true => Ok(()),
+        false => Err(Stop::Misfit("the log is shorter than its index".into())),
+    }
 }
 
 /// What became of the segment that a reader waits for.
@@ -282,11 +284,11 @@ impl Filling {
     /// Reads the log until all is cut, or up to what is kept already. The first piece goes to the reader before it goes to
     /// the cache.
     async fn read(&mut self, give: &mut Option<oneshot::Sender<First>>) -> Result<(), Stop> {
-        let (mut body, mut next) = self.stream.open(&self.begin).await?;
+        let mut opened = self.stream.open(&self.begin).await?;
         while !self.cuts.is_done() {
-            let Some(chunk) = body.chunk().await.map_err(|_| Stop::NoAnswer)? else {
+            let Some(chunk) = opened.body.chunk().await.map_err(|_| Stop::NoAnswer)? else {
                 self.cuts.next_page()?;
-                (body, next) = self.stream.open(&following(next)?).await?;
+                turn(&self.stream, &mut opened).await?;
                 continue;
             };
             for sealed in self.cuts.feed(chunk)? {

@@ -8,10 +8,10 @@ use super::cut::Misfit;
 use super::pages::{Interior, Remainder};
 use super::route::Live;
 use super::{Failure, read, reply};
-use crate::event::Offset;
 use crate::problem::Problem;
 use crate::sequencer::core::{Answer, Refusal, Reply};
 use crate::upstream::{Body, NoAnswer, Stream};
+use crate::way::Way;
 
 /// All that follows the position, up to where the upstream's own page ends. It passes through, and is never held as a whole.
 pub async fn after(position: Interior, live: Option<Live>, stream: &Stream) -> Result<Response, Failure> {
@@ -21,6 +21,7 @@ pub async fn after(position: Interior, live: Option<Live>, stream: &Stream) -> R
         return Err(Problem::bad_request("offset", detail).into());
     }
     let mut at = position.run.clone();
+    let mut way = Way::default();
     let mut remainder = Remainder::new(position);
     loop {
         let page = stream.page(&at).await.map_err(refused)?;
@@ -32,8 +33,11 @@ pub async fn after(position: Interior, live: Option<Live>, stream: &Stream) -> R
             }
         }
         remainder.next_page().map_err(|misfit| unknown(&misfit))?;
-        if page.up_to_date || (page.next <= at && at.0 != Offset::START) {
+        if page.up_to_date {
             return Err(Problem::unknown_offset().into());
+        }
+        if !way.leads_on(&at, &page.next, body.is_empty) {
+            return Err(Problem::unavailable().into());
         }
         at = page.next;
     }

@@ -199,6 +199,61 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, 2))
   })
 
+  it.each(['[]', '[ ]'])('pages without a message and without an end (%s) are given up', async (body) => {
+    const s = store()
+    for (let head = 0; head < 12; head += 3) await s.pushed(chain(head, 3))
+    await s.request('HEAD')
+    let pages = 0
+    parts.proxy.inject(({ method, path }) => {
+      if (method !== 'GET' || !path.endsWith(`/${s.name}`)) return undefined
+      pages += 1
+      const next = `9${String(pages).padStart(15, '0')}_0000000000000000`
+      return { status: 200, headers: { 'content-type': 'application/json', 'stream-next-offset': next }, body }
+    })
+    // The Sequencer looks: it knows the log's end, then not even whose the log is.
+    parts.proxy.next({ method: 'POST', path: s.name }, { status: 500 })
+    for (const restarts of [false, true]) {
+      if (restarts) {
+        await parts.worker.kill()
+        await parts.worker.restart()
+      }
+      parts.proxy.clear()
+      expect((await s.push(chain(12, 1))).status).toBe(503)
+      await parts.proxy.settled()
+      expect(asked(s).length).toBeLessThan(50)
+    }
+    // The edge reads history of which it has kept nothing yet.
+    parts.proxy.clear()
+    expect((await s.read()).status).toBe(503)
+    expect(asked(s).length).toBeGreaterThan(1)
+    expect(asked(s).length).toBeLessThan(50)
+    parts.proxy.inject()
+    await s.pushed(chain(12, 1))
+    expect(await s.eventsUpstream()).toEqual(chain(0, 13))
+    expect((await s.read()).status).toBe(200)
+  })
+
+  it('an epoch that no clock can have made is not believed', async () => {
+    const s = store()
+    await s.pushed(chain(0, 1))
+    let head = 1
+    for (const epoch of ['9007199254740990', String(Date.now() + 2 * 86_400_000)]) {
+      parts.proxy.clear()
+      parts.proxy.next({ method: 'POST', path: s.name }, { status: 403, headers: { 'producer-epoch': epoch } })
+      await s.pushed(chain(head, 1))
+      head += 1
+      const appends = asked(s).filter(({ method }) => method === 'POST')
+      expect(appends.length).toBe(2)
+      for (const { headers } of appends) expect(Number(headers['producer-epoch'])).toBeLessThan(Date.now() + 60_000)
+    }
+    // Another clock may be ahead of this one.
+    const ahead = Date.now() + 3_600_000
+    parts.proxy.next({ method: 'POST', path: s.name }, { status: 403, headers: { 'producer-epoch': String(ahead) } })
+    await s.pushed(chain(head, 1))
+    expect(Number(asked(s).at(-1)?.headers['producer-epoch'])).toBe(ahead + 1)
+    expect(await s.eventsUpstream()).toEqual(chain(0, head + 1))
+  })
+
   it('many looks are one request, and a push does not wait behind them', async () => {
     const s = store()
     await s.pushed(chain(0, 3))
