@@ -1,9 +1,9 @@
 /**
- * Whether events flow, as `isConnected` says it: the live pulls decide while any is open, other requests otherwise; and a
- * push that came to nothing counts against it until the server takes pushes again.
+ * `isConnected`: whether events flow. The live pulls decide while any is open, other requests otherwise; and a
+ * push that came to nothing counts against it until the server answers pushes again.
  *
  * LiveStore holds pulled items back while this is false (LeaderSyncProcessor.ts, `backgroundBackendPulling`) and starts
- * no push. So whatever sets it to false is also what sets it to true again, without LiveStore's doing.
+ * no push. Therefore the provider itself must find out when to set it to true again.
  */
 export interface LiveConnection {
   readonly up: () => void

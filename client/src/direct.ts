@@ -1,4 +1,4 @@
-/** The modes that go to the log's own server: reading there (`hybrid`), or writing too (`direct`). */
+/** Two modes go to the log's own server: `hybrid` reads there, `direct` writes there, too. */
 import { makeDirectWriter } from './direct-push.ts'
 import { upstreamEndpoint } from './endpoints.ts'
 import type { DirectOptions, HybridOptions, Settings, SyncBackendOptions } from './options.ts'

@@ -1,4 +1,4 @@
-/** What a request can come to when it does not bring what was asked for, and what LiveStore is told then. */
+/** The ways a request can fail, and the errors that LiveStore is told then. */
 import { BackendIdMismatchError, IsOfflineError, ServerAheadError, UnknownError } from '@livestore/common'
 import { EventSequenceNumber } from '@livestore/common/schema'
 

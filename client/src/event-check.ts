@@ -1,4 +1,4 @@
-/** What keeps an event from being pushed, as far as the client can tell. */
+/** Finds the reason, if there is one, why an event can't be pushed, as far as the client can tell. */
 import { LiveStoreEvent } from '@livestore/common/schema'
 
 import { decodeEvent } from './event.ts'

@@ -38,11 +38,11 @@ export const headOf = (url: string, { status, headers, redirected, type }: Respo
   redirected: redirected === true || type === 'opaqueredirect',
 })
 
-/** What the answer is instead of a success of this party, or nothing. `body` is read of refusals only. */
+/** The failure that an answer is, unless it is a success of this party. It reads `body` of refusals only. */
 export const failureOf = async (party: Party, answer: AnswerHead, body: () => Promise<string>): Promise<HttpFailure | undefined> => {
   if (isSuccess(answer)) return undefined
   const retryAfter = retryAfterOf(answer.headers)
-  // Who knows nothing of the store can't say for how long it is away.
+  // A stranger knows nothing of the store, and can't say for how long it is away.
   const stranger = (why: string) => new ForeignAnswer(answer.url, answer.status, why, Math.min(retryAfter, MAX_FOREIGN_RETRY_AFTER_MS))
   if (isRedirect(answer)) return stranger(describeRedirect(answer))
   // A page is not worth its bytes, of which there may be no end.

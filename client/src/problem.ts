@@ -1,14 +1,14 @@
-/** What keeps a store from syncing, for the app: LiveStore's own interface has no place for it (docs/troubleshooting.md). */
+/** Problems: they tell the app why a store does not sync. LiveStore's own interface has no place for it (docs/troubleshooting.md). */
 import { type HttpFailure, isDenied, isTransient, type ProblemDetails } from './errors.ts'
 import { problemType } from './judge.ts'
 
 export interface Problem {
   readonly kind: ProblemKind
-  /** What happened and what to do, for a person. */
+  /** Words for a person: what happened, and what to do. */
   readonly detail: string
   /** The HTTP status, if an answer said it. */
   readonly status?: number
-  /** Who was asked. */
+  /** The address that was asked. */
   readonly url?: string
   /** When the provider tries again, in milliseconds from now. Without it time alone does not help. */
   readonly retryAfterMs?: number

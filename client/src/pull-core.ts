@@ -1,9 +1,9 @@
 /**
- * What a pull decides: a state machine without IO, clock or randomness, of the same kind as direct-core.ts.
+ * The decisions of a pull: a state machine without IO, clock or randomness, of the same kind as direct-core.ts.
  *
- * The contract with whoever drives it (pull.ts): carry out what `commandOf` says, give the outcome to `after`, and go on.
- * It runs only while LiveStore asks for the next item, so everything handed out before has been processed whenever
- * anything here changes. That is what makes two of LiveStore's rules hold (LeaderSyncProcessor.ts,
+ * The contract with its driver (pull.ts): carry out what `commandOf` says, give the outcome to `after`, and go on.
+ * The driver runs only while LiveStore asks for the next item. Therefore LiveStore has processed every item before
+ * anything here changes, and two of LiveStore's rules hold (LeaderSyncProcessor.ts,
  * `backgroundBackendPulling`): items wait while `isConnected` is false, and local pushes wait from an item that says
  * more until one that says `NoMore`. Neither can be left waiting by a connection that is lost meanwhile.
  *
@@ -11,7 +11,7 @@
  * - An event is given only if it links to the one given before.
  * - A live pull ends only for another backend or a break of the chain, each confirmed by a second answer of the server
  *   itself, and for a log whose offsets are hidden. Whatever else happens, it tries again.
- * - Of whom the answer is not known to be, nothing is believed (judge.ts).
+ * - The machine believes only what judge.ts has found to be the server's own answer.
  */
 import type { LiveStoreEvent } from '@livestore/common/schema'
 

@@ -1,4 +1,4 @@
-/** What pull-core.ts is told and what it says: commands out, outcomes in. */
+/** The terms of pull-core.ts: commands out, outcomes in. */
 import type { HttpFailure } from './errors.ts'
 import type { LiveMode } from './options.ts'
 import type { PullItem } from './page.ts'

@@ -1,4 +1,4 @@
-/** The pull: carries out what pull-core.ts decides, one command after the other, while LiveStore asks for more. */
+/** The driver of a pull: it carries out the commands of pull-core.ts, one after the other, while LiveStore asks for more. */
 import { BackendIdMismatchError, type IsOfflineError, UnknownError } from '@livestore/common'
 
 import type { BackendId } from './backend-id.ts'

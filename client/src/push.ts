@@ -1,4 +1,4 @@
-/** What every way of writing shares: a batch is cut into chunks, which go one after the other, and what becomes of each. */
+/** Pushing, in every mode: the pusher cuts a batch into chunks, sends one after the other, and takes note of what becomes of each. */
 import { BackendIdMismatchError, ServerAheadError, UnknownError } from '@livestore/common'
 import type { LiveStoreEvent } from '@livestore/common/schema'
 
@@ -88,7 +88,7 @@ export const makePusher = (deps: PushDeps): Pusher => {
     if (chunks.length > 0) answered(undefined)
   }
 
-  /** What a server refuses for one event, or for its size, is refused for that alone: everything before it goes in. */
+  /** A server may refuse a chunk for one event, or for its size. Everything before that event goes in. */
   const sendWhole = async (chunk: Chunk, signal: AbortSignal, isPart = false): Promise<void> => {
     try {
       return await writer.send(chunk, signal)
@@ -188,7 +188,7 @@ const checkChain = (events: ReadonlyArray<Event>): void => {
   throw unknownError(`event ${index} of the batch (seqNum ${events[index]?.seqNum}) does not follow the one before it`)
 }
 
-/** What LiveStore and the app are told of a refusal. */
+/** The words of a refusal for LiveStore and for the app. */
 const refusalOf = (cause: unknown): { readonly error: unknown; readonly problem: Problem | undefined } => {
   const error = isHttpFailure(cause) ? toPushError(cause) : cause
   if (isServerAhead(error)) return { error, problem: undefined }
@@ -215,7 +215,7 @@ class Refused extends Error {
 
 export interface Chunked {
   readonly chunks: ReadonlyArray<Chunk>
-  /** What keeps the event behind the last chunk, and all after it, from being pushed. */
+  /** The reason why the event behind the last chunk, and all after it, can't be pushed. */
   readonly obstacle: Obstacle | undefined
 }
 

@@ -113,7 +113,7 @@ const pageFrom = async (
   return { _tag: 'Page', page: { ...pageHead(head), messages, next, upToDate: head.headers.has(UP_TO_DATE), canStream: canStream || isTimeout } }
 }
 
-/** What the head of an answer says of the pages in it. */
+/** The facts in the head of an answer that hold for every page in it. */
 const pageHead = (head: AnswerHead) => ({
   url: head.url,
   cursor: head.headers.get(CURSOR) ?? undefined,

@@ -33,7 +33,7 @@ export const makeWorkerPush = ({ url, transport, backendId, askBackendId, timeou
     if (backendId.remembered() === undefined) await backendId.observe(answering, signal)
   }
 
-  /** Two refusals that LiveStore can't take back are looked at twice: whether they are about this push, and this store. */
+  /** LiveStore acts on two refusals for good. The provider first makes sure that they are about this push, and this store. */
   const sure = async (cause: unknown, first: number, known: string | undefined, signal: AbortSignal): Promise<never> => {
     if (!(cause instanceof ResponseError) || cause.status !== 409) throw cause
     const { _tag, providedNum } = cause.problem
@@ -64,7 +64,7 @@ export const makeWorkerPush = ({ url, transport, backendId, askBackendId, timeou
   return { send, probe }
 }
 
-/** Whose acknowledgement of exactly these events this is; undefined if it is none (docs/wire.md). */
+/** The backend that acknowledges exactly these events; undefined if the answer is no acknowledgement (docs/wire.md). */
 const acknowledgedBy = (answer: Answer, first: number, last: number): string | undefined => {
   const { status, headers } = answer
   const isOfThese = status === 200 && headers.get(ACCEPTED_HEADER) === `${first}-${last}`
