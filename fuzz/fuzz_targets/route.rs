@@ -35,16 +35,31 @@ fuzz_target!(|input: &str| {
 
 fn answers(method: &str, path: &str, query: &Query) {
     match route(method, &Target { host: "", path, query: query.clone() }, MAX_NAME_BYTES) {
-        Ok(Route::Health) => assert!(path == "/health" && matches!(method, "GET" | "HEAD")),
         Ok(Route::Store(store, verb)) => {
-            assert!(path.starts_with("/v1/stream/"));
             let segments: Vec<&str> = store.as_str().split('/').collect();
             assert!(segments.len() == 2 && segments.iter().all(|segment| !segment.is_empty()));
+            let prefix = match verb {
+                Verb::Inspect => "/inspect/api/",
+                Verb::Adopt => "/v1/adopt/",
+                _ => "/v1/stream/",
+            };
+            assert!(path.starts_with(prefix));
             match (method, verb) {
                 ("GET", Verb::Read(read)) => can_be_passed_on(&read),
+                ("GET" | "HEAD", Verb::Inspect) | ("POST", Verb::Adopt) => {}
                 ("POST", Verb::Push) | ("HEAD", Verb::Look) | ("PUT", Verb::Ensure) | ("DELETE", Verb::Reset) => {}
                 other => panic!("{other:?}"),
             }
+        }
+        Ok(without_a_store) => {
+            let expected = match without_a_store {
+                Route::Health => "/health",
+                Route::Ready => "/ready",
+                Route::Inspector => "/inspect/api",
+                Route::Page(page) => page.path,
+                Route::Store(..) => unreachable!(),
+            };
+            assert!(path == expected && matches!(method, "GET" | "HEAD"));
         }
         Err(problem) => refuses(&problem),
     }
