@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { node, root, toolEnv } from '../../scripts/lib/tools.mjs'
 import type { CountingProxy } from '../harness/index.ts'
 import { type Mode, modes, startWorld, type World } from '../provider/support/world.ts'
-import { checkLog, notesOf } from './support.ts'
+import { checkLog, fill, notesOf } from './support.ts'
 
 /** It starts in a second or two; the rest is for a machine busy with other test files. */
 const RUN_MS = 30_000
@@ -73,21 +73,8 @@ const run = async (mode: Mode, args: readonly string[]): Promise<Ended> =>
 
 const EVENTS = 250
 
-const seed = async (storeId: string) => {
-  for (let head = 0; head < EVENTS; head += 50) {
-    const batch = Array.from({ length: 50 }, (_, i) => ({
-      name: 'v1.Noted',
-      args: { id: `w-${head + i + 1}`, writer: 'w', slot: i % 7 },
-      seqNum: head + i + 1,
-      parentSeqNum: head + i,
-      clientId: 'w',
-      sessionId: 'w',
-    }))
-    const headers = { 'content-type': 'application/json' }
-    const pushed = await fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'POST', headers, body: JSON.stringify(batch) })
-    expect(pushed.status).toBe(200)
-  }
-}
+const seed = async (storeId: string) =>
+  expect(new Set(await fill(world.worker.url, storeId, EVENTS))).toEqual(new Set([200]))
 
 describe.concurrent('livestore sync', { timeout: 90_000 }, () => {
   test.for(modes)('exports a store and imports it into another: %s', async (mode, { expect }) => {

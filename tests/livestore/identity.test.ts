@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { CommonOptions } from '../../client/src/index.ts'
 import { makeNetwork, silent } from '../provider/support/network.ts'
 import { makeOpened, type Parts, report, startParts, timed } from './parts.ts'
-import { checkLog, converged, eventually, notesOf, openStore, type TestStore } from './support.ts'
+import { checkLog, converged, eventually, notesFrom, notesOf, openStore, type TestStore } from './support.ts'
 
 /**
  * A live read that hears nothing of it is renewed within this time, and then it knows. By default these are 60 s; the
@@ -193,15 +193,7 @@ test('an upstream restored to an older state: pushes are refused and kept, until
 // A Sequencer that was idle while the upstream was away has no reason to look again. The server itself must refuse: it
 // does not know the appends that this one goes on from (protocol §5.2.1).
 test('an upstream restored to an older state behind a Sequencer that has not noticed the outage', async () => {
-  const events = (first: number, count: number) =>
-    JSON.stringify(Array.from({ length: count }, (_, i) => ({
-      name: 'v1.Noted',
-      args: { id: `w-${first + i}`, writer: 'w', slot: 1 },
-      seqNum: first + i,
-      parentSeqNum: first + i - 1,
-      clientId: 'w',
-      sessionId: 'w',
-    })))
+  const events = (first: number, count: number) => JSON.stringify(notesFrom(first - 1, count))
   expect((await push(events(1, 5))).status).toBe(200)
   const restoreOld = await whileDown(() => parts.data.upstream.save())
   expect((await push(events(6, 3))).status).toBe(200)

@@ -7,7 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { type Mode, startWorld, type World } from '../provider/support/world.ts'
 import type { LeaderArgs } from './leader-worker.ts'
 import { makeOpened } from './parts.ts'
-import { checkLog, converged, eventually, notesOf, openStore, schema, tables } from './support.ts'
+import { checkLog, converged, eventually, fill, notesOf, openStore, schema, tables } from './support.ts'
 
 const opened = makeOpened()
 let world: World
@@ -64,11 +64,7 @@ describe('what an app shows while its store boots', () => {
   const ITEM = 100
 
   test.each<Mode>(['proxy', 'direct'])('%s', async (mode) => {
-    for (let head = 0; head < EVENTS; head += 50) {
-      const body = JSON.stringify(notesFrom(head, 50))
-      const pushed = await fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
-      expect(pushed.status).toBe(200)
-    }
+    expect(new Set(await fill(world.worker.url, storeId, EVENTS))).toEqual(new Set([200]))
     const seen: BootStatus[] = []
     const sync = { ...world.access(mode), pull: { maxItemEvents: ITEM } }
     const store = await createStorePromise({
@@ -99,13 +95,3 @@ describe('what an app shows while its store boots', () => {
     expect(seen.at(-1)).toEqual({ stage: 'done' })
   }, 60_000)
 })
-
-const notesFrom = (parent: number, count: number) =>
-  Array.from({ length: count }, (_, i) => ({
-    name: 'v1.Noted',
-    args: { id: `w-${parent + i + 1}`, writer: 'w', slot: i % 7 },
-    seqNum: parent + i + 1,
-    parentSeqNum: parent + i,
-    clientId: 'w',
-    sessionId: 'static',
-  }))

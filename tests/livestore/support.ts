@@ -13,6 +13,7 @@ import {
 } from '@livestore/livestore'
 import { Deferred, Effect, Exit, LogLevel } from '@livestore/utils/effect'
 import { makeSyncBackend, type SyncBackendOptions } from '../../client/src/index.ts'
+import { eventsFrom } from '../provider/support/events.ts'
 
 export const tables = {
   notes: State.SQLite.table({
@@ -184,3 +185,18 @@ export const checkLog = (messages: readonly unknown[]): { readonly events: numbe
 }
 
 export const notesOf = (name: string, count: number): string[] => Array.from({ length: count }, (_, i) => `${name}-${i + 1}`)
+
+/** `count` linked notes of the writer `w`, which is no store, as they are pushed. */
+export const notesFrom = (parent: number, count: number) =>
+  eventsFrom(parent, count, { writer: 'w', slot: 1 }, 'w')
+
+/** Fills an empty store through the Worker; says the status of each push. */
+export const fill = async (workerUrl: string, storeId: string, count: number): Promise<number[]> => {
+  const statuses: number[] = []
+  for (let head = 0; head < count; head += 50) {
+    const body = JSON.stringify(notesFrom(head, Math.min(50, count - head)))
+    const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body }
+    statuses.push((await fetch(`${workerUrl}/v1/stream/default/${storeId}`, init)).status)
+  }
+  return statuses
+}
