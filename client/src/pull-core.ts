@@ -184,7 +184,7 @@ export const commandOf = (setup: PullSetup, state: PullState, moment: Moment): C
 }
 
 const queryOf = (state: PullState, live: LiveMode | undefined, { random, remembered }: Moment): ReadQuery => {
-  // Whoever remembers no backend can't tell a cached page of an old one.
+  // A client that remembers no backend can't tell a cached page of an old one.
   const fresh = live === undefined && (state.fresh || remembered === undefined)
   return {
     offset: state.offset,
@@ -361,7 +361,7 @@ const linked = (
   if (elsewhere !== undefined) return begin(setup, elsewhere, moment)
   if (endsTooEarly(setup, state, page)) {
     const why = new TransportError(`the log ends before event ${state.seqNum}`)
-    return beyond(setup, { ...state, run: { ...state.run, caughtUp: false } }, why, moment)
+    return beyond(setup, withoutSpread(state), why, moment)
   }
   const stuck = !page.upToDate && page.next === state.offset
   const accepted = accept(setup, state, read.events, page)
@@ -491,7 +491,7 @@ const missing = (setup: PullSetup, state: PullState, failure: HttpFailure, momen
 
 const created = (setup: PullSetup, state: PullState, identify: boolean, outcome: Outcome, moment: Moment): PullState => {
   const failure = outcome._tag === 'Failed' ? outcome.failure : undefined
-  // Who may only read has all there is, until someone else makes it.
+  // A client that may only read has all there is, until someone else makes the stream.
   const isReader = failure !== undefined && isDenied(failure)
   if (failure !== undefined && !isReader) return lost(setup, state, failure, moment)
   if (identify) return { ...state, phase: { _tag: 'Identifying', created: true } }

@@ -70,12 +70,17 @@ export type Outcome =
   /** Nothing came in the time that the command gave. */
   | { readonly _tag: 'Elapsed' }
   | { readonly _tag: 'Page'; readonly page: LogPage }
+  /** The server's own answer, come to its end, but no JSON: it begins within a record, or was cut on the way. */
   | { readonly _tag: 'Torn'; readonly failure: HttpFailure; readonly backendId?: string | undefined }
+  /** The server ended a live connection in good order, as it does every minute or so. */
   | { readonly _tag: 'Ended' }
+  /** Nothing came for too long; `heard`: but something had come before. */
   | { readonly _tag: 'Stalled'; readonly failure: HttpFailure; readonly heard: boolean }
+  /** This runtime hands over a body only at its end. */
   | { readonly _tag: 'NoStreams' }
   /** To `Identify` and `Confirm`: whose log it is, and where it ends; undefined if there is none, or nobody can tell. */
   | { readonly _tag: 'Identified'; readonly backendId: string | undefined; readonly tail: string | undefined }
+  /** `backendId`: whose log it is, as a refusal of the server itself says. */
   | { readonly _tag: 'Failed'; readonly failure: HttpFailure; readonly backendId?: string | undefined }
 
 export interface PullSettings {

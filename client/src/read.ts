@@ -19,8 +19,8 @@ import {
   unvouched,
   vouchedHead,
 } from './judge.ts'
-import type { LogPage, ReadQuery } from './pull-terms.ts'
-import { noStore, readText, toFailure, type Transport } from './transport.ts'
+import type { LogPage, Outcome, ReadQuery } from './pull-terms.ts'
+import { attempt, noStore, readText, toFailure, type Transport } from './transport.ts'
 
 /** Where a log is read. */
 export interface ReadSource {
@@ -35,22 +35,11 @@ export interface ReadLimits {
   readonly firstByteTimeoutMs: number
 }
 
-export type PageReply =
-  | { readonly _tag: 'Page'; readonly page: LogPage }
-  /** The server's own answer, come to its end, but no JSON: it begins within a record, or was cut on the way. */
-  | { readonly _tag: 'Torn'; readonly failure: TransportError; readonly backendId: string | undefined }
-  /** `backendId`: whose log it is, as a refusal of the server itself says. */
-  | { readonly _tag: 'Failed'; readonly failure: HttpFailure; readonly backendId?: string | undefined }
+/** What a read of a page can come to. */
+export type PageReply = Extract<Outcome, { readonly _tag: 'Page' | 'Torn' | 'Failed' }>
 
-export type LiveReply =
-  | { readonly _tag: 'Page'; readonly page: LogPage }
-  /** The server ended it in good order, as it does every minute or so. */
-  | { readonly _tag: 'Ended' }
-  /** Nothing came for too long; `heard`: but something had come before. */
-  | { readonly _tag: 'Stalled'; readonly failure: TransportError; readonly heard: boolean }
-  /** This runtime hands over a body only at its end. */
-  | { readonly _tag: 'NoStreams' }
-  | { readonly _tag: 'Failed'; readonly failure: HttpFailure }
+/** What the next step of a live connection can come to. */
+export type LiveReply = Extract<Outcome, { readonly _tag: 'Page' | 'Ended' | 'Stalled' | 'NoStreams' | 'Failed' }>
 
 export interface LiveRead {
   readonly next: () => Promise<LiveReply>
@@ -60,27 +49,21 @@ export interface LiveRead {
 
 /** Reads one page. */
 export const readPageOf = async (source: ReadSource, query: ReadQuery, limits: ReadLimits, signal?: AbortSignal): Promise<PageReply> => {
-  const abort = new AbortController()
   const url = urlOf(source, query)
-  const watch = makeWatch(limits.stallTimeoutMs, () => abort.abort())
-  const onAbort = () => abort.abort()
-  signal?.addEventListener('abort', onAbort, { once: true })
-  try {
-    const response = await watch.during(source.transport.fetch(url, requestInit(query, abort.signal)))
+  const work = async (signal: AbortSignal, goesOn: () => void): Promise<PageReply> => {
+    const response = await source.transport.fetch(url, requestInit(query, signal))
+    goesOn()
     const head = headOf(url, response)
-    const read = () => watch.during(readText(response, watch.restart))
-    const failure = await failureOf(source.transport.party, head, () => watch.during(readText(response, () => {})))
+    const failure = await failureOf(source.transport.party, head, () => readText(response, () => {}))
     if (failure !== undefined) {
       return { _tag: 'Failed', failure, backendId: failure._tag === 'ResponseError' ? backendIdOf(head) : undefined }
     }
-    return await pageFrom(source, head, response, read, query)
-  } catch (cause) {
-    return { _tag: 'Failed', failure: watch.failure() ?? toFailure('read', cause) }
-  } finally {
-    signal?.removeEventListener('abort', onAbort)
-    abort.abort()
+    return pageFrom(source, head, response, () => readText(response, goesOn), query)
   }
+  return attempt('read', limits.stallTimeoutMs, signal, work).catch((cause: unknown) => failedBy(cause))
 }
+
+const failedBy = (cause: unknown): { readonly _tag: 'Failed'; readonly failure: HttpFailure } => ({ _tag: 'Failed', failure: toFailure('read', cause) })
 
 const pageFrom = async (
   { transport: { party } }: ReadSource,
@@ -172,12 +155,13 @@ export const listen = (source: ReadSource, query: ReadQuery, limits: ReadLimits)
     while (end === undefined) {
       const page = queue.shift()
       if (page !== undefined) return { _tag: 'Page', page }
-      const watch = makeWatch(patience(), () => abort.abort())
       try {
-        end = await watch.during(step())
+        // Counted only while a step is pending: a slow consumer is no stalled server.
+        end = await attempt('read', patience(), undefined, step)
       } catch (cause) {
-        const stalled = watch.failure()
-        end = stalled === undefined ? { _tag: 'Failed', failure: toFailure('read', cause) } : { _tag: 'Stalled', failure: stalled, heard }
+        const failed = failedBy(cause)
+        const hasStalled = failed.failure._tag === 'TransportError' && failed.failure.timedOut
+        end = hasStalled ? { ...failed, _tag: 'Stalled', heard } : failed
       }
     }
     abort.abort()
@@ -229,34 +213,4 @@ const urlOf = ({ url }: ReadSource, { offset, after, live, cursor, backendId, no
   if (nonce !== undefined) query.set('nonce', nonce)
   query.sort()
   return `${url}?${query}`
-}
-
-/** Counts the time only while a read is pending: a slow consumer is no stalled server. */
-const makeWatch = (timeoutMs: number, onTimeout: () => void) => {
-  let timer: ReturnType<typeof setTimeout> | undefined
-  let timedOut: TransportError | undefined
-  let reject: (error: TransportError) => void = () => {}
-  const restart = () => {
-    clearTimeout(timer)
-    timer = setTimeout(() => {
-      timedOut = new TransportError(`no byte within ${timeoutMs} ms`, { timedOut: true })
-      reject(timedOut)
-      onTimeout()
-    }, timeoutMs)
-  }
-  return {
-    restart,
-    failure: () => timedOut,
-    during: async <A>(work: Promise<A>): Promise<A> => {
-      const over = new Promise<never>((_, no) => {
-        reject = no
-      })
-      restart()
-      try {
-        return await Promise.race([work, over])
-      } finally {
-        clearTimeout(timer)
-      }
-    },
-  }
 }
