@@ -66,11 +66,11 @@ impl Stream {
     /// Whose stream is it, and where does it end? Both from the head of one read; only a server that
     /// answers in pages is asked for its tail apart (protocol §5.5).
     pub async fn check(&self) -> Reply {
-        let page = match self.page(&Offset(Offset::START.into())).await {
-            Ok(page) => page,
+        let Opened { page, body, .. } = match self.open(&Offset(Offset::START.into())).await {
+            Ok(opened) => opened,
             Err(reply) => return reply,
         };
-        let header = match self.first_message(page.response).await {
+        let header = match first_message(body).await {
             // Whose the log is, if it has anything, is not said.
             Ok(None) if !page.up_to_date => return Reply::Failed,
             Ok(first) => first.as_deref().and_then(header_of),
@@ -89,31 +89,6 @@ impl Stream {
         offset(&response).ok_or(Reply::Failed)
     }
 
-    /// Reads no further than the first message.
-    async fn first_message(&self, page: Response) -> Result<Option<Vec<u8>>, Reply> {
-        let mut first = None;
-        self.messages(page, |message| {
-            first.get_or_insert_with(|| message.to_vec());
-            ControlFlow::Break(())
-        })
-        .await?;
-        Ok(first)
-    }
-
-    /// Hands each message of a page to `sink`, until that has enough.
-    async fn messages(&self, page: Response, mut sink: impl FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), Torn> {
-        let mut splitter = MessageSplitter::default();
-        let mut enough = ControlFlow::Continue(());
-        let mut body = self.body(&page)?;
-        while let Some(chunk) = body.chunk().await? {
-            splitter.feed(chunk, |message| enough = sink(message))?;
-            if enough.is_break() {
-                return Ok(());
-            }
-        }
-        Ok(splitter.finish()?)
-    }
-
     /// The body of an answer, to be read bit by bit.
     pub fn body(&self, page: &Response) -> Result<Body, NoAnswer> {
         let ResponseBody::Stream(stream) = page.body() else { return Err(NoAnswer) };
@@ -124,21 +99,22 @@ impl Stream {
 
     /// The log from an offset on, to be read bit by bit.
     pub async fn open(&self, at: &Offset) -> Result<Opened, Reply> {
-        let Page { response, next, up_to_date } = self.page(at).await?;
-        let body = self.body(&response).map_err(|NoAnswer| Reply::Failed)?;
-        Ok(Opened { body, at: at.clone(), next, up_to_date, way: Way::default() })
+        let page = self.page(at).await?;
+        let body = self.body(&page.response).map_err(|NoAnswer| Reply::Failed)?;
+        Ok(Opened { page, body, at: at.clone(), way: Way::default() })
     }
 
     /// Goes on to the page after the one that was read; false if that one reached the tail.
     pub async fn turn(&self, opened: &mut Opened) -> Result<bool, Reply> {
-        if opened.up_to_date {
+        let Page { next, up_to_date, .. } = &opened.page;
+        if *up_to_date {
             return Ok(false);
         }
-        if !opened.way.leads_on(&opened.at, &opened.next, opened.body.is_empty) {
+        if !opened.way.leads_on(&opened.at, next, opened.body.is_empty) {
             return Err(Reply::Failed);
         }
         let way = std::mem::take(&mut opened.way);
-        *opened = Opened { way, ..self.open(&opened.next).await? };
+        *opened = Opened { way, ..self.open(&opened.page.next).await? };
         Ok(true)
     }
 
@@ -212,16 +188,13 @@ impl Stream {
     /// Reads from `from` (the start if `None`) to the tail, page by page, keeping only what the scan keeps.
     pub async fn scan(&self, from: Option<Offset>, mut scan: Scan) -> Reply {
         let is_resumed = from.is_some();
-        let mut at = from.unwrap_or_else(|| Offset(Offset::START.into()));
-        let mut way = Way::default();
+        let start = from.unwrap_or_else(|| Offset(Offset::START.into()));
+        let mut opened = match self.open(&start).await {
+            Ok(opened) => opened,
+            Err(reply) => return reply,
+        };
         loop {
-            let Page { response, next, up_to_date } = match self.page(&at).await {
-                Ok(page) => page,
-                Err(reply) => return reply,
-            };
-            let mut is_empty = true;
-            let read = self.messages(response, |message| {
-                is_empty = false;
+            let read = messages(&mut opened.body, |message| {
                 scan.message(message);
                 ControlFlow::Continue(())
             });
@@ -231,19 +204,17 @@ impl Stream {
                 Err(Torn::Split(SplitError::Truncated)) if is_resumed => return Reply::Unreadable,
                 Err(torn) => return torn.into(),
             }
-            if up_to_date {
-                return Reply::Read(scan.finish(), next);
+            match self.turn(&mut opened).await {
+                Ok(true) => {}
+                Ok(false) => return Reply::Read(scan.finish(), opened.page.next),
+                Err(reply) => return reply,
             }
-            if !way.leads_on(&at, &next, is_empty) {
-                return Reply::Failed;
-            }
-            at = next;
         }
     }
 
     /// The head of a page of the log (protocol §5.6), checked to be one. A server of the protocol says where a page ends;
     /// one that says so of something else than JSON keeps another kind of stream.
-    pub async fn page(&self, at: &Offset) -> Result<Page, Reply> {
+    async fn page(&self, at: &Offset) -> Result<Page, Reply> {
         let query = format!("?offset={}", at.0);
         let response = self.send(Method::Get, &query, &[], None).await.map_err(|NoAnswer| Reply::Failed)?;
         expect(&response, &[200])?;
@@ -326,7 +297,7 @@ pub struct Body {
     buffer: Vec<u8>,
     timeout: Duration,
     /// Whether what was read so far holds no message.
-    pub is_empty: bool,
+    is_empty: bool,
 }
 
 impl Body {
@@ -342,11 +313,11 @@ impl Body {
 
 /// A read of the log, at one of its pages.
 pub struct Opened {
-    /// Of the page.
+    /// The page.
+    pub page: Page,
+    /// Read as far as it was asked for.
     pub body: Body,
     at: Offset,
-    next: Offset,
-    up_to_date: bool,
     way: Way,
 }
 
@@ -410,6 +381,30 @@ fn is_json(response: &Response) -> bool {
 /// `Retry-After` in seconds, where it is not a date.
 pub fn retry_after(response: &Response) -> Option<u32> {
     response.headers().get("retry-after").ok().flatten()?.parse().ok()
+}
+
+/// Reads no further than the first message.
+async fn first_message(mut body: Body) -> Result<Option<Vec<u8>>, Reply> {
+    let mut first = None;
+    messages(&mut body, |message| {
+        first.get_or_insert_with(|| message.to_vec());
+        ControlFlow::Break(())
+    })
+    .await?;
+    Ok(first)
+}
+
+/// Hands each message of a page to `sink`, until that has enough.
+async fn messages(body: &mut Body, mut sink: impl FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), Torn> {
+    let mut splitter = MessageSplitter::default();
+    let mut enough = ControlFlow::Continue(());
+    while let Some(chunk) = body.chunk().await? {
+        splitter.feed(chunk, |message| enough = sink(message))?;
+        if enough.is_break() {
+            return Ok(());
+        }
+    }
+    Ok(splitter.finish()?)
 }
 
 /// Why a page did not come whole.

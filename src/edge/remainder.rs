@@ -11,7 +11,6 @@ use super::{Failure, read, reply};
 use crate::problem::Problem;
 use crate::sequencer::core::{Answer, Refusal, Reply};
 use crate::upstream::{Body, NoAnswer, Stream};
-use crate::way::Way;
 
 /// All that follows the position, up to where the upstream's own page ends. It passes through, and is never held as a whole.
 pub async fn after(position: Interior, live: Option<Live>, stream: &Stream) -> Result<Response, Failure> {
@@ -20,26 +19,19 @@ pub async fn after(position: Interior, live: Option<Live>, stream: &Stream) -> R
             "This offset lies inside of a run that is read in pages. Catch up from it, and follow from the end.";
         return Err(Problem::bad_request("offset", detail).into());
     }
-    let mut at = position.run.clone();
-    let mut way = Way::default();
+    let mut opened = stream.open(&position.run).await.map_err(refused)?;
     let mut remainder = Remainder::new(position);
     loop {
-        let page = stream.page(&at).await.map_err(refused)?;
-        let mut body = stream.body(&page.response).map_err(|NoAnswer| Problem::unavailable())?;
-        while let Some(chunk) = body.chunk().await.map_err(|NoAnswer| Problem::unavailable())? {
+        while let Some(chunk) = opened.body.chunk().await.map_err(|NoAnswer| Problem::unavailable())? {
             let bytes = remainder.feed(chunk).map_err(|misfit| unknown(&misfit))?;
             if remainder.is_reached() {
-                return passed_on(&page.response, bytes, body, remainder);
+                return passed_on(&opened.page.response, bytes, opened.body, remainder);
             }
         }
         remainder.next_page().map_err(|misfit| unknown(&misfit))?;
-        if page.up_to_date {
+        if !stream.turn(&mut opened).await.map_err(refused)? {
             return Err(Problem::unknown_offset().into());
         }
-        if !way.leads_on(&at, &page.next, body.is_empty) {
-            return Err(Problem::unavailable().into());
-        }
-        at = page.next;
     }
 }
 
