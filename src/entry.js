@@ -68,12 +68,47 @@ export class Sequencer extends DurableObject {
 
 export default class extends WorkerEntrypoint {
   async fetch(request) {
-    try {
-      return await guarded(() => rust.fetch(request, this.env, this.ctx))
-    } catch (error) {
-      if (error instanceof Panicked) return unavailable()
-      throw error
+    const response = await answer(request, this.env, this.ctx)
+    await drain(request)
+    return response
+  }
+}
+
+async function answer(request, env, ctx) {
+  try {
+    return await guarded(() => rust.fetch(request, env, ctx))
+  } catch (error) {
+    if (error instanceof Panicked) return unavailable()
+    throw error
+  }
+}
+
+/** What is read of a body that nobody wants, and for how long. */
+const DRAINED_BYTES = 16 << 20
+const DRAINED_MS = 5_000
+const DRAINED_AT_ONCE_BYTES = 64 << 10
+
+/**
+ * Reads a body that was refused unread. The runtime closes the connection of a client that still writes, and many clients
+ * write all before they read: they would see a broken connection instead of why they are refused.
+ */
+async function drain({ body, bodyUsed }) {
+  if (body === null || bodyUsed) return
+  const reader = body.getReader({ mode: 'byob' })
+  const timer = setTimeout(() => reader.cancel().catch(() => {}), DRAINED_MS)
+  try {
+    // One buffer for all of it: a flood of refused pushes is to cost no memory.
+    let buffer = new ArrayBuffer(DRAINED_AT_ONCE_BYTES)
+    for (let bytes = 0; bytes < DRAINED_BYTES; ) {
+      const { done, value } = await reader.readAtLeast(buffer.byteLength, new Uint8Array(buffer))
+      if (done) return
+      bytes += value.byteLength
+      buffer = value.buffer
     }
+  } catch {
+    // The client has left.
+  } finally {
+    clearTimeout(timer)
   }
 }
 

@@ -1,7 +1,7 @@
 //! The cutter against serde_json, and segments against what their index says.
 
 use headwater::edge::cut::{Cutter, Misfit, Passage, Sealed, Segments};
-use headwater::event::{BackendId, Offset, SeqNum};
+use headwater::event::{BackendId, Fingerprinter, Offset, SeqNum};
 use headwater::messages::SplitError;
 use headwater::sequencer::plan::{Plan, Segment};
 use headwater::sequencer::scan::header_message;
@@ -74,6 +74,7 @@ fn plan(from: SeqNum, ends: &[SeqNum]) -> Plan {
         head: *end,
         end: offset(*end as usize),
         bytes: 0,
+        made_by: None,
     };
     Plan { from: offset(from as usize), head: from, segments: begins.zip(ends).map(segment).collect(), run: None }
 }
@@ -144,6 +145,31 @@ fn what_is_not_what_was_appended_is_not_kept() {
     let body = log(events(&[1, 2, 4]));
     let mut segments = Segments::new(plan(0, &[2, 3]), implicit(), implicit());
     assert_eq!(segments.feed(&body.as_bytes()[..body.len() / 2]).map(|s| s.len()), Ok(0));
+}
+
+/// A plan of one segment, whose last append began after `parent` and held these events.
+fn plan_made_by(parent: SeqNum, events: &[String], plan: Plan) -> Plan {
+    let mut fingerprinter = Fingerprinter::default();
+    events.iter().for_each(|event| fingerprinter.event(event.as_bytes()));
+    let mut plan = plan;
+    plan.segments[0].made_by = Some((parent, fingerprinter.fingerprint()));
+    plan
+}
+
+/// Another store's page has the same bounds and as many events: an upstream that answers with it for ours is not believed.
+#[test]
+fn another_store_s_segment_of_the_same_shape_is_not_kept() {
+    let ours: Vec<String> = (6..=9).map(event).collect();
+    let theirs = ours.iter().map(|event| event.replace("\"c\"", "\"d\"")).collect::<Vec<_>>();
+    let wanted = plan_made_by(7, &ours[2..], plan(5, &[9]));
+    for chunk in [1, 50, 10_000] {
+        assert_eq!(read(wanted.clone(), &log(ours.clone()), chunk).unwrap().len(), 1);
+        assert_eq!(read(wanted.clone(), &log(theirs.clone()), chunk), Err(Misfit::Segment(offset(9))));
+        let (passed, end) = pass(wanted.clone(), &log(theirs.clone()), chunk);
+        assert_eq!((end, passed.ends_with(']')), (Err(Misfit::Segment(offset(9))), false));
+    }
+    // The append that was recorded does not begin where one begins here.
+    assert!(read(plan_made_by(4, &ours[2..], plan(5, &[9])), &log(ours), 50).is_err());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use headwater::edge::cut::{Misfit, Sealed};
 use headwater::edge::pages::{Interior, Pages, Remainder};
-use headwater::event::{BackendId, Offset, SeqNum};
+use headwater::event::{BackendId, Fingerprinter, Offset, SeqNum};
 use headwater::sequencer::core::SegmentSize;
 use headwater::sequencer::plan::{Plan, Segment};
 use headwater::sequencer::scan::header_message;
@@ -32,7 +32,7 @@ fn whole(events: u64) -> String {
 
 /// A run of so many events that begins the log.
 fn plan(events: u64) -> Plan {
-    let run = Segment { events, head: events, end: Offset("0009".into()), bytes: 0 };
+    let run = Segment { events, head: events, end: Offset("0009".into()), bytes: 0, made_by: None };
     Plan { from: Offset(Offset::START.into()), head: 0, segments: Vec::new(), run: Some(run) }
 }
 
@@ -107,6 +107,22 @@ proptest! {
             let left = (first.events + 1..=events + 3).map(event).collect::<Vec<_>>().join(",");
             prop_assert_eq!(rest(first, &body, chunk), Ok(format!("[{left}]")));
         }
+    }
+}
+
+/// Another log has the same bounds and as many events; what was recorded of the run's last append tells them apart.
+#[test]
+fn a_run_of_the_same_shape_does_not_end() {
+    let size = SegmentSize { events: 4, bytes: 10_000 };
+    let mut fingerprinter = Fingerprinter::default();
+    (1..=10).for_each(|seq| fingerprinter.event(event(seq).as_bytes()));
+    let run = Segment { made_by: Some((0, fingerprinter.fingerprint())), ..plan(10).run.unwrap() };
+    let wanted = Plan { run: Some(run), ..plan(10) };
+    let theirs = whole(10).replace("\"clientId\":\"c\"", "\"clientId\":\"d\"");
+    assert_ne!(theirs, whole(10));
+    for chunk in [1, 50, 10_000] {
+        assert_eq!(read(pages(wanted.clone(), None, size).unwrap(), &whole(10), chunk).unwrap().len(), 3);
+        assert!(read(pages(wanted.clone(), None, size).unwrap(), &theirs, chunk).is_err());
     }
 }
 

@@ -1,17 +1,26 @@
 //! What of the sealed history is read at once.
 
-use headwater::event::Offset;
+use headwater::event::{Fingerprint, Offset};
 use headwater::sequencer::plan::{MAX_SEGMENT_BYTES, Place, Plan, Segment};
 use proptest::prelude::*;
 
 fn place(head: u64, events: u64, bytes: u64) -> Place {
-    Place { offset: Offset(format!("{head:05}")), head, events, bytes }
+    Place {
+        offset: Offset(format!("{head:05}")),
+        head,
+        events,
+        bytes,
+        made_by: Some((head - 1, Fingerprint(head.into()))),
+    }
 }
 
 #[test]
 fn segments_follow_one_another() {
     let plan = Plan::new(place(5, 3, 100), [place(9, 7, 500), place(10, 8, 900)]);
-    let segment = |events, head: u64, bytes| Segment { events, head, end: Offset(format!("{head:05}")), bytes };
+    let segment = |events, head: u64, bytes| {
+        let Place { offset: end, made_by, .. } = place(head, 0, 0);
+        Segment { events, head, end, bytes, made_by }
+    };
     assert_eq!(
         plan,
         Plan {

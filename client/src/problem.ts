@@ -67,7 +67,7 @@ export const makeProblems = (onProblem: ((problem: Problem | undefined) => void)
   const tell = () => {
     const hasEnded = reading !== undefined && reading.retryAfterMs === undefined
     const now = hasEnded ? reading : (writing ?? reading)
-    if (isSame(now, told)) return
+    if (isSame(now, told) && !saysMore(now, told)) return
     told = now
     try {
       onProblem?.(now)
@@ -90,6 +90,10 @@ export const makeProblems = (onProblem: ((problem: Problem | undefined) => void)
 /** Retries of one problem differ in their pauses, and a rebase renumbers an event: neither makes it another problem. */
 const isSame = (a: Problem | undefined, b: Problem | undefined): boolean =>
   a?.kind === b?.kind && a?.status === b?.status && a?.url === b?.url && reasonOf(a) === reasonOf(b)
+
+/** Pings ask by `HEAD`, and a refusal of those has no words. Whichever answer explains more is told. */
+const saysMore = (now: Problem | undefined, told: Problem | undefined): boolean =>
+  now?.status !== undefined && now.detail.length > (told?.detail.length ?? 0)
 
 const reasonOf = (problem: Problem | undefined): string | undefined =>
   problem?.kind === 'event-not-pushable' ? problem.detail.replace(/\d+/g, '') : undefined

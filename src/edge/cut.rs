@@ -1,12 +1,12 @@
 //! Cuts a read of the log into its sealed segments as the bytes arrive. Pure: tested on any host.
 //!
 //! A segment is kept for ever, by the edge cache or by a reader's own, so it must be what the index says it is: the same
-//! events in number, that link to the event before and end at the right one. What does not fit is not kept: the edge cache
-//! is not given it, and a reader does not get its end.
+//! events in number, that link to the event before and end at the right one, and the same last append byte for byte. What
+//! does not fit is not kept: the edge cache is not given it, and a reader does not get its end.
 
 use std::fmt;
 
-use crate::event::{BackendId, Offset, SeqNum};
+use crate::event::{BackendId, Fingerprint, Fingerprinter, Offset, SeqNum};
 use crate::messages::{MessageSplitter, SplitError};
 use crate::sequencer::plan::{MAX_SEGMENT_BYTES, Plan, Segment};
 use crate::sequencer::scan::Chain;
@@ -73,6 +73,28 @@ impl fmt::Display for Misfit {
     }
 }
 
+/// Compares the last append of a segment with the one that was recorded.
+#[derive(Default)]
+pub(super) struct LastAppend(Option<Fingerprinter>);
+
+impl LastAppend {
+    /// Takes the next event of the segment, and its parent.
+    pub(super) fn event(&mut self, segment: &Segment, parent: SeqNum, json: &[u8]) {
+        if segment.made_by.is_some_and(|(first, _)| first == parent) {
+            self.0 = Some(Fingerprinter::default());
+        }
+        if let Some(fingerprinter) = &mut self.0 {
+            fingerprinter.event(json);
+        }
+    }
+
+    /// Whether the events that were taken end with that append. An append of which nothing was recorded fits any.
+    pub(super) fn fits(&self, segment: &Segment) -> bool {
+        let seen: Option<Fingerprint> = self.0.as_ref().map(Fingerprinter::fingerprint);
+        segment.made_by.is_none_or(|(_, recorded)| seen == Some(recorded))
+    }
+}
+
 /// More than what is planned by [`MAX_SEGMENT_BYTES`] can have. The bytes of the index are those of pushes.
 const MAX_BYTES: u64 = 2 * MAX_SEGMENT_BYTES;
 
@@ -86,6 +108,7 @@ struct Follower {
     implicit_id: BackendId,
     /// Of the segment that is being read.
     chain: Chain,
+    last_append: LastAppend,
     /// Of the plan, how many are done.
     done: usize,
 }
@@ -93,7 +116,7 @@ struct Follower {
 impl Follower {
     fn new(plan: Plan, backend_id: BackendId, implicit_id: BackendId) -> Self {
         let chain = if plan.from.0 == Offset::START { Chain::from_start() } else { Chain::default() };
-        Self { plan, backend_id, implicit_id, chain, done: 0 }
+        Self { plan, backend_id, implicit_id, chain, last_append: LastAppend::default(), done: 0 }
     }
 
     fn is_done(&self) -> bool {
@@ -104,15 +127,19 @@ impl Follower {
     /// says. Nothing follows a segment that is not.
     fn message(&mut self, message: &[u8]) -> Option<Result<(Offset, Offset), Misfit>> {
         let segment = self.plan.segments.get(self.done)?;
-        self.chain.message(message);
+        if let Some(parent) = self.chain.message(message) {
+            self.last_append.event(segment, parent, message);
+        }
         // What is broken, or larger than anything that was planned, is not read to its end.
         let Chain { events, bytes, broken, .. } = &self.chain;
         if *events != segment.events && broken.is_none() && *bytes <= MAX_BYTES {
             return None;
         }
-        let Segment { head, end, .. } = segment.clone();
-        let chain = std::mem::take(&mut self.chain);
-        if !self.fits(&chain, head) {
+        let segment = segment.clone();
+        let fits = self.fits(&segment);
+        let Segment { head, end, .. } = segment;
+        (self.chain, self.last_append) = Default::default();
+        if !fits {
             self.done = self.plan.segments.len();
             return Some(Err(Misfit::Segment(end)));
         }
@@ -122,10 +149,12 @@ impl Follower {
         Some(Ok((from, end)))
     }
 
-    fn fits(&self, chain: &Chain, head: SeqNum) -> bool {
+    fn fits(&self, segment: &Segment) -> bool {
+        let Self { chain, last_append, .. } = self;
         chain.bytes <= MAX_BYTES
-            && chain.link == Some((self.plan.head, head))
+            && chain.link == Some((self.plan.head, segment.head))
             && chain.broken.is_none()
+            && last_append.fits(segment)
             && match self.plan.from.0 == Offset::START {
                 true => *chain.header.as_ref().unwrap_or(&self.implicit_id) == self.backend_id,
                 false => chain.header.is_none(),

@@ -6,7 +6,7 @@
 //! its begin, and passes over so many events. Interior offsets are the Worker's own. The upstream never sees one from it; a client
 //! that takes one there (in hybrid mode) is refused, and begins anew.
 
-use super::cut::{Misfit, Sealed};
+use super::cut::{LastAppend, Misfit, Sealed};
 use crate::event::{BackendId, Offset, SeqNum};
 use crate::messages::MessageSplitter;
 use crate::sequencer::core::SegmentSize;
@@ -59,6 +59,7 @@ pub struct Pages {
     splitter: MessageSplitter,
     /// Of the run so far.
     chain: Chain,
+    last_append: LastAppend,
     /// Where the first page begins, unless that is where the run does.
     first: Option<Interior>,
     /// Of the page that is being gathered: where it begins, its events, and its messages.
@@ -87,8 +88,24 @@ impl Pages {
         let from = first.as_ref().map_or_else(|| plan.from.clone(), Interior::offset);
         let chain = if plan.from.0 == Offset::START { Chain::from_start() } else { Chain::default() };
         let splitter = MessageSplitter::default();
-        let body = Vec::new();
-        Some(Self { plan, run, backend_id, implicit_id, size, splitter, chain, first, from, events: 0, body, done: 0 })
+        let (last_append, body) = Default::default();
+        let events = 0;
+        let done = 0;
+        Some(Self {
+            plan,
+            run,
+            backend_id,
+            implicit_id,
+            size,
+            splitter,
+            chain,
+            last_append,
+            first,
+            from,
+            events,
+            body,
+            done,
+        })
     }
 
     /// Whether as much is cut as is read at once, or the run has ended.
@@ -126,11 +143,15 @@ impl Pages {
     fn message(&mut self, message: &[u8]) -> Result<Option<Sealed>, ()> {
         let skipped = self.first.as_ref().map_or(0, |first| first.events);
         let is_passed_over = self.chain.events < skipped;
-        let is_event = self.chain.message(message).is_some();
-        if !self.fits(skipped) {
-            return Err(());
+        let parent = self.chain.message(message);
+        let is_event = parent.is_some();
+        if let Some(parent) = parent {
+            self.last_append.event(&self.run, parent, message);
         }
         let is_last = self.chain.events == self.run.events;
+        if !self.fits(skipped) || (is_last && !self.last_append.fits(&self.run)) {
+            return Err(());
+        }
         if is_passed_over {
             return if is_last { Err(()) } else { Ok(None) };
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Offset, ROOT, SeqNum};
+use crate::event::{Fingerprint, Offset, ROOT, SeqNum};
 
 /// A longer run is not kept as one, because it would have to be in memory, of which an isolate has 128 MB.
 /// Mostly these are logs that were adopted: all that was there then is one run.
@@ -19,12 +19,14 @@ pub struct Place {
     pub events: u64,
     /// Bytes of the log up to here.
     pub bytes: u64,
+    /// Parent and fingerprint of the append, if they were recorded.
+    pub made_by: Option<(SeqNum, Fingerprint)>,
 }
 
 impl Place {
     /// The beginning of every log.
     pub fn start() -> Self {
-        Self { offset: Offset(Offset::START.into()), head: ROOT, events: 0, bytes: 0 }
+        Self { offset: Offset(Offset::START.into()), head: ROOT, events: 0, bytes: 0, made_by: None }
     }
 }
 
@@ -79,6 +81,9 @@ pub struct Segment {
     /// How many bytes, nearly; 0 from a Sequencer of an older build.
     #[serde(default)]
     pub bytes: u64,
+    /// Parent and fingerprint of the last append in it; nothing from a Sequencer of an older build.
+    #[serde(default)]
+    pub made_by: Option<(SeqNum, Fingerprint)>,
 }
 
 impl Plan {
@@ -98,7 +103,7 @@ impl Plan {
             let whole = end.bytes.saturating_sub(from.bytes);
             let bytes = end.bytes.saturating_sub(at.bytes);
             let events = end.events.saturating_sub(at.events);
-            let segment = Segment { events, head: end.head, end: end.offset.clone(), bytes };
+            let segment = Segment { events, head: end.head, end: end.offset.clone(), bytes, made_by: end.made_by };
             if bytes > MAX_SEGMENT_BYTES && at == &from {
                 run = Some(segment);
                 break;

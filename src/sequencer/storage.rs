@@ -92,6 +92,13 @@ struct Row {
     fingerprint: Option<String>,
 }
 
+impl Row {
+    /// Parent and fingerprint of the append.
+    fn made_by(&self) -> Option<(SeqNum, Fingerprint)> {
+        self.parent.zip(self.fingerprint.as_deref().and_then(Fingerprint::from_hex))
+    }
+}
+
 impl Rows {
     /// Opens the storage. A store of which nothing was ever recorded has no tables.
     pub fn open(sql: SqlStorage) -> Result<Self> {
@@ -125,12 +132,12 @@ impl Rows {
         self.deleting = deleting.first().is_some_and(|row| row.count > 0);
         let tip = Tip {
             backend_id: backend.backend_id,
+            made_by: row.made_by(),
             head: row.last_seq,
             offset: row.end_offset,
             events: row.events_so_far,
             bytes: row.bytes_so_far,
             sealed,
-            made_by: row.parent.zip(row.fingerprint.as_deref().and_then(Fingerprint::from_hex)),
             before: last.next().map(|row| Before {
                 offset: row.end_offset,
                 events: row.events_so_far,
@@ -272,7 +279,8 @@ impl Rows {
 }
 
 fn as_place(row: Row) -> Place {
-    Place { offset: row.end_offset, head: row.last_seq, events: row.events_so_far, bytes: row.bytes_so_far }
+    let made_by = row.made_by();
+    Place { offset: row.end_offset, head: row.last_seq, events: row.events_so_far, bytes: row.bytes_so_far, made_by }
 }
 
 fn integer(value: u64) -> Result<SqlStorageValue> {

@@ -14,29 +14,38 @@ afterEach(() => {
 interface Slow {
   /** Sends one more chunk. */
   chunk(text: string): void
+  raw(text: string): void
   end(): void
+  /** Whether the connection failed while it was written to. */
+  broke(): boolean
   /** What was answered, once it has ended or been cut. */
   readonly answer: Promise<string>
 }
 
 /** A push whose body comes bit by bit. */
-const slow = (store: Store, header = 'transfer-encoding: chunked'): Slow => {
+const slow = (store: Store, header = 'transfer-encoding: chunked', type = 'content-type: application/json'): Slow => {
   const { hostname, port, pathname } = new URL(store.url)
   const socket = connect(Number(port), hostname)
   sockets.push(socket)
   let text = ''
+  let broken = false
   const answer = new Promise<string>((resolve) => {
     const done = () => resolve(text)
     socket.on('data', (data) => {
       text += data
       if (/\r\n\r\n.*\}(\r\n0\r\n\r\n)?$/s.test(text)) done()
     })
-    socket.on('close', done).on('error', done)
+    socket.on('close', done).on('error', () => {
+      broken = true
+      done()
+    })
   })
-  socket.write(`POST ${pathname} HTTP/1.1\r\nhost: ${hostname}:${port}\r\ncontent-type: application/json\r\n${header}\r\n\r\n`)
+  socket.write(`POST ${pathname} HTTP/1.1\r\nhost: ${hostname}:${port}\r\n${type}\r\n${header}\r\n\r\n`)
   return {
     chunk: (text) => socket.write(`${text.length.toString(16)}\r\n${text}\r\n`),
+    raw: (text) => socket.write(text),
     end: () => socket.write('0\r\n\r\n'),
+    broke: () => broken,
     answer,
   }
 }
@@ -90,6 +99,24 @@ describe('a small deployment', () => {
     expect(answer).toMatch(/^HTTP\/1.1 413 [^]*"maxBytes":5000/)
     expect(sent).toBeLessThan(100_000)
     expect((await store.push([event(1)])).status).toBe(200)
+  })
+
+  test('who sends all before reading gets the refusal of what is not wanted', async () => {
+    const store = new Store(parts)
+    const size = 600_000
+    for (const [header, wanted] of [
+      ['content-type: text/plain', /^HTTP\/1.1 415 /],
+      ['content-type: application/json', /^HTTP\/1.1 413 [^]*"maxBytes":5000/],
+    ] as const) {
+      const push = slow(store, `content-length: ${size}`, header)
+      // At some speed of a network: the runtime would close the connection after 64 KiB.
+      for (let sent = 0; sent < size; sent += 6_000) {
+        push.raw('x'.repeat(6_000))
+        await new Promise((resolve) => setTimeout(resolve, 2))
+      }
+      expect(await push.answer).toMatch(wanted)
+      expect(push.broke()).toBe(false)
+    }
   })
 
   test('one store can\'t have more pushes arriving than it may, and no other store suffers', async () => {
