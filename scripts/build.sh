@@ -17,7 +17,7 @@ if [ ! -e .toolchain/env ]; then say "not set up yet: run 'npm run setup' first"
 settings=(--lib --release --target wasm32-unknown-unknown)
 if [ -n "$variant" ]; then settings+=(--features "$variant"); fi
 sources() {
-  find Cargo.toml Cargo.lock .cargo src scripts/build.sh scripts/bindgen/{Cargo.toml,Cargo.lock,src} -type f 2>/dev/null | LC_ALL=C sort
+  find Cargo.toml Cargo.lock .cargo src core/Cargo.toml core/src scripts/build.sh scripts/bindgen/{Cargo.toml,Cargo.lock,src} -type f 2>/dev/null | LC_ALL=C sort
 }
 # The sources' names and contents, the compiler and the settings
 stamp=$({ sources | while IFS= read -r file; do sha "$file"; done; rustc -vV

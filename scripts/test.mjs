@@ -16,12 +16,13 @@ const tests = { passed: 0, failed: 0 }
  */
 const STEPS = {
   setup: { title: 'set-up', run: (options) => setUp({ ...options, browser: isWanted('browser') }) },
-  fmt: { title: 'cargo fmt --check', run: (options) => run('cargo fmt', ['cargo', 'fmt', '--check'], options) },
-  clippy: { title: 'clippy, host', run: (options) => run('clippy', ['cargo', 'clippy', '--all-targets', ...LINT], options) },
+  fmt: { title: 'cargo fmt --check', run: (options) => run('cargo fmt', ['cargo', 'fmt', '--all', '--check'], options) },
+  // The core builds for any host; the Worker's crate for Wasm only
+  clippy: { title: 'clippy, core', run: (options) => run('clippy', ['cargo', 'clippy', '-p', 'headwater-core', '--all-targets', ...LINT], options) },
   rust: { title: 'Rust tests', run: rustTests },
   client: { title: 'build of the client', run: buildClient },
   types: { title: 'tsc, strict', run: types },
-  'clippy-wasm': { title: 'clippy, wasm', run: clippyWasm },
+  'clippy-wasm': { title: 'clippy, Worker', run: clippyWasm },
   build: { title: 'build of the Worker', run: build },
 }
 
@@ -119,7 +120,7 @@ async function types(options) {
 
 /** @param {Options} options */
 function rustTests(options) {
-  return run('cargo test', ['cargo', 'test'], {
+  return run('cargo test', ['cargo', 'test', '-p', 'headwater-core'], {
     ...options,
     onLine(line) {
       const [, passed, failed] = line.match(/^test result: .* (\d+) passed; (\d+) failed/) ?? []

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use worker::{Date, js_sys::Math};
 
-use crate::budget::{Budget, LeaseId, Limits};
+use headwater_core::budget::{Budget, BudgetLimits, LeaseId};
 
 thread_local! {
     /// Batches of pushes: those that are arriving, and those that wait in a Sequencer.
@@ -32,7 +32,7 @@ impl Lease {
         owner: &str,
         bytes: u64,
         lasts: Duration,
-        limits: Limits,
+        limits: BudgetLimits,
     ) -> Option<Self> {
         let times = (Date::now().as_millis(), end(lasts));
         let id = budget.with_borrow_mut(|budget| budget.take(owner, bytes, times, limits))?;

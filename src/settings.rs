@@ -8,15 +8,16 @@ use std::time::Duration;
 use worker::Env;
 use worker::js_sys::Reflect;
 
-use crate::edge::auth::claims::{Claim, Policy};
-use crate::edge::auth::jwks::{self, Jwk};
-use crate::edge::log::LogRequests;
-use crate::edge::route::Target;
-use crate::names::MAX_NAME_BYTES;
-use crate::problem::Problem;
-use crate::sequencer::core::{Limits, SegmentSize};
-use crate::sequencer::plan::MAX_SEGMENT_BYTES;
-use crate::{batch, budget};
+use headwater_core::auth::claims::{Claim, Policy};
+use headwater_core::auth::jwks::{self, Jwk};
+use headwater_core::batch::BatchLimits;
+use headwater_core::budget::BudgetLimits;
+use headwater_core::names::MAX_NAME_BYTES;
+use headwater_core::problem::Problem;
+use headwater_core::request_log::LogRequests;
+use headwater_core::route::Target;
+use headwater_core::segments::plan::{MAX_SEGMENT_BYTES, SegmentSize};
+use headwater_core::sequencer::SequencerLimits;
 
 /// The name of the Durable Object binding.
 pub const SEQUENCER_BINDING: &str = "SEQUENCER";
@@ -33,12 +34,12 @@ pub const ASSETS_BINDING: &str = "ASSETS";
 /// The settings of the Worker. Those of the upstream are in [`UpstreamSettings`].
 pub struct Settings {
     /// `MAX_BATCH_EVENTS` (default 100), `MAX_BATCH_BYTES` and `MAX_EVENT_BYTES` (default 1 MiB).
-    pub limits: batch::Limits,
+    pub limits: BatchLimits,
     /// `MAX_NAME_BYTES` (default and at most 4,096): of a tenant's and of a store's name.
     pub max_name: usize,
     /// `MAX_IN_FLIGHT` (default 256) pushes of one store, eight times as many of all stores, and of them
     /// `MAX_IN_FLIGHT_BYTES` (default 32 MiB): those that are arriving in this isolate, and those that wait in its Sequencers.
-    pub in_flight: budget::Limits,
+    pub in_flight: BudgetLimits,
     /// `SEGMENT_BYTES`, `SEGMENT_EVENTS`: [`sequencer_limits`].
     pub segment: SegmentSize,
     /// `BODY_TIMEOUT_MS` (default 30,000): how long a body may take to arrive.
@@ -130,7 +131,7 @@ impl Settings {
         if max_name > MAX_NAME_BYTES {
             return Err(Problem::misconfigured("MAX_NAME_BYTES", format!("may be {MAX_NAME_BYTES} at most.")));
         }
-        let limits = batch::Limits {
+        let limits = BatchLimits {
             events: number(env, "MAX_BATCH_EVENTS", 100)?,
             bytes: number(env, "MAX_BATCH_BYTES", 1 << 20)?,
             event_bytes: number(env, "MAX_EVENT_BYTES", 1 << 20)?,
@@ -259,7 +260,7 @@ impl UpstreamSettings {
     /// which ends with the upstream's time-out. What takes longer, behind a long queue or a history that is read for the
     /// first time, it goes on with; the caller finds it done when it asks again.
     pub fn patience(&self) -> Duration {
-        self.timeout * u32::from(Limits::default().attempts) + Duration::from_secs(5)
+        self.timeout * u32::from(SequencerLimits::default().attempts) + Duration::from_secs(5)
     }
 
     /// Reads the settings; the problem names the one that is wrong.
@@ -286,19 +287,24 @@ const MAX_IN_FLIGHT: usize = 256;
 
 /// What a Sequencer is set to: `SEGMENT_BYTES` (default 1 MiB, at most 4), `SEGMENT_EVENTS` (default 10,000),
 /// `MAX_IN_FLIGHT` (default 256) and `MAX_IN_FLIGHT_BYTES` (default 32 MiB).
-pub fn sequencer_limits(env: &Env) -> Result<Limits, Problem> {
+pub fn sequencer_limits(env: &Env) -> Result<SequencerLimits, Problem> {
     let segment =
         SegmentSize { bytes: number(env, "SEGMENT_BYTES", 1 << 20)?, events: number(env, "SEGMENT_EVENTS", 10_000)? };
     if segment.bytes > MAX_SEGMENT_BYTES / 2 {
         return Err(Problem::misconfigured("SEGMENT_BYTES", format!("may be {} at most.", MAX_SEGMENT_BYTES / 2)));
     }
     let queue = number(env, "MAX_IN_FLIGHT", MAX_IN_FLIGHT)?;
-    Ok(Limits { segment, queue, queue_bytes: number(env, "MAX_IN_FLIGHT_BYTES", 32 << 20)?, ..Limits::default() })
+    Ok(SequencerLimits {
+        segment,
+        queue,
+        queue_bytes: number(env, "MAX_IN_FLIGHT_BYTES", 32 << 20)?,
+        ..SequencerLimits::default()
+    })
 }
 
 /// How much the isolate may hold of pushes: so many of one store, eight times as many of all.
-pub fn in_flight(Limits { queue, queue_bytes, .. }: Limits) -> budget::Limits {
-    budget::Limits { own_leases: queue, leases: queue.saturating_mul(8), bytes: queue_bytes }
+pub fn in_flight(SequencerLimits { queue, queue_bytes, .. }: SequencerLimits) -> BudgetLimits {
+    BudgetLimits { own_leases: queue, leases: queue.saturating_mul(8), bytes: queue_bytes }
 }
 
 /// `INSPECTOR`, which the Sequencer needs too: it counts pushes only for an inspector.

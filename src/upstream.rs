@@ -2,7 +2,7 @@
 //! Nothing here retries; who calls knows whether it may.
 //!
 //! Between here and the server others may answer: portals, firewalls, caches. So an answer counts only if it is what the
-//! protocol demands of that operation. Everything else is no answer (`Reply::Failed`), and tells nothing of the log.
+//! protocol demands of that operation. Everything else is no answer (`UpstreamResult::Failed`), and tells nothing of the log.
 
 use std::cell::Cell;
 use std::ops::ControlFlow;
@@ -18,12 +18,12 @@ use worker::{
     Response, ResponseBody, js_sys::Uint8Array, wasm_bindgen::JsCast,
 };
 
-use crate::event::{BackendId, Offset, SeqNum, fence};
-use crate::messages::{MessageSplitter, SplitError};
-use crate::sequencer::core::{Refusal, Reply};
-use crate::sequencer::scan::{Scan, header_message, header_of};
 use crate::settings::UpstreamSettings;
-use crate::way::Way;
+use headwater_core::event::{BackendId, Offset, SeqNum, fence};
+use headwater_core::log::Paging;
+use headwater_core::log::{LogScanner, header_message, header_of};
+use headwater_core::messages::{MessageSplitter, SplitError};
+use headwater_core::sequencer::{Refusal, UpstreamResult};
 
 /// The tail after an operation (protocol §5).
 pub const NEXT_OFFSET: &str = "stream-next-offset";
@@ -35,7 +35,7 @@ pub const CLOSED: &str = "stream-closed";
 const PRODUCER_EPOCH: &str = "producer-epoch";
 const PRODUCER_SEQ: &str = "producer-seq";
 
-/// The Sequencer's name as a producer (protocol §5.2.1), the same in every life of it: producers are a stream's own.
+/// The Sequencer's name as a producer (protocol §5.2.1), the same in every incarnation of it: producers are a stream's own.
 const PRODUCER: &str = "headwater-sequencer";
 
 const JSON: &str = "application/json";
@@ -65,28 +65,28 @@ impl Stream {
 
     /// Whose stream is it, and where does it end? Both from the head of one read; only a server that
     /// answers in pages is asked for its tail apart (protocol §5.5).
-    pub async fn check(&self) -> Reply {
+    pub async fn check(&self) -> UpstreamResult {
         let Opened { page, body, .. } = match self.open(&Offset(Offset::START.into())).await {
             Ok(opened) => opened,
             Err(reply) => return reply,
         };
         let header = match first_message(body).await {
             // Whose the log is, if it has anything, is not said.
-            Ok(None) if !page.up_to_date => return Reply::Failed,
+            Ok(None) if !page.up_to_date => return UpstreamResult::Failed,
             Ok(first) => first.as_deref().and_then(header_of),
             Err(reply) => return reply,
         };
         match page.up_to_date {
-            true => Reply::Checked(header, page.next),
-            false => self.tail().await.map_or_else(|reply| reply, |tail| Reply::Checked(header, tail)),
+            true => UpstreamResult::Checked(header, page.next),
+            false => self.tail().await.map_or_else(|reply| reply, |tail| UpstreamResult::Checked(header, tail)),
         }
     }
 
-    async fn tail(&self) -> Result<Offset, Reply> {
-        let response = self.send(Method::Head, "", &[], None).await.map_err(|NoAnswer| Reply::Failed)?;
+    async fn tail(&self) -> Result<Offset, UpstreamResult> {
+        let response = self.send(Method::Head, "", &[], None).await.map_err(|NoAnswer| UpstreamResult::Failed)?;
         expect(&response, &[200])?;
         // To HEAD there is no body.
-        offset(&response).ok_or(Reply::Failed)
+        offset(&response).ok_or(UpstreamResult::Failed)
     }
 
     /// The body of an answer, to be read bit by bit.
@@ -98,20 +98,20 @@ impl Stream {
     }
 
     /// The log from an offset on, to be read bit by bit.
-    pub async fn open(&self, at: &Offset) -> Result<Opened, Reply> {
+    pub async fn open(&self, at: &Offset) -> Result<Opened, UpstreamResult> {
         let page = self.page(at).await?;
-        let body = self.body(&page.response).map_err(|NoAnswer| Reply::Failed)?;
-        Ok(Opened { page, body, at: at.clone(), way: Way::default() })
+        let body = self.body(&page.response).map_err(|NoAnswer| UpstreamResult::Failed)?;
+        Ok(Opened { page, body, at: at.clone(), way: Paging::default() })
     }
 
     /// Goes on to the page after the one that was read; false if that one reached the tail.
-    pub async fn turn(&self, opened: &mut Opened) -> Result<bool, Reply> {
+    pub async fn turn(&self, opened: &mut Opened) -> Result<bool, UpstreamResult> {
         let Page { next, up_to_date, .. } = &opened.page;
         if *up_to_date {
             return Ok(false);
         }
         if !opened.way.leads_on(&opened.at, next, opened.body.is_empty) {
-            return Err(Reply::Failed);
+            return Err(UpstreamResult::Failed);
         }
         let way = std::mem::take(&mut opened.way);
         *opened = Opened { way, ..self.open(&opened.page.next).await? };
@@ -119,74 +119,77 @@ impl Stream {
     }
 
     /// Protocol §5.1: atomically with the header message, so that a stream is never without its identity.
-    pub async fn create(&self, id: BackendId) -> Reply {
+    pub async fn create(&self, id: BackendId) -> UpstreamResult {
         let body = header_message(&id).into_bytes();
         let response = match self.send(Method::Put, "", &[("content-type", JSON)], Some(&body)).await {
             Ok(response) => response,
-            Err(NoAnswer) => return Reply::Failed,
+            Err(NoAnswer) => return UpstreamResult::Failed,
         };
         match (expect(&response, &[200, 201]), offset(&response)) {
             (Err(reply), _) => reply,
-            (Ok(201), Some(tail)) => Reply::Created(id, tail),
-            (Ok(_), Some(_)) => Reply::Exists,
+            (Ok(201), Some(tail)) => UpstreamResult::Created(id, tail),
+            (Ok(_), Some(_)) => UpstreamResult::Exists,
             (Ok(_), None) => {
                 discard(&response);
-                Reply::Failed
+                UpstreamResult::Failed
             }
         }
     }
 
-    /// Protocol §5.2, with the fence; and as the `streak`-th append of this epoch (§5.2.1), so that a
+    /// Protocol §5.2, with the fence; and as the `producer_seq`-th append of this epoch (§5.2.1), so that a
     /// server that was restored to an older state, or lost its memory, refuses instead of leaving a hole.
     ///
     /// It has landed only if the server says 200 and names that append. 204 means "duplicate": nothing was appended.
-    pub async fn append(&self, parent: SeqNum, epochs: &Epochs, streak: u64, batch: &[u8]) -> Reply {
-        let (fence, epoch, streak) = (fence(parent), epochs.at(streak).to_string(), streak.to_string());
+    pub async fn append(&self, parent: SeqNum, epochs: &Epochs, producer_seq: u64, batch: &[u8]) -> UpstreamResult {
+        let (fence, epoch, producer_seq) =
+            (fence(parent), epochs.at(producer_seq).to_string(), producer_seq.to_string());
         let headers = [
             ("content-type", JSON),
             ("stream-seq", fence.as_str()),
             ("producer-id", PRODUCER),
             (PRODUCER_EPOCH, epoch.as_str()),
-            (PRODUCER_SEQ, streak.as_str()),
+            (PRODUCER_SEQ, producer_seq.as_str()),
         ];
         let response = match self.send(Method::Post, "", &headers, Some(batch)).await {
             Ok(response) => response,
-            Err(NoAnswer) => return Reply::Failed,
+            Err(NoAnswer) => return UpstreamResult::Failed,
         };
         let said = |name| response.headers().get(name).ok().flatten();
         let status = match expect(&response, &[200, 409]) {
             Ok(status) => status,
-            // Another life of this Sequencer was later, or its clock ahead. Or this server knows an older state of ours, in
+            // Another incarnation of this Sequencer was later, or its clock ahead. Or this server knows an older state of ours, in
             // which the epoch had not begun.
-            Err(Reply::Refused(Refusal { status: 403, .. })) if epochs.learn(said(PRODUCER_EPOCH)) => {
-                return Reply::Failed;
+            Err(UpstreamResult::Refused(Refusal { status: 403, .. })) if epochs.learn(said(PRODUCER_EPOCH)) => {
+                return UpstreamResult::Failed;
             }
-            Err(Reply::Refused(Refusal { status: 400, .. })) if streak != "0" => return Reply::Failed,
+            Err(UpstreamResult::Refused(Refusal { status: 400, .. })) if producer_seq != "0" => {
+                return UpstreamResult::Failed;
+            }
             Err(reply) => return reply,
         };
         if let (200, Some(tail)) = (status, offset(&response))
-            && (said(PRODUCER_EPOCH), said(PRODUCER_SEQ)) == (Some(epoch), Some(streak))
+            && (said(PRODUCER_EPOCH), said(PRODUCER_SEQ)) == (Some(epoch), Some(producer_seq))
         {
-            return Reply::Appended(tail);
+            return UpstreamResult::Appended(tail);
         }
         discard(&response);
         match status {
-            409 if said(CLOSED).is_some_and(|closed| closed.eq_ignore_ascii_case("true")) => Reply::Closed,
-            409 if said("producer-expected-seq").is_none() => Reply::Conflict,
-            _ => Reply::Failed,
+            409 if said(CLOSED).is_some_and(|closed| closed.eq_ignore_ascii_case("true")) => UpstreamResult::Closed,
+            409 if said("producer-expected-seq").is_none() => UpstreamResult::Conflict,
+            _ => UpstreamResult::Failed,
         }
     }
 
     /// Protocol §5.4.
-    pub async fn delete(&self) -> Reply {
+    pub async fn delete(&self) -> UpstreamResult {
         match self.send(Method::Delete, "", &[], None).await {
-            Ok(response) => expect(&response, &[200, 204]).map_or_else(|reply| reply, |_| Reply::Deleted),
-            Err(NoAnswer) => Reply::Failed,
+            Ok(response) => expect(&response, &[200, 204]).map_or_else(|reply| reply, |_| UpstreamResult::Deleted),
+            Err(NoAnswer) => UpstreamResult::Failed,
         }
     }
 
     /// Reads from `from` (the start if `None`) to the tail, page by page, keeping only what the scan keeps.
-    pub async fn scan(&self, from: Option<Offset>, mut scan: Scan) -> Reply {
+    pub async fn scan(&self, from: Option<Offset>, mut scan: LogScanner) -> UpstreamResult {
         let is_resumed = from.is_some();
         let start = from.unwrap_or_else(|| Offset(Offset::START.into()));
         let mut opened = match self.open(&start).await {
@@ -201,12 +204,12 @@ impl Stream {
             match read.await {
                 Ok(()) => {}
                 // What came is whole, but begins within a message: the offset is another log's.
-                Err(Torn::Split(SplitError::Truncated)) if is_resumed => return Reply::Unreadable,
+                Err(Torn::Split(SplitError::Truncated)) if is_resumed => return UpstreamResult::Unreadable,
                 Err(torn) => return torn.into(),
             }
             match self.turn(&mut opened).await {
                 Ok(true) => {}
-                Ok(false) => return Reply::Read(scan.finish(), opened.page.next),
+                Ok(false) => return UpstreamResult::Read(scan.finish(), opened.page.next),
                 Err(reply) => return reply,
             }
         }
@@ -214,17 +217,17 @@ impl Stream {
 
     /// The head of a page of the log (protocol §5.6), checked to be one. A server of the protocol says where a page ends;
     /// one that says so of something else than JSON keeps another kind of stream.
-    async fn page(&self, at: &Offset) -> Result<Page, Reply> {
+    async fn page(&self, at: &Offset) -> Result<Page, UpstreamResult> {
         let query = format!("?offset={}", at.0);
-        let response = self.send(Method::Get, &query, &[], None).await.map_err(|NoAnswer| Reply::Failed)?;
+        let response = self.send(Method::Get, &query, &[], None).await.map_err(|NoAnswer| UpstreamResult::Failed)?;
         expect(&response, &[200])?;
         let Some(next) = offset(&response) else {
             discard(&response);
-            return Err(Reply::Failed);
+            return Err(UpstreamResult::Failed);
         };
         if !is_json(&response) {
             discard(&response);
-            return Err(Reply::Unreadable);
+            return Err(UpstreamResult::Unreadable);
         }
         let up_to_date = response.headers().has(UP_TO_DATE).unwrap_or(false);
         Ok(Page { response, next, up_to_date })
@@ -318,7 +321,7 @@ pub struct Opened {
     /// Read as far as it was asked for.
     pub body: Body,
     at: Offset,
-    way: Way,
+    way: Paging,
 }
 
 /// A page of the log.
@@ -331,16 +334,16 @@ pub struct Page {
     pub up_to_date: bool,
 }
 
-/// The epochs of the Sequencer as a producer (protocol §5.2.1). Each streak of appends has its own, higher than all before:
+/// The epochs of the Sequencer as a producer (protocol §5.2.1). Each producer_seq of appends has its own, higher than all before:
 /// a sequence that the server has seen is answered as a duplicate, and not appended. The clock makes it so across restarts,
 /// and where it does not, the server names the epoch to go above.
 #[derive(Debug, Default)]
 pub struct Epochs(Cell<u64>);
 
 impl Epochs {
-    /// The epoch of the `streak`-th append.
-    fn at(&self, streak: u64) -> u64 {
-        if streak == 0 {
+    /// The epoch of the `producer_seq`-th append.
+    fn at(&self, producer_seq: u64) -> u64 {
+        if producer_seq == 0 {
             self.0.set((self.0.get() + 1).max(Date::now().as_millis()));
         }
         self.0.get()
@@ -358,18 +361,18 @@ impl Epochs {
 }
 
 /// Whether the status is one of those that mean something to this operation; else what it says all the same.
-fn expect(response: &Response, meant: &[u16]) -> Result<u16, Reply> {
+fn expect(response: &Response, meant: &[u16]) -> Result<u16, UpstreamResult> {
     let status = response.status_code();
     if meant.contains(&status) {
         return Ok(status);
     }
     discard(response);
     Err(match status {
-        404 => Reply::Missing,
-        410 => Reply::Gone,
+        404 => UpstreamResult::Missing,
+        410 => UpstreamResult::Gone,
         // The server may have done it nevertheless, or may yet; or it is somebody else's answer.
-        ..400 | 408 | 500.. => Reply::Failed,
-        _ => Reply::Refused(Refusal { status, retry_after: retry_after(response) }),
+        ..400 | 408 | 500.. => UpstreamResult::Failed,
+        _ => UpstreamResult::Refused(Refusal { status, retry_after: retry_after(response) }),
     })
 }
 
@@ -384,7 +387,7 @@ pub fn retry_after(response: &Response) -> Option<u32> {
 }
 
 /// Reads no further than the first message.
-async fn first_message(mut body: Body) -> Result<Option<Vec<u8>>, Reply> {
+async fn first_message(mut body: Body) -> Result<Option<Vec<u8>>, UpstreamResult> {
     let mut first = None;
     messages(&mut body, |message| {
         first.get_or_insert_with(|| message.to_vec());
@@ -425,7 +428,7 @@ impl From<SplitError> for Torn {
     }
 }
 
-impl From<Torn> for Reply {
+impl From<Torn> for UpstreamResult {
     fn from(torn: Torn) -> Self {
         match torn {
             // Cut off on the way, most likely.

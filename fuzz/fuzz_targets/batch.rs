@@ -6,9 +6,9 @@
 
 use std::fmt;
 
-use headwater::batch::{Batch, BatchError, Limits, check};
-use headwater::event::{MAX_SEQ_NUM, ROOT};
-use headwater::sequencer::scan::{Probe, Scan, Stretch};
+use headwater_core::batch::{Batch, BatchError, BatchLimits, check};
+use headwater_core::event::{MAX_SEQ_NUM, ROOT};
+use headwater_core::log::{Probe, LogScanner, LogRange};
 use headwater_fuzz::{elements, split};
 use libfuzzer_sys::fuzz_target;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, Visitor};
@@ -26,8 +26,8 @@ fuzz_target!(|body: &[u8]| {
 });
 
 /// Bytes are the reader's to limit, not the check's.
-fn limits(events: usize) -> Limits {
-    Limits { events, bytes: 0, event_bytes: usize::MAX }
+fn limits(events: usize) -> BatchLimits {
+    BatchLimits { events, bytes: 0, event_bytes: usize::MAX }
 }
 
 fn accepted(body: &[u8], batch: Batch) {
@@ -41,10 +41,10 @@ fn accepted(body: &[u8], batch: Batch) {
 
     let probe = Probe { parent: batch.parent, events: batch.events, fingerprint: batch.fingerprint };
     let read_back = |scan| stretch(scan, &events);
-    same_chain(read_back(Scan::onward(Some(probe))), batch, true);
-    same_chain(read_back(Scan::onward(None)), batch, false);
+    same_chain(read_back(LogScanner::onward(Some(probe))), batch, true);
+    same_chain(read_back(LogScanner::onward(None)), batch, false);
     if batch.parent == ROOT {
-        same_chain(read_back(Scan::from_start()), batch, false);
+        same_chain(read_back(LogScanner::from_start()), batch, false);
     }
 
     let one_fewer = batch.events as usize - 1;
@@ -56,12 +56,12 @@ fn accepted(body: &[u8], batch: Batch) {
     assert_eq!(serde_json::from_str::<Batch>(&called).unwrap(), batch);
 }
 
-fn stretch(mut scan: Scan, events: &[Vec<u8>]) -> Stretch {
+fn stretch(mut scan: LogScanner, events: &[Vec<u8>]) -> LogRange {
     events.iter().for_each(|event| scan.message(event));
     scan.finish()
 }
 
-fn same_chain(read: Stretch, batch: Batch, probe_found: bool) {
+fn same_chain(read: LogRange, batch: Batch, probe_found: bool) {
     assert_eq!(read.broken, None);
     assert_eq!(read.header, None);
     assert_eq!((read.events, read.link), (batch.events, Some((batch.parent, batch.last))));

@@ -4,8 +4,8 @@
 
 #![no_main]
 
-use headwater::event::{BackendId, Fingerprint, MAX_SEQ_NUM, ROOT, SeqNum};
-use headwater::sequencer::scan::{Break, Probe, Scan, Stretch, header_message, header_of};
+use headwater_core::event::{BackendId, Fingerprint, MAX_SEQ_NUM, ROOT, SeqNum};
+use headwater_core::log::{Break, Probe, LogScanner, LogRange, header_message, header_of};
 use headwater_fuzz::split;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -36,7 +36,7 @@ enum Kind {
 
 /// What the scan takes a message for: exactly one of the three.
 fn kind_of(message: &[u8]) -> Kind {
-    let mut scan = Scan::onward(None);
+    let mut scan = LogScanner::onward(None);
     scan.message(message);
     let stretch = scan.finish();
     assert_eq!(stretch.bytes, message.len() as u64);
@@ -89,7 +89,7 @@ fn a_header_is_read_back(id: &str) {
     assert_eq!(kind_of(&messages[0]), Kind::Header(id));
 }
 
-fn scan(mut scan: Scan, log: &[(&[u8], Kind)]) -> Stretch {
+fn scan(mut scan: LogScanner, log: &[(&[u8], Kind)]) -> LogRange {
     log.iter().for_each(|(message, _)| scan.message(message));
     scan.finish()
 }
@@ -111,7 +111,7 @@ fn adds_up(log: &[(&[u8], Kind)]) {
     let ends = links.first().zip(links.last()).map(|(first, last)| (first.0, last.1));
     let head = ends.map_or(ROOT, |(parent, _)| parent);
 
-    let onward = scan(Scan::onward(None), log);
+    let onward = scan(LogScanner::onward(None), log);
     assert_eq!(onward.events, links.len() as u64);
     assert_eq!(onward.link, ends);
     assert_eq!(onward.header.as_ref(), headers.first().copied());
@@ -120,19 +120,19 @@ fn adds_up(log: &[(&[u8], Kind)]) {
     assert_eq!(onward.continues(head), is_chain && headers.is_empty());
     assert!(ends.is_none() || !onward.continues(head ^ 1));
 
-    let whole = scan(Scan::from_start(), log);
+    let whole = scan(LogScanner::from_start(), log);
     assert_eq!(whole.broken.is_none(), is_chain && head == ROOT);
     assert_eq!((whole.events, whole.link, whole.fingerprint), (onward.events, onward.link, onward.fingerprint));
 
     // Cut anywhere, the parts continue each other exactly when the whole is one.
     let (before, after) = log.split_at(log.len() / 2);
-    let (before, after) = (scan(Scan::onward(None), before), scan(Scan::onward(None), after));
+    let (before, after) = (scan(LogScanner::onward(None), before), scan(LogScanner::onward(None), after));
     let between = before.link.map_or(head, |(_, last)| last);
     assert_eq!(onward.continues(head), before.continues(head) && after.continues(between));
 
     // The first events are found as a probe, and nothing else is.
     let parent = onward.link.map_or(ROOT, |(first, _)| first);
-    let found = |events, fingerprint| scan(Scan::onward(Some(Probe { parent, events, fingerprint })), log).probe_found;
+    let found = |events, fingerprint| scan(LogScanner::onward(Some(Probe { parent, events, fingerprint })), log).probe_found;
     let Fingerprint(print) = before.fingerprint;
     assert_eq!(found(before.events, Fingerprint(print)), before.events > 0);
     assert!(!found(before.events, Fingerprint(print ^ 1)));

@@ -5,7 +5,7 @@
 
 #![no_main]
 
-use headwater::messages::SplitError;
+use headwater_core::messages::SplitError;
 use headwater_fuzz::{elements, split};
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, value::RawValue};

@@ -4,7 +4,7 @@
 
 #![no_main]
 
-use headwater::names::{MAX_NAME_BYTES, NameError, StorePath, encode};
+use headwater_core::names::{MAX_NAME_BYTES, NameError, StorePath, encode};
 use libfuzzer_sys::fuzz_target;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use url::Url;

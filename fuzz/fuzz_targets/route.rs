@@ -5,11 +5,11 @@
 
 #![no_main]
 
-use headwater::edge::route::{Live, Read, Route, Target, Verb, route};
-use headwater::event::MAX_SEQ_NUM;
-use headwater::names::MAX_NAME_BYTES;
-use headwater::problem::Problem;
-use headwater::sequencer::call::Position;
+use headwater_core::route::{Live, Read, Route, Target, Verb, route};
+use headwater_core::event::MAX_SEQ_NUM;
+use headwater_core::names::MAX_NAME_BYTES;
+use headwater_core::problem::Problem;
+use headwater_core::sequencer::call::Position;
 use libfuzzer_sys::fuzz_target;
 use url::{Url, form_urlencoded};
 
@@ -47,7 +47,7 @@ fn answers(method: &str, path: &str, query: &Query) {
             match (method, verb) {
                 ("GET", Verb::Read(read)) => can_be_passed_on(&read),
                 ("GET" | "HEAD", Verb::Inspect) | ("POST", Verb::Adopt) => {}
-                ("POST", Verb::Push) | ("HEAD", Verb::Look) | ("PUT", Verb::Ensure) | ("DELETE", Verb::Reset) => {}
+                ("POST", Verb::Push) | ("HEAD", Verb::Head) | ("PUT", Verb::Create) | ("DELETE", Verb::Reset) => {}
                 other => panic!("{other:?}"),
             }
         }

@@ -1,6 +1,6 @@
 //! What several targets need.
 
-use headwater::messages::{MessageSplitter, SplitError};
+use headwater_core::messages::{MessageSplitter, SplitError};
 use serde_json::value::RawValue;
 
 /// The messages that the splitter cut, and how the body ended.

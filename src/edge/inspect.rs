@@ -3,26 +3,28 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use headwater_core::batch::Batch;
+use headwater_core::event::SeqNum;
+use headwater_core::names::StorePath;
+use headwater_core::problem::Problem;
+use headwater_core::push_stats::PushStats;
+use headwater_core::route::Page;
+use headwater_core::sequencer::call::Inspection;
 use serde::Serialize;
 use serde_json::value::RawValue;
 use worker::{Env, Headers, Response};
 
-use super::history::{self, Shelf};
-use super::route::Page;
-use super::{Failure, lookup};
-use crate::batch::Batch;
-use crate::event::SeqNum;
-use crate::names::StorePath;
-use crate::problem::Problem;
-use crate::sequencer::call::Inspection;
+use super::context::{Failure, StoreRequest};
+use super::segment_cache::{self, SegmentCache};
+use super::{sequencer_client, tip_cache};
+use crate::isolate::Memory;
 use crate::settings::{ASSETS_BINDING, Auth, Settings};
-use crate::tally::Tally;
 
 /// The last segments, which are looked for in the edge cache: each look may count as a request, of which a free plan
 /// allows 50 an invocation.
 const LOOKS: usize = 32;
 
-/// Stores whose refusals are kept; beyond it all are forgotten. One takes up to 70 KB, and an isolate has 128 MB.
+/// Stores whose refusals are counted. One takes up to 70 KB, and an isolate has 128 MB.
 const COUNTED_STORES: usize = 100;
 
 /// What the page may do: run its own script and style, and ask its own Worker.
@@ -66,22 +68,22 @@ struct View<'a> {
     /// That tip's head.
     head: Option<SeqNum>,
     /// Pushes that this isolate refused without asking the Sequencer.
-    refused: Option<&'a Tally>,
+    refused: Option<&'a PushStats>,
 }
 
-/// Answers what there is to see of a store. `host` is the request's.
-pub async fn inspect(env: &Env, host: &str, store: &StorePath) -> Result<Response, Failure> {
-    let Inspection { shown, begins, life } = lookup::inspect(env, store).await?;
-    let cached = match life {
-        Some(life) => {
-            let shelf = Shelf::open(host, store, life).await;
-            history::kept(&shelf, &begins[begins.len().saturating_sub(LOOKS)..]).await
+/// Answers what there is to see of a store.
+pub async fn inspect(on: &StoreRequest<'_>) -> Result<Response, Failure> {
+    let Inspection { shown, begins, incarnation } = sequencer_client::inspect(on).await?;
+    let cached = match incarnation {
+        Some(incarnation) => {
+            let cache = SegmentCache::open(on.host, on.store, incarnation).await;
+            segment_cache::kept(&cache, &begins[begins.len().saturating_sub(LOOKS)..]).await
         }
         None => Vec::new(),
     };
-    let (age, head) = lookup::memory(store).unzip();
+    let (age, head) = tip_cache::age_and_head(on.store).unzip();
     let response = REFUSED
-        .with_borrow(|all| Response::from_json(&View { store: &shown, cached, age, head, refused: all.get(store) }));
+        .with_borrow(|all| Response::from_json(&View { store: &shown, cached, age, head, refused: all.get(on.store) }));
     Ok(no_store(response?)?)
 }
 
@@ -92,15 +94,12 @@ fn no_store(response: Response) -> worker::Result<Response> {
 
 thread_local! {
     /// Of this isolate: pushes that it refused itself.
-    static REFUSED: RefCell<HashMap<StorePath, Tally>> = RefCell::default();
+    static REFUSED: RefCell<Memory<StorePath, PushStats, COUNTED_STORES>> = RefCell::default();
 }
 
 /// Counts a push that is refused here and `now`, after so many milliseconds.
 pub fn count(store: &StorePath, now: u64, ms: u64, batch: Option<&Batch>, refusal: &Problem) {
     REFUSED.with_borrow_mut(|all| {
-        if all.len() >= COUNTED_STORES && !all.contains_key(store) {
-            all.clear();
-        }
-        all.entry(store.clone()).or_insert_with(|| Tally::new(now)).count(now, ms, batch, Err(refusal));
+        all.entry(store.clone(), || PushStats::new(now)).count(now, ms, batch, Err(refusal));
     });
 }

@@ -1,35 +1,28 @@
 //! `POST`: checks a batch and hands it to the Sequencer.
 
-use worker::{Env, Request, Response};
+use headwater_core::batch::{self, Batch};
+use headwater_core::event::BackendId;
+use headwater_core::problem::Problem;
+use headwater_core::request_log::Entry;
+use headwater_core::sequencer::Op;
+use worker::{Request, Response};
 
-use super::log::Entry;
-use super::timing::now;
-use super::{Failure, inspect, lookup, reply};
-use crate::batch::{self, Batch};
-use crate::event::BackendId;
+use super::context::{Failure, StoreRequest};
+use super::{inspect, reply, sequencer_client, tip_cache};
+use crate::isolate::now;
 use crate::lease::{BATCHES, Lease};
-use crate::names::StorePath;
-use crate::problem::Problem;
-use crate::sequencer::core::Op;
-use crate::settings::Settings;
 use crate::upstream::{NoAnswer, collect, within};
 
 /// Answers a push.
-pub async fn push(
-    request: &mut Request,
-    env: &Env,
-    settings: &Settings,
-    store: &StorePath,
-    entry: &mut Entry,
-) -> Result<Response, Failure> {
-    let (batch, backend_id, body, lease) = match checked(request, settings, store, entry).await {
-        Err(Failure::Problem(refusal)) => return Err(refused(store, None, refusal, entry, settings)),
+pub async fn push(on: &StoreRequest<'_>, request: &mut Request, entry: &mut Entry) -> Result<Response, Failure> {
+    let (batch, backend_id, body, lease) = match checked(on, request, entry).await {
+        Err(Failure::Problem(refusal)) => return Err(refused(on, None, refusal, entry)),
         checked => checked?,
     };
-    if let Some(refusal) = lookup::foregone(store, &batch, backend_id.as_ref()) {
-        return Err(refused(store, Some(&batch), refusal, entry, settings));
+    if let Some(refusal) = tip_cache::reject_if_stale(on.store, &batch, backend_id.as_ref()) {
+        return Err(refused(on, Some(&batch), refusal, entry));
     }
-    let answer = lookup::push(env, store, Op::Push { batch, backend_id }, body, &lease).await;
+    let answer = sequencer_client::push(on, Op::Push { batch, backend_id }, body, &lease).await;
     entry.waits.lap("sequencer", now());
     let answer = answer?;
     let Some((outcome, tip)) = answer.accepted() else {
@@ -41,25 +34,24 @@ pub async fn push(
 
 /// What a request brings, if it is what a push should be, and its part of the isolate's memory.
 async fn checked(
+    on: &StoreRequest<'_>,
     request: &mut Request,
-    settings: &Settings,
-    store: &StorePath,
     entry: &mut Entry,
 ) -> Result<(Batch, Option<BackendId>, Vec<u8>, Lease), Failure> {
     check_type(request)?;
-    let body = body(request, settings, store).await;
+    let body = body(on, request).await;
     entry.waits.lap("body", now());
     let (body, lease) = body?;
-    let batch = batch::check(&body, settings.limits).map_err(|error| Problem::invalid_batch(&error))?;
+    let batch = batch::check(&body, on.settings.limits).map_err(|error| Problem::from(&error))?;
     entry.brings(&batch);
     Ok((batch, backend_id(request)?, body, lease))
 }
 
 /// A refusal of which the Sequencer does not hear.
-fn refused(store: &StorePath, batch: Option<&Batch>, refusal: Problem, entry: &Entry, settings: &Settings) -> Failure {
-    if settings.inspector {
+fn refused(on: &StoreRequest<'_>, batch: Option<&Batch>, refusal: Problem, entry: &Entry) -> Failure {
+    if on.settings.inspector {
         let now = now();
-        inspect::count(store, now, entry.waits.total(now), batch, &refusal);
+        inspect::count(on.store, now, entry.waits.total(now), batch, &refusal);
     }
     refusal.into()
 }
@@ -90,7 +82,8 @@ fn check_type(request: &Request) -> Result<(), Failure> {
 
 /// Reads the body, but not beyond its limit, nor for longer than its time: what is longer is cut off there. It is not read
 /// at all if the isolate has no memory left for it.
-async fn body(request: &mut Request, settings: &Settings, store: &StorePath) -> Result<(Vec<u8>, Lease), Failure> {
+async fn body(on: &StoreRequest<'_>, request: &mut Request) -> Result<(Vec<u8>, Lease), Failure> {
+    let settings = on.settings;
     let (max, timeout) = (settings.limits.bytes, settings.body_timeout);
     let announced = request.headers().get("content-length")?.and_then(|n| n.parse::<usize>().ok());
     if announced.is_some_and(|length| length > max) {
@@ -98,7 +91,7 @@ async fn body(request: &mut Request, settings: &Settings, store: &StorePath) -> 
     }
     let bytes = announced.unwrap_or(max) as u64;
     let lasts = timeout + settings.upstream.patience();
-    let lease = Lease::take(&BATCHES, store.as_str(), bytes, lasts, settings.in_flight)
+    let lease = Lease::take(&BATCHES, on.store.as_str(), bytes, lasts, settings.in_flight)
         .ok_or_else(|| Problem::overloaded("arriving"))?;
     match within(timeout, Box::pin(whole(request, announced.is_some(), max))).await {
         Ok(Ok(Some(body))) => {

@@ -4,22 +4,20 @@
 
 use std::time::Duration;
 
-use worker::{Context, Env, Headers, Method, Request, Response};
+use headwater_core::event::{Offset, Position, SeqNum};
+use headwater_core::problem::Problem;
+use headwater_core::route::{Live, Read};
+use headwater_core::segments::pages::Interior;
+use headwater_core::sequencer::call::Located;
+use headwater_core::sequencer::{Answer, Need, Op};
+use headwater_core::timing::Timing;
+use worker::{Headers, Method, Response};
 
-use super::auth::Grant;
-use super::history::{self, Page, Shelf};
-use super::lifetime;
-use super::lookup::{self, Known};
-use super::pages::Interior;
-use super::route::{Live, Read, Target};
-use super::timing::{Timing, now};
-use super::{Failure, remainder, reply};
-use crate::event::{Offset, SeqNum};
-use crate::names::StorePath;
-use crate::problem::Problem;
-use crate::sequencer::call::{Located, Position};
-use crate::sequencer::core::{Answer, Need, Op};
-use crate::settings::Settings;
+use super::context::{Failure, StoreRequest};
+use super::segment_cache::{self, Page, SegmentCache};
+use super::tip_cache::{self, KnownTip};
+use super::{lifetime, remainder, reply, sequencer_client};
+use crate::isolate::now;
 use crate::upstream::{CLOSED, NEXT_OFFSET, NoAnswer, Stream, UP_TO_DATE, discard, retry_after};
 
 /// Headers of the upstream's answer that a reader gets to see.
@@ -28,58 +26,51 @@ const PASSED_ON: [&str; 7] =
 
 /// Answers a read.
 pub async fn read(
-    request: &Request,
-    env: &Env,
-    context: &Context,
-    grant: &Grant,
-    store: &StorePath,
+    on: &StoreRequest<'_>,
     read: Read,
+    condition: Option<String>,
     timing: &mut Timing,
 ) -> Result<Response, Failure> {
-    let settings = Settings::of(env)?;
-    let condition = request.headers().get("if-none-match")?;
-    let stream = || Stream::new(settings.upstream.clone(), store.as_str());
-    let mut known = lookup::known(env, store).await?;
+    let mut known = sequencer_client::tip(on).await?;
     let from = match read.from {
         Position::Offset(offset) => offset,
-        Position::After(seq) => offset_after(env, store, seq).await?,
+        Position::After(seq) => offset_after(on, seq).await?,
     };
     timing.lap("sequencer", now());
     if let (None, Some(sought)) = (read.live, known.as_ref().filter(|known| known.is_sealed_at(&from))) {
-        let url = request.inner().url();
-        let shelf = Shelf::open(Target::of(&url).host, store, sought.life()).await;
-        let page = history::page(env, context, stream(), shelf, &from).await;
+        let cache = SegmentCache::open(on.host, on.store, sought.incarnation()).await;
+        let page = segment_cache::page(on, cache, &from).await;
         timing.lap("history", now());
         if let Some(page) = page? {
-            return sealed(page, sought, condition.as_deref(), settings.auth.header());
+            return sealed(page, sought, condition.as_deref(), on.settings.auth.header());
         }
-        // It may have turned out to be of another life.
-        known = lookup::known(env, store).await?;
+        // It may have turned out to be of another incarnation.
+        known = sequencer_client::tip(on).await?;
     }
     if let Some(interior) = Interior::parse(&from) {
-        let response = remainder::after(interior, read.live, &stream()).await?;
+        let response = remainder::after(interior, read.live, &on.stream()).await?;
         if let Some(known) = known {
             reply::identify(response.headers(), &known.tip)?;
         }
         return Ok(response);
     }
-    let read = Passage { from, live: read.live, cursor: read.cursor, condition, until: grant.until() };
-    pass_through(env, store, &stream(), read, known, timing).await
+    let read = Passage { from, live: read.live, cursor: read.cursor, condition, until: on.grant.until() };
+    pass_through(on, read, known, timing).await
 }
 
 /// The offset of the append that holds the event after `seq`.
-async fn offset_after(env: &Env, store: &StorePath, seq: SeqNum) -> Result<Offset, Failure> {
-    match lookup::locate(env, store, Position::After(seq)).await? {
+async fn offset_after(on: &StoreRequest<'_>, seq: SeqNum) -> Result<Offset, Failure> {
+    match sequencer_client::locate(on, Position::After(seq)).await? {
         Located::Found { plan, .. } => Ok(plan.from),
         Located::Beyond { head, backend_id } => Err(Problem::beyond(seq, head).of(backend_id.as_ref()).into()),
         // Without an index: a log that is no chain is read all the same, and judged by who reads it.
         Located::Unknown | Located::Refused(Answer::Halted(..)) => Ok(Offset(Offset::START.into())),
-        Located::Refused(answer) => Err(Problem::from_answer(&answer).unwrap_or_else(Problem::unavailable).into()),
+        Located::Refused(answer) => Err(answer.problem().unwrap_or_else(Problem::unavailable).into()),
     }
 }
 
 /// A sealed segment: final, for as long as the backend lives.
-fn sealed(page: Page, known: &Known, condition: Option<&str>, token_header: &str) -> Result<Response, Failure> {
+fn sealed(page: Page, known: &KnownTip, condition: Option<&str>, token_header: &str) -> Result<Response, Failure> {
     let Page { response, source } = page;
     let headers = passed_on(&response)?;
     // For the browser's own cache, and there not for whoever logs in next.
@@ -111,38 +102,37 @@ struct Passage {
 }
 
 async fn pass_through(
-    env: &Env,
-    store: &StorePath,
-    stream: &Stream,
+    on: &StoreRequest<'_>,
     read: Passage,
-    mut known: Option<Known>,
+    mut known: Option<KnownTip>,
     timing: &mut Timing,
 ) -> Result<Response, Failure> {
-    let mut response = fetch(stream, &read).await?;
+    let stream = on.stream();
+    let mut response = fetch(&stream, &read).await?;
     if response.status_code() == 404 {
         discard(&response);
         // The Sequencer may not know yet that the stream is gone, or that there never was one.
         let op = if read.live.is_some() { Op::Ensure } else { Op::Look(Need::Fresh) };
-        let tip = match lookup::call(env, store, op).await? {
+        let tip = match sequencer_client::call(on, op).await? {
             Answer::Tip(Some(tip)) => tip,
             _ => return Ok(reply::empty_page(&read.from)?),
         };
         known = Some(tip.into());
-        response = fetch(stream, &read).await?;
+        response = fetch(&stream, &read).await?;
     }
     timing.lap("upstream", now());
     if known.is_none() && response.status_code() < 300 {
-        known = vouched(env, store).await?;
+        known = vouched(on).await?;
     }
     if response.status_code() == 400 {
         // The log does not know an offset of its own index?
-        lookup::doubt(store);
+        tip_cache::invalidate(on.store);
     }
     let response =
         checked(response, &read).map_err(|problem| problem.of(known.as_ref().map(|known| &known.tip.backend_id)))?;
     let headers = passed_on(&response)?;
     if let (true, Some(tail)) = (headers.has(UP_TO_DATE)?, headers.get(NEXT_OFFSET)?) {
-        lookup::saw(store, &read.from, Offset(tail));
+        tip_cache::observe_tail(on.store, &read.from, Offset(tail));
     }
     if let Some(known) = known {
         reply::identify(&headers, &known.tip)?;
@@ -156,9 +146,9 @@ async fn pass_through(
 
 /// What the Sequencer makes of a stream that it had not heard of before the read: one that was made meanwhile, or by
 /// something else. `None` if it can't tell whose it is; then the answer says nothing of it either.
-async fn vouched(env: &Env, store: &StorePath) -> Result<Option<Known>, Failure> {
-    match lookup::call(env, store, Op::Look(Need::Fresh)).await {
-        Ok(Answer::Tip(tip)) => Ok(tip.map(Known::from)),
+async fn vouched(on: &StoreRequest<'_>) -> Result<Option<KnownTip>, Failure> {
+    match sequencer_client::call(on, Op::Look(Need::Fresh)).await {
+        Ok(Answer::Tip(tip)) => Ok(tip.map(KnownTip::from)),
         Ok(_) | Err(Failure::Problem(_)) => Ok(None),
         Err(error) => Err(error),
     }

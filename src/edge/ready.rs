@@ -3,11 +3,12 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use worker::{Delay, Method, Response};
+use headwater_core::problem::Problem;
+use worker::{Method, Response};
 
-use super::timing::now;
-use super::{Failure, reply};
-use crate::problem::Problem;
+use super::context::Failure;
+use super::reply;
+use crate::isolate::{now, wait_while};
 use crate::settings::{Settings, UpstreamSettings};
 use crate::upstream::{Stream, discard};
 
@@ -37,14 +38,12 @@ pub async fn ready(settings: &Settings) -> Result<Response, Failure> {
 }
 
 async fn is_reachable(settings: &Settings) -> bool {
-    loop {
-        match SEEN.get() {
-            Seen { until, .. } if now() >= until => return ask(settings).await,
-            // Maybe of before the question that is open: that one is answered within seconds.
-            Seen { reachable: Some(reachable), .. } => return reachable,
-            // The runtime lets no request await what another one began.
-            Seen { reachable: None, .. } => Delay::from(Duration::from_millis(50)).await,
-        }
+    let is_open = || matches!(SEEN.get(), Seen { reachable: None, until } if now() < until);
+    wait_while(is_open, PATIENCE).await;
+    match SEEN.get() {
+        // Maybe of before the question that is open: that one is answered within seconds.
+        Seen { reachable: Some(reachable), until } if now() < until => reachable,
+        _ => ask(settings).await,
     }
 }
 

@@ -2,14 +2,15 @@
 //! position is passed over.
 
 use futures::stream;
+use headwater_core::problem::Problem;
+use headwater_core::route::Live;
+use headwater_core::segments::assemble::SegmentMismatch;
+use headwater_core::segments::pages::{Interior, Remainder};
+use headwater_core::sequencer::{Answer, Refusal, UpstreamResult};
 use worker::{Response, console_error};
 
-use super::cut::Misfit;
-use super::pages::{Interior, Remainder};
-use super::route::Live;
-use super::{Failure, read, reply};
-use crate::problem::Problem;
-use crate::sequencer::core::{Answer, Refusal, Reply};
+use super::context::Failure;
+use super::{read, reply};
 use crate::upstream::{Body, NoAnswer, Stream};
 
 /// All that follows the position, up to where the upstream's own page ends. It passes through, and is never held as a whole.
@@ -36,17 +37,17 @@ pub async fn after(position: Interior, live: Option<Live>, stream: &Stream) -> R
 }
 
 /// The upstream has no page of the run.
-fn refused(reply: Reply) -> Problem {
+fn refused(reply: UpstreamResult) -> Problem {
     match reply {
-        Reply::Refused(Refusal { status: 400, .. }) => Problem::unknown_offset(),
-        Reply::Refused(refusal) => Problem::from_answer(&Answer::Refused(refusal)).unwrap_or_else(Problem::unavailable),
-        Reply::Gone => Problem::gone(),
+        UpstreamResult::Refused(Refusal { status: 400, .. }) => Problem::unknown_offset(),
+        UpstreamResult::Refused(refusal) => Answer::Refused(refusal).problem().unwrap_or_else(Problem::unavailable),
+        UpstreamResult::Gone => Problem::gone(),
         _ => Problem::unavailable(),
     }
 }
 
 /// The log holds something else there.
-fn unknown(misfit: &Misfit) -> Problem {
+fn unknown(misfit: &SegmentMismatch) -> Problem {
     console_error!("nothing is known of an offset: {misfit}");
     Problem::unknown_offset()
 }

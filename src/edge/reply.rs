@@ -1,12 +1,12 @@
 //! What every response has in common: the headers of identity, CORS, security and timing.
 
 use futures::stream::LocalBoxStream;
+use headwater_core::batch::Batch;
+use headwater_core::event::{Offset, ROOT};
+use headwater_core::problem::Problem;
+use headwater_core::sequencer::Tip;
 use worker::{Headers, Request, Response, Result};
 
-use crate::batch::Batch;
-use crate::event::{Offset, ROOT};
-use crate::problem::Problem;
-use crate::sequencer::core::Tip;
 use crate::settings::Origins;
 use crate::upstream::{NEXT_OFFSET, UP_TO_DATE};
 
@@ -115,11 +115,8 @@ pub fn problem(problem: &Problem) -> Result<Response> {
     if let Some(backend_id) = &problem.backend_id {
         headers.set(BACKEND_ID, &backend_id.0)?;
     }
-    if let Some(challenge) = problem.challenge {
-        headers.set("www-authenticate", &challenge.header())?;
-    }
-    if let Some(allow) = problem.allow {
-        headers.set("allow", allow)?;
+    if let Some((name, value)) = problem.header.as_deref() {
+        headers.set(name, value)?;
     }
     Ok(response)
 }

@@ -6,21 +6,22 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::channel::oneshot;
+use headwater_core::batch::Batch;
+use headwater_core::budget::BudgetLimits;
+use headwater_core::event::{BackendId, Position, ROOT, SeqNum};
+use headwater_core::log::LogScanner;
+use headwater_core::problem::Problem;
+use headwater_core::push_stats::PushStats;
+use headwater_core::sequencer::call::{Ask, CALL_HEADER, Call, Incarnation, Inspection, LEASE_HEADER, Located, Shown};
+use headwater_core::sequencer::{self, Answer, Core, Effect, Foresight, Input, Need, Op, Ticket, UpstreamResult};
 use serde_json::value::to_raw_value;
 use worker::wasm_bindgen::prelude::wasm_bindgen;
-use worker::{Date, Delay, DurableObject, Env, Error, Request, Response, Result, State, console_error, durable_object};
+use worker::{Delay, DurableObject, Env, Error, Request, Response, Result, State, console_error, durable_object};
 
-use super::call::{Ask, CALL_HEADER, Call, Inspection, LEASE_HEADER, Life, Located, Position, Shown};
-use super::core::{self, Answer, Core, Foresight, Input, Need, Op, Output, Reply, Ticket};
-use super::scan::Scan;
 use super::storage::Rows;
-use crate::batch::Batch;
-use crate::budget;
-use crate::event::{BackendId, ROOT, SeqNum};
+use crate::isolate::now;
 use crate::lease::{BATCHES, Lease};
-use crate::problem::Problem;
 use crate::settings::{self, UpstreamSettings};
-use crate::tally::Tally;
 use crate::upstream::{Epochs, Stream};
 
 /// One store's Sequencer. Called by the Worker only, with a [`Call`] in a header.
@@ -29,12 +30,12 @@ pub struct Sequencer {
     state: State,
     env: Env,
     /// Set by the first call, which brings the store's path.
-    desk: RefCell<Option<Rc<Desk>>>,
+    actor: RefCell<Option<Rc<Actor>>>,
 }
 
 impl DurableObject for Sequencer {
     fn new(state: State, env: Env) -> Self {
-        Self { state, env, desk: RefCell::new(None) }
+        Self { state, env, actor: RefCell::new(None) }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
@@ -43,41 +44,41 @@ impl DurableObject for Sequencer {
             // Of a build that knows more: during a deployment it asks again, and meets one of its own.
             return Response::ok(serde_json::to_string(&Answer::Unavailable)?);
         };
-        #[cfg(feature = "panic-drill")]
-        crate::drill::on_arrival().await;
-        let desk = self.desk(&call.path)?;
+        #[cfg(feature = "failpoints")]
+        crate::failpoints::on_arrival().await;
+        let actor = self.actor(&call.path)?;
         let said = match call.ask {
             Ask::Op(Op::Push { batch, backend_id }) => {
-                serde_json::to_string(&desk.push(batch, backend_id, &mut request, &self.state).await?)
+                serde_json::to_string(&actor.push(batch, backend_id, &mut request, &self.state).await?)
             }
-            Ask::Op(op) => serde_json::to_string(&desk.call(op, &self.state).await?),
+            Ask::Op(op) => serde_json::to_string(&actor.call(op, &self.state).await?),
             Ask::Look(need) => {
-                let answer = desk.clone().call(Op::Look(Need::Known), &self.state).await?;
+                let answer = actor.clone().call(Op::Look(Need::Known), &self.state).await?;
                 if need != Need::Known {
                     // Nobody waits for this one; what it finds, the core knows.
-                    drop(desk.begin(Op::Look(need), None, &self.state));
+                    drop(actor.begin(Op::Look(need), None, &self.state));
                 }
                 serde_json::to_string(&answer)
             }
-            Ask::Locate(position) => serde_json::to_string(&desk.locate(&position, &self.state).await?),
-            Ask::Inspect => serde_json::to_string(&desk.inspect(&self.state).await?),
+            Ask::Locate(position) => serde_json::to_string(&actor.locate(&position, &self.state).await?),
+            Ask::Inspect => serde_json::to_string(&actor.inspect(&self.state).await?),
         };
         Response::ok(said?)
     }
 }
 
 impl Sequencer {
-    fn desk(&self, path: &str) -> Result<Rc<Desk>> {
-        if let Some(desk) = self.desk.borrow().as_ref().filter(|desk| !desk.abandoned.get()) {
-            return Ok(desk.clone());
+    fn actor(&self, path: &str) -> Result<Rc<Actor>> {
+        if let Some(actor) = self.actor.borrow().as_ref().filter(|actor| !actor.abandoned.get()) {
+            return Ok(actor.clone());
         }
-        let desk = Rc::new(Desk::open(&self.state, &self.env, path)?);
-        Ok(self.desk.borrow_mut().insert(desk).clone())
+        let actor = Rc::new(Actor::open(&self.state, &self.env, path)?);
+        Ok(self.actor.borrow_mut().insert(actor).clone())
     }
 }
 
 /// The core with everything it needs to act.
-struct Desk {
+struct Actor {
     core: RefCell<Core>,
     rows: RefCell<Rows>,
     stream: Stream,
@@ -86,17 +87,17 @@ struct Desk {
     /// How long a batch may wait for the upstream's next answer.
     patience: Duration,
     /// How much the isolate may hold of batches.
-    in_flight: budget::Limits,
+    in_flight: BudgetLimits,
     /// The callers that wait, and the batches of those that push.
     waiting: RefCell<HashMap<Ticket, Waiting>>,
     next_ticket: Cell<u64>,
-    /// The request that the core wants sent, until the courier takes it.
-    outgoing: RefCell<Option<(core::Request, u8)>>,
+    /// The request that the core wants sent, until the upstream_loop takes it.
+    outgoing: RefCell<Option<(sequencer::Request, u8)>>,
     epochs: Epochs,
     /// The storage failed: the next call starts from what is stored.
     abandoned: Cell<bool>,
     /// For the inspector, where there is one. Not of the core: no decision depends on it.
-    pushes: Option<RefCell<Tally>>,
+    pushes: Option<RefCell<PushStats>>,
 }
 
 struct Waiting {
@@ -107,7 +108,7 @@ struct Waiting {
     counted: Option<(Batch, u64)>,
 }
 
-impl Desk {
+impl Actor {
     fn open(state: &State, env: &Env, path: &str) -> Result<Self> {
         let settings = UpstreamSettings::read(env).map_err(as_error)?;
         let mut rows = Rows::open(state.storage().sql())?;
@@ -125,9 +126,7 @@ impl Desk {
             outgoing: RefCell::default(),
             epochs: Epochs::default(),
             abandoned: Cell::new(false),
-            pushes: settings::inspector(env)
-                .map_err(as_error)?
-                .then(|| RefCell::new(Tally::new(Date::now().as_millis()))),
+            pushes: settings::inspector(env).map_err(as_error)?.then(|| RefCell::new(PushStats::new(now()))),
         })
     }
 
@@ -149,7 +148,7 @@ impl Desk {
             }
         }
         let found = self.rows.borrow().locate(position)?;
-        Ok(found.map_or(Located::Unknown, |(plan, life)| Located::Found { plan, life }))
+        Ok(found.map_or(Located::Unknown, |(plan, incarnation)| Located::Found { plan, incarnation }))
     }
 
     async fn inspect(self: Rc<Self>, state: &State) -> Result<Inspection> {
@@ -157,7 +156,7 @@ impl Desk {
         let (segments, sealed) = self.rows.borrow().segments()?;
         let pushes = self.pushes.as_ref().map(RefCell::borrow);
         let halted = self.core.borrow().halted();
-        let problem = Problem::from_answer(halted.as_ref().unwrap_or(&answer));
+        let problem = halted.as_ref().unwrap_or(&answer).problem();
         let tip = match &answer {
             Answer::Tip(tip) => tip.as_ref(),
             _ => None,
@@ -171,7 +170,11 @@ impl Desk {
             pushes: pushes.as_deref(),
         };
         let shown = to_raw_value(&shown)?;
-        Ok(Inspection { shown, begins: segments.into_iter().map(|one| one.from).collect(), life: tip.map(Life::of) })
+        Ok(Inspection {
+            shown,
+            begins: segments.into_iter().map(|one| one.from).collect(),
+            incarnation: tip.map(Incarnation::of),
+        })
     }
 
     /// Answers a push. Its batch is read only if nothing refuses it before, and if the isolate has the memory for it.
@@ -182,7 +185,7 @@ impl Desk {
         request: &mut Request,
         state: &State,
     ) -> Result<Answer> {
-        let began = Date::now().as_millis();
+        let began = now();
         let op = Op::Push { batch, backend_id };
         let refused = |answer| {
             self.count(&batch, began, &answer);
@@ -230,28 +233,28 @@ impl Desk {
         let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
         let (sender, answer) = oneshot::channel();
         let counted = match &op {
-            Op::Push { batch, .. } if self.pushes.is_some() => Some((*batch, Date::now().as_millis())),
+            Op::Push { batch, .. } if self.pushes.is_some() => Some((*batch, now())),
             _ => None,
         };
         self.waiting.borrow_mut().insert(ticket, Waiting { answer: sender, batch, counted });
         self.handle(Input::Call(ticket, op));
         if let Some((request, failures)) = self.outgoing.take() {
-            // The courier belongs to the object, not to this caller, who may leave at any time.
-            state.wait_until(self.clone().courier(request, failures));
+            // The upstream_loop belongs to the object, not to this caller, who may leave at any time.
+            state.wait_until(self.clone().upstream_loop(request, failures));
         }
         answer
     }
 
     /// Carries requests to the upstream and replies back, as long as the core wants.
-    async fn courier(self: Rc<Self>, mut request: core::Request, mut failures: u8) {
+    async fn upstream_loop(self: Rc<Self>, mut request: sequencer::Request, mut failures: u8) {
         loop {
             if failures > 0 {
                 Delay::from(Duration::from_millis(100 << failures)).await;
             }
             let reply = self.perform(request).await;
-            #[cfg(feature = "panic-drill")]
-            if matches!(reply, Reply::Appended(_)) {
-                crate::drill::at("appended");
+            #[cfg(feature = "failpoints")]
+            if matches!(reply, UpstreamResult::Appended(_)) {
+                crate::failpoints::at("appended");
             }
             self.renew_leases();
             self.handle(Input::Upstream(reply));
@@ -260,22 +263,22 @@ impl Desk {
         }
     }
 
-    async fn perform(&self, request: core::Request) -> Reply {
+    async fn perform(&self, request: sequencer::Request) -> UpstreamResult {
         match request {
-            core::Request::Check => self.stream.check().await,
-            core::Request::ReadAll { known, probe } => {
-                self.stream.scan(None, Scan::from_start().expecting(known).probing(probe)).await
+            sequencer::Request::Check => self.stream.check().await,
+            sequencer::Request::ReadAll { known, probe } => {
+                self.stream.scan(None, LogScanner::from_start().expecting(known).probing(probe)).await
             }
-            core::Request::ReadOn { from, known, probe } => {
-                self.stream.scan(Some(from), Scan::onward(probe).expecting(known)).await
+            sequencer::Request::ReadOn { from, known, probe } => {
+                self.stream.scan(Some(from), LogScanner::onward(probe).expecting(known)).await
             }
-            core::Request::Create => self.stream.create(BackendId(random_uuid())).await,
-            core::Request::Delete => self.stream.delete().await,
-            core::Request::Append { ticket, parent, streak } => {
+            sequencer::Request::Create => self.stream.create(BackendId(random_uuid())).await,
+            sequencer::Request::Delete => self.stream.delete().await,
+            sequencer::Request::Append { ticket, parent, producer_seq } => {
                 let batch =
                     self.waiting.borrow().get(&ticket).and_then(|w| w.batch.as_ref().map(|(batch, _)| batch.clone()));
                 let batch = batch.expect("a batch is kept until its push is answered");
-                self.stream.append(parent, &self.epochs, streak, &batch).await
+                self.stream.append(parent, &self.epochs, producer_seq, &batch).await
             }
         }
     }
@@ -290,19 +293,19 @@ impl Desk {
         }
     }
 
-    fn carry_out(&self, output: Output) -> Result<()> {
+    fn carry_out(&self, output: Effect) -> Result<()> {
         match output {
-            Output::Record(tip) => self.rows.borrow_mut().record(&tip)?,
-            Output::Forget => self.rows.borrow_mut().forget()?,
-            Output::Deleting => self.rows.borrow_mut().deleting()?,
-            Output::Reply(ticket, answer) => self.reply(ticket, answer),
-            Output::Request(request, failures) => *self.outgoing.borrow_mut() = Some((request, failures)),
+            Effect::Record(tip) => self.rows.borrow_mut().record(&tip)?,
+            Effect::Forget => self.rows.borrow_mut().forget()?,
+            Effect::Deleting => self.rows.borrow_mut().deleting()?,
+            Effect::Answer(ticket, answer) => self.reply(ticket, answer),
+            Effect::Request(request, failures) => *self.outgoing.borrow_mut() = Some((request, failures)),
         }
         Ok(())
     }
 
     fn reply(&self, ticket: Ticket, answer: Answer) {
-        if let (Answer::Halted(..), Some(problem)) = (&answer, Problem::from_answer(&answer)) {
+        if let (Answer::Halted(..), Some(problem)) = (&answer, answer.problem()) {
             console_error!("store halted: {}", problem.detail);
         }
         if let Some(waiting) = self.waiting.borrow_mut().remove(&ticket) {
@@ -317,10 +320,10 @@ impl Desk {
     /// Counts what became of a push that has waited since `began`.
     fn count(&self, batch: &Batch, began: u64, answer: &Answer) {
         let Some(pushes) = &self.pushes else { return };
-        let refusal = Problem::from_answer(answer);
+        let refusal = answer.problem();
         let accepted = answer.accepted().map(|(how, _)| Ok(how));
         if let Some(outcome) = accepted.or(refusal.as_ref().map(Err)) {
-            let now = Date::now().as_millis();
+            let now = now();
             pushes.borrow_mut().count(now, now.saturating_sub(began), Some(batch), outcome);
         }
     }

@@ -8,13 +8,12 @@
 
 use std::cell::RefCell;
 
+use headwater_core::event::{BackendId, Fingerprint, Offset, Position, SeqNum};
+use headwater_core::segments::plan::{Place, Plan};
+use headwater_core::sequencer::call::{Incarnation, Stored};
+use headwater_core::sequencer::{Before, Recorded, Sealed, Tip};
 use serde::Deserialize;
 use worker::{Result, SqlStorage, SqlStorageValue};
-
-use super::call::{Life, Position, Stored};
-use super::core::{Before, Recorded, Sealed, Tip};
-use super::plan::{Place, Plan};
-use crate::event::{BackendId, Fingerprint, Offset, SeqNum};
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS backend (
@@ -63,7 +62,7 @@ const LISTED: usize = 200;
 pub struct Rows {
     sql: SqlStorage,
     /// What the rows are of, as it is stored, to write it only when it changes.
-    life: Option<Life>,
+    incarnation: Option<Incarnation>,
     /// Where the last segment ends, and how many there are, once someone has asked.
     counted: RefCell<Option<(Offset, u64)>>,
     /// Whether it is stored that the stream is about to be deleted.
@@ -104,7 +103,7 @@ impl Rows {
     pub fn open(sql: SqlStorage) -> Result<Self> {
         let tables: Vec<Count> = sql.exec(TABLES, None)?.to_array()?;
         let has_tables = tables.first().is_some_and(|one| one.count > 0);
-        let rows = Self { sql, life: None, counted: RefCell::default(), deleting: false, has_tables };
+        let rows = Self { sql, incarnation: None, counted: RefCell::default(), deleting: false, has_tables };
         if rows.has_tables {
             rows.sql.exec(SCHEMA, None)?;
         }
@@ -126,7 +125,7 @@ impl Rows {
         if let Some(end) = self.row(LAST_SEALING, vec![])? {
             (sealed.offset, sealed.events, sealed.bytes) = (end.end_offset, end.events_so_far, end.bytes_so_far);
         }
-        self.life = Some(Life { backend_id: backend.backend_id.clone(), index: backend.index_start });
+        self.incarnation = Some(Incarnation { backend_id: backend.backend_id.clone(), index: backend.index_start });
         let deleting = vec![backend.backend_id.0.as_str().into()];
         let deleting: Vec<Count> = self.sql.exec(IS_DELETING, deleting)?.to_array()?;
         self.deleting = deleting.first().is_some_and(|row| row.count > 0);
@@ -151,12 +150,12 @@ impl Rows {
     /// output gate).
     pub fn record(&mut self, tip: &Tip) -> Result<()> {
         self.make_tables()?;
-        let life = Life::of(tip);
-        if self.life.as_ref() != Some(&life) {
-            let values = vec![life.backend_id.0.as_str().into(), life.index.0.as_str().into()];
+        let incarnation = Incarnation::of(tip);
+        if self.incarnation.as_ref() != Some(&incarnation) {
+            let values = vec![incarnation.backend_id.0.as_str().into(), incarnation.index.0.as_str().into()];
             let insert = "INSERT OR REPLACE INTO backend (only, backend_id, index_start) VALUES (1, ?, ?)";
             self.sql.exec(insert, values)?;
-            self.life = Some(life);
+            self.incarnation = Some(incarnation);
         }
         if std::mem::take(&mut self.deleting) {
             self.sql.exec("DELETE FROM deleting", None)?;
@@ -186,8 +185,8 @@ impl Rows {
 
     /// Stores that this Sequencer is about to delete the stream that is recorded.
     pub fn deleting(&mut self) -> Result<()> {
-        let Some(life) = &self.life else { return Ok(()) };
-        let values = vec![life.backend_id.0.as_str().into()];
+        let Some(incarnation) = &self.incarnation else { return Ok(()) };
+        let values = vec![incarnation.backend_id.0.as_str().into()];
         self.sql.exec("INSERT OR REPLACE INTO deleting (only, backend_id) VALUES (1, ?)", values)?;
         self.deleting = true;
         Ok(())
@@ -198,7 +197,7 @@ impl Rows {
         if self.has_tables {
             self.sql.exec("DELETE FROM append; DELETE FROM backend; DELETE FROM deleting;", None)?;
         }
-        (self.life, self.deleting) = (None, false);
+        (self.incarnation, self.deleting) = (None, false);
         self.counted.take();
         Ok(())
     }
@@ -212,8 +211,8 @@ impl Rows {
     }
 
     /// Finds a position among the appends; `None` if no append ends at the offset.
-    pub fn locate(&self, position: &Position) -> Result<Option<(Plan, Life)>> {
-        let Some(life) = self.life.clone() else { return Ok(None) };
+    pub fn locate(&self, position: &Position) -> Result<Option<(Plan, Incarnation)>> {
+        let Some(incarnation) = self.incarnation.clone() else { return Ok(None) };
         let place = match position {
             Position::Offset(offset) => self.place_at(offset)?,
             Position::After(seq) => Some(self.row(UP_TO_EVENT, vec![integer(*seq)?])?.map_or(Place::start(), as_place)),
@@ -221,12 +220,12 @@ impl Rows {
         let Some(place) = place else { return Ok(None) };
         let ends = vec![place.offset.0.as_str().into(), integer(Plan::AHEAD as u64)?];
         let ends: Vec<Row> = self.sql.exec(ENDS_AFTER, ends)?.to_array()?;
-        Ok(Some((Plan::new(place, ends.into_iter().map(as_place)), life)))
+        Ok(Some((Plan::new(place, ends.into_iter().map(as_place)), incarnation)))
     }
 
     /// The last sealed segments, and how many there are.
     pub fn segments(&self) -> Result<(Vec<Stored>, u64)> {
-        if self.life.is_none() {
+        if self.incarnation.is_none() {
             return Ok((Vec::new(), 0));
         }
         // One more, where the first of them begins.

@@ -51,7 +51,7 @@ test('it has every binding', () => {
 function evaluate(value: string): string {
   const [base = '', shift] = value.split('<<').map((part) => part.trim())
   const constant = /^[A-Z_]+$/.test(base) ? new RegExp(`const ${base}: \\w+ = ([\\d_]+);`) : undefined
-  const sources = constant === undefined ? [] : [settings, read('src/names.rs')]
+  const sources = constant === undefined ? [] : [settings, read('core/src/names.rs')]
   const found = constant === undefined ? base : sources.map((source) => source.match(constant)?.[1]).find((one) => one !== undefined)
   return String(Number((found ?? '').replaceAll('_', '')) * 2 ** Number(shift ?? 0))
 }

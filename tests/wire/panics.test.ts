@@ -1,4 +1,4 @@
-// What a panic does to those who wait, in a build with hooks for it (src/drill.rs).
+// What a panic does to those who wait, in a build with hooks for it (src/failpoints.rs).
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
@@ -6,13 +6,13 @@ import { root } from '../../scripts/lib/tools.mjs'
 import { build, startRustUpstream } from '../harness/index.ts'
 import { chain, json, type Problem, sse, Store, useParts } from './support.ts'
 
-const VARIANT = 'panic-drill'
-const HEADER = 'headwater-panic-drill'
+const VARIANT = 'failpoints'
+const HEADER = 'headwater-failpoints'
 
 /** A caller is told of a panic after 250 ms (src/entry.js); the rest is for a busy machine. */
 const TOLD_MS = 5_000
 const UPSTREAM_TIMEOUT_MS = 1_000
-/** Three attempts, and 5 s (src/edge/lookup.rs, `patience`). */
+/** Three attempts, and 5 s (src/settings.rs, `patience`). */
 const PATIENCE_MS = 3 * UPSTREAM_TIMEOUT_MS + 5_000
 
 beforeAll(() => build(VARIANT), 600_000)

@@ -1,12 +1,12 @@
 //! From a request to its [`Grant`].
 
+use headwater_core::auth::claims::{self, Grant};
+use headwater_core::auth::token::{Algorithm, Token};
+use headwater_core::problem::Problem;
 use worker::{Context, Date, Request};
 
-use super::claims::{self, Grant};
 use super::keys;
-use super::token::{Algorithm, Token};
-use crate::edge::Failure;
-use crate::problem::Problem;
+use crate::edge::context::Failure;
 use crate::settings::{Auth, Jwt};
 
 /// Finds out what a request may do; before anything else is known of it, and before any cache.

@@ -1,11 +1,10 @@
 //! The runtime's Web Crypto, as far as signatures need it.
 
+use headwater_core::auth::jwks::Jwk;
+use headwater_core::auth::token::{Algorithm, Token};
 use worker::js_sys::{Array, Object, Promise, Reflect, Uint8Array};
 use worker::wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use worker::wasm_bindgen_futures::JsFuture;
-
-use super::jwks::Jwk;
-use super::token::{Algorithm, Token};
 
 /// A `CryptoKey`. It belongs to no request, so an isolate may keep it.
 #[derive(Clone)]

@@ -9,14 +9,13 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use worker::{
-    CacheMode, Context, Date, Delay, Fetch, Headers, Request, RequestInit, RequestRedirect, Response, console_error,
-};
+use headwater_core::auth::jwks::{self, Jwk};
+use headwater_core::auth::token::{Algorithm, Token};
+use headwater_core::problem::Problem;
+use worker::{CacheMode, Context, Fetch, Headers, Request, RequestInit, RequestRedirect, Response, console_error};
 
 use super::crypto::Key;
-use super::jwks::{self, Jwk};
-use super::token::{Algorithm, Token};
-use crate::problem::Problem;
+use crate::isolate::{now, wait_while};
 use crate::upstream::{NoAnswer, collect, within};
 
 /// Published keys are fetched anew when they are older; meanwhile the old ones serve.
@@ -35,9 +34,9 @@ const MAX_TRIED: usize = 8;
 const MAX_MISSED: usize = 64;
 
 /// Keys from one source.
-pub struct Ring(Vec<Key>);
+pub struct KeySet(Vec<Key>);
 
-impl Ring {
+impl KeySet {
     /// The keys that may have made this token's signature.
     pub fn candidates(&self, token: &Token<'_>) -> Vec<Key> {
         let fits = |key: &&Key| {
@@ -51,12 +50,12 @@ impl Ring {
 
 thread_local! {
     /// By the setting that they come from: an isolate has one environment.
-    static CONFIGURED: RefCell<HashMap<&'static str, Rc<Ring>>> = RefCell::default();
+    static CONFIGURED: RefCell<HashMap<&'static str, Rc<KeySet>>> = RefCell::default();
     static PUBLISHED: RefCell<HashMap<String, Published>> = RefCell::default();
 }
 
 /// The key of `JWT_SECRET`.
-pub async fn secret(secret: &str) -> Result<Rc<Ring>, Problem> {
+pub async fn secret(secret: &str) -> Result<Rc<KeySet>, Problem> {
     configured("JWT_SECRET", async {
         Key::secret(secret)
             .await
@@ -67,7 +66,7 @@ pub async fn secret(secret: &str) -> Result<Rc<Ring>, Problem> {
 }
 
 /// The keys of `JWT_JWKS`.
-pub async fn listed(keys: &[Jwk]) -> Result<Rc<Ring>, Problem> {
+pub async fn listed(keys: &[Jwk]) -> Result<Rc<KeySet>, Problem> {
     configured("JWT_JWKS", async {
         match import(keys).await {
             keys if keys.is_empty() => {
@@ -82,11 +81,11 @@ pub async fn listed(keys: &[Jwk]) -> Result<Rc<Ring>, Problem> {
 async fn configured(
     setting: &'static str,
     make: impl Future<Output = Result<Vec<Key>, Problem>>,
-) -> Result<Rc<Ring>, Problem> {
+) -> Result<Rc<KeySet>, Problem> {
     if let Some(ring) = CONFIGURED.with_borrow(|all| all.get(setting).cloned()) {
         return Ok(ring);
     }
-    let ring = Rc::new(Ring(make.await?));
+    let ring = Rc::new(KeySet(make.await?));
     CONFIGURED.with_borrow_mut(|all| all.insert(setting, ring.clone()));
     Ok(ring)
 }
@@ -105,7 +104,7 @@ async fn import(keys: &[Jwk]) -> Vec<Key> {
 /// What the issuer published, as it was when it was last fetched.
 #[derive(Default)]
 struct Published {
-    ring: Option<Ring>,
+    ring: Option<KeySet>,
     /// When the fetch began that brought `ring`.
     fetched: u64,
     /// When a fetch last began, and whether it is under way.
@@ -149,23 +148,23 @@ impl Published {
 
 /// The published keys that may have made this token's signature; none if it is certain that there is none.
 pub async fn published(url: &str, context: &Context, token: &Token<'_>) -> Result<Vec<Key>, Problem> {
-    let now = Date::now().as_millis();
+    let at_ms = now();
     let (keys, age, is_due) =
-        Published::at(url, |known| (known.candidates(token, now), known.age(now), known.is_due(now)));
+        Published::at(url, |known| (known.candidates(token, at_ms), known.age(at_ms), known.is_due(at_ms)));
     if let Some(keys) = keys.filter(|_| age < 2 * FRESH_MS) {
         if age >= FRESH_MS && is_due {
-            context.wait_until(fetch(url.into()));
+            begin_fetch(url, context);
         }
         return Ok(keys);
     }
-    let missed = Published::at(url, |known| known.miss(&token.key_id, now));
+    let missed = Published::at(url, |known| known.miss(&token.key_id, at_ms));
     renew(url, context).await;
-    let now = Date::now().as_millis();
-    Published::at(url, |known| match known.candidates(token, now) {
+    let at_ms = now();
+    Published::at(url, |known| match known.candidates(token, at_ms) {
         Some(keys) => Ok(keys),
         None if known.ring.is_some() && known.fetched >= missed => Ok(Vec::new()),
         None => {
-            let seconds = (known.begun + PAUSE_MS).saturating_sub(now).div_ceil(1_000);
+            let seconds = (known.begun + PAUSE_MS).saturating_sub(at_ms).div_ceil(1_000);
             Err(Problem::keys_unavailable(u32::try_from(seconds).unwrap_or(1).max(1)))
         }
     })
@@ -176,31 +175,27 @@ pub async fn published(url: &str, context: &Context, token: &Token<'_>) -> Resul
 pub async fn republished(url: &str, context: &Context, token: &Token<'_>) -> Vec<Key> {
     let before = Published::at(url, |known| known.fetched);
     renew(url, context).await;
-    let now = Date::now().as_millis();
-    let keys = Published::at(url, |known| known.candidates(token, now).filter(|_| known.fetched > before));
+    let at_ms = now();
+    let keys = Published::at(url, |known| known.candidates(token, at_ms).filter(|_| known.fetched > before));
     keys.unwrap_or_default()
 }
 
 /// Fetches the keys if they may be fetched now, and waits for them, whoever fetches.
 async fn renew(url: &str, context: &Context) {
-    let now = || Date::now().as_millis();
     if Published::at(url, |known| known.is_due(now())) {
-        context.wait_until(fetch(url.into()));
+        begin_fetch(url, context);
     }
-    let mut pause = 4;
-    loop {
-        // Never another request's promise: the runtime forbids it.
-        Delay::from(Duration::from_millis(pause)).await;
-        pause = (2 * pause).min(128);
-        if !Published::at(url, |known| known.is_under_way(now())) {
-            return;
-        }
-    }
+    wait_while(|| Published::at(url, |known| known.is_under_way(now())), Duration::from_millis(2 * FETCH_MS)).await;
 }
 
-async fn fetch(url: String) {
-    let begun = Date::now().as_millis();
-    Published::at(&url, |known| (known.begun, known.under_way) = (begun, true));
+/// Fetches the keys. They are under way as soon as this returns, so that no other request fetches them too.
+fn begin_fetch(url: &str, context: &Context) {
+    let begun = now();
+    Published::at(url, |known| (known.begun, known.under_way) = (begun, true));
+    context.wait_until(fetch(url.into(), begun));
+}
+
+async fn fetch(url: String, begun: u64) {
     let got = within(Duration::from_millis(FETCH_MS), Box::pin(download(&url))).await;
     let got = got.map_err(|NoAnswer| "it did not answer in time".to_string()).and_then(|got| got);
     if let Err(why) = &got {
@@ -209,7 +204,7 @@ async fn fetch(url: String) {
     Published::at(&url, |known| {
         known.under_way = false;
         if let Ok(keys) = got {
-            (known.ring, known.fetched) = (Some(Ring(keys)), begun);
+            (known.ring, known.fetched) = (Some(KeySet(keys)), begun);
         }
     });
 }

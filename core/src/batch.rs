@@ -1,0 +1,263 @@
+//! The batch check: a pushed body becomes a [`Batch`], or the reason why it can't.
+//!
+//! Checked once, at the edge, without touching a byte: the body that was checked is the body that is
+//! appended, unknown fields included.
+
+use std::{borrow::Cow, fmt};
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::{Deserialize as DeriveDeserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::event::{Fingerprint, Fingerprinter, MAX_SEQ_NUM, ROOT, SeqNum};
+use crate::problem::Problem;
+
+/// What a checked batch is, without its events. It can only be had from [`check`] (or from the
+/// Worker that checked it, over the call to the Sequencer).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, DeriveDeserialize)]
+pub struct Batch {
+    /// `parentSeqNum` of the first event: the head this batch was made on.
+    pub parent: SeqNum,
+    /// `seqNum` of the first event.
+    pub first: SeqNum,
+    /// `seqNum` of the last event: the head once the batch is accepted.
+    pub last: SeqNum,
+    /// How many events.
+    pub events: u64,
+    /// The size of the body in bytes.
+    pub bytes: u64,
+    /// Recognises the batch when it is pushed again.
+    pub fingerprint: Fingerprint,
+}
+
+/// What a batch may be at most.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchLimits {
+    /// Events a batch (`MAX_BATCH_EVENTS`).
+    pub events: usize,
+    /// Bytes of the request's body (`MAX_BATCH_BYTES`).
+    pub bytes: usize,
+    /// Bytes of one event (`MAX_EVENT_BYTES`).
+    pub event_bytes: usize,
+}
+
+/// Why a body is no batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BatchError {
+    /// Not JSON at all; holds the parser's message.
+    Malformed(String),
+    /// JSON, but not an array.
+    NotAnArray,
+    /// No events, or more than [`BatchLimits::events`].
+    Count {
+        /// Events in the body.
+        events: usize,
+        /// How many are allowed.
+        max: usize,
+    },
+    /// An event is larger than [`BatchLimits::event_bytes`].
+    TooLarge {
+        /// Its place in the batch, from 0.
+        index: usize,
+        /// Its size.
+        bytes: usize,
+        /// What is allowed.
+        max: usize,
+    },
+    /// An event is wrong.
+    Event {
+        /// Its place in the batch, from 0.
+        index: usize,
+        /// The field that is missing or wrong; empty for the event as a whole.
+        field: &'static str,
+        /// What is wrong with it, to be read after the field's name.
+        what: String,
+    },
+}
+
+impl fmt::Display for BatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BatchError::Malformed(message) => write!(f, "The body is not JSON: {message}."),
+            BatchError::NotAnArray => write!(f, "The body must be a JSON array of events."),
+            BatchError::Count { events, max } => {
+                write!(f, "A batch holds 1 to {max} events; this one holds {events}.")
+            }
+            BatchError::TooLarge { index, bytes, max } => write!(f, "Event {index} takes {bytes} bytes of {max}."),
+            BatchError::Event { index, field: "", what } => write!(f, "Event {index} {what}."),
+            BatchError::Event { index, field, what } => write!(f, "Event {index}: `{field}` {what}."),
+        }
+    }
+}
+
+/// 400 what is not JSON, 422 what is no batch.
+impl From<&BatchError> for Problem {
+    fn from(error: &BatchError) -> Self {
+        match error {
+            BatchError::Malformed(_) => Self::bad_request("body", error),
+            BatchError::NotAnArray | BatchError::Count { .. } => Self::invalid_push(422, error).with("field", "body"),
+            BatchError::TooLarge { index, bytes, max } => Self::event_too_large(*index, *bytes, *max),
+            BatchError::Event { index, field, .. } => {
+                Self::invalid_push(422, error).with("index", *index).with("field", *field)
+            }
+        }
+    }
+}
+
+/// Checks a body: 1 to `limits.events` LiveStore events (`LiveStoreEvent.Global.Encoded` in
+/// `@livestore/common`) that link to one another. [`BatchLimits::bytes`] is the reader's to enforce.
+pub fn check(body: &[u8], limits: BatchLimits) -> Result<Batch, BatchError> {
+    let raw = events_of(body)?;
+    if raw.is_empty() || raw.len() > limits.events {
+        return Err(BatchError::Count { events: raw.len(), max: limits.events });
+    }
+    let mut fingerprinter = Fingerprinter::default();
+    let mut links: Vec<Link> = Vec::with_capacity(raw.len());
+    for (index, json) in raw.iter().enumerate() {
+        let at = |(field, what)| BatchError::Event { index, field, what };
+        if json.get().len() > limits.event_bytes {
+            return Err(BatchError::TooLarge { index, bytes: json.get().len(), max: limits.event_bytes });
+        }
+        check_depth(json.get()).map_err(at)?;
+        let link = check_event(json).map_err(at)?;
+        check_link(links.last(), link).map_err(at)?;
+        links.push(link);
+        fingerprinter.event(json.get().as_bytes());
+    }
+    Ok(Batch {
+        parent: links[0].parent,
+        first: links[0].seq,
+        last: links[links.len() - 1].seq,
+        events: links.len() as u64,
+        bytes: body.len() as u64,
+        fingerprint: fingerprinter.fingerprint(),
+    })
+}
+
+fn events_of(body: &[u8]) -> Result<Vec<&RawValue>, BatchError> {
+    serde_json::from_slice(body).map_err(|e| match e.classify() {
+        serde_json::error::Category::Data => BatchError::NotAnArray,
+        _ => BatchError::Malformed(e.to_string()),
+    })
+}
+
+#[derive(Clone, Copy)]
+struct Link {
+    parent: SeqNum,
+    seq: SeqNum,
+}
+
+type FieldError = (&'static str, String);
+
+/// How deep arrays and objects of an event may lie in one another. JavaScript's own parser takes any depth, but what
+/// walks through the result afterwards, as LiveStore does, runs out of stack at some thousands.
+pub const MAX_DEPTH: usize = 500;
+
+fn check_depth(json: &str) -> Result<(), FieldError> {
+    // Few have so many brackets at all.
+    if json.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() <= MAX_DEPTH {
+        return Ok(());
+    }
+    let (mut depth, mut in_string, mut bytes) = (0_usize, false, json.bytes());
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'"' => in_string = !in_string,
+            b'\\' if in_string => drop(bytes.next()),
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(("", format!("is nested more than {MAX_DEPTH} levels deep")));
+        }
+    }
+    Ok(())
+}
+
+/// The fields of one event: each there once, each of its type.
+fn check_event(json: &RawValue) -> Result<Link, FieldError> {
+    if !json.get().starts_with('{') {
+        return Err(("", "is not an object".into()));
+    }
+    let fields: Fields = serde_json::from_str(json.get()).map_err(|e| ("", format!("can't be read: {e}")))?;
+    if let Some(twice) = fields.repeated {
+        return Err((twice, "is given twice".into()));
+    }
+    non_empty_string("name", fields.values[0])?;
+    fields.values[1].ok_or(("args", "is missing".to_string()))?;
+    non_empty_string("clientId", fields.values[4])?;
+    non_empty_string("sessionId", fields.values[5])?;
+    Ok(Link { seq: integer("seqNum", fields.values[2])?, parent: integer("parentSeqNum", fields.values[3])? })
+}
+
+/// The chain invariant as far as one batch shows it: numbers rise by exactly 1, each parent is the
+/// number before. Only the first event of a store may start higher than 1.
+fn check_link(before: Option<&Link>, link: Link) -> Result<(), FieldError> {
+    if let Some(before) = before
+        && link.parent != before.seq
+    {
+        let what = format!("is {}, but the event before it is {}", link.parent, before.seq);
+        return Err(("parentSeqNum", what));
+    }
+    let starts_a_store = before.is_none() && link.parent == ROOT;
+    if link.seq <= link.parent || (link.seq != link.parent + 1 && !starts_a_store) {
+        let what = format!("is {}, but must be {}, one more than its parentSeqNum", link.seq, link.parent + 1);
+        return Err(("seqNum", what));
+    }
+    Ok(())
+}
+
+fn non_empty_string(field: &'static str, value: Option<&RawValue>) -> Result<(), FieldError> {
+    match value.map(RawValue::get) {
+        None => Err((field, "is missing".into())),
+        Some("\"\"") => Err((field, "is empty".into())),
+        Some(json) if json.starts_with('"') => Ok(()),
+        Some(_) => Err((field, "is not a string".into())),
+    }
+}
+
+fn integer(field: &'static str, value: Option<&RawValue>) -> Result<SeqNum, FieldError> {
+    let json = value.ok_or((field, "is missing".to_string()))?.get();
+    json.parse().ok().filter(|n| *n <= MAX_SEQ_NUM).ok_or((field, format!("is not an integer from 0 to {MAX_SEQ_NUM}")))
+}
+
+const FIELDS: [&str; 6] = ["name", "args", "seqNum", "parentSeqNum", "clientId", "sessionId"];
+
+/// The known fields of an event, each still as its JSON text; others are passed over.
+#[derive(Default)]
+struct Fields<'a> {
+    values: [Option<&'a RawValue>; FIELDS.len()],
+    repeated: Option<&'static str>,
+}
+
+impl<'de> Deserialize<'de> for Fields<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(FieldsVisitor)
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("an event")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Fields<'de>, M::Error> {
+        let mut fields = Fields::default();
+        while let Some(Key(key)) = map.next_key()? {
+            let value: &RawValue = map.next_value()?;
+            let Some(known) = FIELDS.iter().position(|f| *f == key) else { continue };
+            if fields.values[known].replace(value).is_some() {
+                fields.repeated = Some(FIELDS[known]);
+            }
+        }
+        Ok(fields)
+    }
+}
+
+/// A key of an object, borrowed from the body unless it holds escapes.
+#[derive(DeriveDeserialize)]
+struct Key<'a>(#[serde(borrow)] Cow<'a, str>);

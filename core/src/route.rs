@@ -1,0 +1,249 @@
+//! From method, path and query to what is wanted. Pure: tested on any host.
+
+use crate::auth::Scope;
+use crate::event::Position;
+use crate::event::{MAX_SEQ_NUM, Offset, SeqNum};
+use crate::names::StorePath;
+use crate::problem::Problem;
+
+/// The parts of a request's URL. The runtime has parsed and normalized it (WHATWG), so it need only be cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target<'u> {
+    /// The host, without a port.
+    pub host: &'u str,
+    /// The path, still percent-encoded.
+    pub path: &'u str,
+    /// The query, decoded.
+    pub query: Vec<(String, String)>,
+}
+
+impl<'u> Target<'u> {
+    /// Cuts a URL.
+    pub fn of(url: &'u str) -> Self {
+        let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+        let rest = rest.split_once('#').map_or(rest, |(rest, _)| rest);
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        // An IPv6 address has colons of its own, in brackets.
+        let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+        let host = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(host, _)| host);
+        Self { host, path, query: form_urlencoded::parse(query.as_bytes()).into_owned().collect() }
+    }
+}
+
+/// What a request wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// `GET /health`: does the Worker answer?
+    Health,
+    /// `GET /ready`: can the upstream be reached?
+    Ready,
+    /// `GET` of one of the [inspector's files](PAGES).
+    Page(&'static Page),
+    /// `GET /inspect/api`: how to ask for a store.
+    Inspector,
+    /// Something with one store.
+    Store(StorePath, Verb),
+}
+
+/// What is wanted of a store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// `POST`
+    Push,
+    /// `GET`
+    Read(Read),
+    /// `HEAD`
+    Head,
+    /// `PUT`
+    Create,
+    /// `DELETE`
+    Reset,
+    /// `POST /v1/adopt/{tenant}/{store}`
+    Adopt,
+    /// `GET /inspect/api/{tenant}/{store}`
+    Inspect,
+}
+
+impl Verb {
+    /// Its name in the log.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::Read(_) => "read",
+            Self::Head => "look",
+            Self::Create => "ensure",
+            Self::Reset => "reset",
+            Self::Adopt => "adopt",
+            Self::Inspect => "inspect",
+        }
+    }
+
+    /// What a token must allow.
+    pub fn scope(&self) -> Scope {
+        match self {
+            Self::Read(_) | Self::Head => Scope::Read,
+            Self::Push | Self::Create => Scope::Write,
+            Self::Reset | Self::Adopt | Self::Inspect => Scope::Admin,
+        }
+    }
+}
+
+/// A read of the stream (protocol §5.6–5.8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Where to begin. `after` counts only where there is no offset but the start.
+    pub from: Position,
+    /// How to go on at the tail.
+    pub live: Option<Live>,
+    /// The protocol's cursor (§10.1), passed on as it came.
+    pub cursor: Option<String>,
+}
+
+/// How a live read hears of new events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Live {
+    /// `live=long-poll`
+    LongPoll,
+    /// `live=sse`
+    Sse,
+}
+
+impl Live {
+    /// Its name in the query.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LongPoll => "long-poll",
+            Self::Sse => "sse",
+        }
+    }
+}
+
+/// A file of the inspector, which is the same for everyone and holds no data.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Its address.
+    pub path: &'static str,
+    /// Its name in the folder `inspector/`.
+    pub file: &'static str,
+    /// Its `Content-Type`.
+    pub kind: &'static str,
+}
+
+/// The files of the inspector. Nothing else of the folder is served.
+pub const PAGES: [Page; 3] = [
+    Page { path: "/inspect", file: "index.html", kind: "text/html; charset=utf-8" },
+    Page { path: "/inspect/inspector.css", file: "inspector.css", kind: "text/css; charset=utf-8" },
+    Page { path: "/inspect/inspector.js", file: "inspector.js", kind: "text/javascript; charset=utf-8" },
+];
+
+/// Whether an address is the inspector's; where there is none, there is nothing.
+pub fn is_inspector(path: &str) -> bool {
+    path.strip_prefix("/inspect").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+const READ_METHODS: &str = "GET, HEAD, OPTIONS";
+const ADOPT_METHODS: &str = "POST, OPTIONS";
+const STORE_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
+
+/// The longest offset or cursor; the protocol asks servers to stay under 256 characters (§8).
+const MAX_TOKEN: usize = 256;
+
+/// Finds the route. Names may have `max_name` bytes.
+pub fn route(method: &str, target: &Target<'_>, max_name: usize) -> Result<Route, Problem> {
+    let Target { path, query, .. } = target;
+    let without_a_store = match *path {
+        "/health" => Some(Route::Health),
+        "/ready" => Some(Route::Ready),
+        "/inspect/api" => Some(Route::Inspector),
+        _ => PAGES.iter().find(|page| page.path == *path).map(Route::Page),
+    };
+    if let Some(route) = without_a_store {
+        return match method {
+            "GET" | "HEAD" => Ok(route),
+            _ => Err(Problem::method_not_allowed(READ_METHODS)),
+        };
+    }
+    let (inspected, adopted) = (path.strip_prefix("/inspect/api/"), path.strip_prefix("/v1/adopt/"));
+    let (tenant, store) = inspected
+        .or(adopted)
+        .or_else(|| path.strip_prefix("/v1/stream/"))
+        .and_then(|rest| rest.split_once('/'))
+        .filter(|(tenant, store)| !tenant.is_empty() && !store.is_empty() && !store.contains('/'))
+        .ok_or_else(Problem::not_found)?;
+    let store = StorePath::from_url(tenant, store, max_name)
+        .map_err(|(field, error)| Problem::bad_request(field, format!("The {field}'s name {error}.")))?;
+    let verb = match method {
+        "GET" | "HEAD" if inspected.is_some() => Verb::Inspect,
+        _ if inspected.is_some() => return Err(Problem::method_not_allowed(READ_METHODS)),
+        "POST" if adopted.is_some() => Verb::Adopt,
+        _ if adopted.is_some() => return Err(Problem::method_not_allowed(ADOPT_METHODS)),
+        "POST" => Verb::Push,
+        "GET" => Verb::Read(read(query)?),
+        "HEAD" => Verb::Head,
+        "PUT" => Verb::Create,
+        "DELETE" => Verb::Reset,
+        _ => return Err(Problem::method_not_allowed(STORE_METHODS)),
+    };
+    Ok(Route::Store(store, verb))
+}
+
+fn read(query: &[(String, String)]) -> Result<Read, Problem> {
+    let live = match single(query, "live")? {
+        None => None,
+        Some("long-poll") => Some(Live::LongPoll),
+        Some("sse") => Some(Live::Sse),
+        Some(other) => {
+            return Err(Problem::bad_request("live", format!("live is {other:?}, but must be long-poll or sse.")));
+        }
+    };
+    let offset = single(query, "offset")?.map(|offset| token("offset", offset)).transpose()?;
+    let after = single(query, "after")?.map(seq_num).transpose()?;
+    let from = match (offset, after) {
+        // A client goes on by offset without having to drop what it began with.
+        (Some(offset), None) => Position::Offset(Offset(offset)),
+        (Some(offset), Some(_)) if offset != Offset::START => Position::Offset(Offset(offset)),
+        (_, Some(seq)) => Position::After(seq),
+        (None, None) if live.is_none() => Position::Offset(Offset(Offset::START.into())),
+        (None, None) => {
+            return Err(Problem::bad_request("offset", "A live read needs an offset (-1 for the start) or after."));
+        }
+    };
+    let cursor = single(query, "cursor")?.map(|cursor| token("cursor", cursor)).transpose()?;
+    Ok(Read { from, live, cursor })
+}
+
+fn seq_num(value: &str) -> Result<SeqNum, Problem> {
+    let digits = !value.is_empty() && value.bytes().all(|b| b.is_ascii_digit());
+    value.parse().ok().filter(|seq| digits && *seq <= MAX_SEQ_NUM).ok_or_else(|| {
+        Problem::bad_request(
+            "after",
+            format!("after is {value:?}, but must be a seqNum: an integer from 0 to {MAX_SEQ_NUM}."),
+        )
+    })
+}
+
+fn single<'q>(query: &'q [(String, String)], name: &'static str) -> Result<Option<&'q str>, Problem> {
+    let mut values = query.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
+    let first = values.next();
+    match values.next() {
+        None => Ok(first),
+        Some(_) => Err(Problem::bad_request(name, format!("{name} is given more than once."))),
+    }
+}
+
+/// Offsets and cursors are opaque, but the protocol (§8) rules out what would change the URL's meaning.
+fn token(name: &'static str, value: &str) -> Result<String, Problem> {
+    let fits = !value.is_empty()
+        && value.len() <= MAX_TOKEN
+        && value.bytes().all(|b| b.is_ascii_graphic() && !b",&=?/#%+".contains(&b));
+    if fits {
+        Ok(value.to_string())
+    } else {
+        let what = format!(
+            "{name} must be one an earlier answer gave, or -1 or now: 1 to {MAX_TOKEN} visible ASCII characters without , & = ? / # % +."
+        );
+        Err(Problem::bad_request(name, what))
+    }
+}

@@ -1,0 +1,90 @@
+//! What clients are told of the Sequencer's refusals.
+
+use super::{Answer, Halt, Refusal};
+use crate::event::SeqNum;
+use crate::problem::Problem;
+
+impl Answer {
+    /// The problem that a refusal is; `None` for what is none.
+    pub fn problem(&self) -> Option<Problem> {
+        Some(match self {
+            Answer::Accepted(_) | Answer::AcceptedAgain(_) | Answer::Tip(_) => return None,
+            Answer::ServerAhead { minimum_expected, provided } => server_ahead(*minimum_expected, *provided),
+            Answer::Gap { head, parent } => {
+                let detail =
+                    format!("The batch follows event {parent}, but the head is {head}. Pull, then push again.");
+                Problem::invalid_push(409, detail)
+                    .with("reason", "gap")
+                    .with("head", *head)
+                    .with("parentSeqNum", *parent)
+            }
+            Answer::BackendIdMismatch { expected, received } => {
+                let detail = "The store was reset since this client last saw it: it must start over.";
+                Problem::new(409, "backend-id-mismatch", "BackendIdMismatchError", detail)
+                    .with("expected", expected.0.as_str())
+                    .with("received", received.0.as_str())
+            }
+            Answer::Overloaded => Problem::overloaded("waiting"),
+            Answer::Unavailable => Problem::unavailable(),
+            Answer::Refused(Refusal { status: 429, retry_after }) => Problem::rate_limited(*retry_after),
+            Answer::Refused(Refusal { status: 413, .. }) => {
+                let detail = "The log's server takes no batch of this size; send fewer or smaller events.";
+                Problem::new(413, "too-large", "PayloadTooLargeError", detail)
+            }
+            Answer::Refused(Refusal { status, .. }) => Problem::upstream_refused(*status),
+            Answer::Halted(halt, backend_id) => halted(halt).of(backend_id.as_ref()),
+        })
+    }
+}
+
+fn server_ahead(minimum_expected: SeqNum, provided: SeqNum) -> Problem {
+    let detail =
+        format!("The batch starts at {provided}, but the next event is {minimum_expected}. Pull, rebase, push again.");
+    Problem::new(409, "server-ahead", "ServerAheadError", detail)
+        .with("minimumExpectedNum", minimum_expected)
+        .with("providedNum", provided)
+}
+
+fn halted(halt: &Halt) -> Problem {
+    let detail = match halt {
+        Halt::Missing(acknowledged) => format!(
+            "The log's server has no stream for this store, but event {acknowledged} was acknowledged and nobody reset the \
+             store here: its data is lost, or it is another server. Put the data back, and the store goes on by itself; or \
+             start over (DELETE). Until then it takes no pushes."
+        ),
+        Halt::Replaced(found) => format!(
+            "Another log (backend {}) is where the store's was, and it was not begun here. Put the store's log back, and it goes \
+             on by itself; or take the other one for the store's (POST to /v1/adopt/…); or start over (DELETE). Until then \
+             the store takes no pushes.",
+            found.0
+        ),
+        Halt::Altered(acknowledged) => format!(
+            "The log holds something else where event {acknowledged} was acknowledged: the log's server was restored to an \
+             older state and written to since. Restore it, or reset this store (DELETE); until then it takes no pushes."
+        ),
+        Halt::Trimmed => "The log's server no longer keeps the beginning of the log (retention), or has the stream deleted \
+                          while a fork of it lives. Put it back, or reset this store (DELETE); until then it takes no pushes."
+            .into(),
+        Halt::WentBackwards { acknowledged, found } => format!(
+            "The log ends at event {found}, but event {acknowledged} was acknowledged: the log's server lost data or \
+             was restored to an older state. Restore it, or reset this store (DELETE); until then it takes no pushes."
+        ),
+        Halt::Broken(place) => format!(
+            "The log is not a chain ({place}): something other than Headwater wrote to it. \
+             Reset this store (DELETE); until then it takes no pushes."
+        ),
+        Halt::Closed => "The log was closed and takes no events any more. Reset this store (DELETE).".into(),
+    };
+    // A stream that is missing may be there again at once: one stray answer on the way is enough to halt a store.
+    let retry_after = if matches!(halt, Halt::Missing { .. }) { 2 } else { 30 };
+    let reason = match halt {
+        Halt::Missing { .. } => "missing",
+        Halt::Replaced { .. } => "replaced",
+        Halt::Altered { .. } => "altered",
+        Halt::Trimmed => "trimmed",
+        Halt::WentBackwards { .. } => "went-backwards",
+        Halt::Broken(_) => "broken",
+        Halt::Closed => "closed",
+    };
+    Problem::new(503, "store-halted", "StoreHaltedError", detail).with("reason", reason).retry_after(retry_after)
+}

@@ -1,0 +1,220 @@
+//! What a token says, which keys can be used, and what a grant opens.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use headwater_core::auth::claims::{Claim, Grant, Policy, Scope, Stores};
+use headwater_core::auth::jwks;
+use headwater_core::auth::token::{Algorithm, MAX_TOKEN, Token};
+use headwater_core::names::StorePath;
+use headwater_core::problem::Problem;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+const NOW: f64 = 1_800_000_000.0;
+
+fn policy() -> Policy {
+    let claim = |name: &str| Claim { name: name.into(), fallback: None };
+    Policy {
+        issuers: vec![],
+        audiences: vec![],
+        tenant: claim("tenant"),
+        stores: claim("stores"),
+        scope: claim("scope"),
+    }
+}
+
+fn claims() -> Value {
+    json!({ "exp": NOW + 300.0, "tenant": "acme", "stores": ["notes"], "scope": "read write" })
+}
+
+fn with(changes: Value) -> Value {
+    let mut claims = claims();
+    for (name, value) in changes.as_object().unwrap() {
+        claims[name] = value.clone();
+    }
+    claims
+}
+
+fn grant_by(policy: &Policy, claims: &Value) -> Result<Grant, Problem> {
+    policy.grant(claims.as_object().unwrap(), NOW)
+}
+
+fn reason(result: Result<impl std::fmt::Debug, Problem>) -> (u16, String) {
+    let problem = result.unwrap_err();
+    (problem.status, problem.fields["reason"].as_str().unwrap().into())
+}
+
+fn permits(claims: Value, tenant: &str, store: &str, scope: Scope) -> bool {
+    let grant = grant_by(&policy(), &claims).unwrap();
+    grant.permits(&StorePath::new(tenant, store).unwrap(), scope).is_ok()
+}
+
+#[test]
+fn time_is_judged_with_a_minute_of_leeway() {
+    let at = |name: &str, seconds: f64| grant_by(&policy(), &with(json!({ name: NOW + seconds }))).is_ok();
+    assert!(at("exp", -59.0) && !at("exp", -60.0));
+    assert!(at("nbf", 60.0) && !at("nbf", 60.5));
+    let mut without = claims();
+    without.as_object_mut().unwrap().remove("exp");
+    assert_eq!(reason(grant_by(&policy(), &without)), (401, "exp".into()));
+    for wrong in [json!("1800000300"), json!(null), json!([NOW + 300.0])] {
+        assert_eq!(reason(grant_by(&policy(), &with(json!({ "exp": wrong })))), (401, "exp".into()));
+    }
+}
+
+#[test]
+fn claims_are_found_by_name_else_by_path_else_fall_back() {
+    let mut policy = policy();
+    policy.tenant.name = "https://example.com/tenant".into();
+    policy.scope = Claim { name: "o.permissions".into(), fallback: Some("read".into()) };
+    policy.stores = Claim { name: "o.stores".into(), fallback: Some("*".into()) };
+    let claims = with(json!({
+        "https://example.com/tenant": "globex", "o": { "permissions": ["write"] }, "o.stores": ["exact"]
+    }));
+    let Grant::Token { tenant, stores, scopes, until } = grant_by(&policy, &claims).unwrap() else { panic!() };
+    assert_eq!(
+        (tenant.as_str(), stores, scopes),
+        ("globex", Stores::Named(vec!["exact".into()]), vec!["write".to_string()])
+    );
+    assert_eq!(until, NOW + 360.0);
+    let Grant::Token { stores, scopes, .. } =
+        grant_by(&policy, &with(json!({ "https://example.com/tenant": "globex" }))).unwrap()
+    else {
+        panic!()
+    };
+    assert_eq!((stores, scopes), (Stores::All, vec!["read".to_string()]));
+    // What is there but wrong does not fall back.
+    let wrong = with(json!({ "https://example.com/tenant": "globex", "o": { "stores": 7 } }));
+    assert_eq!(reason(grant_by(&policy, &wrong)), (403, "claim".into()));
+}
+
+#[test]
+fn a_grant_opens_what_it_names_and_nothing_else() {
+    assert!(permits(claims(), "acme", "notes", Scope::Read));
+    assert!(permits(claims(), "acme", "notes", Scope::Write));
+    assert!(!permits(claims(), "acme", "notes", Scope::Admin));
+    assert!(!permits(claims(), "Acme", "notes", Scope::Read));
+    assert!(!permits(claims(), "acme", "notes2", Scope::Read));
+    assert!(permits(with(json!({ "stores": "*" })), "acme", "anything", Scope::Read));
+    // The wildcard is the text alone. In a list, `*` is a name like any other.
+    let starred = with(json!({ "stores": ["*"] }));
+    assert!(!permits(starred.clone(), "acme", "anything", Scope::Read));
+    assert!(permits(starred.clone(), "acme", "*", Scope::Read));
+    assert!(!permits(starred, "globex", "*", Scope::Read));
+    assert!(!permits(with(json!({ "stores": ["notes", "*"] })), "acme", "anything", Scope::Read));
+    // There is no wildcard for tenants and scopes.
+    assert!(!permits(with(json!({ "tenant": "*" })), "acme", "notes", Scope::Read));
+    assert!(!permits(with(json!({ "scope": "*" })), "acme", "notes", Scope::Read));
+    assert!(!permits(with(json!({ "scope": ["*"] })), "acme", "notes", Scope::Read));
+    // No patterns, no prefixes, no lists in a text.
+    assert!(!permits(with(json!({ "stores": ["no*"] })), "acme", "notes", Scope::Read));
+    assert!(!permits(with(json!({ "stores": "a notes" })), "acme", "notes", Scope::Read));
+    assert!(!permits(with(json!({ "scope": "reader" })), "acme", "notes", Scope::Read));
+    assert!(!permits(with(json!({ "scope": "" })), "acme", "notes", Scope::Read));
+}
+
+fn names() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-c~*/]{1,3}", "[a-z]{190,210}", any::<String>()].prop_filter("a name", |name| !name.is_empty())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2048))]
+
+    /// The comparison of encodings is that of the names.
+    #[test]
+    fn names_that_differ_are_not_mistaken(tenant in names(), store in names(), mine in names(), notes in names()) {
+        let held = with(json!({ "tenant": mine, "stores": [notes] }));
+        let expected = tenant == mine && store == notes;
+        prop_assert_eq!(permits(held, &tenant, &store, Scope::Read), expected);
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in any::<String>()) {
+        if let Ok(token) = Token::parse(&text) {
+            let _ = token.claims();
+        }
+        let _ = jwks::parse(&text);
+    }
+}
+
+fn token(header: &str, payload: &str, signature: &[u8]) -> String {
+    [header.as_bytes(), payload.as_bytes(), signature].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".")
+}
+
+#[test]
+fn a_token_is_taken_apart() {
+    let text = token(r#"{"alg":"RS256","kid":"k","typ":"at+jwt"}"#, r#"{"sub":"me"}"#, &[1, 2]);
+    let parsed = Token::parse(&text).unwrap();
+    assert_eq!((parsed.algorithm, parsed.key_id.as_deref()), (Algorithm::Rs256, Some("k")));
+    assert_eq!(parsed.signed, text.rsplit_once('.').unwrap().0);
+    assert_eq!(parsed.signature, [1, 2]);
+    assert_eq!(parsed.claims().unwrap()["sub"], "me");
+}
+
+#[test]
+fn what_is_no_signed_token_is_refused() {
+    let good = r#"{"alg":"HS256"}"#;
+    let parse = |text: &str| reason(Token::parse(text));
+    let malformed = (401, "malformed".to_string());
+    for text in ["", "a", "a.b", "a.b.c.d", "..", &"a".repeat(MAX_TOKEN + 1)] {
+        assert_eq!(parse(text), malformed);
+    }
+    for header in ["[]", "{}", r#"{"alg":7}"#, r#"{"alg":"HS256","alg":"HS256"}"#, r#"{"alg":"HS256","crit":["b64"]}"#]
+    {
+        assert_eq!(parse(&token(header, "{}", b"s")), malformed, "{header}");
+    }
+    assert_eq!(parse(&token(r#"{"alg":"HS256","typ":"logout+jwt"}"#, "{}", b"s")), malformed);
+    for algorithm in ["none", "None", "hs256", "HS512", "RS512", "PS256", "ES384", ""] {
+        let header = json!({ "alg": algorithm }).to_string();
+        assert_eq!(parse(&token(&header, "{}", b"")), (401, "algorithm".into()), "{algorithm}");
+    }
+    // Padding, the other alphabet, and bits that say nothing are not the one spelling.
+    let text = token(good, "{}", &[0xfb, 0xff]);
+    assert!(Token::parse(&text).is_ok() && text.ends_with("-_8"));
+    for ending in ["+/8", "-_8=", "-_9", "-_8\n"] {
+        assert_eq!(parse(&text.replace("-_8", ending)), malformed, "{ending}");
+    }
+    for payload in ["", "7", "[]", "{"] {
+        assert_eq!(reason(Token::parse(&token(good, payload, b"s")).unwrap().claims()), malformed, "{payload}");
+    }
+}
+
+#[test]
+fn only_public_keys_for_signatures_that_are_taken_can_be_used() {
+    let text = |bytes: usize| URL_SAFE_NO_PAD.encode(vec![7; bytes]);
+    let (short, long) = (text(128), text(256));
+    let rsa = json!({ "kty": "RSA", "n": long, "e": "AQAB", "kid": "r", "use": "sig", "alg": "RS256", "x5c": [] });
+    let ec = json!({ "kty": "EC", "crv": "P-256", "x": text(32), "y": text(32), "key_ops": ["verify"] });
+    let okp = json!({ "kty": "OKP", "crv": "Ed25519", "x": text(32), "alg": "EdDSA" });
+    let changed = |key: &Value, name: &str, value: Value| {
+        let mut key = key.clone();
+        key[name] = value;
+        key
+    };
+    let unusable = [
+        changed(&rsa, "d", json!("secret")),
+        changed(&rsa, "use", json!("enc")),
+        changed(&rsa, "alg", json!("RS512")),
+        changed(&rsa, "alg", json!("HS256")),
+        changed(&rsa, "n", json!(short)),
+        changed(&rsa, "e", Value::Null),
+        changed(&ec, "crv", json!("P-384")),
+        changed(&ec, "x", json!(text(31))),
+        changed(&ec, "key_ops", json!(["sign"])),
+        changed(&ec, "alg", json!("EdDSA")),
+        changed(&okp, "crv", json!("X25519")),
+        json!({ "kty": "oct", "k": text(32), "alg": "HS256" }),
+        json!({}),
+        json!("key"),
+    ];
+    let count = unusable.len();
+    let keys: Vec<Value> = unusable.into_iter().chain([rsa, ec, okp]).collect();
+    let set = jwks::parse(&json!({ "keys": keys, "public_certs": [] }).to_string()).unwrap();
+    assert_eq!(set.unusable.len(), count, "{:?}", set.unusable);
+    let kinds: Vec<_> = set.usable.iter().map(|key| (key.algorithm, key.id.as_deref(), key.members.len())).collect();
+    let expected = [(Algorithm::Rs256, Some("r"), 3), (Algorithm::Es256, None, 4), (Algorithm::EdDsa, None, 3)];
+    assert_eq!(kinds, expected);
+    for text in ["", "[]", "{}", r#"{"keys":{}}"#] {
+        assert!(jwks::parse(text).is_err());
+    }
+}

@@ -1,0 +1,18 @@
+//! The tests of the core: each part of it, whole worlds of clients, Sequencers and a faulty upstream, and the model.
+
+mod assemble;
+mod auth;
+mod batch;
+mod budget;
+mod call;
+mod messages;
+mod model;
+mod names;
+mod pages;
+mod paging;
+mod plan;
+mod push_stats;
+mod request_log;
+mod route;
+mod sequencer;
+mod support;
