@@ -1,8 +1,8 @@
-// The code map of docs/architecture.md has every source file.
+// The code map of docs/internals/architecture.md has every source file.
 import { expect, test } from 'vitest'
 import { code, filesIn, read } from './pages.ts'
 
-const map = code(read('docs/architecture.md').split('\n## Code map\n')[1]?.split('\n## ')[0])
+const map = code(read('docs/internals/architecture.md').split('\n## Code map\n')[1]?.split('\n## ')[0])
 const named = new Set(map.flatMap(expand))
 
 test.each(['src', 'client/src'])('every file of %s is in the code map', (folder) => {

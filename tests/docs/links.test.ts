@@ -8,7 +8,7 @@ import { anchors, pages, prose, read } from './pages.ts'
 const links = (text: string) => [...text.matchAll(/\]\(([^)\s]+)[^)]*\)/g), ...text.matchAll(/(?:src|srcset|href)="([^"]+)"/g)].map(([, link = '']) => link)
 
 test('there are pages', () => {
-  expect(pages).toEqual(expect.arrayContaining(['README.md', join('docs', 'wire.md'), join('client', 'README.md')]))
+  expect(pages).toEqual(expect.arrayContaining(['README.md', join('docs', 'http-api.md'), join('client', 'README.md')]))
 })
 
 test.each(pages)('the links of %s', (page) => {

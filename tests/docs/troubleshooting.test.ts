@@ -1,4 +1,4 @@
-// docs/troubleshooting.md and docs/wire.md have every refusal of the Worker; the messages they quote are the code's.
+// docs/troubleshooting.md and docs/http-api.md have every refusal of the Worker; the messages they quote are the code's.
 import { expect, test } from 'vitest'
 import { code, filesIn, read } from './pages.ts'
 
@@ -18,8 +18,8 @@ test('every kind of problem has its row, with status and tag', () => {
   expect(untold).toEqual([])
 })
 
-test('docs/wire.md has every tag', () => {
-  const table = read('docs/wire.md').split('\n## Errors\n')[1]?.split('\n## ')[0] ?? ''
+test('docs/http-api.md has every tag', () => {
+  const table = read('docs/http-api.md').split('\n## Errors\n')[1]?.split('\n## ')[0] ?? ''
   expect(problems.filter(({ tag }) => !table.includes(`\`${tag}\``))).toEqual([])
 })
 
