@@ -1,4 +1,4 @@
-// docs/troubleshooting.md and docs/http-api.md have every refusal of the Worker; the messages they quote are the code's.
+// docs/troubleshooting.md and docs/http-api.md list every refusal of the Worker, and quote messages as the code has them.
 import { expect, test } from 'vitest'
 import { code, filesIn, read } from './pages.ts'
 
@@ -25,7 +25,7 @@ test('docs/http-api.md has every tag', () => {
 
 test('the messages of the provider and the Worker are as the code has them', () => {
   const sources = ['client/src', 'src'].flatMap((folder) => filesIn(folder, /\.(ts|rs)$/)).map(read).join('\n')
-  const tables = [...page.matchAll(/^What the (?:provider says|Worker logs).*\n\n((?:\|.*\n)+)/gm)].map(([, table = '']) => table)
+  const tables = [...page.matchAll(/^The (?:provider|Worker)'s messages,? in .*\n\n((?:\|.*\n)+)/gm)].map(([, table = '']) => table)
   expect(tables).toHaveLength(2)
   const quoted = tables.flatMap((table) => [...table.matchAll(/^\| (`.*?) \|/gm)].flatMap(([, cell]) => code(cell)))
   expect(quoted.length).toBeGreaterThan(25)
