@@ -1,31 +1,55 @@
-// The code map of docs/architecture.md has every source file.
+// docs/internals/architecture.md: its code map has every source folder, and each path that it names exists.
+// The same holds for the paths in the column "Kept by" of docs/reliability.md.
+import { existsSync, readdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { code, filesIn, read } from './pages.ts'
+import { root } from '../../scripts/lib/tools.mjs'
+import { code, read, table } from './pages.ts'
 
-const map = code(read('docs/architecture.md').split('\n## Code map\n')[1]?.split('\n## ')[0])
-const named = new Set(map.flatMap(expand))
+const page = read('docs/internals/architecture.md')
+const map = code(page.split('\n## Code map\n')[1]?.split('\n## ')[0])
+const named = new Set(map.map((path) => path.replace(/\/$/, '')))
 
-test.each(['src', 'client/src'])('every file of %s is in the code map', (folder) => {
-  // mod.rs and index.ts only say what is in their folder
-  const missing = filesIn(folder, /\.(rs|js|ts)$/).filter((file) => !/(^|\/)(mod\.rs|index\.ts)$/.test(file))
-    .filter((file) => !named.has(file) && !folders(file).some((one) => named.has(one)) && !isNamedAlone(file))
+const SOURCES = ['src', 'core/src', 'client/src']
+
+/** The page describes a layout that is being built: a part of it that has not begun need not exist. */
+const isPending = (path: string) =>
+  ['core', 'spec'].some((folder) => path.startsWith(`${folder}/`) && !existsSync(join(root, folder))) ||
+  (path.startsWith('client/src/') && foldersIn('client/src').length === 0)
+const exists = (path: string) => existsSync(join(root, path)) || isPending(path)
+
+test.each(SOURCES.filter((folder) => existsSync(join(root, folder))))('the code map has every folder of %s', (source) => {
+  const missing = [source, ...foldersIn(source)].filter((folder) => !covering(folder).some((one) => named.has(one)))
   expect(missing).toEqual([])
 })
 
-/** `a/{b,c}.rs` is two files. */
-function expand(text: string): string[] {
-  const [, before = '', names, after = ''] = text.match(/^(.*)\{(.*)\}(.*)$/) ?? []
-  return names === undefined ? [text] : names.split(',').map((name) => `${before}${name}${after}`)
+test('every path of the page exists', () => {
+  const paths = code(page.replaceAll(/^```.*?^```/gms, '')).filter(isPath)
+  expect(paths.length).toBeGreaterThan(20)
+  expect(paths.filter((path) => !exists(path))).toEqual([])
+})
+
+test('every promise names what keeps it', () => {
+  const keepers = table(read('docs/reliability.md'), 'Promise').map(([, kept]) => code(kept).filter(isPath))
+  expect(keepers.length).toBeGreaterThan(30)
+  expect(keepers.filter((paths) => paths.length === 0)).toEqual([])
+  expect(keepers.flat().filter((path) => !exists(path))).toEqual([])
+})
+
+function foldersIn(folder: string): string[] {
+  const entries = readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
+  return entries.filter((entry) => entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name).slice(root.length).replace(/^\//, ''))
 }
 
-/** The folders of a file but the one of the whole table, as `src/edge/auth/`. */
-function folders(file: string): string[] {
-  const parts = file.split('/').slice(0, -1)
-  const all = parts.map((_, i) => `${parts.slice(0, i + 1).join('/')}/`)
-  return all.filter((one) => !['src/', 'client/', 'client/src/'].includes(one))
+/** The folder, and those above it, but not the source's own: that one stands for itself only. */
+function covering(folder: string): string[] {
+  if (SOURCES.includes(folder)) return [folder]
+  const parts = folder.split('/')
+  const above = parts.map((_, i) => parts.slice(0, i + 1).join('/'))
+  return above.filter((one) => SOURCES.some((source) => one.startsWith(`${source}/`)))
 }
 
-/** The provider's files have one folder, so that a name will do. */
-function isNamedAlone(file: string): boolean {
-  return file.startsWith('client/') && named.has(file.split('/').at(-1) ?? '')
+/** A path from the root, as `core/src/log/`. */
+function isPath(text: string): boolean {
+  return /^(src|core|client|spec|tests|scripts|benches|fuzz|examples|inspector|selfhost|deploy)\/[\w./-]*$/.test(text)
 }

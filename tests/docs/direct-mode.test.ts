@@ -1,4 +1,4 @@
-// The app of docs/direct-mode.md, as it is there: two of it, a log, and nothing else.
+// Two processes of the app in docs/direct-mode.md sync through a log, without a Worker.
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -23,7 +23,7 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-test('two terminals show each other\'s note, and the log has both', async () => {
+test('two processes of the app show each other\'s note, and the log has both', async () => {
   const app = read('docs/direct-mode.md').match(/```js\n(.*?)```/s)?.[1] ?? ''
   expect(app).toContain('http://127.0.0.1:4437/v1/stream')
   writeFileSync(join(folder, 'notes.mjs'), app.replace('http://127.0.0.1:4437/v1/stream', upstream.url))

@@ -1,4 +1,4 @@
-// client/README.md against the provider: the same options, the same defaults.
+// client/README.md lists the provider's options with the defaults of the code.
 import ts from 'typescript'
 import { expect, test } from 'vitest'
 import { code, read, table } from './pages.ts'
@@ -6,15 +6,15 @@ import { code, read, table } from './pages.ts'
 const source = ts.createSourceFile('options.ts', read('client/src/options.ts'), ts.ScriptTarget.Latest, true)
 const interfaces = new Map(source.statements.filter(ts.isInterfaceDeclaration).map((one) => [one.name.text, one]))
 
-/** Names, those of members of a group with a dot, and what `@default` says of each. */
+/** Each option with its `@default`. A dot joins a group and its member. */
 const options = new Map(['ProxyOptions', 'HybridOptions', 'CommonOptions'].flatMap((name) => members(interfaces.get(name)!)))
 const documented = new Map(table(read('client/README.md'), 'Option').map(([name, value]) => [code(name)[0] ?? '', code(value)[0]]))
 
-test('it has every option, and no other', () => {
+test('the page lists every option, and no other', () => {
   expect([...documented.keys()].sort()).toEqual([...options.keys()].sort())
 })
 
-test('the defaults are those of the code', () => {
+test('the page has the defaults of the code', () => {
   const defaults = [...options].filter(([, said]) => said !== undefined)
   expect(defaults.length).toBeGreaterThan(15)
   // `@default` may go on after the value, in words

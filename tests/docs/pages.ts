@@ -1,31 +1,31 @@
-// The documentation's pages, as a reader finds them in the repository.
+// Helpers to read the documentation's pages.
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { root } from '../../scripts/lib/tools.mjs'
 
-/** Folders that are made, by their names (.gitignore), and those that begin with a dot. */
-const MADE = /^(\.|node_modules$|target$|dist$|build(-|$)|corpus$)/
+/** Generated folders, by their names in .gitignore, and those that begin with a dot. */
+const GENERATED = /^(\.|node_modules$|target$|dist$|build(-|$)|corpus$)/
 
 const markdown = (folder: string): string[] =>
   readdirSync(join(root, folder), { withFileTypes: true }).flatMap((entry) => {
     const path = join(folder, entry.name)
-    if (entry.isDirectory()) return MADE.test(entry.name) ? [] : markdown(path)
+    if (entry.isDirectory()) return GENERATED.test(entry.name) ? [] : markdown(path)
     return entry.name.endsWith('.md') ? [path] : []
   })
 
-/** Paths from the root. */
+/** All pages, as paths from the root. */
 export const pages = markdown('')
 
 export const read = (page: string): string => readFileSync(join(root, page), 'utf8')
 
-/** Paths from the root of all files of a folder whose names end so. */
+/** The files of a folder whose names match, as paths from the root. */
 export const filesIn = (folder: string, ending: RegExp): string[] =>
   readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).filter((file) => ending.test(file)).map((file) => join(folder, file))
 
-/** Without what stands in code blocks and in code. */
+/** A page without its code blocks and inline code. */
 export const prose = (text: string): string => text.replaceAll(/^```.*?^```/gms, '').replaceAll(/`[^`\n]*`/g, '')
 
-/** The anchors that GitHub makes of the headings. */
+/** The anchors that GitHub derives from the headings. */
 export const anchors = (text: string): Set<string> => {
   const seen = new Map<string, number>()
   const headings = text.replaceAll(/^```.*?^```/gms, '').matchAll(/^#{1,6} +(.+)$/gm)
@@ -38,7 +38,7 @@ export const anchors = (text: string): Set<string> => {
   }))
 }
 
-/** The rows of all tables whose header begins with this cell, each as its cells. */
+/** The rows, as cells, of all tables whose header begins with this cell. */
 export const table = (text: string, first: string): string[][] => {
   const rows: string[][] = []
   let inside = false
@@ -53,5 +53,5 @@ export const table = (text: string, first: string): string[][] => {
   return rows
 }
 
-/** What stands as code in a cell. */
+/** The inline code in a cell. */
 export const code = (cell = ''): string[] => [...cell.matchAll(/`([^`]+)`/g)].map(([, text = '']) => text)

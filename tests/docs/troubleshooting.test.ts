@@ -1,4 +1,4 @@
-// docs/troubleshooting.md and docs/wire.md have every refusal of the Worker; the messages they quote are the code's.
+// docs/troubleshooting.md and docs/http-api.md list every refusal of the Worker, and quote messages as the code has them.
 import { expect, test } from 'vitest'
 import { code, filesIn, read } from './pages.ts'
 
@@ -7,7 +7,7 @@ const page = read('docs/troubleshooting.md')
 /** `(status, "kind", "Tag", …)` of each problem; the status may be a variable. */
 const problems = [...read('src/problem.rs').matchAll(/::new\(\s*(\w+),\s*"([a-z-]+)",\s*"(\w+)"/g)].map(([, status = '', kind = '', tag = '']) => ({ status, kind, tag }))
 
-test('every kind of problem has its row, with status and tag', () => {
+test('troubleshooting.md has a row for every kind of problem, with status and tag', () => {
   expect(problems.length).toBeGreaterThan(20)
   const rows = new Map([...page.matchAll(/^\| `([a-z-]+)` \| (\d{3}[^|]*)\|/gm)].map(([, kind = '', told = '']) => [kind, told]))
   expect([...rows.keys()].sort()).toEqual([...new Set(problems.map(({ kind }) => kind))].sort())
@@ -18,18 +18,18 @@ test('every kind of problem has its row, with status and tag', () => {
   expect(untold).toEqual([])
 })
 
-test('docs/wire.md has every tag', () => {
-  const table = read('docs/wire.md').split('\n## Errors\n')[1]?.split('\n## ')[0] ?? ''
+test('http-api.md has every tag', () => {
+  const table = read('docs/http-api.md').split('\n## Errors\n')[1]?.split('\n## ')[0] ?? ''
   expect(problems.filter(({ tag }) => !table.includes(`\`${tag}\``))).toEqual([])
 })
 
-test('the messages of the provider and the Worker are as the code has them', () => {
+test('troubleshooting.md quotes messages as the code has them', () => {
   const sources = ['client/src', 'src'].flatMap((folder) => filesIn(folder, /\.(ts|rs)$/)).map(read).join('\n')
-  const tables = [...page.matchAll(/^What the (?:provider says|Worker logs).*\n\n((?:\|.*\n)+)/gm)].map(([, table = '']) => table)
+  const tables = [...page.matchAll(/^The (?:provider|Worker)'s messages,? in .*\n\n((?:\|.*\n)+)/gm)].map(([, table = '']) => table)
   expect(tables).toHaveLength(2)
   const quoted = tables.flatMap((table) => [...table.matchAll(/^\| (`.*?) \|/gm)].flatMap(([, cell]) => code(cell)))
   expect(quoted.length).toBeGreaterThan(25)
-  // "…" stands for what differs from time to time
+  // "…" stands for the varying part of a message
   const pieces = quoted.flatMap((text) => text.split(/…|<\w+>|4096/)).map((piece) => piece.trim()).filter((piece) => /[a-z]{3}/.test(piece))
   expect(pieces.filter((piece) => !sources.includes(piece))).toEqual([])
 })
