@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { build, buildClient, onEndSignal, run, setUp, stopSteps } from './lib/steps.mjs'
 import { node, root } from './lib/tools.mjs'
 
-const LINT = ['--quiet', '--', '-D', 'warnings']
+const CLIPPY = ['--quiet', '--', '-D', 'warnings']
+const BIOME = [node, join(root, 'node_modules/@biomejs/biome/bin/biome')]
 const tests = { passed: 0, failed: 0 }
 
 /**
@@ -17,7 +18,9 @@ const tests = { passed: 0, failed: 0 }
 const STEPS = {
   setup: { title: 'set-up', run: (options) => setUp({ ...options, browser: isWanted('browser') }) },
   fmt: { title: 'cargo fmt --check', run: (options) => run('cargo fmt', ['cargo', 'fmt', '--check'], options) },
-  clippy: { title: 'clippy, host', run: (options) => run('clippy', ['cargo', 'clippy', '--all-targets', ...LINT], options) },
+  format: { title: 'biome, format and imports', run: (options) => run('biome', [...BIOME, 'check', '--linter-enabled=false'], options) },
+  lint: { title: 'biome, lint', run: (options) => run('biome', [...BIOME, 'lint', '--error-on-warnings'], options) },
+  clippy: { title: 'clippy, host', run: (options) => run('clippy', ['cargo', 'clippy', '--all-targets', ...CLIPPY], options) },
   rust: { title: 'Rust tests', run: rustTests },
   client: { title: 'build of the client', run: buildClient },
   types: { title: 'tsc, strict', run: types },
@@ -27,7 +30,7 @@ const STEPS = {
 
 /** Stages follow each other, and so do the steps of a lane; the lanes of a stage run side by side. */
 const STAGES = [
-  [['setup', 'fmt']],
+  [['setup', 'fmt', 'format', 'lint']],
   // Much of a compiler's work is for one core. These two lock different folders of target/.
   [['clippy', 'rust'], ['client', 'types', 'clippy-wasm', 'build']],
 ]
@@ -103,7 +106,7 @@ async function runStep(name, step, options = {}, isNeeded = () => true) {
 /** @param {Options} options */
 function clippyWasm(options) {
   // In the profile of the Worker's build, which needs the same macros
-  return run('clippy', ['cargo', 'clippy', '--release', '--target', 'wasm32-unknown-unknown', ...LINT], options)
+  return run('clippy', ['cargo', 'clippy', '--release', '--target', 'wasm32-unknown-unknown', ...CLIPPY], options)
 }
 
 /** @param {Options} options */
