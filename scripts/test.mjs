@@ -3,11 +3,11 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { biome, formatRest, formatRust } from './lib/format.mjs'
 import { build, buildClient, onEndSignal, run, setUp, stopSteps } from './lib/steps.mjs'
 import { node, root } from './lib/tools.mjs'
 
 const CLIPPY = ['--quiet', '--', '-D', 'warnings']
-const BIOME = [node, join(root, 'node_modules/@biomejs/biome/bin/biome')]
 const tests = { passed: 0, failed: 0 }
 
 /**
@@ -17,9 +17,9 @@ const tests = { passed: 0, failed: 0 }
  */
 const STEPS = {
   setup: { title: 'set-up', run: (options) => setUp({ ...options, browser: isWanted('browser') }) },
-  fmt: { title: 'cargo fmt --check', run: (options) => run('cargo fmt', ['cargo', 'fmt', '--check'], options) },
-  format: { title: 'biome, format and imports', run: (options) => run('biome', [...BIOME, 'check', '--linter-enabled=false'], options) },
-  lint: { title: 'biome, lint', run: (options) => run('biome', [...BIOME, 'lint', '--error-on-warnings'], options) },
+  fmt: { title: 'cargo fmt --check', run: (options) => formatRust('check', options) },
+  format: { title: 'biome, format and imports', run: (options) => formatRest('check', options) },
+  lint: { title: 'biome, lint', run: (options) => run('biome', [...biome, 'lint', '--error-on-warnings'], options) },
   clippy: { title: 'clippy, host', run: (options) => run('clippy', ['cargo', 'clippy', '--all-targets', ...CLIPPY], options) },
   rust: { title: 'Rust tests', run: rustTests },
   client: { title: 'build of the client', run: buildClient },
