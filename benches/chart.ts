@@ -46,13 +46,13 @@ export function chart(report: Report): string {
       const room = PANEL - LABEL - 60
       const width = value === undefined ? 0 : Math.min(room, Math.max(1, (value / most) * room))
       const text = value === undefined ? `<text class="none" x="${LABEL}" y="${y + 10}">not done</text>` : `<text x="${(LABEL + width + 6).toFixed(1)}" y="${y + 10}">${figure(value)}${value > most ? ' (cut)' : ''}</text>`
-      return `<text x="${LABEL - 8}" y="${y + 10}" text-anchor="end">${escape(SYSTEMS[system].title)}</text><rect class="${SYSTEMS[system].role}" x="${LABEL}" y="${y}" width="${width.toFixed(1)}" height="12" rx="2"/>${text}`
+      return `<text x="${LABEL - 8}" y="${y + 10}" text-anchor="end">${escapeXml(SYSTEMS[system].title)}</text><rect class="${SYSTEMS[system].role}" x="${LABEL}" y="${y}" width="${width.toFixed(1)}" height="12" rx="2"/>${text}`
     })
     const better = metric?.better === 'more' ? 'more is better' : 'less is better'
-    return `<g transform="translate(${GAP + column * (PANEL + GAP)} ${top})"><text class="title" y="12">${escape(title)}</text><text class="metric" y="29">${escape(metric?.title ?? '')} — ${better}</text>${rows.join('')}</g>`
+    return `<g transform="translate(${GAP + column * (PANEL + GAP)} ${top})"><text class="title" y="12">${escapeXml(title)}</text><text class="metric" y="29">${escapeXml(metric?.title ?? '')} — ${better}</text>${rows.join('')}</g>`
   })
   const height = Math.max(...bottoms)
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" role="img" aria-label="Headwater and other sync backends, measured side by side"><style>${STYLE}\n</style>\n${drawn.join('\n')}\n</svg>\n`
 }
 
-const escape = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')
+const escapeXml = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;')

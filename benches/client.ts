@@ -5,11 +5,10 @@ import { Cause, Effect, Exit, Layer, ManagedRuntime, Option, Scope, Stream } fro
 import { makeSyncBackend as headwater } from '../client/src/index.ts'
 import { makeFloor } from './floor.ts'
 import type { Event } from './events.ts'
-import type { Endpoint } from './systems/model.ts'
+import type { Endpoint, Metadata } from './systems/model.ts'
 
-// No cursor is ever made of the metadata, so its type doesn't matter
-type Backend = SyncBackend.SyncBackend<any>
-type Item = SyncBackend.PullResItem<any>
+type Backend = SyncBackend.SyncBackend<Metadata>
+type Item = SyncBackend.PullResItem<Metadata>
 
 export type Pushed =
   | { readonly _tag: 'accepted' }
@@ -75,7 +74,7 @@ export async function open(endpoint: Endpoint, storeId: string, fetch?: typeof g
 async function constructorOf(
   { system, workerUrl, upstreamUrl }: Endpoint,
   fetch: typeof globalThis.fetch | undefined,
-): Promise<SyncBackend.SyncBackendConstructor<any>> {
+): Promise<SyncBackend.SyncBackendConstructor<Metadata>> {
   const common = fetch === undefined ? {} : { fetch }
   switch (system) {
     case 'headwater':

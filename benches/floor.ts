@@ -4,9 +4,10 @@ import { ServerAheadError, SyncBackend, UnknownError } from '@livestore/common'
 import { EventSequenceNumber } from '@livestore/common/schema'
 import { Effect, Option, Stream, SubscriptionRef } from '@livestore/utils/effect'
 import type { Event } from './events.ts'
+import type { Metadata } from './systems/model.ts'
 
 export const makeFloor =
-  (upstreamUrl: string): SyncBackend.SyncBackendConstructor<any> =>
+  (upstreamUrl: string): SyncBackend.SyncBackendConstructor<Metadata> =>
   ({ storeId }) =>
     Effect.gen(function* () {
       const url = `${upstreamUrl}/default/${storeId}`
@@ -30,12 +31,12 @@ export const makeFloor =
           }),
         )
       }
-      const item = (messages: readonly unknown[]): SyncBackend.PullResItem<any> => ({
+      const item = (messages: readonly unknown[]): SyncBackend.PullResItem<Metadata> => ({
         batch: messages.filter(isEvent).map((eventEncoded) => ({ eventEncoded, metadata: Option.none() })),
         pageInfo: SyncBackend.pageInfoNoMore,
       })
       const readAll = attempt(async (signal) => item(await (await fetch(`${url}?offset=-1`, { signal })).json() as unknown[]))
-      const follow = Stream.async<SyncBackend.PullResItem<any>, UnknownError>((emit) => {
+      const follow = Stream.async<SyncBackend.PullResItem<Metadata>, UnknownError>((emit) => {
         const abort = new AbortController()
         followArrays(url, abort.signal, (messages) => void emit.single(item(messages))).then(
           () => emit.end(),
@@ -44,7 +45,7 @@ export const makeFloor =
         return Effect.sync(() => abort.abort())
       })
 
-      return SyncBackend.of<any>({
+      return SyncBackend.of<Metadata>({
         connect: Effect.asVoid(attempt((signal) => fetch(url, { method: 'PUT', headers: { 'content-type': 'application/json' }, signal }))),
         push,
         pull: (_, options) => (options?.live === true ? follow : Stream.fromEffect(readAll)),

@@ -107,7 +107,7 @@ async function open(tenant, store) {
         followed.controller.abort()
         followed = { backendId, controller: new AbortController() }
         byId('events').replaceChildren()
-        if (tip !== null) follow(names, tip, followed.controller.signal)
+        if (tip !== null) void follow(names, tip, followed.controller.signal)
       }
       if (backendId === '') say('following', state === 'no-stream' ? 'There is no stream yet.' : 'Not followed while the end of the log is not known.')
     } catch (error) {
@@ -457,7 +457,7 @@ form.addEventListener('submit', (submitted) => {
   const [tenant, store] = [field('tenant').value, field('store').value]
   sessionStorage.setItem('headwater-token', field('token').value)
   history.replaceState(null, '', `?${new URLSearchParams({ tenant, store })}`)
-  open(tenant, store)
+  void open(tenant, store)
 })
 try {
   tokenHeader = (await (await ask('/inspect/api', AbortSignal.timeout(10_000))).json()).tokenHeader

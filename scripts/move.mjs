@@ -16,7 +16,7 @@ const HELP = `npm run move -- CONFIG --store ID
   --store ID   the store
   --help
 
-docs/moving.md has the whole way.`
+docs/migration.md has the whole way.`
 
 /** LiveStore's own backends take no more at once. */
 const BATCH = 100
@@ -123,7 +123,7 @@ function checkChain(events) {
 }
 
 /**
- * Creates the store's stream with the header that the Worker would write (docs/wire.md, "The header"), but with the old id.
+ * Creates the store's stream with the header that the Worker would write (docs/http-api.md, "The header"), but with the old id.
  * Where the Worker knew another one there, it is told to take this one for the store's (docs/troubleshooting.md).
  * @param {{ url: string, tenant?: string, headers?: Record<string, string>, worker?: { url: string, headers?: Record<string, string> } }} upstream
  * @param {string} storeId

@@ -4,7 +4,7 @@
 #
 #   WASM_TOOLCHAIN=auto    (default) rustup's wasm target, and Debian's compiler where rustup cannot fetch one
 #   WASM_TOOLCHAIN=rustup  rustup only
-#   WASM_TOOLCHAIN=debian  Debian's rustc, with a wasm std built from Debian's own source package
+#   WASM_TOOLCHAIN=debian  Debian's rustc, with a wasm std built from Debian's own source package (debian-wasm-std.sh)
 #
 # Tools go to .toolchain/, and .toolchain/env is the environment to use them in. Everything comes from package
 # registries: crates.io, npm, rustup or Debian.
@@ -117,8 +117,8 @@ via_debian() {
   command -v apt-get >/dev/null || { say "no apt-get here"; return 1; }
   apt_install rustc-web cargo-web rust-web-src rust-web-clippy rustfmt-web gcc libc6-dev || return 1
   new_enough /usr/bin/rustc || { say "Debian's $(/usr/bin/rustc -V) is older than 1.$MIN_RUST"; return 1; }
-  link_wasm_linker || return 1
-  build_wasm_std || return 1
+  apt_install "lld-$(/usr/bin/rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')" || return 1 # links WebAssembly
+  scripts/debian-wasm-std.sh --is-current || step "building std for $TARGET" scripts/debian-wasm-std.sh || return 1
   if command -v rustup >/dev/null; then
     [ "$(readlink "$(rustup show home)/toolchains/debian" 2>/dev/null)" = /usr ] || rustup toolchain link debian /usr
     CHANNEL=debian
@@ -141,37 +141,6 @@ apt_install() { # only what is missing
   fi
   if ! apt-cache policy "${missing[0]}" | grep -q 'Candidate: [0-9]'; then step "apt-get update" as_root apt-get update -q || return 1; fi
   step "apt-get install ${missing[*]}" as_root apt-get install -y -q --no-install-recommends "${missing[@]}"
-}
-
-# rustc looks for the wasm linker under this name beside its own libraries; Debian packs it apart, by LLVM's version.
-link_wasm_linker() {
-  local bin llvm; bin=/usr/lib/rustlib/$(/usr/bin/rustc -vV | sed -n 's/^host: //p')/bin
-  [ ! -e "$bin/rust-lld" ] || return 0
-  llvm=$(/usr/bin/rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
-  apt_install "lld-$llvm" || return 1
-  as_root mkdir -p "$bin" && as_root ln -sfn "/usr/bin/lld-$llvm" "$bin/rust-lld"
-}
-
-# Debian has no std for wasm32-unknown-unknown. Its source package carries everything to build one, offline.
-build_wasm_std() {
-  local lib=/usr/lib/rustlib/$TARGET/lib stamp; stamp=$(/usr/bin/rustc -vV | sha256sum | cut -c 1-16)-1
-  [ "$(cat "$lib/../.stamp" 2>/dev/null)" != "$stamp" ] || return 0
-  local work; work=$(mktemp -d)
-  step "building std for $TARGET" compile_std "$work" || { rm -rf "$work"; return 1; }
-  rm -f "$work"/target/$TARGET/release/deps/libstd_builder*.rlib
-  as_root rm -rf "$lib" && as_root mkdir -p "$lib" && as_root cp "$work"/target/$TARGET/release/deps/*.rlib "$lib/" || return 1
-  echo "$stamp" | as_root tee "$lib/../.stamp" >/dev/null
-  rm -rf "$work"
-}
-compile_std() { # an empty crate that has cargo build std as its dependency
-  local src=/usr/lib/rustlib/src/rust/library
-  mkdir "$1/src" && : >"$1/src/lib.rs"
-  printf '[package]\nname = "std-builder"\nversion = "0.0.0"\nedition = "2021"\n[profile.release]\ncodegen-units = 1\n' >"$1/Cargo.toml"
-  # embed-bitcode: crates that use lto need it. remap: no path of this machine in panic messages.
-  (cd "$1" && env -u RUSTUP_TOOLCHAIN -u CARGO_TARGET_DIR RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 \
-    RUSTFLAGS="-Cembed-bitcode=yes --remap-path-prefix=$(readlink -f $src/..)=/rustc --remap-path-prefix=/usr/lib/rustlib/src/rust=/rustc" \
-    /usr/bin/cargo build --offline --release --target $TARGET -Zbuild-std=std,panic_abort,panic_unwind,test,proc_macro \
-    --config 'source.crates-io.replace-with="v"' --config "source.v.directory=\"$src/vendor\"")
 }
 
 # --- the upstream --------------------------------------------------------------------------------------------------

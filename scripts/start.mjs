@@ -162,8 +162,8 @@ async function start(service, { verbose }) {
   const logFile = join(dataFolder(), `${service.name}.log`)
   const onLine = (/** @type {string} */ line) => console.log(`[${service.name}] ${line}`)
   const child = await launch(service, verbose ? { logFile, onLine } : { logFile }, (started) => children.push(started))
-  child.exited.then(({ how }) => {
-    if (!ending) fail(`the ${service.name} ${how}. Its last lines:\n${child.tail()}`)
+  void child.exited.then(({ how }) => {
+    if (!ending) void fail(`the ${service.name} ${how}. Its last lines:\n${child.tail()}`)
   })
 }
 

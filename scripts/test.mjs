@@ -3,10 +3,11 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { biome, formatRest, formatRust } from './lib/format.mjs'
 import { build, buildClient, onEndSignal, run, setUp, stopSteps } from './lib/steps.mjs'
 import { node, root } from './lib/tools.mjs'
 
-const LINT = ['--quiet', '--', '-D', 'warnings']
+const CLIPPY = ['--quiet', '--', '-D', 'warnings']
 const tests = { passed: 0, failed: 0 }
 
 /**
@@ -16,9 +17,11 @@ const tests = { passed: 0, failed: 0 }
  */
 const STEPS = {
   setup: { title: 'set-up', run: (options) => setUp({ ...options, browser: isWanted('browser') }) },
-  fmt: { title: 'cargo fmt --check', run: (options) => run('cargo fmt', ['cargo', 'fmt', '--all', '--check'], options) },
+  fmt: { title: 'cargo fmt --check', run: (options) => formatRust('check', options) },
+  format: { title: 'biome, format and imports', run: (options) => formatRest('check', options) },
+  lint: { title: 'biome, lint', run: (options) => run('biome', [...biome, 'lint', '--error-on-warnings'], options) },
   // The core builds for any host; the Worker's crate for Wasm only
-  clippy: { title: 'clippy, core', run: (options) => run('clippy', ['cargo', 'clippy', '-p', 'headwater-core', '--all-targets', ...LINT], options) },
+  clippy: { title: 'clippy, core', run: (options) => run('clippy', ['cargo', 'clippy', '-p', 'headwater-core', '--all-targets', ...CLIPPY], options) },
   rust: { title: 'Rust tests', run: rustTests },
   client: { title: 'build of the client', run: buildClient },
   types: { title: 'tsc, strict', run: types },
@@ -28,7 +31,7 @@ const STEPS = {
 
 /** Stages follow each other, and so do the steps of a lane; the lanes of a stage run side by side. */
 const STAGES = [
-  [['setup', 'fmt']],
+  [['setup', 'fmt', 'format', 'lint']],
   // Much of a compiler's work is for one core. These two lock different folders of target/.
   [['clippy', 'rust'], ['client', 'types', 'clippy-wasm', 'build']],
 ]
@@ -104,7 +107,7 @@ async function runStep(name, step, options = {}, isNeeded = () => true) {
 /** @param {Options} options */
 function clippyWasm(options) {
   // In the profile of the Worker's build, which needs the same macros
-  return run('clippy', ['cargo', 'clippy', '--release', '--target', 'wasm32-unknown-unknown', ...LINT], options)
+  return run('clippy', ['cargo', 'clippy', '--release', '--target', 'wasm32-unknown-unknown', ...CLIPPY], options)
 }
 
 /** @param {Options} options */

@@ -2,7 +2,7 @@
 // once it is told that the server is ahead it waits until its live pull has brought what it missed.
 import type { Client } from '../client.ts'
 import { chain, type Event } from '../events.ts'
-import { ChainCheck, count, type Round, type Scenario, seconds, until, verify } from './scenario.ts'
+import { ChainCheck, count, type Scenario, seconds, until, verify } from './scenario.ts'
 
 const sizes = (quick: boolean) => (quick ? { writers: 6, events: 10 } : { writers: 20, events: 50 })
 /** LiveStore's first wait after an error (LeaderSyncProcessor.ts, `backgroundBackendPushing`). */

@@ -21,6 +21,10 @@ export interface Endpoint {
   readonly upstreamUrl: string
 }
 
+/** What a backend adds to each event that it pulls. The benches make no cursor of it, therefore its type does not matter. */
+// biome-ignore lint/suspicious/noExplicitAny: each system has its own
+export type Metadata = any
+
 /** The systems that keep their data in the same way: what is prepared for one serves the others. */
 export const storageOf = (system: SystemId): 'streams' | 'sync-cf' | 'sync-s2' =>
   system === 'sync-s2' ? 'sync-s2' : system.startsWith('sync-cf') ? 'sync-cf' : 'streams'

@@ -37,7 +37,7 @@ pub enum Position {
 pub struct BackendId(pub String);
 
 impl BackendId {
-    /// The id of a stream without a header (docs/wire.md, "The header"); `path` is the store's encoded path.
+    /// The id of a stream without a header (docs/http-api.md, "The header"); `path` is the store's encoded path.
     pub fn implicit(path: &str) -> Self {
         Self(format!("path:{path}"))
     }

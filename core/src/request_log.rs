@@ -1,5 +1,5 @@
 //! What became of one request, for who runs the Worker: as a line of the log, and as a data point of Workers Analytics
-//! Engine (docs/operation.md). Pure: tested on any host.
+//! Engine (docs/monitoring.md). Pure: tested on any host.
 //!
 //! Invariant: nothing of an event, no token, no store's name and no address of the upstream gets in here. Every text
 //! is one of ours, except the tenant's name (encoded), the method and three letters of `CF-Ray`.
@@ -189,7 +189,7 @@ impl Entry {
 /// (<https://developers.cloudflare.com/analytics/analytics-engine/limits/>).
 const MAX_INDEX: usize = 96;
 
-/// A data point. docs/operation.md has the layout.
+/// A data point. docs/monitoring.md has the layout.
 #[derive(Debug, PartialEq)]
 pub struct Point<'e> {
     /// The tenant.

@@ -65,7 +65,7 @@ export function startChild({ name, command, args, env, cwd }, { logFile, onLine 
       resolve({ ok: code === 0, how: signal ? `was ended by ${signal}` : `exited with code ${code}` })
     })
   })
-  exited.then(() => {
+  void exited.then(() => {
     alive = false
     log?.end()
   })

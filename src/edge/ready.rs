@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long an answer is good for.
 const FRESH_MS: u64 = 1_000;
 
-/// No store's stream: that has two segments, and none of them begins so (docs/wire.md, "Upstream").
+/// No store's stream: that has two segments, and none of them begins so (docs/http-api.md, "Upstream").
 const PROBE: &str = "~ready";
 
 #[derive(Clone, Copy, Default)]

@@ -1,7 +1,7 @@
 // The example app in a real browser, on a real Worker and upstream: what its users see when all goes well, and when not.
 import type { Browser } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { answers, type CountingProxy, makeStranger, type Server, startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
+import { type CountingProxy, makeStranger, type Server, startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
 import { checkLog } from '../livestore/support.ts'
 import { upstreamStream } from '../provider/support/world.ts'
 import { startTodoApp, type TodoApp } from './app.ts'

@@ -1,4 +1,4 @@
-// Whose answer is it? Somebody else may answer in the Worker's stead. A client that follows the rules (docs/wire.md) believes
+// Whose answer is it? Somebody else may answer in the Worker's stead. A client that follows the rules (docs/http-api.md) believes
 // only what the Worker can have said, and takes everything else for no answer. Pure.
 import type { ChaosEvent } from './history.ts'
 

@@ -31,7 +31,9 @@ export class Reader {
   async run(): Promise<void> {
     const { random, tally, stop } = this.#options
     while (!stop.aborted) {
-      await this.#follow().catch((error: unknown) => void (this.#doing = `lost the connection: ${error}`))
+      await this.#follow().catch((error: unknown) => {
+        this.#doing = `lost the connection: ${error}`
+      })
       if (stop.aborted) return
       tally.reconnects += 1
       await pause(random.between(20, 200), undefined, { signal: stop }).catch(() => {})

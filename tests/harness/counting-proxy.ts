@@ -115,7 +115,9 @@ export async function startCountingProxy(upstreamUrl: string, options: { port?: 
         },
       }
     },
-    inject: (...args) => void (injection = args),
+    inject(...args) {
+      injection = args
+    },
     async settled() {
       while (faulty.size > 0) await Promise.all(faulty)
     },

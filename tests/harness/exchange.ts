@@ -1,5 +1,5 @@
 // One request's way through the counting proxy, and every way it can go wrong on it.
-import { Agent, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import { type Agent, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage, request, type ServerResponse } from 'node:http'
 import { pipeline } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -211,7 +211,9 @@ async function bodyOf(incoming: IncomingMessage): Promise<Buffer> {
 }
 
 async function drain(response: IncomingMessage): Promise<void> {
-  for await (const _ of response) continue
+  for await (const _ of response) {
+    // the chunks are dropped
+  }
 }
 
 const OF_THE_BODY = new Set(['transfer-encoding', 'content-encoding'])

@@ -170,7 +170,7 @@ interface LoggedEvent {
   readonly parentSeqNum: number
 }
 
-/** The chain (docs/wire.md, "Events") on what the upstream itself says, and each writer's notes once and in order. */
+/** The chain (docs/http-api.md, "Events") on what the upstream itself says, and each writer's notes once and in order. */
 export const checkLog = (messages: readonly unknown[]): { readonly events: number; readonly notesOf: (writer: string) => string[] } => {
   const [header, ...log] = messages as [{ livestore?: { backendId?: string } }, ...LoggedEvent[]]
   if (typeof header.livestore?.backendId !== 'string') throw new Error(`no header: ${JSON.stringify(header)}`)

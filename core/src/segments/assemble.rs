@@ -171,7 +171,7 @@ pub struct Segments {
 }
 
 impl Segments {
-    /// `implicit_id` names a log without a header (docs/wire.md, "The header").
+    /// `implicit_id` names a log without a header (docs/http-api.md, "The header").
     pub fn new(plan: Plan, backend_id: BackendId, implicit_id: BackendId) -> Self {
         Self { follower: Follower::new(plan, backend_id, implicit_id), cutter: SegmentAssembler::default() }
     }

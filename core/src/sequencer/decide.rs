@@ -102,7 +102,7 @@ pub(super) enum Verdict {
     Odd(Answer),
 }
 
-/// Decides a push against a tip (docs/architecture.md, "A push").
+/// Decides a push against a tip (docs/internals/life-of-a-push.md).
 pub(super) fn verdict(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>) -> Verdict {
     if let Some(received) = backend_id
         && *received != tip.backend_id

@@ -103,7 +103,7 @@ const MAX_HALTS: u8 = 5;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Core {
     limits: SequencerLimits,
-    /// The id of a stream that has no header (docs/wire.md, "The header").
+    /// The id of a stream that has no header (docs/http-api.md, "The header").
     implicit_id: BackendId,
     tip_state: TipState,
     /// Whether this Sequencer set out to delete the stream that is stored, and has not seen since what is there.

@@ -15,7 +15,9 @@ class ErrorBoundary extends Component<{ children: ReactNode }> {
 
 document.title = `To do: ${storeId}`
 
-createRoot(document.getElementById('root')!).render(
+const root = document.getElementById('root')
+if (root === null) throw new Error('index.html has no element with the id "root"')
+createRoot(root).render(
   <ErrorBoundary>
     <StoreRegistryProvider storeRegistry={storeRegistry}>
       <App />

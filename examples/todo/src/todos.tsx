@@ -108,7 +108,13 @@ const TodoItem = ({ todo, onDelete }: { todo: Todo; onDelete: () => void }) => {
 const EditText = ({ text, onSave, onCancel }: { text: string; onSave: (text: string) => void; onCancel: () => void }) => {
   const [draft, setDraft] = useState(text)
   return (
-    <form className="text" onSubmit={(event) => (event.preventDefault(), onSave(draft.trim()))}>
+    <form
+      className="text"
+      onSubmit={(event) => {
+        event.preventDefault()
+        onSave(draft.trim())
+      }}
+    >
       <input
         aria-label={`Edit: ${text}`}
         autoFocus

@@ -61,7 +61,7 @@ export const makeWriter = (backend: Backend, name: string): Effect.Effect<TestWr
     return { name, write, acknowledged, pulled: () => events().map(idOf) }
   })
 
-/** The chain (docs/wire.md, "Events"), and in it each acknowledged event once and each writer's in order. */
+/** The chain (docs/http-api.md, "Events"), and in it each acknowledged event once and each writer's in order. */
 export const checkLog = (stream: UpstreamStream, writers: readonly TestWriter[]): Effect.Effect<void> =>
   Effect.gen(function* () {
     const [header, ...log] = (yield* Effect.promise(() => stream.messages())) as [unknown, ...Event[]]

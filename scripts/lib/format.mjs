@@ -1,0 +1,29 @@
+// The formatters, for `npm run format`, which writes, and for the steps of `npm test`, which check.
+import { join } from 'node:path'
+import { run } from './steps.mjs'
+import { node, root } from './tools.mjs'
+
+/** Cargo does not see these from each other: each is a workspace of its own. */
+const WORKSPACES = ['Cargo.toml', 'fuzz/Cargo.toml', 'scripts/bindgen/Cargo.toml']
+
+export const biome = [node, join(root, 'node_modules/@biomejs/biome/bin/biome')]
+
+/**
+ * @param {'check' | 'write'} mode
+ * @param {import('./steps.mjs').Options} [options]
+ */
+export async function formatRust(mode, options) {
+  const flags = mode === 'check' ? ['--check'] : []
+  for (const manifest of WORKSPACES) {
+    if (!(await run('cargo fmt', ['cargo', 'fmt', '--all', '--manifest-path', manifest, ...flags], options))) return false
+  }
+  return true
+}
+
+/**
+ * TypeScript, JavaScript, JSON and CSS, with the order of imports.
+ * @param {'check' | 'write'} mode
+ * @param {import('./steps.mjs').Options} [options]
+ */
+export const formatRest = (mode, options) =>
+  run('biome', [...biome, 'check', '--linter-enabled=false', ...(mode === 'write' ? ['--write'] : [])], options)
