@@ -24,7 +24,7 @@ test('docs/wire.md has every tag', () => {
 })
 
 test('the messages of the provider and the Worker are as the code has them', () => {
-  const sources = ['client/src', 'src'].flatMap((folder) => filesIn(folder, /\.(ts|rs)$/)).map(read).join('\n')
+  const sources = ['client/src', 'src'].flatMap((folder) => filesIn(folder, /\.(ts|js|rs)$/)).map(read).join('\n')
   const tables = [...page.matchAll(/^What the (?:provider says|Worker logs).*\n\n((?:\|.*\n)+)/gm)].map(([, table = '']) => table)
   expect(tables).toHaveLength(2)
   const quoted = tables.flatMap((table) => [...table.matchAll(/^\| (`.*?) \|/gm)].flatMap(([, cell]) => code(cell)))

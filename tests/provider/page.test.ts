@@ -2,8 +2,8 @@
 import { Option } from 'effect'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { startOf } from '../../client/src/cursor.ts'
-import { cutPage, type PullItem, readPage, START_OFFSET } from '../../client/src/page.ts'
+import { startOf } from '../../client/src/reading/cursor.ts'
+import { cutPage, type PullItem, readPage, START_OFFSET } from '../../client/src/reading/page.ts'
 import { eventsFrom, check } from './support/events.ts'
 
 const header = { livestore: { backendId: 'a-backend', version: 1 } }

@@ -1,7 +1,7 @@
 // What an app is told of problems, and how often.
 import { describe, expect, test } from 'vitest'
-import { ResponseError } from '../../client/src/errors.ts'
-import { makeProblems, type Problem, problemOf } from '../../client/src/problem.ts'
+import { ResponseError } from '../../client/src/http/errors.ts'
+import { makeProblems, type Problem, problemOf } from '../../client/src/store/problem.ts'
 
 const URL = 'http://127.0.0.1/v1/stream/a/b'
 /** As an answer to `HEAD` says it, which has no body. */

@@ -1,7 +1,7 @@
 // A Worker, or a log's own server, as a pull sees it: a log of appends that grows, and a network that others answer on.
-import { ForeignAnswer, ResponseError, TransportError } from '../../../client/src/errors.ts'
-import { START_OFFSET } from '../../../client/src/page.ts'
-import type { LogPage, Outcome, ReadQuery } from '../../../client/src/pull-terms.ts'
+import { ForeignAnswer, ResponseError, TransportError } from '../../../client/src/http/errors.ts'
+import { START_OFFSET } from '../../../client/src/reading/page.ts'
+import type { LogPage, Outcome, ReadQuery } from '../../../client/src/reading/pull-terms.ts'
 import { type Event, eventsFrom } from './events.ts'
 
 export type Trouble = 'none' | 'no answer' | 'a stranger' | 'refused' | 'unavailable' | 'torn' | 'mangled' | 'stale' | 'another backend' | 'nowhere'
