@@ -4,6 +4,7 @@ import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { headerMessage } from '../../client/src/protocol/index.js'
 import { startCountingProxy, startWorker } from '../harness/index.ts'
 import { chain, checkChain, event, json, type Parts, type Problem, Store, upstreams } from './support.ts'
 
@@ -81,7 +82,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     for (const length of [1, 3, 5]) {
       const s = store()
       const old = backendId(await s.pushed(chain(0, 3)))
-      await recreated(s, [{ livestore: { backendId: 'another', version: 1 } }, ...chain(0, length, { of: 'another' })])
+      await recreated(s, [headerMessage('another'), ...chain(0, length, { of: 'another' })])
       expect((await s.request('HEAD')).status).toBe(503)
       await halted(await s.push(chain(3, 1), { 'livestore-backend-id': old }), 'backend another')
       expect(await s.eventsUpstream()).toEqual(chain(0, length, { of: 'another' }))
@@ -102,7 +103,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     await halted(await adopt(torn), 'not a chain')
     const short = store()
     const id = backendId(await short.pushed(chain(0, 3)))
-    await recreated(short, [{ livestore: { backendId: id, version: 1 } }, ...chain(0, 2)])
+    await recreated(short, [headerMessage(id), ...chain(0, 2)])
     // Devices that hold event 3 could not tell, and would go on from another chain than everybody else.
     await halted(await adopt(short), 'event 3 was acknowledged')
     expect((await fetch(short.url.replace('/v1/stream/', '/v1/adopt/'))).status).toBe(405)

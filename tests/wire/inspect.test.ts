@@ -1,5 +1,6 @@
 // The inspector: what it tells of a store, and to whom.
 import { describe, expect, it } from 'vitest'
+import { headerBody } from '../../client/src/protocol/index.js'
 import { chain, event, json, statusFor, Store, useDeployments } from './support.ts'
 import { hmac, now, token } from './tokens.ts'
 
@@ -114,7 +115,7 @@ describe('what it tells', () => {
     await store.pushed(chain(0, 3))
     const { tip } = (await inspect(store)).store
     // The upstream loses the events, but not whose they were.
-    const header = JSON.stringify([{ livestore: { backendId: tip!.backend_id, version: 1 } }])
+    const header = headerBody(tip!.backend_id)
     await fetch(store.upstreamUrl, { method: 'DELETE' })
     await fetch(store.upstreamUrl, { method: 'PUT', headers: { 'content-type': 'application/json' }, body: header })
     await parts.worker.restart()

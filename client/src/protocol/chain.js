@@ -17,14 +17,23 @@ export const ROOT = 0
 export const follows = ({ seqNum, parentSeqNum }, before) => parentSeqNum === before && seqNum > parentSeqNum
 
 /**
+ * The chain of a log that skips no number.
+ *
+ * @param {Link} event
+ * @param {number} before
+ */
+export const isNext = (event, before) => follows(event, before) && event.seqNum === before + 1
+
+/**
  * The index of the first event that breaks the chain of a log, if one does.
  *
  * @param {ReadonlyArray<Link>} events
  * @param {number} [before] the head that the events must follow
+ * @param {typeof follows} [links] `isNext` for a log that may skip no number
  * @returns {number | undefined}
  */
-export const firstBreak = (events, before = ROOT) => {
-  const index = events.findIndex((event, i) => !follows(event, events[i - 1]?.seqNum ?? before))
+export const firstBreak = (events, before = ROOT, links = follows) => {
+  const index = events.findIndex((event, i) => !links(event, events[i - 1]?.seqNum ?? before))
   return index < 0 ? undefined : index
 }
 
