@@ -3,6 +3,7 @@
 import { ServerAheadError, SyncBackend, UnknownError } from '@livestore/common'
 import { EventSequenceNumber } from '@livestore/common/schema'
 import { Effect, Option, Stream, SubscriptionRef } from '@livestore/utils/effect'
+import { fenceHeader, JSON_TYPE } from '../client/src/protocol/index.js'
 import type { Event } from './events.ts'
 import type { Metadata } from './systems/model.ts'
 
@@ -16,7 +17,7 @@ export const makeFloor =
 
       const push = (batch: readonly Event[]) => {
         const parent = batch[0]?.parentSeqNum ?? 0
-        const headers = { 'content-type': 'application/json', 'stream-seq': String(parent).padStart(16, '0') }
+        const headers = { ...JSON_TYPE, ...fenceHeader(parent) }
         return attempt(async (signal) => {
           const { status, body } = await fetch(url, { method: 'POST', headers, body: JSON.stringify(batch), signal })
           await body?.cancel()
@@ -46,7 +47,7 @@ export const makeFloor =
       })
 
       return SyncBackend.of<Metadata>({
-        connect: Effect.asVoid(attempt((signal) => fetch(url, { method: 'PUT', headers: { 'content-type': 'application/json' }, signal }))),
+        connect: Effect.asVoid(attempt((signal) => fetch(url, { method: 'PUT', headers: JSON_TYPE, signal }))),
         push,
         pull: (_, options) => (options?.live === true ? follow : Stream.fromEffect(readAll)),
         ping: Effect.void,

@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { request } from 'node:http'
 import { request as secureRequest } from 'node:https'
 import { parseArgs } from 'node:util'
+import { fenceHeader, headerMessage, JSON_TYPE, NEXT_OFFSET, UP_TO_DATE } from '../client/src/protocol/index.js'
 
 const HELP = `npm run check-upstream -- URL [options]
 
@@ -14,7 +15,7 @@ const HELP = `npm run check-upstream -- URL [options]
 UPSTREAM_TOKEN and UPSTREAM_SECOND_TOKEN do the same as the options, and keep the tokens off the command line.
 The exit code is 1 if something that Headwater needs is missing.`
 
-const HEADER = { livestore: { backendId: 'check', version: 1 } }
+const HEADER = headerMessage('check')
 const PATIENCE_MS = 5_000
 
 /** A check that can't be made with what the command was given. */
@@ -42,7 +43,7 @@ const CHECKS = [
     needed: true,
     async check() {
       is((await send('PUT', '', [HEADER])).status, [201], 'PUT')
-      is((await send('PUT', '', [{ livestore: { backendId: 'second', version: 1 } }])).status, [200, 409], 'the second PUT')
+      is((await send('PUT', '', [headerMessage('second')])).status, [200, 409], 'the second PUT')
       const took = await until('the first message', async () => {
         const { messages } = await read('-1')
         if (messages.length > 0 && JSON.stringify(messages) !== JSON.stringify([HEADER])) throw new Error(`it holds ${JSON.stringify(messages)}`)
@@ -71,7 +72,7 @@ const CHECKS = [
       is((await append(2, [event(3), event(4), event(5)])).status, [200, 204], 'an append of three')
       await holds([1, 2, 3, 4, 5])
       const broken = `[${JSON.stringify(event(6))},{"seqNum":`
-      is((await send('POST', '', broken, { 'stream-seq': fence(5) })).status, [400, 422], 'an append that is no JSON')
+      is((await send('POST', '', broken, fenceHeader(5))).status, [400, 422], 'an append that is no JSON')
       await cutOff(`[${JSON.stringify(event(6))},`)
       await holds([1, 2, 3, 4, 5])
     },
@@ -85,7 +86,7 @@ const CHECKS = [
       for (const seq of [6, 7, 8]) {
         const { status, headers } = await append(seq - 1, [event(seq)])
         is(status, [200, 204], 'an append')
-        tips.push(headers.get('stream-next-offset') ?? fail('an append gave no Stream-Next-Offset'))
+        tips.push(headers.get(NEXT_OFFSET) ?? fail('an append gave no Stream-Next-Offset'))
         if (tips.at(-1) !== (await tail())) fail('HEAD gives another tail than the append did')
       }
       for (const [i, tip] of tips.entries()) {
@@ -272,7 +273,7 @@ async function send(method, query = '', body, headers = {}) {
  * @param {Record<string, string>} [headers]
  */
 function append(parent, batch, headers = {}) {
-  return send('POST', '', batch, { 'stream-seq': fence(parent), ...headers })
+  return send('POST', '', batch, { ...fenceHeader(parent), ...headers })
 }
 
 /** Page by page to the tail. @param {string} offset */
@@ -283,15 +284,15 @@ async function read(offset) {
     const { status, headers, body } = await send('GET', `?offset=${from}`)
     is(status, [200], 'a read')
     messages.push(...JSON.parse(body))
-    if (headers.has('stream-up-to-date')) return { messages }
-    const next = headers.get('stream-next-offset')
+    if (headers.has(UP_TO_DATE)) return { messages }
+    const next = headers.get(NEXT_OFFSET)
     if (next === null || next === from) fail('a read ends neither at the tail nor at another offset')
     from = next
   }
 }
 
 async function tail() {
-  return (await send('HEAD')).headers.get('stream-next-offset') ?? fail('HEAD gave no Stream-Next-Offset')
+  return (await send('HEAD')).headers.get(NEXT_OFFSET) ?? fail('HEAD gave no Stream-Next-Offset')
 }
 
 /** @param {number[]} seqNums */
@@ -305,18 +306,13 @@ async function holds(seqNums) {
 function cutOff(start) {
   return within(
     /** @type {Promise<void>} */ (new Promise((resolve) => {
-      const headers = { ...credentials, 'content-type': 'application/json', 'content-length': start.length + 1_000, 'stream-seq': fence(5) }
+      const headers = { ...credentials, ...JSON_TYPE, ...fenceHeader(5), 'content-length': start.length + 1_000 }
       const outgoing = (stream.startsWith('https:') ? secureRequest : request)(stream, { method: 'POST', headers })
       outgoing.on('error', () => resolve()).on('close', () => resolve())
       outgoing.write(start, () => outgoing.destroy())
     })),
     'the end of a connection',
   )
-}
-
-/** @param {number} parent */
-function fence(parent) {
-  return String(parent).padStart(16, '0')
 }
 
 /** @param {number} seqNum */

@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import { SyncBackend } from '@livestore/common'
 import { Effect, FetchHttpClient, KeyValueStore, Layer, Option, Stream } from '@livestore/utils/effect'
-import { storePath } from '../client/dist/names.js'
+import { firstBreak, headerBody, JSON_TYPE, storePath, urlPath } from '../client/src/protocol/index.js'
 
 const HELP = `npm run move -- CONFIG --store ID
 
@@ -118,8 +118,8 @@ async function pullAll(name, backend) {
 
 /** @param {readonly Event[]} events */
 function checkChain(events) {
-  const at = events.findIndex(({ seqNum, parentSeqNum }, i) => parentSeqNum !== (events[i - 1]?.seqNum ?? 0) || seqNum <= parentSeqNum)
-  if (at >= 0) throw new Error(`the source's chain is broken at seqNum ${events[at]?.seqNum}: its parent is ${events[at]?.parentSeqNum}, and ${events[at - 1]?.seqNum ?? 0} comes before it`)
+  const at = firstBreak(events)
+  if (at !== undefined) throw new Error(`the source's chain is broken at seqNum ${events[at]?.seqNum}: its parent is ${events[at]?.parentSeqNum}, and ${events[at - 1]?.seqNum ?? 0} comes before it`)
 }
 
 /**
@@ -133,14 +133,13 @@ async function adopt({ url, tenant = 'default', headers, worker }, storeId, back
   if (backendId === undefined) throw new Error("the source told no backendId, so 'adopt' can't keep it; leave it out")
   const answer = await fetch(`${url.replace(/\/+$/, '')}/${await storePath(tenant, storeId)}`, {
     method: 'PUT',
-    headers: { ...headers, 'content-type': 'application/json' },
-    body: JSON.stringify([{ livestore: { backendId, version: 1 } }]),
+    headers: { ...headers, ...JSON_TYPE },
+    body: headerBody(backendId),
   })
   // 409 and 200: it is there, and whose it is shows when the target is read
   if (!answer.ok && answer.status !== 409) throw new Error(`the upstream did not create the stream: ${answer.status} ${await answer.text()}`)
   if (worker === undefined) return
-  const path = `${encodeURIComponent(tenant)}/${encodeURIComponent(storeId)}`
-  const adopted = await fetch(`${worker.url.replace(/\/+$/, '')}/v1/adopt/${path}`, { method: 'POST', headers: worker.headers ?? {} })
+  const adopted = await fetch(`${worker.url.replace(/\/+$/, '')}/v1/adopt/${urlPath(tenant, storeId)}`, { method: 'POST', headers: worker.headers ?? {} })
   if (!adopted.ok) throw new Error(`the Worker did not adopt the stream: ${adopted.status} ${await adopted.text()}`)
 }
 

@@ -1,5 +1,6 @@
 // A push onto 0 to 1,000,000 events. They are written straight to the upstream, so the first push finds a log that its
 // Sequencer has no row of, as it does when its storage was lost: it reads the log once, and that is timed too.
+import { fenceHeader, headerMessage, JSON_TYPE } from '../../client/src/protocol/index.js'
 import { open } from '../client.ts'
 import { chain } from '../events.ts'
 import { accepted, percentile } from '../scenarios/scenario.ts'
@@ -36,14 +37,13 @@ export async function history(quick: boolean): Promise<Figure[]> {
 /** A log as Headwater writes it, header and fences included. */
 async function write({ upstreamUrl }: Endpoint, storeId: string, length: number): Promise<void> {
   const url = `${upstreamUrl}/default/${storeId}`
-  const json = { 'content-type': 'application/json' }
   const send = async (method: string, body: unknown, headers = {}) => {
-    const answer = await fetch(url, { method, headers: { ...json, ...headers }, body: JSON.stringify(body) })
+    const answer = await fetch(url, { method, headers: { ...JSON_TYPE, ...headers }, body: JSON.stringify(body) })
     if (!answer.ok) throw new Error(`the upstream answered ${answer.status}: ${await answer.text()}`)
     await answer.body?.cancel()
   }
-  await send('PUT', { livestore: { backendId: crypto.randomUUID(), version: 1 } })
+  await send('PUT', headerMessage(crypto.randomUUID()))
   for (let head = 0; head < length; head += EVENTS_AN_APPEND) {
-    await send('POST', chain(head, Math.min(EVENTS_AN_APPEND, length - head)), { 'stream-seq': String(head).padStart(16, '0') })
+    await send('POST', chain(head, Math.min(EVENTS_AN_APPEND, length - head)), fenceHeader(head))
   }
 }

@@ -1,4 +1,5 @@
 // What a scenario is. Its figures are taken in a client process (`../round-client.ts`); the rest is for who runs and reports it.
+import { isNext } from '../../client/src/protocol/index.js'
 import type { Client } from '../client.ts'
 import type { Event } from '../events.ts'
 import type { Endpoint, SystemId } from '../systems/model.ts'
@@ -48,11 +49,11 @@ export class ChainCheck {
   events = 0
 
   take(events: readonly Event[]): void {
-    for (const { seqNum, parentSeqNum } of events) {
-      if (parentSeqNum !== this.head || seqNum !== this.head + 1) {
-        throw new Error(`the chain is broken: event ${seqNum} on ${parentSeqNum} comes after ${this.head}`)
+    for (const event of events) {
+      if (!isNext(event, this.head)) {
+        throw new Error(`the chain is broken: event ${event.seqNum} on ${event.parentSeqNum} comes after ${this.head}`)
       }
-      this.head = seqNum
+      this.head = event.seqNum
       this.events += 1
     }
   }

@@ -1,14 +1,13 @@
 export type {
   CommonOptions,
   DirectOptions,
-  HeadersFunction,
-  HeadersInput,
   HybridOptions,
-  LiveMode,
   ProxyOptions,
   SyncBackendOptions,
   UpstreamOptions,
 } from './options.ts'
-export { SyncMetadata } from './cursor.ts'
-export type { Problem, ProblemKind } from './problem.ts'
+export type { HeadersFunction, HeadersInput } from './http/transport.ts'
+export type { LiveMode } from './reading/live-mode.ts'
+export { SyncMetadata } from './reading/cursor.ts'
+export type { Problem, ProblemKind } from './store/problem.ts'
 export { makeSyncBackend } from './sync-backend.ts'

@@ -1,22 +1,8 @@
 import { Duration } from 'effect'
 
-import type { Problem } from './problem.ts'
-
-/** Headers sent with every request. */
-export type HeadersInput = Readonly<Record<string, string>> | HeadersFunction
-
-/**
- * Called anew for each request, so it can hand out fresh tokens. `refused`: the server has just answered 401 to what it
- * gave last, so a token out of a cache won't do; what it gives then is tried once. While it throws, the client is offline.
- *
- * @example
- * ```ts
- * async ({ refused }) => ({ authorization: `Bearer ${await getToken({ skipCache: refused })}` })
- * ```
- */
-export type HeadersFunction = (asked: {
-  readonly refused: boolean
-}) => Readonly<Record<string, string>> | Promise<Readonly<Record<string, string>>>
+import type { HeadersInput } from './http/transport.ts'
+import type { LiveMode } from './reading/live-mode.ts'
+import type { Problem } from './store/problem.ts'
 
 export type SyncBackendOptions = (ProxyOptions | HybridOptions | DirectOptions) & CommonOptions
 
@@ -117,41 +103,39 @@ export interface CommonOptions {
   readonly fetch?: typeof globalThis.fetch
 }
 
-export type LiveMode = 'sse' | 'long-poll'
-
 /** The options with every default filled in; durations in milliseconds. */
 export interface Settings {
   readonly maxBatchEvents: number
   readonly maxBatchBytes: number
-  readonly pushTimeout: number
+  readonly pushTimeoutMs: number
   readonly maxItemEvents: number
   readonly attempts: number
   readonly liveMode: LiveMode
   readonly firstByteTimeoutMs: number
   readonly stallTimeoutMs: number
-  readonly renewInterval: number
-  readonly reconnectSpread: number
-  readonly initialDelay: number
-  readonly maxDelay: number
+  readonly renewIntervalMs: number
+  readonly reconnectSpreadMs: number
+  readonly initialDelayMs: number
+  readonly maxDelayMs: number
   readonly pingEnabled: boolean
-  readonly pingTimeout: number
-  readonly pingInterval: number
+  readonly pingTimeoutMs: number
+  readonly pingIntervalMs: number
 }
 
 export const resolveSettings = (options: SyncBackendOptions): Settings => ({
   maxBatchEvents: options.push?.maxBatchEvents ?? 100,
   maxBatchBytes: options.push?.maxBatchBytes ?? 1024 * 1024,
-  pushTimeout: Duration.toMillis(options.push?.requestTimeout ?? '30 seconds'),
+  pushTimeoutMs: Duration.toMillis(options.push?.requestTimeout ?? '30 seconds'),
   maxItemEvents: options.pull?.maxItemEvents ?? 500,
   attempts: options.pull?.attempts ?? 3,
   liveMode: options.live?.mode ?? 'sse',
   firstByteTimeoutMs: Duration.toMillis(options.live?.firstByteTimeout ?? '5 seconds'),
   stallTimeoutMs: Duration.toMillis(options.live?.stallTimeout ?? '45 seconds'),
-  renewInterval: Duration.toMillis(options.live?.renewInterval ?? '60 seconds'),
-  reconnectSpread: Duration.toMillis(options.live?.reconnectSpread ?? '2 seconds'),
-  initialDelay: Duration.toMillis(options.retry?.initialDelay ?? '100 millis'),
-  maxDelay: Duration.toMillis(options.retry?.maxDelay ?? '10 seconds'),
+  renewIntervalMs: Duration.toMillis(options.live?.renewInterval ?? '60 seconds'),
+  reconnectSpreadMs: Duration.toMillis(options.live?.reconnectSpread ?? '2 seconds'),
+  initialDelayMs: Duration.toMillis(options.retry?.initialDelay ?? '100 millis'),
+  maxDelayMs: Duration.toMillis(options.retry?.maxDelay ?? '10 seconds'),
   pingEnabled: options.ping?.enabled ?? true,
-  pingTimeout: Duration.toMillis(options.ping?.requestTimeout ?? '10 seconds'),
-  pingInterval: Duration.toMillis(options.ping?.requestInterval ?? '10 seconds'),
+  pingTimeoutMs: Duration.toMillis(options.ping?.requestTimeout ?? '10 seconds'),
+  pingIntervalMs: Duration.toMillis(options.ping?.requestInterval ?? '10 seconds'),
 })

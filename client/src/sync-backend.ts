@@ -1,16 +1,16 @@
 import { IsOfflineError, SyncBackend, UnknownError } from '@livestore/common'
 import { Cause, Effect, Option, Runtime, Stream, SubscriptionRef } from 'effect'
 
-import { makeBackendId } from './backend-id.ts'
-import { makeConnection } from './connection.ts'
-import { startOf, type SyncMetadata, toPullResItem } from './cursor.ts'
-import { isHttpFailure, type SyncError, toSyncError, TransportError } from './errors.ts'
+import { makeBackendId } from './store/backend-id.ts'
+import { makeConnection } from './store/connection.ts'
+import { startOf, type SyncMetadata, toPullResItem } from './reading/cursor.ts'
+import { isHttpFailure, type SyncError, toSyncError, TransportError } from './http/errors.ts'
 import { resolveSettings, type SyncBackendOptions } from './options.ts'
-import { type LivePull, openPull, type PullDeps, type PullError } from './pull.ts'
-import { makeProblems, problemOf } from './problem.ts'
-import { makePusher } from './push.ts'
-import { makeRoute } from './route.ts'
-import { sleep } from './transport.ts'
+import { type LivePull, openPull, type PullDeps, type PullError } from './reading/pull.ts'
+import { makeProblems, problemOf } from './store/problem.ts'
+import { makePusher } from './writing/push.ts'
+import { makeRoute } from './modes/make-route.ts'
+import { sleep } from './http/transport.ts'
 
 /**
  * LiveStore's sync backend on Durable Streams: on a Headwater Worker, on the streams themselves, or on both.
@@ -43,19 +43,19 @@ export const makeSyncBackend =
 
       const pingOnce = async (signal?: AbortSignal) => {
         try {
-          await route.ping(settings.pingTimeout, signal)
+          await route.ping(settings.pingTimeoutMs, signal)
           connection.observed(true)
           if (!connection.hasLive()) problems.reading(undefined)
         } catch (cause) {
           connection.observed(false)
-          if (!connection.hasLive() && isHttpFailure(cause)) problems.reading(problemOf(cause, settings.pingInterval))
+          if (!connection.hasLive() && isHttpFailure(cause)) problems.reading(problemOf(cause, settings.pingIntervalMs))
           throw cause
         }
       }
       /** Keeps `isConnected` honest while nothing else asks the server anything. */
       const pingWhileIdle = async () => {
         for (;;) {
-          await sleep(settings.pingInterval, closed.signal)
+          await sleep(settings.pingIntervalMs, closed.signal)
           if (closed.signal.aborted) return
           if (!connection.hasLive()) await pingOnce(closed.signal).catch(() => {})
         }
@@ -64,7 +64,7 @@ export const makeSyncBackend =
 
       const { push, pulled } = makePusher({
         limits: settings,
-        pace: settings,
+        backoffLimits: settings,
         writer: route.makeWriter(backendId),
         connection,
         problems,
@@ -73,7 +73,7 @@ export const makeSyncBackend =
         closed: closed.signal,
       })
 
-      const pullDeps: PullDeps = { source: route.source, backendId, connection, problems, settings, livePulls, onPulled: pulled, pace: { failures: 0 } }
+      const pullDeps: PullDeps = { source: route.source, backendId, connection, problems, settings, livePulls, onPulled: pulled, failureCount: { current: 0 } }
       /** LiveStore is told of the connection before it is handed what came by it. */
       const isConnectedNow = Effect.suspend(() => setIfOther(isConnected, connection.isUp()))
 
@@ -116,7 +116,7 @@ export const makeSyncBackend =
           protocol: 'http',
           url: route.source.url,
         },
-        supports: { pullPageInfoKnown: route.source.bare === undefined, pullLive: true },
+        supports: { pullPageInfoKnown: route.source.directLog === undefined, pullLive: true },
       })
     })
 

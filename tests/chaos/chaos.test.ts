@@ -1,5 +1,5 @@
 // The real parts under faults and crashes, with fixed seeds: `npm run chaos` does the same for as long as asked.
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Parts, startParts, stopParts } from './parts.ts'
 import { complaints, figures, table } from './report.ts'
 import { type Round, runRound } from './round.ts'
@@ -22,7 +22,7 @@ describe('nothing is lost, nothing doubled, nobody stuck', () => {
     { seed: 3, seconds: 45, kills: true },
   ] as const
 
-  it.each(SEEDS)('with seed $seed, $seconds s, kills: $kills', { timeout: 180_000 }, async (options) => {
+  test.each(SEEDS)('with seed $seed, $seconds s, kills: $kills', { timeout: 180_000 }, async (options) => {
     console.log(`seed ${options.seed}`)
     const round = await runRound(parts, options)
     rounds.push(round)
@@ -30,7 +30,7 @@ describe('nothing is lost, nothing doubled, nobody stuck', () => {
     expect(round.tally.acknowledged).toBeGreaterThan(100)
   })
 
-  it('while every kind of fault was injected', () => {
+  test('while every kind of fault was injected', () => {
     const { faultsByKind } = figures(SEEDS[0].seed, rounds)
     expect(TROUBLE_KINDS.filter((kind) => faultsByKind[kind] === 0)).toEqual([])
   })

@@ -1,10 +1,10 @@
 // The clients of the chaos must believe the Worker, and nobody else.
-import { expect, it } from 'vitest'
+import { expect, test } from 'vitest'
 import { isAcknowledgement, isRead, messagesOf, problemOf } from './genuine.ts'
 
 const answer = (status: number, headers: Record<string, string> = {}, redirected = false) => ({ status, redirected, headers: new Headers(headers) })
 
-it('an acknowledgement is a 200 that names the batch, the backend and a head behind it', () => {
+test('an acknowledgement is a 200 that names the batch, the backend and a head behind it', () => {
   const batch = { first: 3, last: 5, backendId: 'x' }
   const genuine = { 'livestore-accepted': '3-5', 'livestore-backend-id': 'x', 'livestore-head': '5' }
   expect(isAcknowledgement(answer(200, genuine), batch)).toBe(true)
@@ -17,7 +17,7 @@ it('an acknowledgement is a 200 that names the batch, the backend and a head beh
   expect(isAcknowledgement(answer(200, { ...genuine, 'livestore-head': '4' }), batch)).toBe(false)
 })
 
-it('a refusal is a problem of ours, and not the answer to a redirect', () => {
+test('a refusal is a problem of ours, and not the answer to a redirect', () => {
   const json = { 'content-type': 'application/problem+json' }
   const ours = JSON.stringify({ type: 'urn:headwater:problem:server-ahead', _tag: 'ServerAheadError' })
   expect(problemOf(answer(409, json), ours)).toMatchObject({ _tag: 'ServerAheadError' })
@@ -27,7 +27,7 @@ it('a refusal is a problem of ours, and not the answer to a redirect', () => {
   expect(problemOf(answer(409, json), '<html>')).toBeUndefined()
 })
 
-it('a page has our header, and messages', () => {
+test('a page has our header, and messages', () => {
   expect([isRead(answer(200, { 'livestore-head': '0' })), isRead(answer(200)), isRead(answer(204, { 'livestore-head': '1' }))]).toEqual([true, false, false])
   const event = { name: 'chaos', args: {}, seqNum: 1, parentSeqNum: 0, clientId: 'c', sessionId: 's' }
   expect(messagesOf(JSON.stringify([{ livestore: { backendId: 'x', version: 1 } }, event]))).toHaveLength(2)

@@ -1,5 +1,5 @@
-// Whose answer is it? Somebody else may answer in the Worker's stead. A client that follows the rules (docs/http-api.md) believes
-// only what the Worker can have said, and takes everything else for no answer. Pure.
+// Tells the Worker's own answers from those of others on the way, as a client that follows the rules (docs/http-api.md) does. Pure.
+// It shares no code with the provider on purpose: the chaos tests check the provider's rules with it.
 import type { ChaosEvent } from './history.ts'
 
 export type Message = ChaosEvent | { livestore: { backendId: string } }

@@ -1,5 +1,5 @@
 // The oracle must bite: each kind of wrong, and only that kind, in a log that is right otherwise.
-import { describe, expect, it } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { type Attempt, type ChaosEvent, type Outcome, View } from './history.ts'
 import { acquittal, type Evidence, judge, type Verdict } from './oracle.ts'
 
@@ -17,77 +17,77 @@ const sound = (): Evidence & { log: ChaosEvent[]; attempts: Map<string, Attempt>
 }
 
 describe('the oracle', () => {
-  it('finds nothing wrong with a sound history', () => {
+  test('finds nothing wrong with a sound history', () => {
     expect(judge(sound())).toEqual(acquittal())
   })
 
-  it('finds an acknowledged event that is lost', () => {
+  test('finds an acknowledged event that is lost', () => {
     const { log, ...rest } = sound()
     expect(judge(seenByAll(rest, log.slice(0, 3)))).toEqual(wrong({ lost: ['d@w/2 was acknowledged'], missing: ['d was made'] }))
   })
 
-  it('finds an event that never got in, though nobody acknowledged it', () => {
+  test('finds an event that never got in, though nobody acknowledged it', () => {
     const { made, ...rest } = sound()
     expect(judge({ ...rest, made: new Set([...made, 'e']) })).toEqual(wrong({ missing: ['e was made'] }))
   })
 
-  it('finds an acknowledged attempt that is lost, though the event is there in another', () => {
+  test('finds an acknowledged attempt that is lost, though the event is there in another', () => {
     const { log, attempts, ...rest } = sound()
     attempts.set(...attempt('d', 'w/3', 'maybe'))
     const other = [...log.slice(0, 3), event(4, 'd', 'w/3')]
     expect(judge(seenByAll({ attempts, ...rest }, other))).toEqual(wrong({ lost: ['d@w/2 was acknowledged'] }))
   })
 
-  it('finds a doubled attempt', () => {
+  test('finds a doubled attempt', () => {
     const { log, ...rest } = sound()
     expect(judge(seenByAll(rest, [...log, event(5, 'd', 'w/2')]))).toEqual(wrong({ doubled: ['d is there 2 times'] }))
   })
 
-  it('finds an event that landed in two attempts', () => {
+  test('finds an event that landed in two attempts', () => {
     const { log, attempts, ...rest } = sound()
     attempts.set(...attempt('c', 'v/3', 'maybe'))
     expect(judge(seenByAll({ attempts, ...rest }, [...log, event(5, 'c', 'v/3')]))).toEqual(wrong({ doubled: ['c is there 2 times'] }))
   })
 
-  it('finds a fork', () => {
+  test('finds a fork', () => {
     const { log, attempts, ...rest } = sound()
     attempts.set(...attempt('e', 'u/1', 'maybe'))
     const forked = [...log, event(4, 'e', 'u/1')]
     expect(judge(seenByAll({ attempts, ...rest }, forked))).toEqual(wrong({ broken: ['event 4 (e@u/1) with the parent 3 follows event 4'] }))
   })
 
-  it('finds a gap', () => {
+  test('finds a gap', () => {
     const { log, attempts, ...rest } = sound()
     attempts.set(...attempt('e', 'u/1', 'maybe'))
     const gapped = [...log, event(6, 'e', 'u/1')]
     expect(judge(seenByAll({ attempts, ...rest }, gapped))).toEqual(wrong({ broken: ['event 6 (e@u/1) with the parent 5 follows event 4'] }))
   })
 
-  it('finds a chain that does not begin at the root', () => {
+  test('finds a chain that does not begin at the root', () => {
     const log = [event(2, 'a', 'w/1')]
     const attempts = new Map([attempt('a', 'w/1', 'maybe')])
     const { broken } = judge(seenByAll({ attempts, made: new Set(['a']) }, log))
     expect(broken).toEqual(['event 2 (a@w/1) with the parent 1 follows event 0'])
   })
 
-  it('finds a refused attempt that is there', () => {
+  test('finds a refused attempt that is there', () => {
     const { attempts, ...rest } = sound()
     attempts.set(...attempt('c', 'v/2', 'refused'))
     expect(judge({ attempts, ...rest })).toEqual(wrong({ refused: ['c@v/2 was refused'] }))
   })
 
-  it('finds an event that nobody pushed', () => {
+  test('finds an event that nobody pushed', () => {
     const { log, ...rest } = sound()
     expect(judge(seenByAll(rest, [...log, event(5, 'x', 'x/1')]))).toEqual(wrong({ unknown: ['x@x/1 was pushed by nobody'] }))
   })
 
-  it('finds a batch of which a part is there', () => {
+  test('finds a batch of which a part is there', () => {
     const { attempts, ...rest } = sound()
     attempts.set(...attempt('e', 'v/2', 'maybe'))
     expect(judge({ attempts, ...rest })).toEqual(wrong({ torn: ['1 of 2 events of v/2 are there'] }))
   })
 
-  it('finds a reader that saw less, something else, or a break', () => {
+  test('finds a reader that saw less, something else, or a break', () => {
     const { log, ...rest } = sound()
     const less = viewOf('less', log.slice(0, 3))
     const other = viewOf('other', [...log.slice(0, 3), event(4, 'e', 'u/1')])
@@ -103,7 +103,7 @@ describe('the oracle', () => {
     )
   })
 
-  it('and the view it relies on notices an event that changes, and drops what it has', () => {
+  test('and the view it relies on notices an event that changes, and drops what it has', () => {
     const view = viewOf('reader', sound().log)
     expect(view.take(event(2, 'b', 'w/1'))).toBe(false)
     expect(view.breaks).toEqual([])

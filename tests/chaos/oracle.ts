@@ -1,4 +1,5 @@
-// Judges one store at the end: the log itself against what its writers were told and its readers saw. Pure.
+// Judges one store at the end: the log itself against what its writers were told and its readers saw. Pure. It states the
+// rules once more on purpose: an oracle that shares code with the provider would share its mistakes.
 import type { Attempt, ChaosEvent, View } from './history.ts'
 
 export interface Evidence {

@@ -24,7 +24,7 @@ test('http-api.md has every tag', () => {
 })
 
 test('troubleshooting.md quotes messages as the code has them', () => {
-  const sources = ['client/src', 'src'].flatMap((folder) => filesIn(folder, /\.(ts|rs)$/)).map(read).join('\n')
+  const sources = ['client/src', 'src', 'core/src'].flatMap((folder) => filesIn(folder, /\.(ts|js|rs)$/)).map(read).join('\n')
   const tables = [...page.matchAll(/^The (?:provider|Worker)'s messages,? in .*\n\n((?:\|.*\n)+)/gm)].map(([, table = '']) => table)
   expect(tables).toHaveLength(2)
   const quoted = tables.flatMap((table) => [...table.matchAll(/^\| (`.*?) \|/gm)].flatMap(([, cell]) => code(cell)))

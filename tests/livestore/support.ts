@@ -13,6 +13,7 @@ import {
 } from '@livestore/livestore'
 import { Deferred, Effect, Exit, LogLevel } from '@livestore/utils/effect'
 import { makeSyncBackend, type SyncBackendOptions } from '../../client/src/index.ts'
+import { firstBreak, isNext, JSON_TYPE, ROOT, urlPath } from '../../client/src/protocol/index.js'
 import { eventsFrom } from '../provider/support/events.ts'
 
 export const tables = {
@@ -174,12 +175,8 @@ interface LoggedEvent {
 export const checkLog = (messages: readonly unknown[]): { readonly events: number; readonly notesOf: (writer: string) => string[] } => {
   const [header, ...log] = messages as [{ livestore?: { backendId?: string } }, ...LoggedEvent[]]
   if (typeof header.livestore?.backendId !== 'string') throw new Error(`no header: ${JSON.stringify(header)}`)
-  log.forEach((event, i) => {
-    const parent = log[i - 1]?.seqNum ?? 0
-    if (event.parentSeqNum !== parent || event.seqNum !== parent + 1) {
-      throw new Error(`broken at message ${i + 1}: after ${parent} comes ${JSON.stringify(event)}`)
-    }
-  })
+  const broken = firstBreak(log, ROOT, isNext)
+  if (broken !== undefined) throw new Error(`broken at message ${broken + 1}: after ${log[broken - 1]?.seqNum ?? ROOT} comes ${JSON.stringify(log[broken])}`)
   const notes = log.flatMap((_) => (_.args === undefined ? [] : [_.args]))
   return { events: log.length, notesOf: (writer) => notes.filter((_) => _.writer === writer).map((_) => _.id) }
 }
@@ -195,8 +192,8 @@ export const fill = async (workerUrl: string, storeId: string, count: number): P
   const statuses: number[] = []
   for (let head = 0; head < count; head += 50) {
     const body = JSON.stringify(notesFrom(head, Math.min(50, count - head)))
-    const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body }
-    statuses.push((await fetch(`${workerUrl}/v1/stream/default/${storeId}`, init)).status)
+    const init = { method: 'POST', headers: JSON_TYPE, body }
+    statuses.push((await fetch(`${workerUrl}/v1/stream/${urlPath('default', storeId)}`, init)).status)
   }
   return statuses
 }

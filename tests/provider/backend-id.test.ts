@@ -2,6 +2,7 @@
 import { BackendIdMismatchError } from '@livestore/common'
 import { Effect, KeyValueStore, Option } from '@livestore/utils/effect'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { headerMessage } from '../../client/src/protocol/index.js'
 import type { Problem } from '../../client/src/index.ts'
 import { type Backend, cursorAt, eventually, follow, type Follower, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
 import { eventsFrom } from './support/events.ts'
@@ -108,7 +109,7 @@ test('another log in its place is not believed, until an administrator adopts it
     const follower = yield* follow(backend)
     yield* follower.until('the events', () => follower.seqNums().length === 5)
     yield* Effect.promise(() => world.atUpstream(storeId).remove())
-    const begun = [{ livestore: { backendId: 'another', version: 1 } }, ...eventsFrom(0, 1, {}, 'other')]
+    const begun = [headerMessage('another'), ...eventsFrom(0, 1, {}, 'other')]
     const headers = { 'content-type': 'application/json' }
     yield* Effect.promise(() => fetch(`${world.upstream.url}/default/${storeId}`, { method: 'PUT', headers, body: JSON.stringify(begun) }))
     // The Sequencer looks when it is asked to append

@@ -1,8 +1,8 @@
 // A push is cut to the limits, and the sizes are those of the wire.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { backoffDelay } from '../../client/src/backoff.ts'
-import { chunkBatch } from '../../client/src/push.ts'
+import { backoffDelay } from '../../client/src/http/backoff.ts'
+import { chunkBatch } from '../../client/src/writing/chunks.ts'
 import { check, type Event, eventsFrom } from './support/events.ts'
 
 const bytes = (text: string) => Buffer.byteLength(text)
@@ -82,7 +82,7 @@ describe('an event that can’t be pushed is named, and everything before it is 
 test('property: the delay doubles up to its limit, half of it random', () =>
   check(fc.property(fc.integer({ min: 1, max: 100 }), (failures) => {
     const full = Math.min(10_000, 100 * 2 ** (failures - 1))
-    const delay = backoffDelay(failures, { initialDelay: 100, maxDelay: 10_000 })
+    const delay = backoffDelay(failures, { initialDelayMs: 100, maxDelayMs: 10_000 })
     expect(delay).toBeGreaterThanOrEqual(full / 2)
     expect(delay).toBeLessThanOrEqual(full)
   })))

@@ -1,6 +1,7 @@
 // Many devices that lose the server at the same moment must not all come back at the same moment.
 import { Effect } from '@livestore/utils/effect'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { problemType } from '../../client/src/protocol/index.js'
 import { eventually, follow, openElsewhere, run } from './support/backend.ts'
 import { eventsFrom } from './support/events.ts'
 import { startWorld, type World } from './support/world.ts'
@@ -25,7 +26,7 @@ const makeAsking = () => {
     return refused ?? fetch(input, init)
   }
   const refuseOnce = (retryAfter: number) => {
-    const body = { type: 'urn:headwater:problem:overloaded', title: 'Overloaded', status: 503, _tag: 'OverloadedError', reason: 'waiting' }
+    const body = { type: problemType('overloaded'), title: 'Overloaded', status: 503, _tag: 'OverloadedError', reason: 'waiting' }
     const headers = { 'content-type': 'application/problem+json', 'retry-after': String(retryAfter) }
     refusal = new Response(JSON.stringify(body), { status: 503, headers })
   }

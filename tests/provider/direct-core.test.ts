@@ -2,15 +2,17 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
-  appending, type Chunk, doubted, newPush, newWriter, nextStep, replied, type Reply, saw, type Tip, type Writer,
-} from '../../client/src/direct-core.ts'
+  appending, invalidate, newPush, newWriter, nextStep, replied, type Reply, observeTip, type Tip, type Writer,
+} from '../../client/src/direct/direct-core.ts'
+import { headerMessage } from '../../client/src/protocol/index.js'
+import type { Chunk } from '../../client/src/writing/writer.ts'
 import { SimulatedClient, SimulatedLog } from './support/simulated-log.ts'
 import { check, type Event, eventsFrom } from './support/events.ts'
 
 const chunkOf = (events: Event[]): Chunk => ({ body: JSON.stringify(events), events })
 const at = (offset: string, head: number): Tip => ({ offset, head })
-const current = (tip: Tip, streak = 1): Writer => ({ knowledge: { _tag: 'Current', tip }, streak })
-const header = { livestore: { backendId: 'a', version: 1 } }
+const current = (tip: Tip, producerSeq = 1): Writer => ({ tipState: { _tag: 'Verified', tip }, producerSeq })
+const header = headerMessage('a')
 
 /** What it asks, and the answer, when the log's server replies so. */
 const run = (writer: Writer, chunk: Chunk, replies: readonly Reply[]) => {
@@ -18,7 +20,7 @@ const run = (writer: Writer, chunk: Chunk, replies: readonly Reply[]) => {
   let push = newPush(chunk)
   for (const reply of [...replies, undefined]) {
     const step = nextStep(writer, push)
-    const from = step._tag === 'Read' ? ` from ${step.from?.offset ?? 'the start'}` : step._tag === 'Append' ? ` ${step.streak}` : ''
+    const from = step._tag === 'Read' ? ` from ${step.from?.offset ?? 'the start'}` : step._tag === 'Append' ? ` ${step.producerSeq}` : ''
     trace.push(`${step._tag}${from}`)
     if (reply === undefined || step._tag === 'Accepted' || step._tag === 'ServerAhead' || step._tag === 'Gap') break
     const verdict = replied(writer, push, step, reply)
@@ -42,9 +44,9 @@ describe('a push', () => {
       [{ _tag: 'Read', messages: [header, ...eventsFrom(0, 5)], end: '5' }, { _tag: 'Appended', offset: '8' }],
       ['Read from the start', 'Append 0', 'Accepted']],
     ['onto the head it knows appends', current(at('5', 5), 7), [{ _tag: 'Appended', offset: '8' }], ['Append 7', 'Accepted']],
-    ['onto a head that was pulled looks first', saw(newWriter, at('5', 5)),
+    ['onto a head that was pulled looks first', observeTip(newWriter, at('5', 5)),
       [{ _tag: 'Checked', tail: '5' }, { _tag: 'Appended', offset: '8' }], ['Check', 'Append 0', 'Accepted']],
-    ['onto the head it knows, at the start of a streak, looks first', current(at('5', 5), 0),
+    ['onto the head it knows, at the start of a producerSeq, looks first', current(at('5', 5), 0),
       [{ _tag: 'Checked', tail: '5' }, { _tag: 'Appended', offset: '8' }], ['Check', 'Append 0', 'Accepted']],
     ['behind the head is refused at once', current(at('9', 9)), [], ['ServerAhead']],
     ['beyond the head looks, then says so', current(at('3', 3)), [{ _tag: 'Checked', tail: '3' }], ['Check', 'Gap']],
@@ -61,7 +63,7 @@ describe('a push', () => {
     ['that the fence refuses twice, and nothing is there, waits', current(at('5', 5)),
       [{ _tag: 'Conflict' }, { _tag: 'Read', messages: [], end: '5' }, { _tag: 'Conflict' }],
       ['Append 1', 'Read from 5', 'Append 0', 'Later']],
-    ['to a server that has forgotten looks before it begins a new streak', current(at('5', 5), 3),
+    ['to a server that has forgotten looks before it begins a new producerSeq', current(at('5', 5), 3),
       [{ _tag: 'Forgotten' }, { _tag: 'Checked', tail: '5' }, { _tag: 'Appended', offset: '8' }],
       ['Append 3', 'Check', 'Append 0', 'Accepted']],
     ['to a log that was put back says what is lost', current(at('5', 5), 3),
@@ -99,16 +101,16 @@ describe('a push', () => {
 
     test('is looked for from there, though a pull has seen more since', () => {
       const replies: Reply[] = [{ _tag: 'Checked', tail: '9' }, { _tag: 'Read', messages: [...three.events, ...eventsFrom(8, 1)], end: '9' }]
-      expect(traceOf(saw(unknown, at('9', 9)), three, replies)).toEqual(['Check', 'Read from 5', 'Accepted'])
+      expect(traceOf(observeTip(unknown, at('9', 9)), three, replies)).toEqual(['Check', 'Read from 5', 'Accepted'])
     })
   })
 
   test('looks first after a connection was lost', () => {
-    expect(traceOf(doubted(current(at('5', 5), 3)), three, [{ _tag: 'Checked', tail: '5' }])).toEqual(['Check', 'Append 0'])
+    expect(traceOf(invalidate(current(at('5', 5), 3)), three, [{ _tag: 'Checked', tail: '5' }])).toEqual(['Check', 'Append 0'])
   })
 
-  test('goes on in its streak when a pull has brought what others wrote', () => {
-    expect(traceOf(saw(current(at('3', 3), 2), at('5', 5)), three, [])).toEqual(['Append 2'])
+  test('goes on in its producerSeq when a pull has brought what others wrote', () => {
+    expect(traceOf(observeTip(current(at('3', 3), 2), at('5', 5)), three, [])).toEqual(['Append 2'])
   })
 })
 

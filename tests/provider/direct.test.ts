@@ -3,6 +3,7 @@
 import { BackendIdMismatchError, IsOfflineError, ServerAheadError, UnknownError } from '@livestore/common'
 import { Effect, Fiber, KeyValueStore, Option } from '@livestore/utils/effect'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { headerMessage } from '../../client/src/protocol/index.js'
 import type { Fault } from '../harness/index.ts'
 import { type Backend, eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
 import { eventsFrom, randomFrom, seed } from './support/events.ts'
@@ -82,7 +83,7 @@ describe('on the wire', () => {
       yield* follower.until('the first item', () => follower.items.length > 0)
       const pushed = yield* Effect.fork(backend.push(eventsFrom(0, 1)))
       yield* eventually('the push looks', () => world.bypass.requests.filter((_) => _.path.endsWith(storeId) && _.method === 'GET' && _.query.get('live') === null).length >= 4)
-      const header = { livestore: { backendId: 'late', version: 1 } }
+      const header = headerMessage('late')
       yield* Effect.promise(() => world.atUpstream(storeId).append([header]))
       yield* Fiber.join(pushed)
       expect(yield* Effect.promise(() => world.atUpstream(storeId).messages())).toEqual([header, ...eventsFrom(0, 1)])

@@ -1,7 +1,7 @@
 // Whose log it is, told from its beginning.
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { firstMessage } from '../../client/src/first-message.ts'
+import { firstMessage } from '../../client/src/direct/first-message.ts'
 import { check } from './support/events.ts'
 
 test.each([

@@ -1,6 +1,7 @@
 // Sealed history through the provider: what still comes while the upstream is down, and what follows.
 import { Effect, Either, SubscriptionRef } from 'effect'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { fenceHeader, JSON_TYPE } from '../../client/src/protocol/index.js'
 import { eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
 import { eventsFrom } from './support/events.ts'
 import { startWorld, type World } from './support/world.ts'
@@ -64,7 +65,7 @@ test('a log that comes in one long page is read whole', () =>
       // As one append each, which is quicker than pushes
       for (let head = 1; head < long; head += 10_000) {
         const body = JSON.stringify(eventsFrom(head, Math.min(10_000, long - head)))
-        const headers = { 'content-type': 'application/json', 'stream-seq': String(head).padStart(16, '0') }
+        const headers = { ...JSON_TYPE, ...fenceHeader(head) }
         expect((yield* Effect.promise(() => fetch(url, { method: 'POST', headers, body }))).ok).toBe(true)
       }
       expect(seqNums(yield* pullAll(yield* openElsewhere(options, storeId)))).toEqual(numbers(1, long))

@@ -1,6 +1,6 @@
 // When SSE is given up for long-poll, and when it gets another chance.
 import { describe, expect, test } from 'vitest'
-import { afterSse, liveModeAt, type LiveModeState, type SseLife, startLiveMode } from '../../client/src/live-mode.ts'
+import { afterSse, liveModeAt, type LiveModeState, type SseLife, startLiveMode } from '../../client/src/reading/live-mode.ts'
 
 const cutAtOnce: SseLife = { lastedMs: 20, heard: false, end: 'cut' }
 const served: SseLife = { lastedMs: 60_000, heard: true, end: 'cut' }

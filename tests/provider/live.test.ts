@@ -2,6 +2,7 @@
 import { SyncBackend } from '@livestore/common'
 import { Effect, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { headerBody } from '../../client/src/protocol/index.js'
 import type { Problem } from '../../client/src/index.ts'
 import { type Backend, eventually, follow, open, run, seqNums } from './support/backend.ts'
 import { eventsFrom } from './support/events.ts'
@@ -203,7 +204,7 @@ test('a live connection that brought nothing good is let go of: six of them are 
     const network = makeNetwork()
     const backend = yield* open({ url: world.network.url, fetch: network.fetch, retry: { maxDelay: 50 }, live: { reconnectSpread: 0 } }, world.newStore())
     yield* backend.push(eventsFrom(0, 2))
-    const pieces = ['[{"message":"hi"}]', JSON.stringify(eventsFrom(90, 1)), JSON.stringify([{ livestore: { backendId: 'another', version: 1 } }])]
+    const pieces = ['[{"message":"hi"}]', JSON.stringify(eventsFrom(90, 1)), headerBody('another')]
     let opened = 0
     const undo = network.intercept((ask) => {
       if (ask.live !== 'sse') return undefined

@@ -1,7 +1,7 @@
 // A store's path below the upstream, as src/names.rs makes it: what one of the two writes the other must find.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { encodeUpstream, storePath } from '../../client/src/names.ts'
+import { encodeUpstream, storePath } from '../../client/src/protocol/names.js'
 import { seed } from './support/events.ts'
 
 /** The cases of tests/names.rs, `the_encoding_is_unchanged`. */

@@ -2,11 +2,12 @@
 import { Option } from 'effect'
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import { startOf } from '../../client/src/cursor.ts'
-import { cutPage, type PullItem, readPage, START_OFFSET } from '../../client/src/page.ts'
+import { headerMessage } from '../../client/src/protocol/index.js'
+import { startOf } from '../../client/src/reading/cursor.ts'
+import { cutPage, type PullItem, readPage, START_OFFSET } from '../../client/src/reading/page.ts'
 import { eventsFrom, check } from './support/events.ts'
 
-const header = { livestore: { backendId: 'a-backend', version: 1 } }
+const header = headerMessage('a-backend')
 
 describe('the chain check', () => {
   test('skips the header and learns its backend', () => {

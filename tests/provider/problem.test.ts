@@ -1,11 +1,12 @@
 // What an app is told of problems, and how often.
 import { describe, expect, test } from 'vitest'
-import { ResponseError } from '../../client/src/errors.ts'
-import { makeProblems, type Problem, problemOf } from '../../client/src/problem.ts'
+import { problemType } from '../../client/src/protocol/index.js'
+import { ResponseError } from '../../client/src/http/errors.ts'
+import { makeProblems, type Problem, problemOf } from '../../client/src/store/problem.ts'
 
 const URL = 'http://127.0.0.1/v1/stream/a/b'
 /** As an answer to `HEAD` says it, which has no body. */
-const bare = problemOf(new ResponseError(URL, 401, { type: 'urn:headwater:problem:unauthorized', reason: 'missing' }, 0), 1_000)
+const bare = problemOf(new ResponseError(URL, 401, { type: problemType('unauthorized'), reason: 'missing' }, 0), 1_000)
 const explained = problemOf(new ResponseError(URL, 401, { title: 'Unauthorized', detail: 'A token is wanted.', reason: 'missing' }, 0), 2_000)
 
 const told = () => {

@@ -1,9 +1,9 @@
 // What a pull decides, alone: random worlds in which others answer, connections break, and the log grows or is reset.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
-import type { Start } from '../../client/src/cursor.ts'
-import { after, commandOf, type PullState, startPull, wanted } from '../../client/src/pull-core.ts'
-import type { Command, Moment, Outcome, PullEnd, PullSetup } from '../../client/src/pull-terms.ts'
+import type { Start } from '../../client/src/reading/cursor.ts'
+import { advance, commandOf, type PullState, requestCatchUp, startPull } from '../../client/src/reading/pull-core.ts'
+import type { Command, Moment, Outcome, PullEnd, PullSetup } from '../../client/src/reading/pull-terms.ts'
 import { check, eventsFrom, randomFrom } from './support/events.ts'
 import { SimulatedServer, type Trouble, troubles } from './support/simulated-server.ts'
 
@@ -11,10 +11,10 @@ const settings = {
   maxItemEvents: 3,
   attempts: 3,
   liveMode: 'sse' as const,
-  renewInterval: 60_000,
-  reconnectSpread: 3_000,
-  initialDelay: 100,
-  maxDelay: 10_000,
+  renewIntervalMs: 60_000,
+  reconnectSpreadMs: 3_000,
+  initialDelayMs: 100,
+  maxDelayMs: 10_000,
 }
 
 /** One pull in a world of its own: time passes only as the pull lets it. */
@@ -22,7 +22,7 @@ class World {
   readonly server: SimulatedServer
   readonly setup: PullSetup
   readonly given: number[] = []
-  readonly said: string[] = []
+  readonly pageInfos: string[] = []
   readonly requests: { at: number; command: Command }[] = []
   now = 0
   remembered: string | undefined
@@ -52,13 +52,13 @@ class World {
     const command = commandOf(this.setup, this.state, this.#moment())
     this.#checkPromises(command)
     const outcome = this.#perform(command, trouble, confirms)
-    if (outcome !== undefined) this.state = after(this.setup, this.state, outcome, this.#moment())
+    if (outcome !== undefined) this.state = advance(this.setup, this.state, outcome, this.#moment())
   }
 
   #checkPromises(command: Command): void {
     if (command._tag !== 'Rest' || this.state.connected !== false) return
     // LiveStore's pushes wait from an item that said more: a lost connection must not keep them waiting
-    expect(this.said.at(-1) ?? 'NoMore').toBe('NoMore')
+    expect(this.pageInfos.at(-1) ?? 'NoMore').toBe('NoMore')
     expect(this.state.problem).toBeDefined()
   }
 
@@ -66,7 +66,7 @@ class World {
     switch (command._tag) {
       case 'Give':
         this.given.push(...command.item.batch.map(({ event }) => event.seqNum))
-        this.said.push(command.item.pageInfo._tag)
+        this.pageInfos.push(command.item.pageInfo._tag)
         return { _tag: 'Ok' }
       case 'Done':
         this.end = 'done'
@@ -143,14 +143,14 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
       const world = new World({ party, perPage, random: randomFrom(seed) })
       for (const { trouble, confirms, appends, wanted: isWanted } of steps) {
         if (appends !== null) world.server.append(appends)
-        if (isWanted) world.state = wanted(world.state, world.server.head)
+        if (isWanted) world.state = requestCatchUp(world.state, world.server.head)
         // What breaks the chain is read once more before it counts: one that stays broken is the log itself
         world.step(trouble === 'mangled' && world.state.suspect ? 'none' : trouble, confirms)
       }
       world.settle()
       expect(world.end).toBeUndefined()
       expect(world.given).toEqual(numbers(world.server.head))
-      expect([world.said.at(-1), world.state.connected, world.state.problem]).toEqual(['NoMore', true, undefined])
+      expect([world.pageInfos.at(-1), world.state.connected, world.state.problem]).toEqual(['NoMore', true, undefined])
     }), 500))
 
   test('property: a cursor with any offset, of this log or none, resumes without loss', () =>
@@ -212,7 +212,7 @@ test('a position that was good and is torn from now on is asked about, and left 
   // The log was moved: what is read from the old offset begins within a record
   for (let i = 0; i < 12 && world.state.offset !== '-1' && !world.state.bySeqNum; i++) {
     if (world.state.phase._tag === 'Following' || world.state.phase._tag === 'Reading') {
-      world.state = after(world.setup, world.state, failure, { now: world.now, random: 0.5, remembered: world.remembered })
+      world.state = advance(world.setup, world.state, failure, { now: world.now, random: 0.5, remembered: world.remembered })
     } else world.step('none')
   }
   expect([world.state.bySeqNum, world.state.offset]).toEqual([true, '-1'])
@@ -244,7 +244,7 @@ test('readers that lose their connections at the same moment come back spread ov
       world.server.append(3)
       world.settle()
       const cut = world.now
-      world.state = after(world.setup, world.state, failure, { now: cut, random: randomFrom(reader)(), remembered: world.remembered })
+      world.state = advance(world.setup, world.state, failure, { now: cut, random: randomFrom(reader)(), remembered: world.remembered })
       const before = world.requests.length
       while (world.requests.length === before) world.step('none')
       world.settle()
@@ -254,7 +254,7 @@ test('readers that lose their connections at the same moment come back spread ov
   const spread = (times: number[]) => Math.max(...times) - Math.min(...times)
   const cut = returns(new SimulatedServer('worker', 1).read(query, 'no answer'))
   expect(spread(cut)).toBeGreaterThan(1_500)
-  expect(Math.max(...cut)).toBeLessThanOrEqual(settings.reconnectSpread + 5)
+  expect(Math.max(...cut)).toBeLessThanOrEqual(settings.reconnectSpreadMs + 5)
   const asked = returns(new SimulatedServer('worker', 1).read(query, 'unavailable'))
   expect(Math.min(...asked)).toBeGreaterThanOrEqual(1_000)
 })

@@ -1,11 +1,11 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { chain, checkChain, event, json, type Problem, Store, upstreams, useParts } from './support.ts'
 
 describe.each(upstreams)('with faults, on $name,', ({ start }) => {
   const parts = useParts(start, { UPSTREAM_TIMEOUT_MS: '1000' })
   const store = () => new Store(parts)
 
-  it('an append whose answer is lost is found, not repeated', async () => {
+  test('an append whose answer is lost is found, not repeated', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     parts.proxy.clear()
@@ -15,7 +15,7 @@ describe.each(upstreams)('with faults, on $name,', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, 3))
   })
 
-  it('an append that is lost is repeated after a look', async () => {
+  test('an append that is lost is repeated after a look', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     parts.proxy.clear()
@@ -25,7 +25,7 @@ describe.each(upstreams)('with faults, on $name,', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, 3))
   })
 
-  it('an append that arrives after its time-out is kept out', async () => {
+  test('an append that arrives after its time-out is kept out', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     const held = parts.proxy.next({ method: 'POST' }, 'hold request')
@@ -38,7 +38,7 @@ describe.each(upstreams)('with faults, on $name,', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, 4))
   })
 
-  it('a stale push does not wait behind an append in flight', async () => {
+  test('a stale push does not wait behind an append in flight', async () => {
     const s = store()
     await s.pushed(chain(0, 2))
     const held = parts.proxy.next({ method: 'POST' }, 'hold request')
@@ -49,7 +49,7 @@ describe.each(upstreams)('with faults, on $name,', ({ start }) => {
     expect((await slow).status).toBe(200)
   })
 
-  it('a client that leaves in mid-push holds nobody up, and its batch is whole or absent', async () => {
+  test('a client that leaves in mid-push holds nobody up, and its batch is whole or absent', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     const held = parts.proxy.next({ method: 'POST' }, 'hold request')
@@ -72,7 +72,7 @@ describe.each(upstreams)('with faults, on $name,', ({ start }) => {
     await s.pushed(chain(events.length, 1))
   })
 
-  it('an upstream that is away is 503 with Retry-After; nothing is lost when it is back', async () => {
+  test('an upstream that is away is 503 with Retry-After; nothing is lost when it is back', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     parts.proxy.setOnline(false)
@@ -86,7 +86,7 @@ describe.each(upstreams)('with faults, on $name,', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, 2))
   })
 
-  it('a read that the upstream refuses is told as a problem', async () => {
+  test('a read that the upstream refuses is told as a problem', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     for (const [upstream, told] of [[400, 400], [410, 410], [429, 429], [500, 503], [503, 503], [418, 502]] as const) {
@@ -96,7 +96,7 @@ describe.each(upstreams)('with faults, on $name,', ({ start }) => {
     }
   })
 
-  it('a Worker that is killed goes on from what it stored', async () => {
+  test('a Worker that is killed goes on from what it stored', async () => {
     const s = store()
     await s.pushed(chain(0, 2))
     await parts.worker.kill()
@@ -111,7 +111,7 @@ describe.each(upstreams)('with faults, on $name,', ({ start }) => {
 describe('a stream that holds events already', () => {
   const parts = useParts()
 
-  it('is adopted, 50,000 events of it, in bounded memory', { timeout: 120_000 }, async () => {
+  test('is adopted, 50,000 events of it, in bounded memory', { timeout: 120_000 }, async () => {
     const s = new Store(parts)
     const headers = { 'content-type': 'application/json' }
     await fetch(s.upstreamUrl, { method: 'PUT', headers })
@@ -134,7 +134,7 @@ describe('a stream that holds events already', () => {
 describe('a store that is flooded with pushes while the upstream hangs', { timeout: 60_000 }, () => {
   const parts = useParts(upstreams[0]?.start, { UPSTREAM_TIMEOUT_MS: '60000' })
 
-  it.each([
+  test.each([
     ['small', 10, 400, 256],
     ['large', 900_000, 80, 7],
   ])('lets only so many %s ones wait, and goes on when the upstream does', async (_, size, count, waiting) => {

@@ -3,7 +3,8 @@
 import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { headerMessage } from '../../client/src/protocol/index.js'
 import { startCountingProxy, startWorker } from '../harness/index.ts'
 import { chain, checkChain, event, json, type Parts, type Problem, Store, upstreams } from './support.ts'
 
@@ -44,7 +45,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     await parts.upstream.restart()
   }
 
-  it('a store whose log is gone halts, keeps what it knows, begins no other, and goes on when the log is back', { timeout: 60_000 }, async () => {
+  test('a store whose log is gone halts, keeps what it knows, begins no other, and goes on when the log is back', { timeout: 60_000 }, async () => {
     const [s, empty] = [store(), store()]
     for (let head = 0; head < 12; head += 3) await s.pushed(chain(head, 3))
     const before = await s.request('HEAD')
@@ -77,11 +78,11 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     await empty.pushed(chain(0, 1))
   })
 
-  it('another incarnation halts the store, until it is adopted', async () => {
+  test('another incarnation halts the store, until it is adopted', async () => {
     for (const length of [1, 3, 5]) {
       const s = store()
       const old = backendId(await s.pushed(chain(0, 3)))
-      await recreated(s, [{ livestore: { backendId: 'another', version: 1 } }, ...chain(0, length, { of: 'another' })])
+      await recreated(s, [headerMessage('another'), ...chain(0, length, { of: 'another' })])
       expect((await s.request('HEAD')).status).toBe(503)
       await halted(await s.push(chain(3, 1), { 'livestore-backend-id': old }), 'backend another')
       expect(await s.eventsUpstream()).toEqual(chain(0, length, { of: 'another' }))
@@ -93,7 +94,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     }
   })
 
-  it('what can not be adopted is refused by name', async () => {
+  test('what can not be adopted is refused by name', async () => {
     const nothing = await adopt(store())
     expect([nothing.status, await nothing.json()]).toMatchObject([409, { _tag: 'NothingToAdoptError' }])
     const torn = store()
@@ -102,13 +103,13 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     await halted(await adopt(torn), 'not a chain')
     const short = store()
     const id = backendId(await short.pushed(chain(0, 3)))
-    await recreated(short, [{ livestore: { backendId: id, version: 1 } }, ...chain(0, 2)])
+    await recreated(short, [headerMessage(id), ...chain(0, 2)])
     // Devices that hold event 3 could not tell, and would go on from another chain than everybody else.
     await halted(await adopt(short), 'event 3 was acknowledged')
     expect((await fetch(short.url.replace('/v1/stream/', '/v1/adopt/'))).status).toBe(405)
   })
 
-  it.each([404, 410])('reads that are answered %i where a stream is said to exist come to an end', async (status) => {
+  test.each([404, 410])('reads that are answered %i where a stream is said to exist come to an end', async (status) => {
     const s = store()
     await recreated(s, [])
     parts.proxy.inject(({ method, path }) => (method === 'GET' && path.endsWith(`/${s.name}`) ? { status } : undefined))
@@ -135,7 +136,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     await s.pushed(chain(0, 1))
   })
 
-  it('a DELETE that somebody else answers resets nothing, and says so', async () => {
+  test('a DELETE that somebody else answers resets nothing, and says so', async () => {
     const s = store()
     const id = backendId(await s.pushed(chain(0, 3)))
     const deletes = ({ method, path }: { method: string; path: string }) => method === 'DELETE' && path.endsWith(`/${s.name}`)
@@ -152,7 +153,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual([])
   })
 
-  it('one stray 404 on an append costs two requests, and no index', async () => {
+  test('one stray 404 on an append costs two requests, and no index', async () => {
     const s = store()
     for (let head = 0; head < 12; head += 3) await s.pushed(chain(head, 3))
     const page = async () => (await s.read()).headers
@@ -167,7 +168,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     }
   })
 
-  it('an append has landed only where the server says so', async () => {
+  test('an append has landed only where the server says so', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     const page = { ...HTML, headers: { ...HTML.headers, 'stream-next-offset': '9999999999999999_9999999999999999' } }
@@ -185,7 +186,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, head))
   })
 
-  it('a portal before the upstream halts no store', async () => {
+  test('a portal before the upstream halts no store', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     for (const fault of [HTML, { status: 302, headers: { location: '/login' } }, { status: 200, headers: { 'content-type': 'application/json' }, body: '{}' }]) {
@@ -199,7 +200,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, 2))
   })
 
-  it.each(['[]', '[ ]'])('pages without a message and without an end (%s) are given up', async (body) => {
+  test.each(['[]', '[ ]'])('pages without a message and without an end (%s) are given up', async (body) => {
     const s = store()
     for (let head = 0; head < 12; head += 3) await s.pushed(chain(head, 3))
     await s.request('HEAD')
@@ -233,7 +234,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     expect((await s.read()).status).toBe(200)
   })
 
-  it('an epoch that no clock can have made is not believed', async () => {
+  test('an epoch that no clock can have made is not believed', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     let head = 1
@@ -254,7 +255,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, head + 1))
   })
 
-  it('many looks are one request, and a push does not wait behind them', async () => {
+  test('many looks are one request, and a push does not wait behind them', async () => {
     const s = store()
     await s.pushed(chain(0, 3))
     parts.proxy.clear()
@@ -273,7 +274,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     parts.proxy.inject()
   })
 
-  it('a wake costs one small read, whatever the log', { timeout: 60_000 }, async () => {
+  test('a wake costs one small read, whatever the log', { timeout: 60_000 }, async () => {
     const s = store()
     const padding = 'x'.repeat(10_000)
     for (let head = 0; head < 500; head += 50) await s.pushed(chain(head, 50, padding)) // 5 MB

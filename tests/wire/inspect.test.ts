@@ -1,5 +1,6 @@
 // The inspector: what it tells of a store, and to whom.
-import { describe, expect, it } from 'vitest'
+import { describe, expect, test } from 'vitest'
+import { headerBody } from '../../client/src/protocol/index.js'
 import { chain, event, json, statusFor, Store, useDeployments } from './support.ts'
 import { hmac, now, token } from './tokens.ts'
 
@@ -47,7 +48,7 @@ const bearer = (scope: string, claims: object = {}) => {
 }
 
 describe('what it tells', () => {
-  it('is the tip, the segments with the state of the edge cache, and what became of pushes', async () => {
+  test('is the tip, the segments with the state of the edge cache, and what became of pushes', async () => {
     await deploy({ SEGMENT_EVENTS: '10' })
     const store = new Store(parts)
     await store.pushed(chain(0, 10))
@@ -92,7 +93,7 @@ describe('what it tells', () => {
     await expect.poll(async () => (await inspect(store)).cached, { timeout: 10_000 }).toEqual([true, true])
   })
 
-  it('is bounded, however long the store', async () => {
+  test('is bounded, however long the store', async () => {
     await deploy({ SEGMENT_EVENTS: '1' })
     const store = new Store(parts)
     for (let head = 0; head < 230; head++) await store.pushed(chain(head, 1))
@@ -108,13 +109,13 @@ describe('what it tells', () => {
     expect(inspected.refused!.recent.length).toBe(50)
   })
 
-  it('is that a store is halted, though its tip is still known', async () => {
+  test('is that a store is halted, though its tip is still known', async () => {
     await deploy()
     const store = new Store(parts)
     await store.pushed(chain(0, 3))
     const { tip } = (await inspect(store)).store
     // The upstream loses the events, but not whose they were.
-    const header = JSON.stringify([{ livestore: { backendId: tip!.backend_id, version: 1 } }])
+    const header = headerBody(tip!.backend_id)
     await fetch(store.upstreamUrl, { method: 'DELETE' })
     await fetch(store.upstreamUrl, { method: 'PUT', headers: { 'content-type': 'application/json' }, body: header })
     await parts.worker.restart()
@@ -124,7 +125,7 @@ describe('what it tells', () => {
     })
   })
 
-  it('is why a store takes no pushes, and that one has no stream', async () => {
+  test('is why a store takes no pushes, and that one has no stream', async () => {
     await deploy()
     const halted = new Store(parts)
     await fetch(halted.upstreamUrl, { method: 'PUT', headers: { 'content-type': 'text/plain' }, body: 'not a log' })
@@ -150,7 +151,7 @@ describe('what it tells', () => {
 })
 
 describe('whom it tells', () => {
-  it('nobody, unless it is turned on: there is nothing then', async () => {
+  test('nobody, unless it is turned on: there is nothing then', async () => {
     await deploy({ INSPECTOR: 'off' })
     for (const path of ['', '/', '/inspector.js', '/api', '/api/acme/notes', '/api/acme/notes/more']) {
       for (const method of ['GET', 'HEAD', 'POST', 'OPTIONS']) {
@@ -159,7 +160,7 @@ describe('whom it tells', () => {
     }
   })
 
-  it('who has a token with the scope admin for the store', async () => {
+  test('who has a token with the scope admin for the store', async () => {
     await deploy({ AUTH_MODE: 'jwt', JWT_SECRET: SECRET })
     const store = new Store(parts, { name: 'notes' })
     expect((await store.push(chain(0, 1), bearer('write'))).status).toBe(200)
@@ -175,7 +176,7 @@ describe('whom it tells', () => {
     expect(await json(await fetch(`${parts.worker.url}/inspect/api`))).toEqual({ tokenHeader: 'authorization' })
   })
 
-  it('without authentication local hosts and local pages, whoever else may use the stores', async () => {
+  test('without authentication local hosts and local pages, whoever else may use the stores', async () => {
     await deploy({ ALLOW_INSECURE: 'true' })
     const store = new Store(parts)
     await store.pushed(chain(0, 1))
@@ -187,7 +188,7 @@ describe('whom it tells', () => {
     expect((await fetch(address(store), { headers: { origin: 'https://evil.example' } })).status).toBe(403)
   })
 
-  it('nothing at other addresses, by other methods, or of bad names', async () => {
+  test('nothing at other addresses, by other methods, or of bad names', async () => {
     await deploy({ MAX_NAME_BYTES: '10' })
     const { url } = parts.worker
     for (const path of ['/inspect/', '/inspect/index.html', '/inspect/tsconfig.json', '/inspect/api/', '/inspect/api/acme', '/index.html', '/inspector.js', '/tsconfig.json']) {
@@ -204,7 +205,7 @@ describe('whom it tells', () => {
   })
 })
 
-it('the page runs no script but its own, and asks nobody but its Worker', async () => {
+test('the page runs no script but its own, and asks nobody but its Worker', async () => {
   await deploy()
   for (const [path, type] of [['/inspect?tenant=a&store=b', 'text/html'], ['/inspect/inspector.css', 'text/css'], ['/inspect/inspector.js', 'text/javascript']] as const) {
     const response = await fetch(`${parts.worker.url}${path}`)

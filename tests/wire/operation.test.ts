@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto'
 import { createServer, type Server as HttpServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { describe, expect, it } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { startWorker } from '../harness/index.ts'
 import { chain, event, sse, Store, useDeployments } from './support.ts'
 import { hmac, now, token } from './tokens.ts'
@@ -20,7 +20,7 @@ const lines = async (store: Store, count: number) => {
 }
 
 describe('the log', () => {
-  it('has one line a request, with what became of it', async () => {
+  test('has one line a request, with what became of it', async () => {
     await deploy({ SEGMENT_EVENTS: '10' })
     const store = new Store(parts)
     await store.pushed(chain(0, 10))
@@ -59,7 +59,7 @@ describe('the log', () => {
     expect(all.at(-1)).toMatchObject({ ...common, method: 'GET', route: 'read', status: 200, outcome: 'ok', live: 'sse', cache: 'BYPASS' })
   })
 
-  it('holds no event, no token, no store name and no address of the upstream', async () => {
+  test('holds no event, no token, no store name and no address of the upstream', async () => {
     await deploy({ AUTH_MODE: 'jwt', JWT_SECRET: SECRET, UPSTREAM_TOKEN, SEGMENT_EVENTS: '1' })
     const store = new Store(parts, { name: 'patient-4711' })
     const good = token({ alg: 'HS256' }, { exp: now() + 600, tenant: 'acme', stores: '*', scope: 'read write' }, hmac(SECRET))
@@ -87,14 +87,14 @@ describe('the log', () => {
     expect(JSON.stringify(parts.worker.jsonLines())).toContain('UnauthorizedError')
   })
 
-  it('has what a batch brought, though another part of its request is refused', async () => {
+  test('has what a batch brought, though another part of its request is refused', async () => {
     await deploy()
     const store = new Store(parts)
     expect((await store.push(chain(0, 3), { 'livestore-backend-id': 'x'.repeat(1025) })).status).toBe(400)
     expect((await lines(store, 1))[0]).toMatchObject({ status: 400, problem: 'bad-request', events: 3, first: 1, last: 3 })
   })
 
-  it('has only what is out of the ordinary, or nothing, if so set', async () => {
+  test('has only what is out of the ordinary, or nothing, if so set', async () => {
     for (const [wanted, statuses] of [['errors', [422]], ['none', []]] as const) {
       await deploy({ LOG_REQUESTS: wanted })
       const store = new Store(parts)
@@ -108,7 +108,7 @@ describe('the log', () => {
   })
 })
 
-it('with a dataset of Workers Analytics Engine writes points, without a complaint', async () => {
+test('with a dataset of Workers Analytics Engine writes points, without a complaint', async () => {
   await deploy({}, { analytics: true })
   const store = new Store(parts)
   await store.pushed(chain(0, 1))
@@ -120,7 +120,7 @@ it('with a dataset of Workers Analytics Engine writes points, without a complain
 describe('/ready', () => {
   const ready = (method = 'GET') => fetch(`${parts.worker.url}/ready`, { method })
 
-  it('tells whether the upstream can be reached, and asks at most once a second', async () => {
+  test('tells whether the upstream can be reached, and asks at most once a second', async () => {
     await deploy()
     parts.proxy.clear()
     const answers = await Promise.all(Array.from({ length: 20 }, () => ready()))
@@ -146,7 +146,7 @@ describe('/ready', () => {
     expect((await fetch(`${parts.upstream.url}/~ready`, { method: 'HEAD' })).status).toBe(404)
   })
 
-  it('needs no token, and does not wait long for an upstream that hangs', async () => {
+  test('needs no token, and does not wait long for an upstream that hangs', async () => {
     const hanging: HttpServer = createServer(() => {})
     await new Promise<void>((resolve) => hanging.listen(0, '127.0.0.1', resolve))
     try {
@@ -162,7 +162,7 @@ describe('/ready', () => {
     }
   })
 
-  it.each([[500, 503], [503, 503], [404, 200], [401, 200]])('takes an upstream that answers %i for %i', async (upstreamStatus, status) => {
+  test.each([[500, 503], [503, 503], [404, 200], [401, 200]])('takes an upstream that answers %i for %i', async (upstreamStatus, status) => {
     await deploy()
     parts.proxy.next({ path: '~ready' }, { status: upstreamStatus })
     expect((await ready()).status).toBe(status)

@@ -1,7 +1,7 @@
 // What a panic does to those who wait, in a build with hooks for it (src/failpoints.rs).
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, test } from 'vitest'
 import { root } from '../../scripts/lib/tools.mjs'
 import { build, startRustUpstream } from '../harness/index.ts'
 import { chain, json, type Problem, sse, Store, useParts } from './support.ts'
@@ -30,7 +30,7 @@ const isTold = async (answer: Promise<Response>, withinMs: number): Promise<numb
 }
 
 describe('a panic', () => {
-  it.each([
+  test.each([
     ['of the Worker, before it calls the Sequencer', 'edge-before-call'],
     ['of the Worker, when the Sequencer has answered', 'edge-after-call'],
     ['of the Sequencer, when a push arrives', 'arrival'],
@@ -62,7 +62,7 @@ describe('a panic', () => {
   })
 })
 
-it('a Sequencer that does not answer at all is waited for as long as its attempts may take, and no longer', async () => {
+test('a Sequencer that does not answer at all is waited for as long as its attempts may take, and no longer', async () => {
   const store = new Store(parts)
   await store.pushed(chain(0, 1))
   const ms = await isTold(store.push(chain(1, 1), { [HEADER]: 'silence' }), PATIENCE_MS + TOLD_MS)
@@ -71,7 +71,7 @@ it('a Sequencer that does not answer at all is waited for as long as its attempt
   expect(await store.eventsUpstream()).toEqual(chain(0, 2))
 })
 
-it('the build that is deployed has no such hooks', async () => {
+test('the build that is deployed has no such hooks', async () => {
   const has = async (folder: string) => (await readFile(join(root, folder, 'index_bg.wasm'))).includes(HEADER)
   expect([await has(`build-${VARIANT}`), await has('build')]).toEqual([true, false])
 })

@@ -1,4 +1,4 @@
-import { describe, expect, it, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { startRustUpstream, startWorker } from '../harness/index.ts'
 import { chain, checkChain, event, json, type Problem, Store, upstreams, useParts } from './support.ts'
 
@@ -6,7 +6,7 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
   const parts = useParts(start)
   const store = () => new Store(parts)
 
-  it('is accepted in order and tells head, offset and backend', async () => {
+  test('is accepted in order and tells head, offset and backend', async () => {
     const s = store()
     const first = await s.push(chain(0, 2))
     expect(first.status).toBe(200)
@@ -19,7 +19,7 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, 3))
   })
 
-  it('costs one upstream request on a warm Sequencer; a stale one costs none', async () => {
+  test('costs one upstream request on a warm Sequencer; a stale one costs none', async () => {
     const s = store()
     await s.pushed(chain(0, 3))
     parts.proxy.clear()
@@ -36,7 +36,7 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
     expect(parts.proxy.requests).toEqual([])
   })
 
-  it('of the same batch again is accepted again, once', async () => {
+  test('of the same batch again is accepted again, once', async () => {
     const s = store()
     await s.pushed(chain(0, 2))
     const again = await s.push(chain(0, 2))
@@ -45,7 +45,7 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, 2))
   })
 
-  it('beyond the head is a gap', async () => {
+  test('beyond the head is a gap', async () => {
     const s = store()
     await s.pushed(chain(0, 2))
     const gap = await s.push(chain(5, 1))
@@ -53,7 +53,7 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
     expect(await gap.json()).toMatchObject({ _tag: 'InvalidPushError', reason: 'gap', head: 2, parentSeqNum: 5 })
   })
 
-  it('to another backend is refused', async () => {
+  test('to another backend is refused', async () => {
     const s = store()
     const id = (await s.pushed(chain(0, 1))).headers.get('livestore-backend-id')
     const refused = await s.push(chain(1, 1), { 'livestore-backend-id': 'of-a-former-life' })
@@ -62,7 +62,7 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
     expect((await s.push(chain(1, 1), { 'livestore-backend-id': id! })).status).toBe(200)
   })
 
-  it('by 20 writers at once, each on the head it saw, makes one chain with everyone in it', async () => {
+  test('by 20 writers at once, each on the head it saw, makes one chain with everyone in it', async () => {
     const s = store()
     let refusals = 0
     const writer = async (name: number) => {
@@ -87,7 +87,7 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
     expect(refusals).toBeGreaterThan(0)
   })
 
-  it('reaches stores of any name, and never another', async () => {
+  test('reaches stores of any name, and never another', async () => {
     const names = ['plain', 'a.b', 'a-b', 'a/b', 'a%2fb', 'a%2Fb', '~', '__ds', '...', ' ', 'é', '\0', '😀', 'x'.repeat(1000), 'x'.repeat(1001), '😀'.repeat(1000)]
     const stores = names.flatMap((name) => [new Store(parts, { name, tenant: 'names' }), new Store(parts, { name: 'names', tenant: name })])
     await Promise.all(stores.map((s) => s.pushed([event(1, { tenant: s.tenant, store: s.name })])))
@@ -101,7 +101,7 @@ describe('the batch check', () => {
   const parts = useParts(undefined, { MAX_BATCH_EVENTS: '10', MAX_BATCH_BYTES: '5000' })
   const store = () => new Store(parts)
 
-  it('names the event and the field', async () => {
+  test('names the event and the field', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     const { args: _, ...withoutArgs } = event(3)
@@ -120,7 +120,7 @@ describe('the batch check', () => {
     expect(await s.eventsUpstream()).toEqual(chain(0, 1))
   })
 
-  it('names what is wrong with the body as a whole', async () => {
+  test('names what is wrong with the body as a whole', async () => {
     const s = store()
     for (const [body, status, detail] of [
       ['', 400, 'not JSON'],
@@ -139,7 +139,7 @@ describe('the batch check', () => {
     expect((await s.push(chain(0, 1), { 'content-type': 'Application/JSON; charset=utf-8' })).status).toBe(200)
   })
 
-  it('cuts off a body that does not say how long it is', async () => {
+  test('cuts off a body that does not say how long it is', async () => {
     let sent = 0
     const endless = new ReadableStream<Uint8Array>({
       pull(controller) {
@@ -155,7 +155,7 @@ describe('the batch check', () => {
     expect(sent).toBeLessThan(50_000_000)
   })
 
-  it('passes event bytes on unchanged, unknown fields and odd spelling included', async () => {
+  test('passes event bytes on unchanged, unknown fields and odd spelling included', async () => {
     const s = store()
     const events = [
       '{"name":"a","args":{"n":1.0,"big":12345678901234567890,"e":1E5,"s":"\\u00e9\\/\\ud83d"},"seqNum":1,"parentSeqNum":0,"clientId":"c","sessionId":"s"}',

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { startWorker } from '../harness/index.ts'
 import { chain, event, json, sse, statusFor, Store, upstreams, useParts } from './support.ts'
 
@@ -6,7 +6,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
   const parts = useParts(start)
   const store = () => new Store(parts)
 
-  it('begins with the header and resumes from any offset it gave', async () => {
+  test('begins with the header and resumes from any offset it gave', async () => {
     const s = store()
     const first = await s.pushed(chain(0, 2))
     await s.pushed(chain(2, 2))
@@ -25,7 +25,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     expect(await (await s.read('offset=now')).json()).toEqual([])
   })
 
-  it('that has nothing new is answered 304', async () => {
+  test('that has nothing new is answered 304', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     const etag = (await s.read()).headers.get('etag')!
@@ -34,7 +34,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     expect((await s.read('offset=-1', { 'if-none-match': etag })).status).toBe(200)
   })
 
-  it('by long-poll hears of the next push', async () => {
+  test('by long-poll hears of the next push', async () => {
     const s = store()
     const at = (await s.pushed(chain(0, 1))).headers.get('stream-next-offset')
     parts.proxy.clear()
@@ -46,7 +46,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     expect(await response.json()).toEqual(chain(1, 1))
   })
 
-  it('by SSE streams each push as it comes', async () => {
+  test('by SSE streams each push as it comes', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     const controller = new AbortController()
@@ -66,7 +66,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     controller.abort()
   })
 
-  it('of a store that has no stream is empty, creates none, and a live one hears the first event', async () => {
+  test('of a store that has no stream is empty, creates none, and a live one hears the first event', async () => {
     const s = store()
     const empty = await s.read()
     expect([empty.status, await empty.json()]).toEqual([200, []])
@@ -84,7 +84,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     controller.abort()
   })
 
-  it('is one upstream request', async () => {
+  test('is one upstream request', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     parts.proxy.clear()
@@ -92,7 +92,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     expect(parts.proxy.requests.map(({ method }) => method)).toEqual(['GET', 'GET', 'GET', 'GET', 'GET'])
   })
 
-  it('shows with HEAD what the upstream has, others’ appends included', async () => {
+  test('shows with HEAD what the upstream has, others’ appends included', async () => {
     const s = store()
     await s.pushed(chain(0, 2))
     const headers = { 'content-type': 'application/json', 'stream-seq': '0000000000000002' }
@@ -103,7 +103,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     expect(head.headers.get('cache-control')).toBe('no-store')
   })
 
-  it('PUT makes sure of a stream, DELETE begins a new backend', async () => {
+  test('PUT makes sure of a stream, DELETE begins a new backend', async () => {
     const s = store()
     const created = await s.request('PUT')
     expect([created.status, created.headers.get('livestore-head')]).toEqual([201, '0'])
@@ -117,14 +117,14 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     expect(await s.events()).toEqual(chain(0, 1, 'of the new life'))
   })
 
-  it('of a stream that is not JSON is refused, and so is a push to it', async () => {
+  test('of a stream that is not JSON is refused, and so is a push to it', async () => {
     const s = store()
     await fetch(s.upstreamUrl, { method: 'PUT', headers: { 'content-type': 'text/html' }, body: '<script>alert(1)</script>' })
     expect((await s.read()).status).toBe(502)
     expect(await (await s.push(chain(0, 1))).json()).toMatchObject({ _tag: 'StoreHaltedError', status: 503 })
   })
 
-  it('of a bad address is told what is wrong', async () => {
+  test('of a bad address is told what is wrong', async () => {
     const s = store()
     for (const [query, status, field] of [
       ['live=sse', 400, 'offset'],
@@ -142,7 +142,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
 describe('every answer', () => {
   const parts = useParts()
 
-  it('is found at its route or told so', async () => {
+  test('is found at its route or told so', async () => {
     const { url } = parts.worker
     const health = await fetch(`${url}/health`)
     expect([health.status, await health.json()]).toEqual([200, { status: 'ok' }])
@@ -155,7 +155,7 @@ describe('every answer', () => {
     expect((await fetch(`${url}/v1/stream/t/%ff`)).status).toBe(400)
   })
 
-  it('can be read by a browser, with the headers of the protocol and ours', async () => {
+  test('can be read by a browser, with the headers of the protocol and ours', async () => {
     const s = new Store(parts)
     const preflight = await s.request('OPTIONS', { headers: { origin: 'http://localhost:5173', 'access-control-request-method': 'POST' } })
     expect(preflight.status).toBe(204)
@@ -185,7 +185,7 @@ describe('every answer', () => {
   }
   const OURS = ['authorization', 'content-type', 'if-none-match', 'livestore-backend-id']
 
-  it.each([
+  test.each([
     ['OpenTelemetry', ['traceparent', 'tracestate', 'baggage']],
     ['Sentry', ['sentry-trace', 'baggage', 'traceparent']],
     ['Zipkin', ['b3', 'X-B3-TraceId', 'X-B3-SpanId', 'X-B3-ParentSpanId', 'X-B3-Sampled', 'X-B3-Flags']],
@@ -199,7 +199,7 @@ describe('every answer', () => {
     expect(await refusedHeaders(new Store(parts).url, [...OURS, ...headers])).toEqual([])
   })
 
-  it('lets a page send a header of its own only where ALLOWED_HEADERS names it', async () => {
+  test('lets a page send a header of its own only where ALLOWED_HEADERS names it', async () => {
     const headers = [...OURS, 'traceparent', 'X-Our-Trace', 'x-our-session']
     expect(await refusedHeaders(new Store(parts).url, headers)).toEqual(['x-our-session', 'x-our-trace'])
     const worker = await startWorker({ upstreamUrl: parts.proxy.url, vars: { ALLOWED_HEADERS: 'X-Our-Trace, x-our-session' } })
@@ -210,7 +210,7 @@ describe('every answer', () => {
     }
   })
 
-  it('without authentication is for local hosts only', async () => {
+  test('without authentication is for local hosts only', async () => {
     for (const [host, status] of [
       ['sync.example.com', 403],
       ['localhost.example.com', 403],
@@ -222,7 +222,7 @@ describe('every answer', () => {
     }
   })
 
-  it('without authentication is for local pages only', async () => {
+  test('without authentication is for local pages only', async () => {
     const s = new Store(parts)
     for (const [origin, status] of [
       ['http://localhost:5173', 200],
@@ -237,14 +237,14 @@ describe('every answer', () => {
     expect((await s.request('DELETE', { headers: { origin: 'https://evil.example' } })).status).toBe(403)
   })
 
-  it('takes no method for another that it does not know', async () => {
+  test('takes no method for another that it does not know', async () => {
     const s = new Store(parts)
     for (const method of ['PURGE', 'PROPFIND', 'QUERY']) {
       expect([method, await statusFor(s.url, 'localhost', method)]).toEqual([method, 405])
     }
   })
 
-  it('is for the origins that are listed', async () => {
+  test('is for the origins that are listed', async () => {
     const worker = await startWorker({ upstreamUrl: parts.proxy.url, vars: { ALLOWED_ORIGINS: 'https://a.example, https://b.example/' } })
     try {
       for (const [origin, allowed] of [['https://a.example', 'https://a.example'], ['https://b.example', 'https://b.example'], ['https://c.example', null]] as const) {

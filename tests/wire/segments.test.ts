@@ -1,5 +1,6 @@
 // Sealed history: cut where the index says, kept in the edge cache, resumable from anywhere.
 import { describe, expect, test } from 'vitest'
+import { fenceHeader, JSON_TYPE } from '../../client/src/protocol/index.js'
 import { startRustUpstream } from '../harness/index.ts'
 import { chain, type Event, json, type Parts, type Problem, Store, upstreams, useParts } from './support.ts'
 
@@ -147,7 +148,7 @@ describe('on the Rust server', () => {
     const offset = ends[1]?.offset ?? ''
     // Another writer's: the Sequencer takes what it wrote for one append
     const appended = async (parent: number) => {
-      const headers = { 'content-type': 'application/json', 'stream-seq': String(parent).padStart(16, '0') }
+      const headers = { ...JSON_TYPE, ...fenceHeader(parent) }
       const body = JSON.stringify(chain(parent, 1))
       const response = await fetch(store.upstreamUrl, { method: 'POST', headers, body })
       expect(response.status).toBeLessThan(300)
@@ -196,7 +197,7 @@ describe('on the Rust server', () => {
 
   test('what direct-mode writers append past the Sequencer can be read from a seqNum', async () => {
     const { store } = await filled(parts, 30)
-    const headers = { 'content-type': 'application/json', 'stream-seq': '30'.padStart(16, '0') }
+    const headers = { ...JSON_TYPE, ...fenceHeader(30) }
     await fetch(store.upstreamUrl, { method: 'POST', headers, body: JSON.stringify(chain(30, 5)) })
     expect(seqs(await walk(store, 'after=33'))).toEqual(range(31, 35))
   })
@@ -211,7 +212,7 @@ describe('on the Rust server', () => {
   test.concurrent('what direct-mode writers append past the Sequencer is in its head and index soon after someone reads it', async ({ expect }) => {
     const { store } = await filled(parts, 30)
     await walk(store)
-    await appendDirectly(store, chain(30, 40), { 'stream-seq': '30'.padStart(16, '0') })
+    await appendDirectly(store, chain(30, 40), fenceHeader(30))
     // The last page shows where the log ends, which nobody has told the Sequencer.
     expect(seqs(await walk(store))).toEqual(range(1, 70))
     // It looks, but nobody waits for that: the upstream does not answer for now.

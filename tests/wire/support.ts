@@ -1,6 +1,8 @@
 // What every wire test needs: the Worker on workerd before a real upstream, with a counting proxy between them.
+// Tests name headers and problem types literally, on purpose: they check the wire from outside the protocol module.
 import { request } from 'node:http'
 import { afterAll, afterEach, beforeAll } from 'vitest'
+import { firstBreak, urlPath } from '../../client/src/protocol/index.js'
 import {
   type CountingProxy,
   type Server,
@@ -103,7 +105,7 @@ export class Store {
   }
 
   get url(): string {
-    return `${this.#parts.worker.url}/v1/stream/${encodeURIComponent(this.tenant)}/${encodeURIComponent(this.name)}`
+    return `${this.#parts.worker.url}/v1/stream/${urlPath(this.tenant, this.name)}`
   }
 
   /** The store's stream, past the Worker and the proxy. For plain names only. */
@@ -171,11 +173,8 @@ const withoutHeader = (messages: Message[]): Event[] =>
 
 /** Throws unless the events are a chain from the root. */
 export function checkChain(events: Event[]): void {
-  let head = 0
-  for (const { seqNum, parentSeqNum } of events) {
-    if (parentSeqNum !== head || seqNum <= parentSeqNum) throw new Error(`${seqNum} (parent ${parentSeqNum}) follows ${head}`)
-    head = seqNum
-  }
+  const broken = firstBreak(events)
+  if (broken !== undefined) throw new Error(`the chain breaks: ${JSON.stringify(events.slice(Math.max(0, broken - 1), broken + 1))}`)
 }
 
 /** The events of an SSE answer, one by one as they arrive. */

@@ -1,4 +1,5 @@
 // Faults that only a client's own `fetch` can show at the right request: which one is live, what its bytes are.
+import { HEAD_HEADER, PROBLEM_HEADER, problemType } from '../../../client/src/protocol/index.js'
 type Fetch = typeof globalThis.fetch
 type Ask = { readonly url: URL; readonly live: string | null; readonly method: string; readonly init: RequestInit | undefined }
 
@@ -51,9 +52,9 @@ export const makeNetwork = (): Network => {
 /** A refusal as the Worker makes it. */
 export const refusal = (status: number, kind: string, problem: Record<string, unknown> = {}): Promise<Response> =>
   Promise.resolve(
-    new Response(JSON.stringify({ type: `urn:headwater:problem:${kind}`, status, ...problem }), {
+    new Response(JSON.stringify({ type: problemType(kind), status, ...problem }), {
       status,
-      headers: { 'content-type': 'application/problem+json', 'livestore-problem': kind },
+      headers: { 'content-type': 'application/problem+json', [PROBLEM_HEADER]: kind },
     }),
   )
 
@@ -62,7 +63,7 @@ export const silent = (ask: Ask): Promise<Response> => {
   const body = new ReadableStream({
     start: (controller) => ask.init?.signal?.addEventListener('abort', () => controller.error(ask.init?.signal?.reason)),
   })
-  return Promise.resolve(new Response(body, { headers: { 'content-type': 'text/event-stream', 'livestore-head': '0' } }))
+  return Promise.resolve(new Response(body, { headers: { 'content-type': 'text/event-stream', [HEAD_HEADER]: '0' } }))
 }
 
 /** The server's bytes, changed on their way; `last` ends them there. */

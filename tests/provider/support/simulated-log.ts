@@ -1,18 +1,18 @@
 // A log with the protocol's rules for appends, and clients that write to it by direct-core.ts as LiveStore's leader
 // would have them: pull, rebase, push again.
 import {
-  appending, doubted, newPush, newWriter, nextStep, type Push, replied, type Reply, type Request, saw,
-} from '../../../client/src/direct-core.ts'
-import { fence } from '../../../client/src/upstream.ts'
+  appending, invalidate, newPush, newWriter, nextStep, type Push, replied, type Reply, type Request, observeTip,
+} from '../../../client/src/direct/direct-core.ts'
+import { fence, firstBreak, headerMessage } from '../../../client/src/protocol/index.js'
 import { type Event, eventsFrom } from './events.ts'
 
 interface Append {
   readonly events: readonly Event[]
   readonly producer: string
-  readonly streak: number
+  readonly producerSeq: number
 }
 
-const header = { livestore: { backendId: 'a-backend', version: 1 } }
+const header = headerMessage('a-backend')
 const offsetOf = (messages: number) => String(messages).padStart(8, '0')
 
 export class SimulatedLog {
@@ -50,15 +50,15 @@ export class SimulatedLog {
   }
 
   /** PROTOCOL 5.2 and 5.2.1. */
-  append({ events, producer, streak }: Append): Reply {
+  append({ events, producer, producerSeq }: Append): Reply {
     if (this.messages === undefined) return { _tag: 'Missing' }
     const last = this.producers.get(producer) ?? -1
-    if (streak <= last) return { _tag: 'Appended', offset: this.tail }
-    if (streak > last + 1) return { _tag: 'Forgotten' }
+    if (producerSeq <= last) return { _tag: 'Appended', offset: this.tail }
+    if (producerSeq > last + 1) return { _tag: 'Forgotten' }
     const seq = fence(events[0]!.parentSeqNum)
     if (seq <= this.lastSeq) return { _tag: 'Conflict' }
     this.lastSeq = seq
-    this.producers.set(producer, streak)
+    this.producers.set(producer, producerSeq)
     this.messages.push(...events)
     return { _tag: 'Appended', offset: this.tail }
   }
@@ -77,10 +77,8 @@ export class SimulatedLog {
   }
 
   check(acknowledged: readonly string[]) {
-    this.events.forEach((event, i) => {
-      const parent = this.events[i - 1]?.seqNum ?? 0
-      if (event.parentSeqNum !== parent) throw new Error(`after ${parent} comes ${event.seqNum} with parent ${event.parentSeqNum}`)
-    })
+    const broken = firstBreak(this.events)
+    if (broken !== undefined) throw new Error(`the chain breaks at ${JSON.stringify(this.events.slice(Math.max(0, broken - 1), broken + 1))}`)
     const logged = this.events.map(idOf)
     if (new Set(logged).size !== logged.length) throw new Error(`twice in the log: ${logged.join(' ')}`)
     const missing = acknowledged.filter((id) => !logged.includes(id))
@@ -114,7 +112,7 @@ export class SimulatedClient {
 
   act(what: number, luck: number) {
     if (what < 15) this.pull()
-    else if (what < 20) this.writer = doubted(this.writer)
+    else if (what < 20) this.writer = invalidate(this.writer)
     else if (what < 24) this.log.arriveLate()
     else this.step(luck)
   }
@@ -135,7 +133,7 @@ export class SimulatedClient {
     if (this.log.tail === '00000000') return
     const news = this.log.events.filter((_) => _.seqNum > this.head)
     this.head = this.log.head
-    this.writer = saw(this.writer, { offset: this.log.tail, head: this.head })
+    this.writer = observeTip(this.writer, { offset: this.log.tail, head: this.head })
     if (news.length === 0) return
     const ids = news.map(idOf)
     for (const id of this.pending.filter((_) => ids.includes(_))) this.acknowledged.push(id)
@@ -184,8 +182,8 @@ export class SimulatedClient {
     this.push = verdict._tag === 'Go' ? verdict.push : newPush(push.chunk)
   }
 
-  private appendOf({ streak }: Request & { _tag: 'Append' }, { chunk }: Push): Append {
-    if (streak === 0) this.producer = `${this.name}/${++this.producers}`
-    return { events: chunk.events as Event[], producer: this.producer, streak }
+  private appendOf({ producerSeq }: Request & { _tag: 'Append' }, { chunk }: Push): Append {
+    if (producerSeq === 0) this.producer = `${this.name}/${++this.producers}`
+    return { events: chunk.events as Event[], producer: this.producer, producerSeq }
   }
 }

@@ -1,7 +1,8 @@
 // A Worker, or a log's own server, as a pull sees it: a log of appends that grows, and a network that others answer on.
-import { ForeignAnswer, ResponseError, TransportError } from '../../../client/src/errors.ts'
-import { START_OFFSET } from '../../../client/src/page.ts'
-import type { LogPage, Outcome, ReadQuery } from '../../../client/src/pull-terms.ts'
+import { headerMessage, problemType } from '../../../client/src/protocol/index.js'
+import { ForeignAnswer, ResponseError, TransportError } from '../../../client/src/http/errors.ts'
+import { START_OFFSET } from '../../../client/src/reading/page.ts'
+import type { LogPage, Outcome, ReadQuery } from '../../../client/src/reading/pull-terms.ts'
 import { type Event, eventsFrom } from './events.ts'
 
 export type Trouble = 'none' | 'no answer' | 'a stranger' | 'refused' | 'unavailable' | 'torn' | 'mangled' | 'stale' | 'another backend' | 'nowhere'
@@ -49,16 +50,16 @@ export class SimulatedServer {
       case 'a stranger':
         return { _tag: 'Failed', failure: new ForeignAnswer(URL, 403, 'it is a page') }
       case 'refused':
-        return { _tag: 'Failed', failure: new ResponseError(URL, 401, { type: 'urn:headwater:problem:unauthorized' }, 0) }
+        return { _tag: 'Failed', failure: new ResponseError(URL, 401, { type: problemType('unauthorized') }, 0) }
       case 'unavailable':
-        return { _tag: 'Failed', failure: new ResponseError(URL, 503, { type: 'urn:headwater:problem:unavailable' }, 1_000) }
+        return { _tag: 'Failed', failure: new ResponseError(URL, 503, { type: problemType('unavailable') }, 1_000) }
       case 'torn':
         return { _tag: 'Torn', failure: new TransportError('Unexpected end of JSON input') }
     }
     const from = this.#placeOf(query)
     if (from === undefined) {
       const field = query.after === undefined ? 'offset' : 'after'
-      return { _tag: 'Failed', failure: new ResponseError(URL, 400, { type: 'urn:headwater:problem:bad-request', field }, 0) }
+      return { _tag: 'Failed', failure: new ResponseError(URL, 400, { type: problemType('bad-request'), field }, 0) }
     }
     const page = this.#page(from, trouble === 'stale' ? Math.max(from, this.appends.length - 1) : this.appends.length)
     if (trouble === 'nowhere') return { _tag: 'Page', page: { ...page, messages: [], next: query.offset, upToDate: false } }
@@ -84,7 +85,7 @@ export class SimulatedServer {
 
   #page(from: number, end: number): LogPage {
     const to = Math.min(end, from + this.#perPage)
-    const header = from === 0 ? [{ livestore: { backendId: this.backendId, version: 1 } }] : []
+    const header = from === 0 ? [headerMessage(this.backendId)] : []
     return {
       url: URL,
       messages: [...header, ...this.appends.slice(from, to).flat()],

@@ -1,6 +1,7 @@
 // A writer that keeps to the rules of LiveStore's leader (LeaderSyncProcessor.ts): it pulls live, rebases what is pending
 // onto what the pull brings, takes what comes back for confirmed, and pushes again; and an oracle that reads the log.
 import { Effect, type Scope } from '@livestore/utils/effect'
+import { firstBreak, isNext, ROOT } from '../../../client/src/protocol/index.js'
 import { type Backend, eventually, follow } from './backend.ts'
 import { type Event, eventsFrom } from './events.ts'
 import type { UpstreamStream } from './world.ts'
@@ -66,8 +67,8 @@ export const checkLog = (stream: UpstreamStream, writers: readonly TestWriter[])
   Effect.gen(function* () {
     const [header, ...log] = (yield* Effect.promise(() => stream.messages())) as [unknown, ...Event[]]
     if (typeof (header as { livestore?: unknown }).livestore !== 'object') yield* Effect.dieMessage('the log has no header')
-    const broken = log.findIndex((event, i) => event.parentSeqNum !== (log[i - 1]?.seqNum ?? 0) || event.seqNum !== event.parentSeqNum + 1)
-    if (broken >= 0) yield* Effect.dieMessage(`broken at event ${broken}: ${JSON.stringify(log.slice(broken - 1, broken + 1))}`)
+    const broken = firstBreak(log, ROOT, isNext)
+    if (broken !== undefined) yield* Effect.dieMessage(`broken at event ${broken}: ${JSON.stringify(log.slice(Math.max(0, broken - 1), broken + 1))}`)
     for (const { name, acknowledged } of writers) {
       const logged = log.filter((_) => _.clientId === name).map(idOf)
       if (JSON.stringify(logged) !== JSON.stringify(acknowledged)) {

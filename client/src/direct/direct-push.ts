@@ -1,0 +1,168 @@
+/** Writing to the log itself: carries out what direct-core.ts decides. */
+import type { BackendId } from '../store/backend-id.ts'
+import {
+  appending,
+  invalidate,
+  newPush,
+  newWriter,
+  nextStep,
+  replied,
+  type Reply,
+  type Request,
+  observeTip,
+  type Tip,
+} from './direct-core.ts'
+import { ResponseError, serverAhead, TransportError, unknownError } from '../http/errors.ts'
+import { START_OFFSET } from '../reading/page.ts'
+import type { Chunk, Writer } from '../writing/writer.ts'
+import { sleep } from '../http/transport.ts'
+import { randomUuid, type Upstream } from './upstream.ts'
+
+export interface DirectWriter {
+  readonly writerFor: (backendId: BackendId) => Writer
+  /** A pull has read the log to its end. */
+  readonly observeTip: (tip: Tip) => void
+  /** A pull has lost its connection. */
+  readonly invalidate: () => void
+  /** A pull has found the log to be no chain: nothing is appended before all of it was read. */
+  readonly forgetTip: () => void
+}
+
+/** More steps than any push needs that gets anywhere. */
+const MAX_STEPS = 32
+
+/**
+ * A server may refuse what follows an append before it shows that append (the Rust server does, for some milliseconds).
+ * These are the pauses before the log is looked at again.
+ */
+const SETTLING_MS = [25, 50, 100, 200, 400]
+
+/** How long a header may take after its stream. What has none by then was made by another tool. */
+const HEADER_PATIENCE_MS = 3_000
+
+export const makeDirectWriter = (upstream: Upstream, pingTimeoutMs: number): DirectWriter => {
+  let writer = newWriter
+  let producer = randomUuid()
+  const oneAtATime = makeQueue()
+
+  const push = async (backendId: BackendId, chunk: Chunk, signal: AbortSignal): Promise<void> => {
+    let push = newPush(chunk)
+    const pauses = SETTLING_MS.values()
+    for (let i = 0; i < MAX_STEPS; i++) {
+      const step = nextStep(writer, push)
+      if (step._tag === 'Accepted') return
+      if (step._tag === 'ServerAhead') throw serverAhead(step.head + 1, chunk.events[0]?.seqNum ?? 0)
+      if (step._tag === 'Gap') throw unknownError(`no event ${parentOf(chunk)} is in the log: it ends at ${step.head}`)
+
+      const before = writer
+      const reply = await perform(backendId, step, chunk, signal)
+      // A device that knows a backend has its events. Nothing shows that they were meant to be gone.
+      if (reply._tag === 'Missing' && backendId.remembered() !== undefined) throw new TransportError('the log of this store is not there')
+      const verdict = replied(before, push, step, reply)
+      writer = verdict.writer
+      if (verdict._tag === 'Stop') throw unknownError(verdict.why)
+      if (verdict._tag === 'Go') {
+        push = verdict.push
+        continue
+      }
+      const { value: pause } = pauses.next()
+      if (pause === undefined) break
+      await sleep(pause, signal)
+    }
+    throw new TransportError('the log does not settle')
+  }
+
+  const perform = (backendId: BackendId, step: Request, chunk: Chunk, signal: AbortSignal): Promise<Reply> => {
+    switch (step._tag) {
+      case 'Check':
+        return check(backendId, signal)
+      case 'Read':
+        return step.from === undefined ? readAll(backendId, signal) : readOn(step.from, signal)
+      case 'Create':
+        return create(backendId, signal)
+      case 'Append':
+        return append(step, chunk, signal)
+    }
+  }
+
+  const check = async (backendId: BackendId, signal: AbortSignal): Promise<Reply> => {
+    const reply = await upstream.check(signal)
+    if (reply._tag === 'Checked' && reply.backendId !== undefined) await backendId.observe(reply.backendId, signal)
+    return reply
+  }
+
+  /**
+   * Not every server shows a stream and its header at once (the Rust server does not), and whatever lands before the
+   * header takes its place. So one that is empty is looked at again for a while before it is believed.
+   */
+  const readAll = async (backendId: BackendId, signal: AbortSignal): Promise<Reply> => {
+    let reply = await upstream.read(START_OFFSET, signal)
+    const giveUpAt = Date.now() + HEADER_PATIENCE_MS
+    while (reply._tag === 'Read' && reply.messages.length === 0 && Date.now() < giveUpAt && !signal.aborted) {
+      await sleep(100, signal)
+      reply = await upstream.read(START_OFFSET, signal)
+    }
+    if (reply._tag === 'Read') await backendId.observe(upstream.idOf(reply.messages), signal)
+    return reply
+  }
+
+  const readOn = async (from: Tip, signal: AbortSignal): Promise<Reply> => {
+    try {
+      return await upstream.read(from.offset, signal)
+    } catch (cause) {
+      if (cause instanceof ResponseError && cause.status === 400) return { _tag: 'NoSuchOffset' }
+      throw cause
+    }
+  }
+
+  const create = async (backendId: BackendId, signal: AbortSignal): Promise<Reply> => {
+    const reply = await upstream.create(signal)
+    if (reply._tag === 'Created') await backendId.observe(reply.backendId, signal)
+    return reply
+  }
+
+  const append = async ({ tip, producerSeq }: Request & { _tag: 'Append' }, chunk: Chunk, signal: AbortSignal): Promise<Reply> => {
+    const before = writer
+    if (producerSeq === 0) producer = randomUuid()
+    // Until there is an answer that tells: whoever waits for it may be interrupted as well.
+    writer = appending(tip)
+    try {
+      return await upstream.append({ body: chunk.body, parent: parentOf(chunk), producer, producerSeq }, signal)
+    } catch (cause) {
+      if (isRefusal(cause)) writer = before
+      throw cause
+    }
+  }
+
+  return {
+    writerFor: (backendId) => ({
+      send: (chunk, signal) => oneAtATime(() => push(backendId, chunk, signal)),
+      probe: (signal) => upstream.ping(pingTimeoutMs, signal),
+    }),
+    observeTip: (tip) => {
+      writer = observeTip(writer, tip)
+    },
+    invalidate: () => {
+      writer = invalidate(writer)
+    },
+    forgetTip: () => {
+      writer = newWriter
+    },
+  }
+}
+
+/** Runs what it is given one after the other. */
+const makeQueue = () => {
+  let last: Promise<unknown> = Promise.resolve()
+  return <A>(work: () => Promise<A>): Promise<A> => {
+    const result = last.then(work)
+    last = result.catch(() => {})
+    return result
+  }
+}
+
+/** The server has said no, and did nothing. Of 408 and 5xx nobody knows. */
+const isRefusal = (cause: unknown): boolean =>
+  cause instanceof ResponseError && cause.status >= 400 && cause.status < 500 && cause.status !== 408
+
+const parentOf = ({ events }: Chunk): number => events[0]?.parentSeqNum ?? 0

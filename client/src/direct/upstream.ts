@@ -1,0 +1,238 @@
+/**
+ * Requests to the Durable Streams server itself, for the modes that go there without a Worker: one function a protocol
+ * operation. Nothing here retries; who calls knows whether it may. Each rejects with an `HttpFailure`.
+ */
+import type { UpstreamEndpoint } from '../http/endpoints.ts'
+import { ForeignAnswer, noOffset, ResponseError, TransportError } from '../http/errors.ts'
+import { decodeEvent } from '../store/event.ts'
+import { firstMessage } from './first-message.ts'
+import { type AnswerHead, failureOf, headOf, isJson } from '../http/authenticity.ts'
+import {
+  backendIdIn, CLOSED, fenceHeader, headerBody, implicitBackendId, JSON_TYPE, NEXT_OFFSET, PRODUCER_EPOCH, PRODUCER_EXPECTED_SEQ,
+  PRODUCER_ID, PRODUCER_SEQ, UP_TO_DATE,
+} from '../protocol/index.js'
+import { START_OFFSET } from '../reading/page.ts'
+import { type Answer, attempt, noStore, readText, type Transport } from '../http/transport.ts'
+
+export interface Upstream {
+  readonly url: string
+  readonly transport: Transport
+  /** Whose stream is it, and where does it end? */
+  readonly check: (signal?: AbortSignal) => Promise<Checked>
+  /** All from an offset to the tail. */
+  readonly read: (offset: string, signal?: AbortSignal) => Promise<LogRange>
+  /** Makes the stream with its header (docs/wire.md, "The header"), unless there is one. */
+  readonly create: (signal?: AbortSignal) => Promise<Created>
+  /** Appends with the fence. Rejects also where nobody knows what became of it. */
+  readonly append: (batch: FencedBatch, signal?: AbortSignal) => Promise<Appended>
+  /** Does it answer at all? */
+  readonly ping: (timeoutMs: number, signal?: AbortSignal) => Promise<void>
+  /** That of a stream without header. */
+  readonly implicitId: string
+  /** Whose stream it is that begins with these messages. */
+  readonly idOf: (messages: ReadonlyArray<unknown>) => string
+}
+
+/** `stallTimeoutMs` bounds each silence in a read, `pushTimeoutMs` any other whole exchange. */
+export interface UpstreamLimits {
+  readonly pushTimeoutMs: number
+  readonly stallTimeoutMs: number
+}
+
+export interface Missing {
+  readonly _tag: 'Missing'
+}
+
+/** `backendId` is undefined while the stream is empty: it may be on its way. */
+export type Checked = Missing | { readonly _tag: 'Checked'; readonly backendId: string | undefined; readonly tail: string }
+
+export type LogRange = Missing | { readonly _tag: 'Read'; readonly messages: ReadonlyArray<unknown>; readonly end: string }
+
+export type Created =
+  | { readonly _tag: 'Exists' }
+  | { readonly _tag: 'Created'; readonly backendId: string }
+
+export interface FencedBatch {
+  readonly body: string
+  readonly parent: number
+  /** Names the appends since the log was last looked at (PROTOCOL 5.2.1), and numbers them. */
+  readonly producer: string
+  readonly producerSeq: number
+}
+
+export type Appended =
+  | Missing
+  | { readonly _tag: 'Appended'; readonly offset: string }
+  /** The fence: a batch with this parent, or a later one, is in the log. */
+  | { readonly _tag: 'Conflict' }
+  /** The server does not know of our appends before: it is not the one, or not the log, that took them. */
+  | { readonly _tag: 'Forgotten' }
+
+export const makeUpstream = (
+  transport: Transport,
+  { base, path }: UpstreamEndpoint,
+  { pushTimeoutMs, stallTimeoutMs }: UpstreamLimits,
+): Upstream => {
+  const url = `${base}/${path}`
+  const implicitId = implicitBackendId(path)
+  const idOf = ([first]: ReadonlyArray<unknown>) => backendIdIn(first) ?? implicitId
+  const request = (init: RequestInit, signal: AbortSignal | undefined, timeoutMs = pushTimeoutMs) =>
+    transport.request(url, { ...init, ...noStore() }, { timeoutMs, signal })
+
+  const check = (signal?: AbortSignal): Promise<Checked> =>
+    orMissing(async () => {
+      const { head, first } = await attempt('GET', pushTimeoutMs, signal, (own) => beginning(transport, url, own))
+      const isMessage = first === undefined || backendIdIn(first) !== undefined || decodeEvent(first) !== undefined
+      if (!isMessage) throw new ForeignAnswer(url, head.status, 'it begins with something that is no event')
+      const end = offsetOf(head, first === undefined ? [] : [first])
+      const tail = head.headers.has(UP_TO_DATE) ? end : await tailOf(signal)
+      return { _tag: 'Checked', backendId: first === undefined ? undefined : idOf([first]), tail }
+    })
+
+  /** Only a server that answers in pages is asked for its tail apart. */
+  const tailOf = async (signal: AbortSignal | undefined, timeoutMs?: number): Promise<string> => {
+    const answer = await request({ method: 'HEAD' }, signal, timeoutMs)
+    const tail = answer.headers.get(NEXT_OFFSET)
+    if (answer.status !== 200 || tail === null) throw new ForeignAnswer(url, answer.status, `it has no ${NEXT_OFFSET} header`)
+    return tail
+  }
+
+  const read = (from: string, signal?: AbortSignal): Promise<LogRange> =>
+    orMissing(async () => {
+      const messages: Array<unknown> = []
+      for (let offset = from; ; ) {
+        const page = `${url}?offset=${encodeURIComponent(offset)}`
+        const answer = await transport.request(page, { method: 'GET', ...noStore() }, { timeoutMs: stallTimeoutMs, stalls: true, signal })
+        const read = parse(answer)
+        for (const message of read) messages.push(message)
+        const end = offsetOf(answer, read)
+        if (answer.headers.has(UP_TO_DATE)) return { _tag: 'Read', messages, end }
+        if (end === offset) throw new TransportError('a page that leads nowhere')
+        offset = end
+      }
+    })
+
+  const create = async (signal?: AbortSignal): Promise<Created> => {
+    const backendId = randomUuid()
+    const body = headerBody(backendId)
+    const answer = await request({ method: 'PUT', headers: JSON_TYPE, body }, signal)
+    const isOurs = (answer.status === 200 || answer.status === 201) && answer.headers.has(NEXT_OFFSET)
+    if (!isOurs) throw new ForeignAnswer(url, answer.status, 'it does not say whether a stream was made')
+    return answer.status === 201 ? { _tag: 'Created', backendId } : { _tag: 'Exists' }
+  }
+
+  const append = async ({ body, parent, producer, producerSeq }: FencedBatch, signal?: AbortSignal): Promise<Appended> => {
+    const headers = {
+      ...JSON_TYPE,
+      ...fenceHeader(parent),
+      [PRODUCER_ID]: producer,
+      [PRODUCER_EPOCH]: '0',
+      [PRODUCER_SEQ]: String(producerSeq),
+    }
+    const answer = await attempt('POST', pushTimeoutMs, signal, async (own): Promise<Answer | Appended> => {
+      const response = await transport.fetch(url, { method: 'POST', headers, body, signal: own, ...noStore() })
+      const head = headOf(url, response)
+      if (head.status === 409) return conflict(head)
+      const failure = await failureOf(transport.party, head, () => readText(response, () => {}))
+      if (failure !== undefined) return missingOr(failure)
+      return { ...head, body: await readText(response, () => {}) }
+    })
+    if ('_tag' in answer) return answer
+    const offset = answer.headers.get(NEXT_OFFSET)
+    // A browser may hide the echo. 204 is a duplicate: nothing was appended (PROTOCOL 5.2.1). And a captive portal says
+    // yes to everything.
+    const echoed = answer.headers.get(PRODUCER_SEQ) ?? String(producerSeq)
+    if (answer.status !== 200 || echoed !== String(producerSeq) || offset === null) throw new ForeignAnswer(url, answer.status, 'it does not say that this append landed')
+    return { _tag: 'Appended', offset }
+  }
+
+  const ping = async (timeoutMs: number, signal?: AbortSignal): Promise<void> => {
+    await orMissing(() => tailOf(signal, timeoutMs))
+  }
+
+  return { url, transport, check, read, create, append, ping, implicitId, idOf }
+}
+
+const MISSING: Missing = { _tag: 'Missing' }
+
+/** PROTOCOL 5.6: gone for good, or not yet there. */
+const missingOr = (cause: unknown): Missing => {
+  if (cause instanceof ResponseError && (cause.status === 404 || cause.status === 410)) return MISSING
+  throw cause
+}
+
+const orMissing = <A>(work: () => Promise<A>): Promise<A | Missing> => work().catch(missingOr)
+
+const conflict = ({ url, status, headers }: AnswerHead): Appended => {
+  if (headers.has(CLOSED)) {
+    throw new ResponseError(url, status, { title: 'Closed', detail: 'the stream was closed: it takes no events any more' }, 0)
+  }
+  return { _tag: headers.has(PRODUCER_EXPECTED_SEQ) ? 'Forgotten' : 'Conflict' }
+}
+
+/** Reads no further than the first message. */
+const beginning = async (transport: Transport, url: string, signal: AbortSignal): Promise<{ head: AnswerHead; first: unknown }> => {
+  const response = await transport.fetch(`${url}?offset=${START_OFFSET}`, { method: 'GET', signal, ...noStore() })
+  const head = headOf(url, response)
+  const failure = await failureOf(transport.party, head, () => readText(response, () => {}))
+  if (failure !== undefined) throw failure
+  if (head.status !== 200 || !isJson(head.headers)) throw new ForeignAnswer(url, head.status, 'what came is no log')
+  const pieces = piecesOf(response)
+  let text = ''
+  for await (const piece of pieces) {
+    text += piece
+    const found = firstMessage(text)
+    if (found._tag === 'NotAnArray') throw new ForeignAnswer(url, head.status, 'what came is no log')
+    if (found._tag === 'Incomplete') continue
+    return { head, first: found._tag === 'Found' ? found.message : undefined }
+  }
+  throw new TransportError('the answer was cut off')
+}
+
+async function* piecesOf(response: Response): AsyncGenerator<string> {
+  const { body } = response
+  if (body === null || body === undefined) {
+    yield await response.text()
+    return
+  }
+  const reader = body.getReader()
+  const decoder = new TextDecoder()
+  try {
+    for (;;) {
+      const { done, value } = await reader.read()
+      if (done) return
+      yield decoder.decode(value, { stream: true })
+    }
+  } finally {
+    void reader.cancel().catch(() => {})
+  }
+}
+
+/** Only of an answer that brought a log: without one it may not be this server's at all. */
+const offsetOf = ({ url, status, headers }: AnswerHead, messages: ReadonlyArray<unknown>): string => {
+  const offset = headers.get(NEXT_OFFSET)
+  if (offset !== null) return offset
+  throw messages.length > 0 ? noOffset(url, status) : new ForeignAnswer(url, status, `it has no ${NEXT_OFFSET} header`)
+}
+
+const parse = (answer: Answer): ReadonlyArray<unknown> => {
+  const { url, status, headers, body } = answer
+  if (status !== 200 || !isJson(headers)) throw new ForeignAnswer(url, status, 'what came is no log')
+  let messages: unknown
+  try {
+    messages = JSON.parse(body)
+  } catch (cause) {
+    throw new TransportError(`what came is no log: ${String(cause)}`, { cause })
+  }
+  if (!Array.isArray(messages)) throw new ForeignAnswer(url, status, 'what came is no log')
+  return messages
+}
+
+/** `crypto.randomUUID` is only for pages from https or localhost. */
+export const randomUuid = (): string => {
+  const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16))
+  const text = Array.from(bytes, (byte, i) =>
+    (i === 6 ? (byte & 0x0f) | 0x40 : i === 8 ? (byte & 0x3f) | 0x80 : byte).toString(16).padStart(2, '0'),
+  ).join('')
+  return text.replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, '$1-$2-$3-$4-$5')
+}

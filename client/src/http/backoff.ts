@@ -1,0 +1,13 @@
+/**
+ * Exponential with equal jitter: half of the delay is certain, so that nobody hammers, half random, so that nobody marches
+ * in step. `random` is from 0 to 1.
+ */
+export const backoffDelay = (
+  failures: number,
+  limits: { readonly initialDelayMs: number; readonly maxDelayMs: number },
+  random: number = Math.random(),
+): number => {
+  if (failures <= 0) return 0
+  const full = Math.min(limits.maxDelayMs, limits.initialDelayMs * 2 ** Math.min(failures - 1, 30))
+  return full / 2 + (random * full) / 2
+}

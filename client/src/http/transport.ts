@@ -1,0 +1,185 @@
+/** One request: its headers, tokens that are renewed, and how long it may take. Promises only; a signal ends each of them. */
+import { type HttpFailure, isHttpFailure, TransportError } from './errors.ts'
+import { type AnswerHead, failureOf, headOf, NO_REDIRECT, type Party } from './authenticity.ts'
+
+/** Headers sent with every request. */
+export type HeadersInput = Readonly<Record<string, string>> | HeadersFunction
+
+/**
+ * The provider calls it for each request, so that it can return fresh tokens. `refused` is true when the server has just
+ * answered 401 to the last headers: a cached token won't do. The provider tries the new headers once. While the function
+ * throws, the client is offline.
+ *
+ * @example
+ * ```ts
+ * async ({ refused }) => ({ authorization: `Bearer ${await getToken({ skipCache: refused })}` })
+ * ```
+ */
+export type HeadersFunction = (asked: {
+  readonly refused: boolean
+}) => Readonly<Record<string, string>> | Promise<Readonly<Record<string, string>>>
+
+export interface Answer extends AnswerHead {
+  readonly body: string
+}
+
+export interface Transport {
+  readonly party: Party
+  /**
+   * `fetch` with the headers and token meant for this server, repeated once with fresh ones if it answers 401 and there
+   * are any: a 401 that comes back is meant. It follows no redirect. It rejects with what the caller is to read.
+   */
+  readonly fetch: typeof globalThis.fetch
+  /** One whole exchange within a time-out. Rejects with an `HttpFailure` where there is no success of this party. */
+  readonly request: (url: string, init: RequestInit, limits: Limits) => Promise<Answer>
+}
+
+export interface Limits {
+  /** The whole exchange; with `stalls` only each silence in it, for an answer that may be long. */
+  readonly timeoutMs: number
+  readonly stalls?: boolean
+  readonly signal?: AbortSignal | undefined
+}
+
+export const makeTransport = (options: {
+  readonly party: Party
+  readonly fetch: typeof globalThis.fetch | undefined
+  readonly headers: HeadersInput | undefined
+  readonly authToken: string | undefined
+}): Transport => {
+  const { party, headers, authToken } = options
+
+  const send = (own: Headers | Readonly<Record<string, string>> | undefined, ...[input, init]: Parameters<typeof globalThis.fetch>) => {
+    const merged = new Headers(own)
+    if (authToken !== undefined && !merged.has('authorization')) merged.set('authorization', `Bearer ${authToken}`)
+    new Headers(init?.headers).forEach((value, name) => merged.set(name, value))
+    // Looked up at each call, so that instrumentation installed later is honored.
+    return (options.fetch ?? globalThis.fetch)(input, { ...init, ...NO_REDIRECT, headers: merged })
+  }
+
+  const fetchWithHeaders: typeof globalThis.fetch =
+    typeof headers === 'function' ? renewing(headers, send) : async (...request) => send(headers, ...request)
+
+  const request: Transport['request'] = (url, init, { timeoutMs, stalls = false, signal: outer }) =>
+    attempt(`${init.method ?? 'GET'}`, timeoutMs, outer, async (signal, goesOn) => {
+      const response = await fetchWithHeaders(url, { ...init, signal })
+      const head = headOf(url, response)
+      const read = () => readText(response, stalls ? goesOn : () => {})
+      const failure = await failureOf(party, head, read)
+      if (failure !== undefined) throw failure
+      return { ...head, body: await read() }
+    })
+
+  return { party, fetch: fetchWithHeaders, request }
+}
+
+/** Requests that are refused at the same time share what is then given: some issuers take two renewals at once for theft. */
+const renewing = (
+  headers: HeadersFunction,
+  send: (own: Headers, ...request: Parameters<typeof globalThis.fetch>) => Promise<Response>,
+): typeof globalThis.fetch => {
+  let renewals = 0
+  let renewed: Promise<Headers>
+
+  const ask = async (refused: boolean) => {
+    try {
+      return new Headers(await headers({ refused }))
+    } catch (cause) {
+      throw new TransportError(`the function for headers failed: ${String(cause)}`, { cause })
+    }
+  }
+
+  return async (...request) => {
+    const before = renewals
+    const response = await send(await ask(false), ...request)
+    if (response.status !== 401) return response
+    void response.body?.cancel().catch(() => {})
+    if (renewals === before) {
+      renewals++
+      renewed = ask(true)
+    }
+    return send(await renewed, ...request)
+  }
+}
+
+/**
+ * What a promise does within a time-out, counted anew whenever it goes on. Its signal is aborted when that is over, or
+ * when `outer` is. Rejects with an `HttpFailure` only.
+ */
+export const attempt = async <A>(
+  what: string,
+  timeoutMs: number,
+  outer: AbortSignal | undefined,
+  work: (signal: AbortSignal, goesOn: () => void) => Promise<A>,
+): Promise<A> => {
+  const abort = new AbortController()
+  let timer: ReturnType<typeof setTimeout> | undefined
+  let giveUp: (failure: HttpFailure) => void = () => {}
+  const over = new Promise<never>((_, reject) => {
+    giveUp = (failure) => {
+      reject(failure)
+      abort.abort()
+    }
+  })
+  const start = () => {
+    clearTimeout(timer)
+    timer = setTimeout(() => giveUp(new TransportError(`${what} not answered within ${timeoutMs} ms`, { timedOut: true })), timeoutMs)
+  }
+  const onOuterAbort = () => giveUp(new TransportError(`${what} was given up`))
+  start()
+  if (outer?.aborted === true) onOuterAbort()
+  outer?.addEventListener('abort', onOuterAbort, { once: true })
+  try {
+    return await Promise.race([work(abort.signal, start), over])
+  } catch (cause) {
+    throw toFailure(what, cause)
+  } finally {
+    clearTimeout(timer)
+    outer?.removeEventListener('abort', onOuterAbort)
+    // Whatever was not read of an answer is let go of.
+    abort.abort()
+  }
+}
+
+export const toFailure = (what: string, cause: unknown): HttpFailure =>
+  isHttpFailure(cause) ? cause : new TransportError(`${what} failed: ${String(cause)}`, { cause })
+
+/** The whole body. Some runtimes have no streams (React Native): there it comes in one piece. */
+export const readText = async (response: Response, onBytes: () => void): Promise<string> => {
+  const { body } = response
+  if (body === null || body === undefined) return response.text()
+  const reader = body.getReader()
+  const decoder = new TextDecoder()
+  const parts: Array<string> = []
+  for (;;) {
+    const { done, value } = await reader.read()
+    onBytes()
+    parts.push(decoder.decode(value, { stream: !done }))
+    if (done) return parts.join('')
+  }
+}
+
+/** LiveStore's habit: the app's sync payload carries the token as `authToken`. */
+export const authTokenOf = (payload: unknown): string | undefined => {
+  if (typeof payload !== 'object' || payload === null || !('authToken' in payload)) return undefined
+  return typeof payload.authToken === 'string' && payload.authToken !== '' ? payload.authToken : undefined
+}
+
+/** Past the HTTP cache. Cloudflare's own runtime has none, and older compatibility dates refuse the option. */
+export const noStore = (): { cache?: 'no-store' } =>
+  (globalThis as { navigator?: { userAgent?: string } }).navigator?.userAgent === 'Cloudflare-Workers'
+    ? {}
+    : { cache: 'no-store' }
+
+/** A pause that a signal ends. */
+export const sleep = (ms: number, signal?: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer)
+      signal?.removeEventListener('abort', done)
+      resolve()
+    }
+    const timer = setTimeout(done, ms)
+    if (signal?.aborted === true) done()
+    signal?.addEventListener('abort', done, { once: true })
+  })

@@ -1,0 +1,39 @@
+/** Proxy mode: the Worker reads and writes the log. Hybrid mode writes so. */
+import { BACKEND_ID_HEADER, NEXT_OFFSET } from '../protocol/index.js'
+import { unvouched, vouchedHead } from '../http/authenticity.ts'
+import { workerEndpoint } from '../http/endpoints.ts'
+import { authTokenOf, makeTransport, noStore } from '../http/transport.ts'
+import type { Settings, SyncBackendOptions } from '../options.ts'
+import type { DirectLog, LogIdentity } from '../reading/source.ts'
+import { makeWorkerPush } from '../writing/worker-push.ts'
+import type { Route, StoreArgs } from './route.ts'
+
+export interface WorkerRoute {
+  readonly route: Route
+  readonly identify: DirectLog['identify']
+  readonly create: (signal?: AbortSignal) => Promise<void>
+}
+
+/** @throws an `Error` that says which name or URL cannot be used, and why */
+export const workerRoute = (options: SyncBackendOptions, settings: Settings, { storeId, payload }: StoreArgs): WorkerRoute => {
+  const { fetch, headers, url: base = '', tenant = 'default' } = options
+  const url = workerEndpoint(base, tenant, storeId)
+  const transport = makeTransport({ party: 'worker', fetch, headers, authToken: authTokenOf(payload) })
+
+  const ask = async (method: 'HEAD' | 'PUT', timeoutMs: number, signal?: AbortSignal): Promise<LogIdentity> => {
+    // Not every cache on the way heeds `no-store`.
+    const answer = await transport.request(`${url}?nonce=${Math.random().toString(36).slice(2)}`, { method, ...noStore() }, { timeoutMs, signal })
+    if (vouchedHead(answer) === undefined) throw unvouched(answer)
+    const { headers } = answer
+    return { backendId: headers.get(BACKEND_ID_HEADER) ?? undefined, tail: headers.get(NEXT_OFFSET) ?? undefined }
+  }
+  const identify = (signal?: AbortSignal) => ask('HEAD', settings.pushTimeoutMs, signal)
+  const askBackendId = async (signal?: AbortSignal) => (await identify(signal)).backendId
+
+  const route: Route = {
+    source: { url, transport, askBackendId, directLog: undefined },
+    makeWriter: (backendId) => makeWorkerPush({ url, transport, backendId, askBackendId, timeoutMs: settings.pushTimeoutMs }),
+    ping: async (timeoutMs, signal) => void (await ask('HEAD', timeoutMs, signal)),
+  }
+  return { route, identify, create: async (signal) => void (await ask('PUT', settings.pushTimeoutMs, signal)) }
+}

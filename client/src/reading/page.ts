@@ -1,0 +1,127 @@
+/**
+ * The pure part of reading: messages of a stream in, items for LiveStore out.
+ */
+import type { SyncBackend } from '@livestore/common'
+import type { LiveStoreEvent } from '@livestore/common/schema'
+
+import { backendIdIn, follows } from '../protocol/index.js'
+import { decodeEvent } from '../store/event.ts'
+
+/** What LiveStore is handed at once. */
+export interface PullItem {
+  readonly batch: ReadonlyArray<PulledEvent>
+  readonly pageInfo: SyncBackend.PullResPageInfo
+}
+
+export interface PulledEvent {
+  readonly event: LiveStoreEvent.Global.Encoded
+  /** Where to read on after this event without loss; undefined where only its seqNum tells. */
+  readonly offset: string | undefined
+}
+
+/** PROTOCOL 6: the offset before the first message. */
+export const START_OFFSET = '-1'
+
+export const NO_MORE: SyncBackend.PullResPageInfo = { _tag: 'NoMore' }
+export const EMPTY_ITEM: PullItem = { batch: [], pageInfo: NO_MORE }
+
+export type Page =
+  | {
+      readonly _tag: 'Linked'
+      /** The events after the cursor, in order, each linked to the one before. */
+      readonly events: ReadonlyArray<LiveStoreEvent.Global.Encoded>
+      /** From the stream's header message, if this page holds it. */
+      readonly backendId: string | undefined
+    }
+  /** The chain is broken. */
+  | {
+      readonly _tag: 'Broken'
+      readonly expected: string
+      readonly found: string
+      readonly backendId: string | undefined
+    }
+  /** It holds something that is neither a header nor an event: it is no page of a store at all. */
+  | { readonly _tag: 'Foreign'; readonly found: string }
+
+/**
+ * Drops the events up to the cursor and checks the chain (docs/wire.md, "Events") over all the rest, and among the
+ * dropped ones too, where a fork would otherwise hide. A page that `follows` the cursor begins right behind it: it holds
+ * nothing to drop, and an event that seems known is a fork.
+ */
+export const readPage = (messages: ReadonlyArray<unknown>, cursor: number, continues = false): Page => {
+  const events: Array<LiveStoreEvent.Global.Encoded> = []
+  let backendId: string | undefined
+  let previous = continues ? cursor : undefined
+
+  for (const message of messages) {
+    const header = backendIdIn(message)
+    if (header !== undefined) {
+      backendId = header
+      continue
+    }
+
+    const broken = (expected: string, found: string): Page => ({ _tag: 'Broken', expected, found, backendId })
+    const event = decodeEvent(message)
+    if (event === undefined) return { _tag: 'Foreign', found: preview(message) }
+
+    const isNew = event.seqNum > cursor
+    // The first new one links to the cursor, and everything links to what stands before it in the page.
+    const parents = [...(isNew && events.length === 0 ? [cursor] : []), previous ?? event.parentSeqNum]
+    const parent = parents.find((parent) => !follows(event, parent))
+    if (parent !== undefined) {
+      return broken(`an event whose parentSeqNum is ${parent}`, `seqNum ${event.seqNum} with parentSeqNum ${event.parentSeqNum}`)
+    }
+    previous = event.seqNum
+    if (isNew) events.push(event)
+  }
+  return { _tag: 'Linked', events, backendId }
+}
+
+export interface PageContext {
+  /** The offset the page was read from, if it was read from one, and the one after it. */
+  readonly readFrom: string | undefined
+  readonly next: string
+  readonly upToDate: boolean
+  /**
+   * The newest head the server spoke of, or 0; it may lag behind the page itself. Undefined where the server does not
+   * speak of its head at all.
+   */
+  readonly head: number | undefined
+  readonly maxItemEvents: number
+}
+
+/**
+ * Cuts a page into items. All but the page's last event carry the offset the page was read from, because an offset
+ * inside an append does not exist; resuming there re-reads the page and drops what is known. A page that was read from no
+ * offset (`after`, docs/wire.md) leaves them none: they are found by their seqNum again.
+ */
+export const cutPage = (
+  events: ReadonlyArray<LiveStoreEvent.Global.Encoded>,
+  { readFrom, next, upToDate, head, maxItemEvents }: PageContext,
+): Array<PullItem> => {
+  const last = events.at(-1)
+  if (last === undefined) return []
+  const knownHead = head === undefined ? undefined : Math.max(head, last.seqNum)
+  const size = Math.max(1, maxItemEvents)
+
+  const items: Array<PullItem> = []
+  for (let start = 0; start < events.length; start += size) {
+    const slice = events.slice(start, start + size)
+    const end = start + slice.length
+    items.push({
+      batch: slice.map((event) => ({ event, offset: event === last ? next : readFrom })),
+      pageInfo: pageInfo(end === events.length && upToDate, (knownHead ?? 0) - (slice.at(-1)?.seqNum ?? 0)),
+    })
+  }
+  return items
+}
+
+const pageInfo = (isEnd: boolean, remaining: number): SyncBackend.PullResPageInfo => {
+  if (isEnd) return NO_MORE
+  return remaining > 0 ? { _tag: 'MoreKnown', remaining } : { _tag: 'MoreUnknown' }
+}
+
+const preview = (message: unknown): string => {
+  const text = JSON.stringify(message) ?? String(message)
+  return text.length > 200 ? `${text.slice(0, 200)}…` : text
+}

@@ -1,0 +1,80 @@
+/** Finds the reason, if there is one, why an event can't be pushed, as far as the client can tell. */
+import { LiveStoreEvent } from '@livestore/common/schema'
+
+import { decodeEvent } from '../store/event.ts'
+
+type Event = LiveStoreEvent.Global.Encoded
+
+export interface Obstacle {
+  readonly seqNum: number
+  /** In words, for a person. */
+  readonly why: string
+}
+
+/** How deep the arrays and objects of an event may lie in one another (docs/wire.md, "Events"). */
+const MAX_DEPTH = 500
+
+/** `json` is the event as it would be sent, alone in a body of so many bytes. */
+export const obstacleOf = (event: Event, json: string, bytes: number, maxBytes: number): Obstacle | undefined => {
+  const { seqNum, name } = event
+  const because = (why: string): Obstacle => ({ seqNum, why: `event ${seqNum} ${why}; it is a ${name}` })
+  if (bytes > maxBytes) return because(`takes ${bytes} bytes, more than the ${maxBytes} that one push may`)
+  if (isDeeperThan(json, MAX_DEPTH)) return because(`is nested more than ${MAX_DEPTH} levels deep`)
+  if (!survives(event, json)) return because(describeLoss(event))
+  return undefined
+}
+
+/**
+ * Whether LiveStore would know the event again when it comes back from the log. Its 0.4.0 does not where a key of an
+ * object has the name of a method that every object has (fast-deep-equal.js in `@livestore/utils`): it then takes its own
+ * event for another one and pushes it again, for ever.
+ */
+const survives = (event: Event, json: string): boolean => {
+  try {
+    return LiveStoreEvent.Client.isEqualEncoded(asClientEvent(event), asClientEvent(decodeEvent(JSON.parse(json)) ?? event))
+  } catch {
+    return false
+  }
+}
+
+type ClientEvent = Parameters<typeof LiveStoreEvent.Client.isEqualEncoded>[0]
+
+const asClientEvent = (event: Event): ClientEvent => {
+  const numbered = (global: number) => ({ global, client: 0, rebaseGeneration: 0 })
+  return { ...event, seqNum: numbered(event.seqNum), parentSeqNum: numbered(event.parentSeqNum) } as unknown as ClientEvent
+}
+
+const describeLoss = ({ args }: Event): string => {
+  const key = reservedKeyIn(args)
+  const where = key === undefined ? 'its args' : `its args hold the key "${key}"`
+  return `can't be synced: ${where}, which LiveStore can't compare with a copy of it. Use other keys than constructor, toString and valueOf`
+}
+
+const RESERVED_KEYS = ['constructor', 'toString', 'valueOf']
+
+const reservedKeyIn = (value: unknown): string | undefined => {
+  if (typeof value !== 'object' || value === null) return undefined
+  const keys = Object.keys(value)
+  return RESERVED_KEYS.find((key) => keys.includes(key)) ?? Object.values(value).map(reservedKeyIn).find((key) => key !== undefined)
+}
+
+const isDeeperThan = (json: string, max: number): boolean => {
+  let depth = 0
+  for (let i = 0; i < json.length; i++) {
+    const char = json[i]
+    if (char === '"') i = endOfString(json, i)
+    else if (char === '{' || char === '[') {
+      if (++depth > max) return true
+    } else if (char === '}' || char === ']') depth--
+  }
+  return false
+}
+
+/** Where the string that begins here ends. */
+const endOfString = (json: string, start: number): number => {
+  for (let i = json.indexOf('"', start + 1); ; i = json.indexOf('"', i + 1)) {
+    let backslashes = 0
+    while (json[i - 1 - backslashes] === '\\') backslashes++
+    if (backslashes % 2 === 0) return i
+  }
+}

@@ -1,0 +1,70 @@
+/** Writing through the Worker, whose Sequencer accepts a repeated batch again. */
+import type { BackendId } from '../store/backend-id.ts'
+import { ForeignAnswer, isTransient, ResponseError, TransportError } from '../http/errors.ts'
+import { vouchedHead } from '../http/authenticity.ts'
+import type { Answer, Transport } from '../http/transport.ts'
+import { ACCEPTED_HEADER, BACKEND_ID_HEADER, JSON_TYPE } from '../protocol/index.js'
+import type { Chunk, Writer } from './writer.ts'
+
+export interface WorkerPushDeps {
+  readonly url: string
+  readonly transport: Transport
+  readonly backendId: BackendId
+  readonly askBackendId: (signal?: AbortSignal) => Promise<string | undefined>
+  readonly timeoutMs: number
+}
+
+export const makeWorkerPush = ({ url, transport, backendId, askBackendId, timeoutMs }: WorkerPushDeps): Writer => {
+  const send = async ({ body, events }: Chunk, signal: AbortSignal): Promise<void> => {
+    const known = backendId.remembered()
+    const headers = { ...JSON_TYPE, ...(known === undefined ? {} : { [BACKEND_ID_HEADER]: known }) }
+    const first = events[0]?.seqNum ?? 0
+    const last = events.at(-1)?.seqNum ?? 0
+    const answer = await transport
+      .request(url, { method: 'POST', headers, body }, { timeoutMs, signal })
+      .catch((cause: unknown) => sure(cause, first, known, signal))
+    const answering = acknowledgedBy(answer, first, last)
+    if (answering === undefined || (known !== undefined && answering !== known)) {
+      throw new ForeignAnswer(url, answer.status, `it does not acknowledge the events ${first} to ${last} of this store`)
+    }
+    // The first contact with a backend may well be a push.
+    if (backendId.remembered() === undefined) await backendId.observe(answering, signal)
+  }
+
+  /** LiveStore acts on two refusals for good. The provider first makes sure that they are about this push, and this store. */
+  const sure = async (cause: unknown, first: number, known: string | undefined, signal: AbortSignal): Promise<never> => {
+    if (!(cause instanceof ResponseError) || cause.status !== 409) throw cause
+    const { _tag, providedNum } = cause.problem
+    if (_tag === 'ServerAheadError' && providedNum !== first) {
+      throw new ForeignAnswer(url, cause.status, `it refuses a push that begins with event ${String(providedNum)}, not ${first}`)
+    }
+    if (_tag === 'BackendIdMismatchError') {
+      const now = await askBackendId(signal)
+      if (known === undefined || now === undefined || now === known) {
+        throw new ForeignAnswer(url, cause.status, 'it speaks of another backend, which the server does not confirm')
+      }
+    }
+    throw cause
+  }
+
+  /** A push of nothing goes the way of every push, and the Worker refuses it by name. */
+  const probe = async (signal: AbortSignal): Promise<void> => {
+    await askBackendId(signal)
+    try {
+      await transport.request(url, { method: 'POST', headers: JSON_TYPE, body: '[]' }, { timeoutMs, signal })
+    } catch (cause) {
+      if (cause instanceof ResponseError && !isTransient(cause)) return
+      throw cause
+    }
+    throw new TransportError('a push of nothing was accepted')
+  }
+
+  return { send, probe }
+}
+
+/** The backend that acknowledges exactly these events; undefined if the answer is no acknowledgement (docs/wire.md). */
+const acknowledgedBy = (answer: Answer, first: number, last: number): string | undefined => {
+  const { status, headers } = answer
+  const isOfThese = status === 200 && headers.get(ACCEPTED_HEADER) === `${first}-${last}`
+  return isOfThese && (vouchedHead(answer) ?? -1) >= last ? (headers.get(BACKEND_ID_HEADER) ?? undefined) : undefined
+}
