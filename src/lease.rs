@@ -41,7 +41,11 @@ impl Lease {
 
     /// Takes over the lease that another holder in this isolate [names](Self::name). `None` if it is over, or is one of
     /// another isolate.
-    pub fn adopt(budget: &'static LocalKey<RefCell<Budget>>, name: &str, lasts: Duration) -> Option<Self> {
+    pub fn adopt(
+        budget: &'static LocalKey<RefCell<Budget>>,
+        name: &str,
+        lasts: Duration,
+    ) -> Option<Self> {
         let (isolate, id) = name.split_once(' ')?;
         let id = id.parse().ok().filter(|_| isolate == self::isolate())?;
         let id = budget.with_borrow_mut(|budget| budget.adopt(id, end(lasts)))?;

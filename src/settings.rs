@@ -129,7 +129,10 @@ impl Settings {
         let queue = sequencer_limits(env)?; // the Sequencer's, but it is here that a mistake can be told
         let max_name = number(env, "MAX_NAME_BYTES", MAX_NAME_BYTES)?;
         if max_name > MAX_NAME_BYTES {
-            return Err(Problem::misconfigured("MAX_NAME_BYTES", format!("may be {MAX_NAME_BYTES} at most.")));
+            return Err(Problem::misconfigured(
+                "MAX_NAME_BYTES",
+                format!("may be {MAX_NAME_BYTES} at most."),
+            ));
         }
         let limits = BatchLimits {
             events: number(env, "MAX_BATCH_EVENTS", 100)?,
@@ -138,7 +141,8 @@ impl Settings {
         };
         let largest = usize::try_from(queue.queue_bytes / 4).unwrap_or(usize::MAX);
         if limits.bytes > largest {
-            let what = format!("may be a quarter of MAX_IN_FLIGHT_BYTES at most, which is {largest}.");
+            let what =
+                format!("may be a quarter of MAX_IN_FLIGHT_BYTES at most, which is {largest}.");
             return Err(Problem::misconfigured("MAX_BATCH_BYTES", what));
         }
         Ok(Self {
@@ -168,9 +172,14 @@ impl Auth {
 
     fn read(env: &Env) -> Result<Self, Problem> {
         match text(env, "AUTH_MODE").as_deref().unwrap_or("none") {
-            "none" => Ok(Self::Open { to_every_host: text(env, "ALLOW_INSECURE").as_deref() == Some("true") }),
+            "none" => Ok(Self::Open {
+                to_every_host: text(env, "ALLOW_INSECURE").as_deref() == Some("true"),
+            }),
             "jwt" => Ok(Self::Jwt(Box::new(Jwt::read(env)?))),
-            mode => Err(Problem::misconfigured("AUTH_MODE", format!("is {mode:?}, but must be none or jwt."))),
+            mode => Err(Problem::misconfigured(
+                "AUTH_MODE",
+                format!("is {mode:?}, but must be none or jwt."),
+            )),
         }
     }
 }
@@ -181,7 +190,8 @@ const MIN_SECRET: usize = 32;
 impl Jwt {
     fn read(env: &Env) -> Result<Self, Problem> {
         let wrong = |setting, what: &str| Err(Problem::misconfigured(setting, what));
-        let (secret, jwks, jwks_url) = (text(env, "JWT_SECRET"), text(env, "JWT_JWKS"), text(env, "JWT_JWKS_URL"));
+        let (secret, jwks, jwks_url) =
+            (text(env, "JWT_SECRET"), text(env, "JWT_JWKS"), text(env, "JWT_JWKS_URL"));
         if secret.is_none() && jwks.is_none() && jwks_url.is_none() {
             return wrong("AUTH_MODE", "is jwt, which needs JWT_SECRET, JWT_JWKS or JWT_JWKS_URL.");
         }
@@ -190,7 +200,8 @@ impl Jwt {
         }
         let is_safe = |url: &String| {
             let host = Target::of(url).host;
-            (url.starts_with("https://") && !host.is_empty()) || (url.starts_with("http://") && is_local(host))
+            (url.starts_with("https://") && !host.is_empty())
+                || (url.starts_with("http://") && is_local(host))
         };
         if jwks_url.as_ref().is_some_and(|url| !is_safe(url)) {
             return wrong("JWT_JWKS_URL", "must be an https URL.");
@@ -204,12 +215,14 @@ impl Jwt {
             }
         };
         let jwks = jwks.map(usable).transpose()?;
-        let header = text(env, "JWT_HEADER").unwrap_or_else(|| "authorization".into()).to_ascii_lowercase();
+        let header =
+            text(env, "JWT_HEADER").unwrap_or_else(|| "authorization".into()).to_ascii_lowercase();
         if !is_header_name(&header) {
             return wrong("JWT_HEADER", "must be the name of a header.");
         }
         let claim = |what: &str| Claim {
-            name: text(env, &format!("JWT_{what}_CLAIM")).unwrap_or_else(|| what.to_ascii_lowercase()),
+            name: text(env, &format!("JWT_{what}_CLAIM"))
+                .unwrap_or_else(|| what.to_ascii_lowercase()),
             fallback: text(env, &format!("JWT_{what}")),
         };
         let policy = Policy {
@@ -233,9 +246,10 @@ fn list(env: &Env, name: &str) -> Result<Vec<String>, Problem> {
     let Some(text) = text(env, name) else { return Ok(Vec::new()) };
     let list: Vec<String> = text.split(',').map(|one| one.trim().to_string()).collect();
     match list.iter().any(String::is_empty) {
-        true => {
-            Err(Problem::misconfigured(name, "must be a list with commas between its members, none of them empty."))
-        }
+        true => Err(Problem::misconfigured(
+            name,
+            "must be a list with commas between its members, none of them empty.",
+        )),
         false => Ok(list),
     }
 }
@@ -288,10 +302,15 @@ const MAX_IN_FLIGHT: usize = 256;
 /// What a Sequencer is set to: `SEGMENT_BYTES` (default 1 MiB, at most 4), `SEGMENT_EVENTS` (default 10,000),
 /// `MAX_IN_FLIGHT` (default 256) and `MAX_IN_FLIGHT_BYTES` (default 32 MiB).
 pub fn sequencer_limits(env: &Env) -> Result<SequencerLimits, Problem> {
-    let segment =
-        SegmentSize { bytes: number(env, "SEGMENT_BYTES", 1 << 20)?, events: number(env, "SEGMENT_EVENTS", 10_000)? };
+    let segment = SegmentSize {
+        bytes: number(env, "SEGMENT_BYTES", 1 << 20)?,
+        events: number(env, "SEGMENT_EVENTS", 10_000)?,
+    };
     if segment.bytes > MAX_SEGMENT_BYTES / 2 {
-        return Err(Problem::misconfigured("SEGMENT_BYTES", format!("may be {} at most.", MAX_SEGMENT_BYTES / 2)));
+        return Err(Problem::misconfigured(
+            "SEGMENT_BYTES",
+            format!("may be {} at most.", MAX_SEGMENT_BYTES / 2),
+        ));
     }
     let queue = number(env, "MAX_IN_FLIGHT", MAX_IN_FLIGHT)?;
     Ok(SequencerLimits {
@@ -312,22 +331,31 @@ pub fn inspector(env: &Env) -> Result<bool, Problem> {
     match text(env, "INSPECTOR").as_deref().unwrap_or("off") {
         "on" => Ok(true),
         "off" => Ok(false),
-        other => Err(Problem::misconfigured("INSPECTOR", format!("is {other:?}, but must be on or off."))),
+        other => Err(Problem::misconfigured(
+            "INSPECTOR",
+            format!("is {other:?}, but must be on or off."),
+        )),
     }
 }
 
 fn origins(listed: Option<String>) -> Origins {
     match listed.as_deref().map(str::trim) {
         None | Some("*") => Origins::Any,
-        Some(list) => Origins::Listed(list.split(',').map(|o| o.trim().trim_end_matches('/').to_string()).collect()),
+        Some(list) => Origins::Listed(
+            list.split(',').map(|o| o.trim().trim_end_matches('/').to_string()).collect(),
+        ),
     }
 }
 
 fn log_requests(env: &Env) -> Result<LogRequests, Problem> {
     let name = text(env, "LOG_REQUESTS");
     let name = name.as_deref().unwrap_or("all");
-    LogRequests::named(name)
-        .ok_or_else(|| Problem::misconfigured("LOG_REQUESTS", format!("is {name:?}, but must be all, errors or none.")))
+    LogRequests::named(name).ok_or_else(|| {
+        Problem::misconfigured(
+            "LOG_REQUESTS",
+            format!("is {name:?}, but must be all, errors or none."),
+        )
+    })
 }
 
 /// A variable or secret; empty is as good as absent, and so is null, which plain workerd gives for a variable that its
@@ -336,13 +364,18 @@ fn text(env: &Env, name: &str) -> Option<String> {
     Reflect::get(env, &name.into()).ok()?.as_string().filter(|value| !value.is_empty())
 }
 
-fn number<N: FromStr + PartialOrd + From<u8>>(env: &Env, name: &str, default: N) -> Result<N, Problem> {
+fn number<N: FromStr + PartialOrd + From<u8>>(
+    env: &Env,
+    name: &str,
+    default: N,
+) -> Result<N, Problem> {
     match text(env, name) {
         None => Ok(default),
-        Some(value) => {
-            value.parse().ok().filter(|n| *n >= N::from(1)).ok_or_else(|| {
-                Problem::misconfigured(name, format!("is {value:?}, but must be a whole number from 1."))
-            })
-        }
+        Some(value) => value.parse().ok().filter(|n| *n >= N::from(1)).ok_or_else(|| {
+            Problem::misconfigured(
+                name,
+                format!("is {value:?}, but must be a whole number from 1."),
+            )
+        }),
     }
 }

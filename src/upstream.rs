@@ -14,8 +14,8 @@ use futures::stream::StreamExt;
 use wasm_streams::ReadableStream;
 use wasm_streams::readable::IntoAsyncRead;
 use worker::{
-    AbortController, ByteStream, CacheMode, Date, Delay, Fetch, Headers, Method, Request, RequestInit, RequestRedirect,
-    Response, ResponseBody, js_sys::Uint8Array, wasm_bindgen::JsCast,
+    AbortController, ByteStream, CacheMode, Date, Delay, Fetch, Headers, Method, Request,
+    RequestInit, RequestRedirect, Response, ResponseBody, js_sys::Uint8Array, wasm_bindgen::JsCast,
 };
 
 use crate::settings::UpstreamSettings;
@@ -78,12 +78,18 @@ impl Stream {
         };
         match page.up_to_date {
             true => UpstreamResult::Checked(header, page.next),
-            false => self.tail().await.map_or_else(|reply| reply, |tail| UpstreamResult::Checked(header, tail)),
+            false => self
+                .tail()
+                .await
+                .map_or_else(|reply| reply, |tail| UpstreamResult::Checked(header, tail)),
         }
     }
 
     async fn tail(&self) -> Result<Offset, UpstreamResult> {
-        let response = self.send(Method::Head, "", &[], None).await.map_err(|NoAnswer| UpstreamResult::Failed)?;
+        let response = self
+            .send(Method::Head, "", &[], None)
+            .await
+            .map_err(|NoAnswer| UpstreamResult::Failed)?;
         expect(&response, &[200])?;
         // To HEAD there is no body.
         offset(&response).ok_or(UpstreamResult::Failed)
@@ -92,7 +98,8 @@ impl Stream {
     /// The body of an answer, to be read bit by bit.
     pub fn body(&self, page: &Response) -> Result<Body, NoAnswer> {
         let ResponseBody::Stream(stream) = page.body() else { return Err(NoAnswer) };
-        let reader = ReadableStream::from_raw(stream.clone().unchecked_into()).try_into_async_read();
+        let reader =
+            ReadableStream::from_raw(stream.clone().unchecked_into()).try_into_async_read();
         let (buffer, timeout) = (vec![0; CHUNK], self.settings.timeout);
         Ok(Body { reader: reader.map_err(|_| NoAnswer)?, buffer, timeout, is_empty: true })
     }
@@ -121,10 +128,11 @@ impl Stream {
     /// Protocol §5.1: atomically with the header message, so that a stream is never without its identity.
     pub async fn create(&self, id: BackendId) -> UpstreamResult {
         let body = header_message(&id).into_bytes();
-        let response = match self.send(Method::Put, "", &[("content-type", JSON)], Some(&body)).await {
-            Ok(response) => response,
-            Err(NoAnswer) => return UpstreamResult::Failed,
-        };
+        let response =
+            match self.send(Method::Put, "", &[("content-type", JSON)], Some(&body)).await {
+                Ok(response) => response,
+                Err(NoAnswer) => return UpstreamResult::Failed,
+            };
         match (expect(&response, &[200, 201]), offset(&response)) {
             (Err(reply), _) => reply,
             (Ok(201), Some(tail)) => UpstreamResult::Created(id, tail),
@@ -140,7 +148,13 @@ impl Stream {
     /// server that was restored to an older state, or lost its memory, refuses instead of leaving a hole.
     ///
     /// It has landed only if the server says 200 and names that append. 204 means "duplicate": nothing was appended.
-    pub async fn append(&self, parent: SeqNum, epochs: &Epochs, producer_seq: u64, batch: &[u8]) -> UpstreamResult {
+    pub async fn append(
+        &self,
+        parent: SeqNum,
+        epochs: &Epochs,
+        producer_seq: u64,
+        batch: &[u8],
+    ) -> UpstreamResult {
         let (fence, epoch, producer_seq) =
             (fence(parent), epochs.at(producer_seq).to_string(), producer_seq.to_string());
         let headers = [
@@ -159,7 +173,9 @@ impl Stream {
             Ok(status) => status,
             // Another incarnation of this Sequencer was later, or its clock ahead. Or this server knows an older state of ours, in
             // which the epoch had not begun.
-            Err(UpstreamResult::Refused(Refusal { status: 403, .. })) if epochs.learn(said(PRODUCER_EPOCH)) => {
+            Err(UpstreamResult::Refused(Refusal { status: 403, .. }))
+                if epochs.learn(said(PRODUCER_EPOCH)) =>
+            {
                 return UpstreamResult::Failed;
             }
             Err(UpstreamResult::Refused(Refusal { status: 400, .. })) if producer_seq != "0" => {
@@ -174,7 +190,9 @@ impl Stream {
         }
         discard(&response);
         match status {
-            409 if said(CLOSED).is_some_and(|closed| closed.eq_ignore_ascii_case("true")) => UpstreamResult::Closed,
+            409 if said(CLOSED).is_some_and(|closed| closed.eq_ignore_ascii_case("true")) => {
+                UpstreamResult::Closed
+            }
             409 if said("producer-expected-seq").is_none() => UpstreamResult::Conflict,
             _ => UpstreamResult::Failed,
         }
@@ -183,7 +201,8 @@ impl Stream {
     /// Protocol §5.4.
     pub async fn delete(&self) -> UpstreamResult {
         match self.send(Method::Delete, "", &[], None).await {
-            Ok(response) => expect(&response, &[200, 204]).map_or_else(|reply| reply, |_| UpstreamResult::Deleted),
+            Ok(response) => expect(&response, &[200, 204])
+                .map_or_else(|reply| reply, |_| UpstreamResult::Deleted),
             Err(NoAnswer) => UpstreamResult::Failed,
         }
     }
@@ -204,7 +223,9 @@ impl Stream {
             match read.await {
                 Ok(()) => {}
                 // What came is whole, but begins within a message: the offset is another log's.
-                Err(Torn::Split(SplitError::Truncated)) if is_resumed => return UpstreamResult::Unreadable,
+                Err(Torn::Split(SplitError::Truncated)) if is_resumed => {
+                    return UpstreamResult::Unreadable;
+                }
                 Err(torn) => return torn.into(),
             }
             match self.turn(&mut opened).await {
@@ -219,7 +240,10 @@ impl Stream {
     /// one that says so of something else than JSON keeps another kind of stream.
     async fn page(&self, at: &Offset) -> Result<Page, UpstreamResult> {
         let query = format!("?offset={}", at.0);
-        let response = self.send(Method::Get, &query, &[], None).await.map_err(|NoAnswer| UpstreamResult::Failed)?;
+        let response = self
+            .send(Method::Get, &query, &[], None)
+            .await
+            .map_err(|NoAnswer| UpstreamResult::Failed)?;
         expect(&response, &[200])?;
         let Some(next) = offset(&response) else {
             discard(&response);
@@ -256,7 +280,9 @@ impl Stream {
         let abort = AbortController::default();
         let signal = abort.signal();
         let fetch = Fetch::Request(request);
-        let answer = within(self.settings.timeout + patience, Box::pin(fetch.send_with_signal(&signal))).await;
+        let answer =
+            within(self.settings.timeout + patience, Box::pin(fetch.send_with_signal(&signal)))
+                .await;
         match answer {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(_)) => Err(NoAnswer),
@@ -309,7 +335,8 @@ impl Body {
         let read = within(self.timeout, self.reader.read(&mut self.buffer)).await;
         let Ok(Ok(length)) = read else { return Err(NoAnswer) };
         let chunk = &self.buffer[..length];
-        self.is_empty &= chunk.iter().all(|byte| matches!(byte, b'[' | b']' | b' ' | b'\t' | b'\n' | b'\r'));
+        self.is_empty &=
+            chunk.iter().all(|byte| matches!(byte, b'[' | b']' | b' ' | b'\t' | b'\n' | b'\r'));
         Ok((length > 0).then_some(chunk))
     }
 }
@@ -398,7 +425,10 @@ async fn first_message(mut body: Body) -> Result<Option<Vec<u8>>, UpstreamResult
 }
 
 /// Hands each message of a page to `sink`, until that has enough.
-async fn messages(body: &mut Body, mut sink: impl FnMut(&[u8]) -> ControlFlow<()>) -> Result<(), Torn> {
+async fn messages(
+    body: &mut Body,
+    mut sink: impl FnMut(&[u8]) -> ControlFlow<()>,
+) -> Result<(), Torn> {
     let mut splitter = MessageSplitter::default();
     let mut enough = ControlFlow::Continue(());
     while let Some(chunk) = body.chunk().await? {
@@ -462,7 +492,10 @@ pub async fn collect(mut chunks: ByteStream, max: usize) -> worker::Result<Optio
 }
 
 /// Waits so long and no longer.
-pub async fn within<T>(timeout: Duration, work: impl Future<Output = T> + Unpin) -> Result<T, NoAnswer> {
+pub async fn within<T>(
+    timeout: Duration,
+    work: impl Future<Output = T> + Unpin,
+) -> Result<T, NoAnswer> {
     match select(work, Delay::from(timeout)).await {
         Either::Left((done, _)) => Ok(done),
         Either::Right(_) => Err(NoAnswer),

@@ -83,9 +83,13 @@ impl fmt::Display for BatchError {
             BatchError::Count { events, max } => {
                 write!(f, "A batch holds 1 to {max} events; this one holds {events}.")
             }
-            BatchError::TooLarge { index, bytes, max } => write!(f, "Event {index} takes {bytes} bytes of {max}."),
+            BatchError::TooLarge { index, bytes, max } => {
+                write!(f, "Event {index} takes {bytes} bytes of {max}.")
+            }
             BatchError::Event { index, field: "", what } => write!(f, "Event {index} {what}."),
-            BatchError::Event { index, field, what } => write!(f, "Event {index}: `{field}` {what}."),
+            BatchError::Event { index, field, what } => {
+                write!(f, "Event {index}: `{field}` {what}.")
+            }
         }
     }
 }
@@ -95,8 +99,12 @@ impl From<&BatchError> for Problem {
     fn from(error: &BatchError) -> Self {
         match error {
             BatchError::Malformed(_) => Self::bad_request("body", error),
-            BatchError::NotAnArray | BatchError::Count { .. } => Self::invalid_push(422, error).with("field", "body"),
-            BatchError::TooLarge { index, bytes, max } => Self::event_too_large(*index, *bytes, *max),
+            BatchError::NotAnArray | BatchError::Count { .. } => {
+                Self::invalid_push(422, error).with("field", "body")
+            }
+            BatchError::TooLarge { index, bytes, max } => {
+                Self::event_too_large(*index, *bytes, *max)
+            }
             BatchError::Event { index, field, .. } => {
                 Self::invalid_push(422, error).with("index", *index).with("field", *field)
             }
@@ -116,7 +124,11 @@ pub fn check(body: &[u8], limits: BatchLimits) -> Result<Batch, BatchError> {
     for (index, json) in raw.iter().enumerate() {
         let at = |(field, what)| BatchError::Event { index, field, what };
         if json.get().len() > limits.event_bytes {
-            return Err(BatchError::TooLarge { index, bytes: json.get().len(), max: limits.event_bytes });
+            return Err(BatchError::TooLarge {
+                index,
+                bytes: json.get().len(),
+                max: limits.event_bytes,
+            });
         }
         check_depth(json.get()).map_err(at)?;
         let link = check_event(json).map_err(at)?;
@@ -179,7 +191,8 @@ fn check_event(json: &RawValue) -> Result<Link, FieldError> {
     if !json.get().starts_with('{') {
         return Err(("", "is not an object".into()));
     }
-    let fields: Fields = serde_json::from_str(json.get()).map_err(|e| ("", format!("can't be read: {e}")))?;
+    let fields: Fields =
+        serde_json::from_str(json.get()).map_err(|e| ("", format!("can't be read: {e}")))?;
     if let Some(twice) = fields.repeated {
         return Err((twice, "is given twice".into()));
     }
@@ -187,7 +200,10 @@ fn check_event(json: &RawValue) -> Result<Link, FieldError> {
     fields.values[1].ok_or(("args", "is missing".to_string()))?;
     non_empty_string("clientId", fields.values[4])?;
     non_empty_string("sessionId", fields.values[5])?;
-    Ok(Link { seq: integer("seqNum", fields.values[2])?, parent: integer("parentSeqNum", fields.values[3])? })
+    Ok(Link {
+        seq: integer("seqNum", fields.values[2])?,
+        parent: integer("parentSeqNum", fields.values[3])?,
+    })
 }
 
 /// The chain invariant as far as one batch shows it: numbers rise by exactly 1, each parent is the
@@ -201,7 +217,11 @@ fn check_link(before: Option<&Link>, link: Link) -> Result<(), FieldError> {
     }
     let starts_a_store = before.is_none() && link.parent == ROOT;
     if link.seq <= link.parent || (link.seq != link.parent + 1 && !starts_a_store) {
-        let what = format!("is {}, but must be {}, one more than its parentSeqNum", link.seq, link.parent + 1);
+        let what = format!(
+            "is {}, but must be {}, one more than its parentSeqNum",
+            link.seq,
+            link.parent + 1
+        );
         return Err(("seqNum", what));
     }
     Ok(())
@@ -218,7 +238,10 @@ fn non_empty_string(field: &'static str, value: Option<&RawValue>) -> Result<(),
 
 fn integer(field: &'static str, value: Option<&RawValue>) -> Result<SeqNum, FieldError> {
     let json = value.ok_or((field, "is missing".to_string()))?.get();
-    json.parse().ok().filter(|n| *n <= MAX_SEQ_NUM).ok_or((field, format!("is not an integer from 0 to {MAX_SEQ_NUM}")))
+    json.parse()
+        .ok()
+        .filter(|n| *n <= MAX_SEQ_NUM)
+        .ok_or((field, format!("is not an integer from 0 to {MAX_SEQ_NUM}")))
 }
 
 const FIELDS: [&str; 6] = ["name", "args", "seqNum", "parentSeqNum", "clientId", "sessionId"];

@@ -40,15 +40,24 @@ struct Lease {
 
 impl Budget {
     /// Leases so many bytes to an owner, between `now` and `until`; `None` if that is too much.
-    pub fn take(&mut self, owner: &str, bytes: u64, (now, until): (u64, u64), limits: BudgetLimits) -> Option<LeaseId> {
+    pub fn take(
+        &mut self,
+        owner: &str,
+        bytes: u64,
+        (now, until): (u64, u64),
+        limits: BudgetLimits,
+    ) -> Option<LeaseId> {
         self.all.retain(|lease| now < lease.until);
-        let sum =
-            |leases: &mut dyn Iterator<Item = &Lease>| leases.fold((0, 0), |(n, sum), one| (n + 1, sum + one.bytes));
-        let (own_leases, own_bytes) = sum(&mut self.all.iter().filter(|lease| lease.owner == owner));
+        let sum = |leases: &mut dyn Iterator<Item = &Lease>| {
+            leases.fold((0, 0), |(n, sum), one| (n + 1, sum + one.bytes))
+        };
+        let (own_leases, own_bytes) =
+            sum(&mut self.all.iter().filter(|lease| lease.owner == owner));
         let (leases, all_bytes) = sum(&mut self.all.iter());
         let free_leases = limits.leases.checked_sub(leases + 1)?;
         let free_bytes = limits.bytes.checked_sub(all_bytes + bytes)?;
-        let is_fair = own_leases == 0 || (own_leases < free_leases / 4 && own_bytes + bytes <= free_bytes / 4);
+        let is_fair = own_leases == 0
+            || (own_leases < free_leases / 4 && own_bytes + bytes <= free_bytes / 4);
         (is_fair && own_leases < limits.own_leases).then(|| self.insert(owner.into(), bytes, until))
     }
 

@@ -96,7 +96,9 @@ mod hex {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u128, D::Error> {
         let text = String::deserialize(deserializer)?;
-        Fingerprint::from_hex(&text).map(|f| f.0).ok_or_else(|| D::Error::custom("not 32 hex digits"))
+        Fingerprint::from_hex(&text)
+            .map(|f| f.0)
+            .ok_or_else(|| D::Error::custom("not 32 hex digits"))
     }
 }
 

@@ -44,7 +44,9 @@ pub enum SplitError {
 impl fmt::Display for SplitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SplitError::Unexpected(byte) => write!(f, "unexpected {:?} in a JSON array", *byte as char),
+            SplitError::Unexpected(byte) => {
+                write!(f, "unexpected {:?} in a JSON array", *byte as char)
+            }
             SplitError::Truncated => write!(f, "the JSON array ends early"),
             SplitError::TooLarge => write!(f, "a message is larger than {MAX_MESSAGE_BYTES} bytes"),
         }
@@ -80,7 +82,9 @@ impl MessageSplitter {
                     self.place = Place::AfterArray;
                     at += 1;
                 }
-                (Place::AtFirst | Place::AfterComma, byte) if !matches!(byte, b',' | b']' | b'}' | b':') => {
+                (Place::AtFirst | Place::AfterComma, byte)
+                    if !matches!(byte, b',' | b']' | b'}' | b':') =>
+                {
                     start = at;
                     self.place = Place::InElement;
                 }

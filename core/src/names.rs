@@ -35,7 +35,9 @@ impl fmt::Display for NameError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             NameError::Empty => write!(f, "is empty"),
-            NameError::TooLong { bytes, max } => write!(f, "is {bytes} bytes long; at most {max} are allowed"),
+            NameError::TooLong { bytes, max } => {
+                write!(f, "is {bytes} bytes long; at most {max} are allowed")
+            }
             NameError::Encoding => write!(f, "is not valid percent-encoded UTF-8"),
         }
     }
@@ -55,7 +57,11 @@ impl StorePath {
     }
 
     /// From the two percent-encoded segments of a request's URL, each name of `max` bytes at most.
-    pub fn from_url(tenant: &str, store: &str, max: usize) -> Result<Self, (&'static str, NameError)> {
+    pub fn from_url(
+        tenant: &str,
+        store: &str,
+        max: usize,
+    ) -> Result<Self, (&'static str, NameError)> {
         let tenant = percent_decode(tenant).ok_or(("tenant", NameError::Encoding))?;
         let store = percent_decode(store).ok_or(("store", NameError::Encoding))?;
         Self::within(&tenant, &store, max)

@@ -31,7 +31,12 @@ pub struct Problem {
 
 impl Problem {
     /// A problem with no more than its standard members.
-    pub(crate) fn new(status: u16, kind: &'static str, tag: &'static str, detail: impl Display) -> Self {
+    pub(crate) fn new(
+        status: u16,
+        kind: &'static str,
+        tag: &'static str,
+        detail: impl Display,
+    ) -> Self {
         Self {
             status,
             kind,
@@ -109,7 +114,8 @@ impl Problem {
     /// The route does not know the method.
     pub fn method_not_allowed(allow: &'static str) -> Self {
         let detail = format!("This address answers {allow}.");
-        Self::new(405, "method-not-allowed", "MethodNotAllowedError", detail).with_header("allow", allow)
+        Self::new(405, "method-not-allowed", "MethodNotAllowedError", detail)
+            .with_header("allow", allow)
     }
 
     /// The body is larger than a batch may be.
@@ -121,30 +127,37 @@ impl Problem {
     /// An event is larger than one may be.
     pub fn event_too_large(index: usize, bytes: usize, max: usize) -> Self {
         let detail = format!("Event {index} takes {bytes} bytes; one event may take {max}.");
-        Self::new(413, "too-large", "PayloadTooLargeError", detail).with("index", index).with("maxBytes", max)
+        Self::new(413, "too-large", "PayloadTooLargeError", detail)
+            .with("index", index)
+            .with("maxBytes", max)
     }
 
     /// The body did not arrive in time.
     pub fn too_slow(seconds: f64) -> Self {
-        let detail = format!("The body did not arrive within {seconds} s. Nothing was appended: send the same again.");
+        let detail = format!(
+            "The body did not arrive within {seconds} s. Nothing was appended: send the same again."
+        );
         Self::new(408, "too-slow", "RequestTimeoutError", detail)
     }
 
     /// The body is of another type.
     pub fn unsupported_media_type(found: &str) -> Self {
-        let detail = format!("A batch is sent as application/json, uncompressed, not as {found:?}.");
+        let detail =
+            format!("A batch is sent as application/json, uncompressed, not as {found:?}.");
         Self::new(415, "unsupported-media-type", "UnsupportedMediaTypeError", detail)
     }
 
     /// There is no token where one is wanted.
     pub fn no_token(header: &str) -> Self {
         let how = if header == "authorization" { "authorization: Bearer <token>" } else { header };
-        Self::unauthorized("missing", format!("A token is wanted, in the header `{how}`.")).challenging("Bearer")
+        Self::unauthorized("missing", format!("A token is wanted, in the header `{how}`."))
+            .challenging("Bearer")
     }
 
     /// The token is not one that is believed. `reason` is a word for programs.
     pub fn unauthorized(reason: &'static str, detail: impl Display) -> Self {
-        let problem = Self::new(401, "unauthorized", "UnauthorizedError", detail).with("reason", reason);
+        let problem =
+            Self::new(401, "unauthorized", "UnauthorizedError", detail).with("reason", reason);
         problem.challenging(r#"Bearer error="invalid_token""#)
     }
 
@@ -155,8 +168,11 @@ impl Problem {
 
     /// The token lacks a scope.
     pub fn needs_scope(scope: &'static str) -> Self {
-        let problem = Self::not_permitted("scope", format!("This needs a token with the scope `{scope}`."));
-        problem.with("scope", scope).challenging(&format!(r#"Bearer error="insufficient_scope", scope="{scope}""#))
+        let problem =
+            Self::not_permitted("scope", format!("This needs a token with the scope `{scope}`."));
+        problem
+            .with("scope", scope)
+            .challenging(&format!(r#"Bearer error="insufficient_scope", scope="{scope}""#))
     }
 
     /// Whether the token is right can't be told now.
@@ -172,7 +188,8 @@ impl Problem {
 
     /// A setting of the deployment is missing or wrong.
     pub fn misconfigured(setting: &str, detail: impl Display) -> Self {
-        Self::new(500, "misconfigured", "MisconfiguredError", format!("{setting} {detail}")).with("setting", setting)
+        Self::new(500, "misconfigured", "MisconfiguredError", format!("{setting} {detail}"))
+            .with("setting", setting)
     }
 
     /// Something went wrong inside; the log has the details.
@@ -182,7 +199,12 @@ impl Problem {
 
     /// The position is no longer kept by the upstream (protocol §5.6).
     pub fn gone() -> Self {
-        Self::new(410, "gone", "OffsetGoneError", "This offset is no longer kept. Read from the start (offset=-1).")
+        Self::new(
+            410,
+            "gone",
+            "OffsetGoneError",
+            "This offset is no longer kept. Read from the start (offset=-1).",
+        )
     }
 
     /// The beginning of the log is no longer kept by the upstream (protocol §4, retention).
@@ -199,7 +221,8 @@ impl Problem {
 
     /// The log ends before the event that a read wants to go on from.
     pub fn beyond(after: SeqNum, head: SeqNum) -> Self {
-        let detail = format!("There is no event {after} in this store, which ends at event {head}.");
+        let detail =
+            format!("There is no event {after} in this store, which ends at event {head}.");
         Self::bad_request("after", detail).with("head", head)
     }
 
@@ -211,7 +234,8 @@ impl Problem {
 
     /// A tenant sends more than the deployment lets it. `retry_after` is in seconds.
     pub fn tenant_rate_limited(retry_after: u32) -> Self {
-        let detail = "Too many requests of this tenant. Nothing is lost: send the same again, later.";
+        let detail =
+            "Too many requests of this tenant. Nothing is lost: send the same again, later.";
         Self::new(429, "rate-limited", "RateLimitedError", detail).retry_after(retry_after)
     }
 
@@ -223,7 +247,8 @@ impl Problem {
     /// More is under way than may be for the store, or for all in the isolate. `arriving`: refused by the Worker, before it
     /// read the push; `waiting`: by the Sequencer.
     pub fn overloaded(how: &'static str) -> Self {
-        let detail = format!("Too many pushes are {how}. Nothing was appended: send the same again.");
+        let detail =
+            format!("Too many pushes are {how}. Nothing was appended: send the same again.");
         Self::new(503, "overloaded", "OverloadedError", detail).with("reason", how).retry_after(1)
     }
 
@@ -236,7 +261,9 @@ impl Problem {
     /// The upstream answered with something that Headwater has no use for.
     pub fn upstream_refused(status: u16) -> Self {
         let detail = format!("The log's server refused this with status {status}.");
-        Self::new(502, "upstream-refused", "UpstreamError", detail).with("upstreamStatus", status).retry_after(5)
+        Self::new(502, "upstream-refused", "UpstreamError", detail)
+            .with("upstreamStatus", status)
+            .retry_after(5)
     }
 }
 

@@ -46,7 +46,13 @@ impl PushStats {
 
     /// Counts a push that is answered `now`, after so many milliseconds: by how it was accepted, else by the
     /// refusal's [`Problem::kind`].
-    pub fn count(&mut self, now: u64, ms: u64, batch: Option<&Batch>, outcome: Result<&'static str, &Problem>) {
+    pub fn count(
+        &mut self,
+        now: u64,
+        ms: u64,
+        batch: Option<&Batch>,
+        outcome: Result<&'static str, &Problem>,
+    ) {
         let refusal = outcome.err();
         let outcome = outcome.unwrap_or_else(|problem| problem.kind);
         match self.counts.iter_mut().find(|(known, _)| *known == outcome) {

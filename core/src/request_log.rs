@@ -146,7 +146,8 @@ impl Entry {
     pub fn refused(&mut self, problem: &Problem) {
         self.outcome = problem.tag;
         self.problem = Some(problem.kind);
-        self.reason = problem.fields.get("reason").and_then(|reason| reason.as_str()).map(Into::into);
+        self.reason =
+            problem.fields.get("reason").and_then(|reason| reason.as_str()).map(Into::into);
     }
 
     /// It was answered.

@@ -27,7 +27,8 @@ impl<'u> Target<'u> {
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
         // An IPv6 address has colons of its own, in brackets.
         let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
-        let host = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(host, _)| host);
+        let host =
+            host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(host, _)| host);
         Self { host, path, query: form_urlencoded::parse(query.as_bytes()).into_owned().collect() }
     }
 }
@@ -135,7 +136,11 @@ pub struct Page {
 pub const PAGES: [Page; 3] = [
     Page { path: "/inspect", file: "index.html", kind: "text/html; charset=utf-8" },
     Page { path: "/inspect/inspector.css", file: "inspector.css", kind: "text/css; charset=utf-8" },
-    Page { path: "/inspect/inspector.js", file: "inspector.js", kind: "text/javascript; charset=utf-8" },
+    Page {
+        path: "/inspect/inspector.js",
+        file: "inspector.js",
+        kind: "text/javascript; charset=utf-8",
+    },
 ];
 
 /// Whether an address is the inspector's; where there is none, there is nothing.
@@ -165,15 +170,17 @@ pub fn route(method: &str, target: &Target<'_>, max_name: usize) -> Result<Route
             _ => Err(Problem::method_not_allowed(READ_METHODS)),
         };
     }
-    let (inspected, adopted) = (path.strip_prefix("/inspect/api/"), path.strip_prefix("/v1/adopt/"));
+    let (inspected, adopted) =
+        (path.strip_prefix("/inspect/api/"), path.strip_prefix("/v1/adopt/"));
     let (tenant, store) = inspected
         .or(adopted)
         .or_else(|| path.strip_prefix("/v1/stream/"))
         .and_then(|rest| rest.split_once('/'))
         .filter(|(tenant, store)| !tenant.is_empty() && !store.is_empty() && !store.contains('/'))
         .ok_or_else(Problem::not_found)?;
-    let store = StorePath::from_url(tenant, store, max_name)
-        .map_err(|(field, error)| Problem::bad_request(field, format!("The {field}'s name {error}.")))?;
+    let store = StorePath::from_url(tenant, store, max_name).map_err(|(field, error)| {
+        Problem::bad_request(field, format!("The {field}'s name {error}."))
+    })?;
     let verb = match method {
         "GET" | "HEAD" if inspected.is_some() => Verb::Inspect,
         _ if inspected.is_some() => return Err(Problem::method_not_allowed(READ_METHODS)),
@@ -195,7 +202,10 @@ fn read(query: &[(String, String)]) -> Result<Read, Problem> {
         Some("long-poll") => Some(Live::LongPoll),
         Some("sse") => Some(Live::Sse),
         Some(other) => {
-            return Err(Problem::bad_request("live", format!("live is {other:?}, but must be long-poll or sse.")));
+            return Err(Problem::bad_request(
+                "live",
+                format!("live is {other:?}, but must be long-poll or sse."),
+            ));
         }
     };
     let offset = single(query, "offset")?.map(|offset| token("offset", offset)).transpose()?;
@@ -207,7 +217,10 @@ fn read(query: &[(String, String)]) -> Result<Read, Problem> {
         (_, Some(seq)) => Position::After(seq),
         (None, None) if live.is_none() => Position::Offset(Offset(Offset::START.into())),
         (None, None) => {
-            return Err(Problem::bad_request("offset", "A live read needs an offset (-1 for the start) or after."));
+            return Err(Problem::bad_request(
+                "offset",
+                "A live read needs an offset (-1 for the start) or after.",
+            ));
         }
     };
     let cursor = single(query, "cursor")?.map(|cursor| token("cursor", cursor)).transpose()?;
@@ -219,12 +232,17 @@ fn seq_num(value: &str) -> Result<SeqNum, Problem> {
     value.parse().ok().filter(|seq| digits && *seq <= MAX_SEQ_NUM).ok_or_else(|| {
         Problem::bad_request(
             "after",
-            format!("after is {value:?}, but must be a seqNum: an integer from 0 to {MAX_SEQ_NUM}."),
+            format!(
+                "after is {value:?}, but must be a seqNum: an integer from 0 to {MAX_SEQ_NUM}."
+            ),
         )
     })
 }
 
-fn single<'q>(query: &'q [(String, String)], name: &'static str) -> Result<Option<&'q str>, Problem> {
+fn single<'q>(
+    query: &'q [(String, String)],
+    name: &'static str,
+) -> Result<Option<&'q str>, Problem> {
     let mut values = query.iter().filter(|(key, _)| key == name).map(|(_, value)| value.as_str());
     let first = values.next();
     match values.next() {

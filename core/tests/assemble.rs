@@ -3,7 +3,9 @@
 use headwater_core::event::{BackendId, Fingerprinter, Offset, SeqNum};
 use headwater_core::log::header_message;
 use headwater_core::messages::SplitError;
-use headwater_core::segments::assemble::{Passage, Sealed, SegmentAssembler, SegmentMismatch, Segments};
+use headwater_core::segments::assemble::{
+    Passage, Sealed, SegmentAssembler, SegmentMismatch, Segments,
+};
 use headwater_core::segments::plan::{Plan, Segment};
 use proptest::prelude::*;
 use serde_json::{Value, value::RawValue};
@@ -57,7 +59,10 @@ fn implicit() -> BackendId {
 }
 
 fn event(seq: SeqNum) -> String {
-    format!(r#"{{"name":"e","args":[{seq}],"seqNum":{seq},"parentSeqNum":{},"clientId":"c","sessionId":"s"}}"#, seq - 1)
+    format!(
+        r#"{{"name":"e","args":[{seq}],"seqNum":{seq},"parentSeqNum":{},"clientId":"c","sessionId":"s"}}"#,
+        seq - 1
+    )
 }
 
 fn header(id: &BackendId) -> String {
@@ -75,7 +80,12 @@ fn plan(from: SeqNum, ends: &[SeqNum]) -> Plan {
         bytes: 0,
         made_by: None,
     };
-    Plan { from: offset(from as usize), head: from, segments: begins.zip(ends).map(segment).collect(), run: None }
+    Plan {
+        from: offset(from as usize),
+        head: from,
+        segments: begins.zip(ends).map(segment).collect(),
+        run: None,
+    }
 }
 
 fn read(plan: Plan, body: &str, chunk: usize) -> Result<Vec<Sealed>, SegmentMismatch> {
@@ -99,7 +109,8 @@ fn a_log_comes_out_in_its_segments() {
     let whole = log(std::iter::once(header(&backend())).chain((1..=9).map(event)));
     for chunk in [1, 7, 100, 10_000] {
         let sealed = read(plan(0, &[2, 3, 7]), &whole, chunk).unwrap();
-        let bodies: Vec<&str> = sealed.iter().map(|s| std::str::from_utf8(&s.body).unwrap()).collect();
+        let bodies: Vec<&str> =
+            sealed.iter().map(|s| std::str::from_utf8(&s.body).unwrap()).collect();
         let piece = |messages: Vec<String>| format!("[{}]", messages.join(","));
         assert_eq!(
             bodies,
@@ -110,7 +121,10 @@ fn a_log_comes_out_in_its_segments() {
             ]
         );
         let places: Vec<(Offset, Offset)> = sealed.into_iter().map(|s| (s.from, s.end)).collect();
-        assert_eq!(places, [(offset(0), offset(2)), (offset(2), offset(3)), (offset(3), offset(7))]);
+        assert_eq!(
+            places,
+            [(offset(0), offset(2)), (offset(2), offset(3)), (offset(3), offset(7))]
+        );
     }
     let rest = log((6..=9).map(event));
     assert_eq!(read(plan(5, &[7]), &rest, 7).unwrap().len(), 1);
@@ -119,7 +133,11 @@ fn a_log_comes_out_in_its_segments() {
 #[test]
 fn a_log_without_header_is_that_of_its_implicit_id() {
     let body = log((1..=3).map(event));
-    assert_eq!(read(plan(0, &[2]), &body, 64), Err(SegmentMismatch::Segment(offset(2))), "it should have a header");
+    assert_eq!(
+        read(plan(0, &[2]), &body, 64),
+        Err(SegmentMismatch::Segment(offset(2))),
+        "it should have a header"
+    );
     let mut segments = Segments::new(plan(0, &[2]), implicit(), implicit());
     assert_eq!(segments.feed(body.as_bytes()).unwrap().len(), 1);
 }
@@ -127,7 +145,8 @@ fn a_log_without_header_is_that_of_its_implicit_id() {
 #[test]
 fn what_is_not_what_was_appended_is_not_kept() {
     let misfit = |n| Err(SegmentMismatch::Segment(offset(n)));
-    let with_header = |id: &BackendId, events: Vec<String>| log(std::iter::once(header(id)).chain(events));
+    let with_header =
+        |id: &BackendId, events: Vec<String>| log(std::iter::once(header(id)).chain(events));
     let events = |seqs: &[SeqNum]| seqs.iter().map(|seq| event(*seq)).collect::<Vec<_>>();
     let other = BackendId("other".into());
     for (name, plan, body, expected) in [
@@ -136,7 +155,12 @@ fn what_is_not_what_was_appended_is_not_kept() {
         ("another begin", plan(5, &[7]), log(events(&[5, 6])), misfit(7)),
         ("a header inside", plan(5, &[7]), with_header(&backend(), events(&[6, 7])), misfit(7)),
         ("no event", plan(5, &[7]), log([event(6), "{}".into(), event(7)]), misfit(7)),
-        ("no array", plan(5, &[7]), "{}".into(), Err(SegmentMismatch::Split(SplitError::Unexpected(b'{')))),
+        (
+            "no array",
+            plan(5, &[7]),
+            "{}".into(),
+            Err(SegmentMismatch::Split(SplitError::Unexpected(b'{'))),
+        ),
     ] {
         assert_eq!(read(plan, &body, 10), expected, "{name}");
     }
@@ -163,7 +187,10 @@ fn another_store_s_segment_of_the_same_shape_is_not_kept() {
     let wanted = plan_made_by(7, &ours[2..], plan(5, &[9]));
     for chunk in [1, 50, 10_000] {
         assert_eq!(read(wanted.clone(), &log(ours.clone()), chunk).unwrap().len(), 1);
-        assert_eq!(read(wanted.clone(), &log(theirs.clone()), chunk), Err(SegmentMismatch::Segment(offset(9))));
+        assert_eq!(
+            read(wanted.clone(), &log(theirs.clone()), chunk),
+            Err(SegmentMismatch::Segment(offset(9)))
+        );
         let (passed, end) = pass(wanted.clone(), &log(theirs.clone()), chunk);
         assert_eq!((end, passed.ends_with(']')), (Err(SegmentMismatch::Segment(offset(9))), false));
     }
@@ -178,7 +205,10 @@ fn a_segment_may_come_in_several_pages() {
     segments.next_page().unwrap();
     let sealed = segments.feed(log([event(3), event(4)]).as_bytes()).unwrap();
     let bodies: Vec<&str> = sealed.iter().map(|s| std::str::from_utf8(&s.body).unwrap()).collect();
-    assert_eq!(bodies, [format!("[{},{},{}]", event(1), event(2), event(3)), format!("[{}]", event(4))]);
+    assert_eq!(
+        bodies,
+        [format!("[{},{},{}]", event(1), event(2), event(3)), format!("[{}]", event(4))]
+    );
     let mut cut_off = Segments::new(plan(0, &[3]), implicit(), implicit());
     cut_off.feed(b"[").unwrap();
     assert_eq!(cut_off.next_page(), Err(SegmentMismatch::Split(SplitError::Truncated)));
@@ -188,7 +218,10 @@ fn a_segment_may_come_in_several_pages() {
 fn what_is_larger_than_any_segment_is_not_gathered() {
     let mut segments = Segments::new(plan(0, &[100]), implicit(), implicit());
     let large = event(1).replace("[1]", &format!("{:?}", "x".repeat(17 << 20)));
-    assert_eq!(segments.feed(log([large, event(2)]).as_bytes()), Err(SegmentMismatch::Segment(offset(100))));
+    assert_eq!(
+        segments.feed(log([large, event(2)]).as_bytes()),
+        Err(SegmentMismatch::Segment(offset(100)))
+    );
 }
 
 #[test]
@@ -230,7 +263,11 @@ fn a_passage_never_ends_as_an_array_unless_it_is_what_the_index_says() {
     for (name, plan, body) in [
         ("a hole", plan(5, &[8]), events(&[6, 8, 9])),
         ("another begin", plan(5, &[7]), events(&[5, 6])),
-        ("another end", plan(5, &[7]), log([event(6), event(7).replace("\"seqNum\":7", "\"seqNum\":9")])),
+        (
+            "another end",
+            plan(5, &[7]),
+            log([event(6), event(7).replace("\"seqNum\":7", "\"seqNum\":9")]),
+        ),
         ("no event", plan(5, &[7]), log([event(6), "{}".into(), event(7)])),
         ("no array", plan(5, &[7]), "{}".into()),
         ("a log that ends early", plan(5, &[9]), events(&[6, 7])),
@@ -250,7 +287,10 @@ fn a_passage_may_come_in_several_pages() {
     passage.next_page().unwrap();
     passed.extend(passage.feed(events_from(8, 12).as_bytes()).unwrap());
     assert!(passage.is_done());
-    assert_eq!(passed, format!("[{}]", (6..=9).map(event).collect::<Vec<_>>().join(",")).as_bytes());
+    assert_eq!(
+        passed,
+        format!("[{}]", (6..=9).map(event).collect::<Vec<_>>().join(",")).as_bytes()
+    );
 }
 
 fn events_from(first: SeqNum, last: SeqNum) -> String {

@@ -51,14 +51,19 @@ fn permits(claims: Value, tenant: &str, store: &str, scope: Scope) -> bool {
 
 #[test]
 fn time_is_judged_with_a_minute_of_leeway() {
-    let at = |name: &str, seconds: f64| grant_by(&policy(), &with(json!({ name: NOW + seconds }))).is_ok();
+    let at = |name: &str, seconds: f64| {
+        grant_by(&policy(), &with(json!({ name: NOW + seconds }))).is_ok()
+    };
     assert!(at("exp", -59.0) && !at("exp", -60.0));
     assert!(at("nbf", 60.0) && !at("nbf", 60.5));
     let mut without = claims();
     without.as_object_mut().unwrap().remove("exp");
     assert_eq!(reason(grant_by(&policy(), &without)), (401, "exp".into()));
     for wrong in [json!("1800000300"), json!(null), json!([NOW + 300.0])] {
-        assert_eq!(reason(grant_by(&policy(), &with(json!({ "exp": wrong })))), (401, "exp".into()));
+        assert_eq!(
+            reason(grant_by(&policy(), &with(json!({ "exp": wrong })))),
+            (401, "exp".into())
+        );
     }
 }
 
@@ -71,7 +76,9 @@ fn claims_are_found_by_name_else_by_path_else_fall_back() {
     let claims = with(json!({
         "https://example.com/tenant": "globex", "o": { "permissions": ["write"] }, "o.stores": ["exact"]
     }));
-    let Grant::Token { tenant, stores, scopes, until } = grant_by(&policy, &claims).unwrap() else { panic!() };
+    let Grant::Token { tenant, stores, scopes, until } = grant_by(&policy, &claims).unwrap() else {
+        panic!()
+    };
     assert_eq!(
         (tenant.as_str(), stores, scopes),
         ("globex", Stores::Named(vec!["exact".into()]), vec!["write".to_string()])
@@ -114,7 +121,8 @@ fn a_grant_opens_what_it_names_and_nothing_else() {
 }
 
 fn names() -> impl Strategy<Value = String> {
-    prop_oneof!["[a-c~*/]{1,3}", "[a-z]{190,210}", any::<String>()].prop_filter("a name", |name| !name.is_empty())
+    prop_oneof!["[a-c~*/]{1,3}", "[a-z]{190,210}", any::<String>()]
+        .prop_filter("a name", |name| !name.is_empty())
 }
 
 proptest! {
@@ -138,7 +146,9 @@ proptest! {
 }
 
 fn token(header: &str, payload: &str, signature: &[u8]) -> String {
-    [header.as_bytes(), payload.as_bytes(), signature].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".")
+    [header.as_bytes(), payload.as_bytes(), signature]
+        .map(|part| URL_SAFE_NO_PAD.encode(part))
+        .join(".")
 }
 
 #[test]
@@ -159,8 +169,13 @@ fn what_is_no_signed_token_is_refused() {
     for text in ["", "a", "a.b", "a.b.c.d", "..", &"a".repeat(MAX_TOKEN + 1)] {
         assert_eq!(parse(text), malformed);
     }
-    for header in ["[]", "{}", r#"{"alg":7}"#, r#"{"alg":"HS256","alg":"HS256"}"#, r#"{"alg":"HS256","crit":["b64"]}"#]
-    {
+    for header in [
+        "[]",
+        "{}",
+        r#"{"alg":7}"#,
+        r#"{"alg":"HS256","alg":"HS256"}"#,
+        r#"{"alg":"HS256","crit":["b64"]}"#,
+    ] {
         assert_eq!(parse(&token(header, "{}", b"s")), malformed, "{header}");
     }
     assert_eq!(parse(&token(r#"{"alg":"HS256","typ":"logout+jwt"}"#, "{}", b"s")), malformed);
@@ -175,7 +190,11 @@ fn what_is_no_signed_token_is_refused() {
         assert_eq!(parse(&text.replace("-_8", ending)), malformed, "{ending}");
     }
     for payload in ["", "7", "[]", "{"] {
-        assert_eq!(reason(Token::parse(&token(good, payload, b"s")).unwrap().claims()), malformed, "{payload}");
+        assert_eq!(
+            reason(Token::parse(&token(good, payload, b"s")).unwrap().claims()),
+            malformed,
+            "{payload}"
+        );
     }
 }
 
@@ -184,7 +203,8 @@ fn only_public_keys_for_signatures_that_are_taken_can_be_used() {
     let text = |bytes: usize| URL_SAFE_NO_PAD.encode(vec![7; bytes]);
     let (short, long) = (text(128), text(256));
     let rsa = json!({ "kty": "RSA", "n": long, "e": "AQAB", "kid": "r", "use": "sig", "alg": "RS256", "x5c": [] });
-    let ec = json!({ "kty": "EC", "crv": "P-256", "x": text(32), "y": text(32), "key_ops": ["verify"] });
+    let ec =
+        json!({ "kty": "EC", "crv": "P-256", "x": text(32), "y": text(32), "key_ops": ["verify"] });
     let okp = json!({ "kty": "OKP", "crv": "Ed25519", "x": text(32), "alg": "EdDSA" });
     let changed = |key: &Value, name: &str, value: Value| {
         let mut key = key.clone();
@@ -211,8 +231,16 @@ fn only_public_keys_for_signatures_that_are_taken_can_be_used() {
     let keys: Vec<Value> = unusable.into_iter().chain([rsa, ec, okp]).collect();
     let set = jwks::parse(&json!({ "keys": keys, "public_certs": [] }).to_string()).unwrap();
     assert_eq!(set.unusable.len(), count, "{:?}", set.unusable);
-    let kinds: Vec<_> = set.usable.iter().map(|key| (key.algorithm, key.id.as_deref(), key.members.len())).collect();
-    let expected = [(Algorithm::Rs256, Some("r"), 3), (Algorithm::Es256, None, 4), (Algorithm::EdDsa, None, 3)];
+    let kinds: Vec<_> = set
+        .usable
+        .iter()
+        .map(|key| (key.algorithm, key.id.as_deref(), key.members.len()))
+        .collect();
+    let expected = [
+        (Algorithm::Rs256, Some("r"), 3),
+        (Algorithm::Es256, None, 4),
+        (Algorithm::EdDsa, None, 3),
+    ];
     assert_eq!(kinds, expected);
     for text in ["", "[]", "{}", r#"{"keys":{}}"#] {
         assert!(jwks::parse(text).is_err());

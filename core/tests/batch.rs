@@ -55,9 +55,14 @@ fn a_chain_passes() {
     let batch = check_json(json!([event(5, 4), event(6, 5), event(7, 6)])).unwrap();
     assert_eq!((batch.parent, batch.first, batch.last, batch.events), (4, 5, 7, 3));
     assert!(check_json(json!([event(1, 0)])).is_ok());
-    assert!(check_json(json!([event(40, 0), event(41, 40)])).is_ok(), "a store's first event may start higher");
+    assert!(
+        check_json(json!([event(40, 0), event(41, 40)])).is_ok(),
+        "a store's first event may start higher"
+    );
     assert!(check_json(json!([event((1 << 53) - 1, (1 << 53) - 2)])).is_ok());
-    assert!(check_json(Value::from((1..=100).map(|n| event(n, n - 1)).collect::<Vec<_>>())).is_ok());
+    assert!(
+        check_json(Value::from((1..=100).map(|n| event(n, n - 1)).collect::<Vec<_>>())).is_ok()
+    );
 }
 
 #[test]
@@ -82,12 +87,19 @@ fn each_field_is_required_and_typed() {
     }
     for field in ["seqNum", "parentSeqNum"] {
         for wrong in [json!("5"), json!(5.5), json!(-1), json!(null), json!(1u64 << 53)] {
-            refused(json!([with(field, wrong)]), 0, field, "is not an integer from 0 to 9007199254740991");
+            refused(
+                json!([with(field, wrong)]),
+                0,
+                field,
+                "is not an integer from 0 to 9007199254740991",
+            );
         }
     }
     let twice = event(5, 4).to_string().replace("\"seqNum\":5", "\"seqNum\":5,\"seqNum\":6");
     match check(format!("[{twice}]").as_bytes(), LIMITS) {
-        Err(BatchError::Event { index: 0, field: "seqNum", what }) => assert_eq!(what, "is given twice"),
+        Err(BatchError::Event { index: 0, field: "seqNum", what }) => {
+            assert_eq!(what, "is given twice")
+        }
         other => panic!("{other:?}"),
     }
 }
@@ -191,7 +203,9 @@ fn an_event_is_nested_so_deep_and_no_deeper() {
         check(format!("[{}]", event.replace("ARGS", &args)).as_bytes(), LIMITS)
     };
     assert!(nested(MAX_DEPTH).is_ok());
-    let BatchError::Event { index: 0, field: "", .. } = nested(MAX_DEPTH + 1).unwrap_err() else { panic!() };
+    let BatchError::Event { index: 0, field: "", .. } = nested(MAX_DEPTH + 1).unwrap_err() else {
+        panic!()
+    };
     // Brackets in strings, and side by side, are not depth.
     let flat = |args: String| {
         let event = r#"[{"name":"e","args":ARGS,"seqNum":1,"parentSeqNum":0,"clientId":"c","sessionId":"s"}]"#;

@@ -21,9 +21,15 @@ fn an_owner_has_so_many_leases_and_no_more() {
 fn the_leases_of_all_are_shared_like_their_bytes() {
     let limits = BudgetLimits { own_leases: 100, leases: 20, bytes: u64::MAX };
     let mut budget = Budget::default();
-    let mut taken = |owner: &str| (0..20).take_while(|_| budget.take(owner, 1, (0, 100), limits).is_some()).count();
+    let mut taken = |owner: &str| {
+        (0..20).take_while(|_| budget.take(owner, 1, (0, 100), limits).is_some()).count()
+    };
     assert_eq!([taken("a"), taken("b"), taken("c"), taken("d")], [4, 3, 2, 2]);
-    assert_eq!((0..20).map(|n| taken(&format!("newcomer {n}"))).sum::<usize>(), 9, "until there are 20");
+    assert_eq!(
+        (0..20).map(|n| taken(&format!("newcomer {n}"))).sum::<usize>(),
+        9,
+        "until there are 20"
+    );
 }
 
 #[test]
@@ -32,7 +38,10 @@ fn a_first_lease_takes_what_is_free_and_another_a_quarter_of_what_remains() {
     let mut take = |owner: &str, bytes| budget.take(owner, bytes, (0, 100), LIMITS).is_some();
     assert!(take("a", 400) && take("a", 400), "800 of 4,000, a quarter of the 3,200 that remain");
     assert!(!take("a", 1));
-    assert!(take("b", 320) && !take("b", 321) && take("b", 256), "576, a quarter of the 2,624 that remain");
+    assert!(
+        take("b", 320) && !take("b", 321) && take("b", 256),
+        "576, a quarter of the 2,624 that remain"
+    );
     assert!(!take("c", 2_625) && take("c", 2_624), "the first is bound by nothing else");
     assert!(!take("d", 1));
 }
@@ -65,7 +74,10 @@ fn an_adopted_lease_is_counted_once_and_is_its_new_holders() {
     let adopted = budget.adopt(first, 200).unwrap();
     budget.give_back(first);
     assert!(budget.take("b", 1, (0, 100), LIMITS).is_none(), "it still counts");
-    assert!(budget.take("b", 1, (199, 299), LIMITS).is_none(), "until the time of its new holder is over");
+    assert!(
+        budget.take("b", 1, (199, 299), LIMITS).is_none(),
+        "until the time of its new holder is over"
+    );
     budget.give_back(adopted);
     assert!(budget.take("b", 4_000, (0, 100), LIMITS).is_some());
     assert_eq!(budget.adopt(adopted, 300), None);

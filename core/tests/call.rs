@@ -19,8 +19,13 @@ fn read(call: &str) -> Call {
 
 #[test]
 fn calls_of_an_earlier_build_are_understood() {
-    let Call { version, path, ask: Ask::Op(Op::Push { batch, backend_id }) } = read(PUSH) else { panic!("no push") };
-    assert_eq!((version, path.as_str(), backend_id), (0, "acme/notes", Some(BackendId("b".into()))));
+    let Call { version, path, ask: Ask::Op(Op::Push { batch, backend_id }) } = read(PUSH) else {
+        panic!("no push")
+    };
+    assert_eq!(
+        (version, path.as_str(), backend_id),
+        (0, "acme/notes", Some(BackendId("b".into())))
+    );
     let fingerprint = Fingerprint::from_hex("b97959114c78bd25d643809123154b9d").expect("32 digits");
     assert_eq!(batch, Batch { parent: 2, first: 3, last: 4, events: 2, bytes: 217, fingerprint });
     for ask in [
@@ -53,7 +58,8 @@ fn what_a_later_build_adds_is_ignored_and_what_it_leaves_out_has_a_default() {
     fn add(value: &mut Value) {
         if let Value::Object(members) = value {
             // What names a variant has one member only.
-            let names_a_variant = members.len() == 1 && members.keys().all(|name| name.starts_with(char::is_uppercase));
+            let names_a_variant = members.len() == 1
+                && members.keys().all(|name| name.starts_with(char::is_uppercase));
             members.values_mut().for_each(add);
             if !names_a_variant {
                 members.insert("later".into(), json!({ "a": [1] }));
@@ -81,7 +87,10 @@ fn what_a_later_build_adds_is_ignored_and_what_it_leaves_out_has_a_default() {
 /// of another kind: the client is told to try again.
 #[test]
 fn what_a_build_does_not_know_is_to_be_tried_again() {
-    for later in [r#"{"version":2,"path":"a/b","ask":{"Turn":{"of":"x"}}}"#, r#"{"path":"a/b","ask":{"Op":"Later"}}"#] {
+    for later in [
+        r#"{"version":2,"path":"a/b","ask":{"Turn":{"of":"x"}}}"#,
+        r#"{"path":"a/b","ask":{"Op":"Later"}}"#,
+    ] {
         assert!(serde_json::from_str::<Call>(later).is_err());
     }
     let unavailable = serde_json::to_string(&Answer::Unavailable).expect("JSON");
@@ -89,9 +98,14 @@ fn what_a_build_does_not_know_is_to_be_tried_again() {
     assert!(serde_json::from_str::<Located>(&unavailable).is_err());
     assert!(serde_json::from_str::<Inspection>(&unavailable).is_err());
     assert!(serde_json::from_str::<Answer>(r#"{"Halted":[{"Later":{"x":1}},null]}"#).is_err());
-    let asks = [Ask::Look(Need::Reaching(Offset("1".into()))), Ask::Locate(Position::After(1)), Ask::Op(Op::Adopt)];
+    let asks = [
+        Ask::Look(Need::Reaching(Offset("1".into()))),
+        Ask::Locate(Position::After(1)),
+        Ask::Op(Op::Adopt),
+    ];
     for ask in asks {
-        let said = serde_json::to_string(&Call { version: 1, path: "a/b".into(), ask }).expect("JSON");
+        let said =
+            serde_json::to_string(&Call { version: 1, path: "a/b".into(), ask }).expect("JSON");
         read(&said);
     }
 }

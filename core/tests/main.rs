@@ -16,3 +16,4 @@ mod request_log;
 mod route;
 mod sequencer;
 mod support;
+mod vectors;

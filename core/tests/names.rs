@@ -99,6 +99,9 @@ fn bad_names_are_told_apart() {
         Err(("store", NameError::TooLong { bytes: MAX_NAME_BYTES + 1, max: MAX_NAME_BYTES }))
     );
     assert_eq!(StorePath::from_url("t", "%f", MAX_NAME_BYTES), Err(("store", NameError::Encoding)));
-    assert_eq!(StorePath::from_url("%ff", "s", MAX_NAME_BYTES), Err(("tenant", NameError::Encoding)));
+    assert_eq!(
+        StorePath::from_url("%ff", "s", MAX_NAME_BYTES),
+        Err(("tenant", NameError::Encoding))
+    );
     assert!(StorePath::new("t", &"x".repeat(1000)).is_ok());
 }

@@ -13,7 +13,10 @@ fn backend() -> BackendId {
 }
 
 fn event(seq: SeqNum) -> String {
-    format!(r#"{{"name":"e","args":[{seq}],"seqNum":{seq},"parentSeqNum":{},"clientId":"c","sessionId":"s"}}"#, seq - 1)
+    format!(
+        r#"{{"name":"e","args":[{seq}],"seqNum":{seq},"parentSeqNum":{},"clientId":"c","sessionId":"s"}}"#,
+        seq - 1
+    )
 }
 
 fn header() -> String {
@@ -121,7 +124,10 @@ fn a_run_of_the_same_shape_does_not_end() {
     let theirs = whole(10).replace("\"clientId\":\"c\"", "\"clientId\":\"d\"");
     assert_ne!(theirs, whole(10));
     for chunk in [1, 50, 10_000] {
-        assert_eq!(read(pages(wanted.clone(), None, size).unwrap(), &whole(10), chunk).unwrap().len(), 3);
+        assert_eq!(
+            read(pages(wanted.clone(), None, size).unwrap(), &whole(10), chunk).unwrap().len(),
+            3
+        );
         assert!(read(pages(wanted.clone(), None, size).unwrap(), &theirs, chunk).is_err());
     }
 }
@@ -130,7 +136,8 @@ fn a_run_of_the_same_shape_does_not_end() {
 fn what_is_not_what_the_index_says_is_no_page() {
     let size = SegmentSize { events: 4, bytes: 10_000 };
     let at = |events, head| Interior { run: Offset(Offset::START.into()), events, head };
-    let events = |seqs: &[SeqNum]| log(std::iter::once(header()).chain(seqs.iter().map(|seq| event(*seq))));
+    let events =
+        |seqs: &[SeqNum]| log(std::iter::once(header()).chain(seqs.iter().map(|seq| event(*seq))));
     let good = whole(10);
     for (name, body, first) in [
         ("another backend's", good.replace("\"b\"", "\"c\""), None),

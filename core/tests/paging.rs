@@ -10,7 +10,8 @@ fn offset(number: usize) -> Offset {
 /// How many pages are read at most, if each leads on and only every so-many-th holds a message.
 fn pages(every: usize) -> usize {
     let mut way = Paging::default();
-    let leads_on = |at: &usize| way.leads_on(&offset(*at), &offset(at + 1), !at.is_multiple_of(every));
+    let leads_on =
+        |at: &usize| way.leads_on(&offset(*at), &offset(at + 1), !at.is_multiple_of(every));
     1 + (0..100_000).take_while(leads_on).count()
 }
 

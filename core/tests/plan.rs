@@ -42,8 +42,12 @@ fn no_more_is_read_at_once_than_fits() {
     assert_eq!(Plan::new(Place::start(), ends(MAX_SEGMENT_BYTES)).segments.len(), 4);
     let too_long = Plan::new(Place::start(), ends(MAX_SEGMENT_BYTES + 1));
     assert!(too_long.segments.is_empty(), "too long to be kept as one");
-    assert_eq!(too_long.run.map(|run| (run.events, run.head, run.bytes)), Some((1, 1, MAX_SEGMENT_BYTES + 1)));
-    let then_long = [place(1, 1, 10), place(2, 2, MAX_SEGMENT_BYTES + 11), place(3, 3, MAX_SEGMENT_BYTES + 12)];
+    assert_eq!(
+        too_long.run.map(|run| (run.events, run.head, run.bytes)),
+        Some((1, 1, MAX_SEGMENT_BYTES + 1))
+    );
+    let then_long =
+        [place(1, 1, 10), place(2, 2, MAX_SEGMENT_BYTES + 11), place(3, 3, MAX_SEGMENT_BYTES + 12)];
     let plan = Plan::new(Place::start(), then_long);
     assert_eq!((plan.segments.len(), plan.run), (1, None), "it is for whoever comes to it");
 }
@@ -57,7 +61,10 @@ fn rows() -> impl Strategy<Value = Vec<Place>> {
                 Some(*head)
             });
             ends.enumerate()
-                .map(|(n, head)| Place { offset: Offset(format!("{n:04}")), ..place(head, head, head) })
+                .map(|(n, head)| Place {
+                    offset: Offset(format!("{n:04}")),
+                    ..place(head, head, head)
+                })
                 .collect()
         })
 }

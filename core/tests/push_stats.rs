@@ -20,10 +20,16 @@ fn pushes_are_counted_by_outcome_and_told_without_their_events() {
     assert_eq!(shown["since"], 1_000);
     assert_eq!(shown["counts"], json!([["accepted", 2], ["too-large", 1]]));
     let push = &shown["recent"][0];
-    assert_eq!((&push["at"], &push["ms"], &push["outcome"]), (&json!(2_030), &json!(30), &json!("accepted")));
+    assert_eq!(
+        (&push["at"], &push["ms"], &push["outcome"]),
+        (&json!(2_030), &json!(30), &json!("accepted"))
+    );
     assert_eq!((&push["batch"]["first"], &push["batch"]["last"]), (&json!(8), &json!(8)));
     assert_eq!(push["detail"], Value::Null);
-    assert_eq!(shown["recent"][1]["detail"], "A batch may take 5 bytes; send fewer or smaller events.");
+    assert_eq!(
+        shown["recent"][1]["detail"],
+        "A batch may take 5 bytes; send fewer or smaller events."
+    );
     assert_eq!(shown["recent"][1]["batch"], Value::Null);
     assert!(!shown.to_string().contains("secret") && !shown.to_string().contains("hunter2"));
 }

@@ -20,7 +20,8 @@ fn entry(method: &str, url: &str) -> Entry {
 
 fn push() -> Entry {
     let mut entry = entry("POST", "https://h/v1/stream/a%40b/notes");
-    let body = br#"[{"name":"n","args":{},"seqNum":1,"parentSeqNum":0,"clientId":"c","sessionId":"s"}]"#;
+    let body =
+        br#"[{"name":"n","args":{},"seqNum":1,"parentSeqNum":0,"clientId":"c","sessionId":"s"}]"#;
     entry.waits.lap("body", 1_002);
     entry.brings(&batch::check(body, LIMITS).unwrap());
     entry.waits.lap("sequencer", 1_009);
@@ -55,13 +56,25 @@ fn a_push_that_was_refused() {
     entry.refused(&Answer::Gap { head: ROOT, parent: 7 }.problem().unwrap());
     entry.answered(409, 1_010);
     let line = serde_json::to_value(&entry).unwrap();
-    assert_eq!([&line["outcome"], &line["problem"], &line["reason"]], ["InvalidPushError", "invalid-push", "gap"]);
+    assert_eq!(
+        [&line["outcome"], &line["problem"], &line["reason"]],
+        ["InvalidPushError", "invalid-push", "gap"]
+    );
     assert_eq!(
         entry.point(),
         Point {
             index: "a~40b",
-            blobs: ["push", "InvalidPushError", "invalid-push", "gap", "", "", &entry.store.clone().unwrap(), "FRA"]
-                .map(Into::into),
+            blobs: [
+                "push",
+                "InvalidPushError",
+                "invalid-push",
+                "gap",
+                "",
+                "",
+                &entry.store.clone().unwrap(),
+                "FRA"
+            ]
+            .map(Into::into),
             doubles: [409., 10., 7., 0., 1., 83.],
         }
     );

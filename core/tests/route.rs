@@ -19,7 +19,10 @@ fn stores_are_addressed_by_two_names() {
     let store = |tenant, store| StorePath::new(tenant, store).unwrap();
     let push = |path: &str| route("POST", &Target::of(path), MAX_NAME_BYTES);
     assert_eq!(push("/v1/stream/acme/notes"), Ok(Route::Store(store("acme", "notes"), Verb::Push)));
-    assert_eq!(push("/v1/stream/a%2Fb/%F0%9F%98%80"), Ok(Route::Store(store("a/b", "😀"), Verb::Push)));
+    assert_eq!(
+        push("/v1/stream/a%2Fb/%F0%9F%98%80"),
+        Ok(Route::Store(store("a/b", "😀"), Verb::Push))
+    );
     for path in [
         "/",
         "/v1/stream",
@@ -39,10 +42,14 @@ fn stores_are_addressed_by_two_names() {
 fn a_url_is_cut_at_its_seams() {
     let cut = |url: &str| {
         let Target { host, path, query } = Target::of(url);
-        let query: Vec<String> = query.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let query: Vec<String> =
+            query.iter().map(|(name, value)| format!("{name}={value}")).collect();
         format!("{host} {path} {}", query.join(" "))
     };
-    assert_eq!(cut("https://example.com/v1/a%2Fb?offset=-1&x=%20+y"), "example.com /v1/a%2Fb offset=-1 x=  y");
+    assert_eq!(
+        cut("https://example.com/v1/a%2Fb?offset=-1&x=%20+y"),
+        "example.com /v1/a%2Fb offset=-1 x=  y"
+    );
     assert_eq!(cut("http://127.0.0.1:8787/?a=/&b=?"), "127.0.0.1 / a=/ b=?");
     assert_eq!(cut("http://[::1]:8787/health#x?y"), "[::1] /health ");
     assert_eq!(cut("http://[::1]/health"), "[::1] /health ");
@@ -53,7 +60,9 @@ fn a_url_is_cut_at_its_seams() {
 
 #[test]
 fn each_method_has_its_verb() {
-    for (method, verb) in [("POST", Verb::Push), ("HEAD", Verb::Head), ("PUT", Verb::Create), ("DELETE", Verb::Reset)] {
+    for (method, verb) in
+        [("POST", Verb::Push), ("HEAD", Verb::Head), ("PUT", Verb::Create), ("DELETE", Verb::Reset)]
+    {
         match route(method, &Target::of("/v1/stream/t/s"), MAX_NAME_BYTES) {
             Ok(Route::Store(_, found)) => assert_eq!(found, verb),
             other => panic!("{other:?}"),
@@ -77,7 +86,10 @@ fn a_log_is_adopted_by_a_post_of_an_administrator() {
     assert_eq!((store.as_str(), &verb, verb.scope()), ("acme/notes", &Verb::Adopt, Scope::Admin));
     for method in ["GET", "HEAD", "PUT", "DELETE"] {
         let refused = adopt(method).expect_err("refused");
-        assert_eq!((refused.status, refused.header.as_deref()), (405, Some(&("allow", "POST, OPTIONS".to_string()))));
+        assert_eq!(
+            (refused.status, refused.header.as_deref()),
+            (405, Some(&("allow", "POST, OPTIONS".to_string())))
+        );
     }
 }
 
@@ -142,9 +154,14 @@ fn the_inspector_has_three_files_and_a_look_at_each_store_for_admins() {
     let store = StorePath::new("a/b", "notes").unwrap();
     assert_eq!(get("/inspect/api/a%2Fb/notes"), Ok(Route::Store(store, Verb::Inspect)));
     assert_eq!(Verb::Inspect.scope(), Scope::Admin);
-    for path in
-        ["/inspect/", "/inspect/index.html", "/inspect/api/", "/inspect/api/t", "/inspect/api/t/s/x", "/inspector"]
-    {
+    for path in [
+        "/inspect/",
+        "/inspect/index.html",
+        "/inspect/api/",
+        "/inspect/api/t",
+        "/inspect/api/t/s/x",
+        "/inspector",
+    ] {
         assert_eq!(get(path).unwrap_err().status, 404, "{path}");
     }
     assert_eq!(get("/inspect/api/t/%zz").unwrap_err().status, 400);

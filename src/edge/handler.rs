@@ -5,8 +5,8 @@ use headwater_core::problem::Problem;
 use headwater_core::request_log::{Entry, LogRequests};
 use headwater_core::route::{Route, Target, Verb, is_inspector, route};
 use worker::{
-    AnalyticsEngineDataPointBuilder, Context, Env, RateLimitOutcome, Request, Response, Result, console_error,
-    console_log,
+    AnalyticsEngineDataPointBuilder, Context, Env, RateLimitOutcome, Request, Response, Result,
+    console_error, console_log,
 };
 
 use super::context::{Failure, StoreRequest};
@@ -16,7 +16,8 @@ use crate::settings::{ANALYTICS_BINDING, Auth, Origins, RATE_LIMITER_BINDING, Se
 
 /// Answers one request, whatever happens.
 pub async fn handle(mut request: Request, env: Env, context: Context) -> Result<Response> {
-    let mut entry = Entry::new(request.inner().method(), request.headers().get("cf-ray")?.as_deref(), now());
+    let mut entry =
+        Entry::new(request.inner().method(), request.headers().get("cf-ray")?.as_deref(), now());
     #[cfg(feature = "failpoints")]
     crate::failpoints::arm(&request);
     let settings = Settings::of(&env);
@@ -31,14 +32,19 @@ pub async fn handle(mut request: Request, env: Env, context: Context) -> Result<
         Ok(response) => response,
         Err(Failure::Problem(problem)) => refusal(&problem, &mut entry)?,
         Err(Failure::Runtime(error)) => {
-            console_error!("{} of {}: {error}", entry.route, entry.store.as_deref().unwrap_or("no store"));
+            console_error!(
+                "{} of {}: {error}",
+                entry.route,
+                entry.store.as_deref().unwrap_or("no store")
+            );
             refusal(&Problem::internal(), &mut entry)?
         }
     };
     entry.answered(response.status_code(), now());
-    let (allowed, wanted) = settings
-        .as_ref()
-        .map_or((&Origins::Any, LogRequests::All), |settings| (&settings.allowed_origins, settings.log_requests));
+    let (allowed, wanted) =
+        settings.as_ref().map_or((&Origins::Any, LogRequests::All), |settings| {
+            (&settings.allowed_origins, settings.log_requests)
+        });
     let response = reply::finish(response, &request, allowed, &entry.waits.header(entry.ms))?;
     if entry.route == "read" {
         entry.cache = response.headers().get(reply::CACHE)?;
@@ -111,14 +117,23 @@ async fn answer(
     let grant = auth::admit(request, context, &settings.auth).await?;
     grant.permits(&store, verb.scope())?;
     check_rate(env, &store).await?;
-    let on = StoreRequest { env, runtime: context, settings, host: target.host, store: &store, grant: &grant };
+    let on = StoreRequest {
+        env,
+        runtime: context,
+        settings,
+        host: target.host,
+        store: &store,
+        grant: &grant,
+    };
     match verb {
         Verb::Push => push::push(&on, request, entry).await,
         Verb::Read(read) => {
             let condition = request.headers().get("if-none-match")?;
             read::read(&on, read, condition, &mut entry.waits).await
         }
-        verb @ (Verb::Head | Verb::Create | Verb::Reset | Verb::Adopt) => stream_admin::serve(&on, verb).await,
+        verb @ (Verb::Head | Verb::Create | Verb::Reset | Verb::Adopt) => {
+            stream_admin::serve(&on, verb).await
+        }
         Verb::Inspect => inspect::inspect(&on).await,
     }
 }
@@ -126,7 +141,11 @@ async fn answer(
 /// Without authentication only a local host is served, so that a deployment is never open by accident, and only
 /// local pages, so that no other page that a developer opens can use the stores. The inspector is so, whoever
 /// else may use the stores.
-fn check_neighbourhood(target: &Target, origin: Option<&str>, settings: &Settings) -> std::result::Result<(), Problem> {
+fn check_neighbourhood(
+    target: &Target,
+    origin: Option<&str>,
+    settings: &Settings,
+) -> std::result::Result<(), Problem> {
     let Auth::Open { to_every_host } = settings.auth else { return Ok(()) };
     if to_every_host && !is_inspector(target.path) {
         return Ok(());
@@ -138,7 +157,9 @@ fn check_neighbourhood(target: &Target, origin: Option<&str>, settings: &Setting
         ));
     }
     match origin {
-        Some(origin) if !is_local(Target::of(origin).host) && !settings.allowed_origins.name(origin) => {
+        Some(origin)
+            if !is_local(Target::of(origin).host) && !settings.allowed_origins.name(origin) =>
+        {
             Err(Problem::forbidden(
                 "AUTH_MODE=none serves pages from local hosts only, and from origins that ALLOWED_ORIGINS names.",
             ))
@@ -152,7 +173,9 @@ fn check_neighbourhood(target: &Target, origin: Option<&str>, settings: &Setting
 async fn check_rate(env: &Env, store: &StorePath) -> std::result::Result<(), Problem> {
     let Ok(limiter) = env.rate_limiter(RATE_LIMITER_BINDING) else { return Ok(()) };
     match limiter.limit(store.tenant().into()).await {
-        Ok(RateLimitOutcome { success: false }) => Err(Problem::tenant_rate_limited(RATE_LIMIT_SECONDS)),
+        Ok(RateLimitOutcome { success: false }) => {
+            Err(Problem::tenant_rate_limited(RATE_LIMIT_SECONDS))
+        }
         _ => Ok(()),
     }
 }

@@ -34,7 +34,9 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 /// A file of the page.
 pub async fn page(env: &Env, page: &Page) -> Result<Response, Failure> {
     let missing = || {
-        let what = format!("is on, which needs the binding {ASSETS_BINDING} with the files of inspector/.");
+        let what = format!(
+            "is on, which needs the binding {ASSETS_BINDING} with the files of inspector/."
+        );
         Problem::misconfigured("INSPECTOR", what)
     };
     let assets = env.assets(ASSETS_BINDING).map_err(|_| missing())?;
@@ -82,8 +84,9 @@ pub async fn inspect(on: &StoreRequest<'_>) -> Result<Response, Failure> {
         None => Vec::new(),
     };
     let (age, head) = tip_cache::age_and_head(on.store).unzip();
-    let response = REFUSED
-        .with_borrow(|all| Response::from_json(&View { store: &shown, cached, age, head, refused: all.get(on.store) }));
+    let response = REFUSED.with_borrow(|all| {
+        Response::from_json(&View { store: &shown, cached, age, head, refused: all.get(on.store) })
+    });
     Ok(no_store(response?)?)
 }
 

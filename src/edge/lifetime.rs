@@ -30,7 +30,8 @@ pub fn ending_at(response: Response, until: u64) -> Result<Response> {
             let _ = JsFuture::from(writable.close()).await;
         }
     });
-    Ok(Response::from_body(ResponseBody::Stream(pipe.readable()))?.with_status(response.status_code()))
+    Ok(Response::from_body(ResponseBody::Stream(pipe.readable()))?
+        .with_status(response.status_code()))
 }
 
 #[wasm_bindgen]
@@ -48,5 +49,9 @@ extern "C" {
     #[wasm_bindgen(js_name = ReadableStream)]
     type Source;
     #[wasm_bindgen(method, catch, js_name = pipeTo)]
-    fn pipe_to(this: &Source, to: &web_sys::WritableStream, options: &Object) -> std::result::Result<Promise, JsValue>;
+    fn pipe_to(
+        this: &Source,
+        to: &web_sys::WritableStream,
+        options: &Object,
+    ) -> std::result::Result<Promise, JsValue>;
 }

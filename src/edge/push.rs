@@ -14,7 +14,11 @@ use crate::lease::{BATCHES, Lease};
 use crate::upstream::{NoAnswer, collect, within};
 
 /// Answers a push.
-pub async fn push(on: &StoreRequest<'_>, request: &mut Request, entry: &mut Entry) -> Result<Response, Failure> {
+pub async fn push(
+    on: &StoreRequest<'_>,
+    request: &mut Request,
+    entry: &mut Entry,
+) -> Result<Response, Failure> {
     let (batch, backend_id, body, lease) = match checked(on, request, entry).await {
         Err(Failure::Problem(refusal)) => return Err(refused(on, None, refusal, entry)),
         checked => checked?,
@@ -48,7 +52,12 @@ async fn checked(
 }
 
 /// A refusal of which the Sequencer does not hear.
-fn refused(on: &StoreRequest<'_>, batch: Option<&Batch>, refusal: Problem, entry: &Entry) -> Failure {
+fn refused(
+    on: &StoreRequest<'_>,
+    batch: Option<&Batch>,
+    refusal: Problem,
+    entry: &Entry,
+) -> Failure {
     if on.settings.inspector {
         let now = now();
         inspect::count(on.store, now, entry.waits.total(now), batch, &refusal);
@@ -60,7 +69,8 @@ fn refused(on: &StoreRequest<'_>, batch: Option<&Batch>, refusal: Problem, entry
 fn backend_id(request: &Request) -> Result<Option<BackendId>, Failure> {
     match request.headers().get(reply::BACKEND_ID)? {
         Some(id) if id.len() > 1024 || !id.bytes().all(|b| b.is_ascii_graphic()) => {
-            let detail = "Livestore-Backend-Id must be one that an earlier answer gave, or left out.";
+            let detail =
+                "Livestore-Backend-Id must be one that an earlier answer gave, or left out.";
             Err(Problem::bad_request(reply::BACKEND_ID, detail).into())
         }
         id => Ok(id.map(BackendId)),
@@ -105,7 +115,11 @@ async fn body(on: &StoreRequest<'_>, request: &mut Request) -> Result<(Vec<u8>, 
 }
 
 /// `None` if it is longer than `max`.
-async fn whole(request: &mut Request, is_announced: bool, max: usize) -> worker::Result<Option<Vec<u8>>> {
+async fn whole(
+    request: &mut Request,
+    is_announced: bool,
+    max: usize,
+) -> worker::Result<Option<Vec<u8>>> {
     if is_announced {
         return request.bytes().await.map(Some);
     }

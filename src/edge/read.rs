@@ -21,8 +21,15 @@ use crate::isolate::now;
 use crate::upstream::{CLOSED, NEXT_OFFSET, NoAnswer, Stream, UP_TO_DATE, discard, retry_after};
 
 /// Headers of the upstream's answer that a reader gets to see.
-const PASSED_ON: [&str; 7] =
-    ["content-type", "etag", NEXT_OFFSET, UP_TO_DATE, "stream-cursor", CLOSED, "stream-sse-data-encoding"];
+const PASSED_ON: [&str; 7] = [
+    "content-type",
+    "etag",
+    NEXT_OFFSET,
+    UP_TO_DATE,
+    "stream-cursor",
+    CLOSED,
+    "stream-sse-data-encoding",
+];
 
 /// Answers a read.
 pub async fn read(
@@ -37,7 +44,9 @@ pub async fn read(
         Position::After(seq) => offset_after(on, seq).await?,
     };
     timing.lap("sequencer", now());
-    if let (None, Some(sought)) = (read.live, known.as_ref().filter(|known| known.is_sealed_at(&from))) {
+    if let (None, Some(sought)) =
+        (read.live, known.as_ref().filter(|known| known.is_sealed_at(&from)))
+    {
         let cache = SegmentCache::open(on.host, on.store, sought.incarnation()).await;
         let page = segment_cache::page(on, cache, &from).await;
         timing.lap("history", now());
@@ -54,7 +63,8 @@ pub async fn read(
         }
         return Ok(response);
     }
-    let read = Passage { from, live: read.live, cursor: read.cursor, condition, until: on.grant.until() };
+    let read =
+        Passage { from, live: read.live, cursor: read.cursor, condition, until: on.grant.until() };
     pass_through(on, read, known, timing).await
 }
 
@@ -62,15 +72,24 @@ pub async fn read(
 async fn offset_after(on: &StoreRequest<'_>, seq: SeqNum) -> Result<Offset, Failure> {
     match sequencer_client::locate(on, Position::After(seq)).await? {
         Located::Found { plan, .. } => Ok(plan.from),
-        Located::Beyond { head, backend_id } => Err(Problem::beyond(seq, head).of(backend_id.as_ref()).into()),
+        Located::Beyond { head, backend_id } => {
+            Err(Problem::beyond(seq, head).of(backend_id.as_ref()).into())
+        }
         // Without an index: a log that is no chain is read all the same, and judged by who reads it.
         Located::Unknown | Located::Refused(Answer::Halted(..)) => Ok(Offset(Offset::START.into())),
-        Located::Refused(answer) => Err(answer.problem().unwrap_or_else(Problem::unavailable).into()),
+        Located::Refused(answer) => {
+            Err(answer.problem().unwrap_or_else(Problem::unavailable).into())
+        }
     }
 }
 
 /// A sealed segment: final, for as long as the backend lives.
-fn sealed(page: Page, known: &KnownTip, condition: Option<&str>, token_header: &str) -> Result<Response, Failure> {
+fn sealed(
+    page: Page,
+    known: &KnownTip,
+    condition: Option<&str>,
+    token_header: &str,
+) -> Result<Response, Failure> {
     let Page { response, source } = page;
     let headers = passed_on(&response)?;
     // For the browser's own cache, and there not for whoever logs in next.
@@ -79,7 +98,8 @@ fn sealed(page: Page, known: &KnownTip, condition: Option<&str>, token_header: &
     headers.set(reply::CACHE, source)?;
     reply::identify(&headers, &known.tip)?;
     let tag = headers.get("etag")?;
-    if tag.as_deref().is_some_and(|tag| condition.is_some_and(|condition| matches(condition, tag))) {
+    if tag.as_deref().is_some_and(|tag| condition.is_some_and(|condition| matches(condition, tag)))
+    {
         discard(&response);
         return Ok(Response::empty()?.with_status(304).with_headers(headers));
     }
@@ -88,7 +108,10 @@ fn sealed(page: Page, known: &KnownTip, condition: Option<&str>, token_header: &
 
 /// `If-None-Match` (RFC 9110 §13.1.2): a list of tags, weak ones too, or `*`.
 fn matches(condition: &str, tag: &str) -> bool {
-    condition.split(',').map(str::trim).any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
+    condition
+        .split(',')
+        .map(str::trim)
+        .any(|one| one == "*" || one.strip_prefix("W/").unwrap_or(one) == tag)
 }
 
 /// A read that the upstream answers.
@@ -128,8 +151,8 @@ async fn pass_through(
         // The log does not know an offset of its own index?
         tip_cache::invalidate(on.store);
     }
-    let response =
-        checked(response, &read).map_err(|problem| problem.of(known.as_ref().map(|known| &known.tip.backend_id)))?;
+    let response = checked(response, &read)
+        .map_err(|problem| problem.of(known.as_ref().map(|known| &known.tip.backend_id)))?;
     let headers = passed_on(&response)?;
     if let (true, Some(tail)) = (headers.has(UP_TO_DATE)?, headers.get(NEXT_OFFSET)?) {
         tip_cache::observe_tail(on.store, &read.from, Offset(tail));

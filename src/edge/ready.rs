@@ -34,7 +34,11 @@ thread_local! {
 
 /// 200 if the upstream answers at all, else 503.
 pub async fn ready(settings: &Settings) -> Result<Response, Failure> {
-    if is_reachable(settings).await { Ok(reply::status("ready")?) } else { Err(Problem::unavailable().into()) }
+    if is_reachable(settings).await {
+        Ok(reply::status("ready")?)
+    } else {
+        Err(Problem::unavailable().into())
+    }
 }
 
 async fn is_reachable(settings: &Settings) -> bool {

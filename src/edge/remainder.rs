@@ -14,16 +14,21 @@ use super::{read, reply};
 use crate::upstream::{Body, NoAnswer, Stream};
 
 /// All that follows the position, up to where the upstream's own page ends. It passes through, and is never held as a whole.
-pub async fn after(position: Interior, live: Option<Live>, stream: &Stream) -> Result<Response, Failure> {
+pub async fn after(
+    position: Interior,
+    live: Option<Live>,
+    stream: &Stream,
+) -> Result<Response, Failure> {
     if live.is_some() {
-        let detail =
-            "This offset lies inside of a run that is read in pages. Catch up from it, and follow from the end.";
+        let detail = "This offset lies inside of a run that is read in pages. Catch up from it, and follow from the end.";
         return Err(Problem::bad_request("offset", detail).into());
     }
     let mut opened = stream.open(&position.run).await.map_err(refused)?;
     let mut remainder = Remainder::new(position);
     loop {
-        while let Some(chunk) = opened.body.chunk().await.map_err(|NoAnswer| Problem::unavailable())? {
+        while let Some(chunk) =
+            opened.body.chunk().await.map_err(|NoAnswer| Problem::unavailable())?
+        {
             let bytes = remainder.feed(chunk).map_err(|misfit| unknown(&misfit))?;
             if remainder.is_reached() {
                 return passed_on(&opened.page.response, bytes, opened.body, remainder);
@@ -40,7 +45,9 @@ pub async fn after(position: Interior, live: Option<Live>, stream: &Stream) -> R
 fn refused(reply: UpstreamResult) -> Problem {
     match reply {
         UpstreamResult::Refused(Refusal { status: 400, .. }) => Problem::unknown_offset(),
-        UpstreamResult::Refused(refusal) => Answer::Refused(refusal).problem().unwrap_or_else(Problem::unavailable),
+        UpstreamResult::Refused(refusal) => {
+            Answer::Refused(refusal).problem().unwrap_or_else(Problem::unavailable)
+        }
         UpstreamResult::Gone => Problem::gone(),
         _ => Problem::unavailable(),
     }
@@ -53,21 +60,27 @@ fn unknown(misfit: &SegmentMismatch) -> Problem {
 }
 
 /// What is left of a page, of which these bytes come first.
-fn passed_on(page: &Response, first: Vec<u8>, body: Body, remainder: Remainder) -> Result<Response, Failure> {
-    let left = stream::try_unfold((first, Some((body, remainder))), |(mut bytes, mut left)| async move {
-        let broken = || worker::Error::from("the log could not be read to its end");
-        // Mostly once: a message may take more than one chunk.
-        while bytes.is_empty() {
-            let Some((body, remainder)) = &mut left else { return Ok(None) };
-            if let Some(chunk) = body.chunk().await.map_err(|NoAnswer| broken())? {
-                bytes = remainder.feed(chunk).map_err(|_| broken())?;
-            } else {
-                bytes = remainder.finish().map_err(|_| broken())?.to_vec();
-                left = None;
+fn passed_on(
+    page: &Response,
+    first: Vec<u8>,
+    body: Body,
+    remainder: Remainder,
+) -> Result<Response, Failure> {
+    let left =
+        stream::try_unfold((first, Some((body, remainder))), |(mut bytes, mut left)| async move {
+            let broken = || worker::Error::from("the log could not be read to its end");
+            // Mostly once: a message may take more than one chunk.
+            while bytes.is_empty() {
+                let Some((body, remainder)) = &mut left else { return Ok(None) };
+                if let Some(chunk) = body.chunk().await.map_err(|NoAnswer| broken())? {
+                    bytes = remainder.feed(chunk).map_err(|_| broken())?;
+                } else {
+                    bytes = remainder.finish().map_err(|_| broken())?.to_vec();
+                    left = None;
+                }
             }
-        }
-        Ok(Some((bytes, (Vec::new(), left))))
-    });
+            Ok(Some((bytes, (Vec::new(), left))))
+        });
     let response = reply::streamed(Box::pin(left))?;
     let headers = read::passed_on(page)?;
     // It names what the upstream's page holds, and this is less.

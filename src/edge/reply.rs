@@ -46,8 +46,12 @@ pub fn status(word: &str) -> Result<Response> {
 pub fn preflight(token_header: &str, others: &[String]) -> Result<Response> {
     let response = Response::empty()?.with_status(204);
     response.headers().set("access-control-allow-methods", METHODS)?;
-    let headers = [token_header, REQUEST_HEADERS, TRACING_HEADERS].into_iter().chain(others.iter().map(String::as_str));
-    response.headers().set("access-control-allow-headers", &headers.collect::<Vec<_>>().join(", "))?;
+    let headers = [token_header, REQUEST_HEADERS, TRACING_HEADERS]
+        .into_iter()
+        .chain(others.iter().map(String::as_str));
+    response
+        .headers()
+        .set("access-control-allow-headers", &headers.collect::<Vec<_>>().join(", "))?;
     response.headers().set("access-control-max-age", "86400")?;
     Ok(response)
 }
@@ -128,7 +132,12 @@ pub fn identify(headers: &Headers, tip: &Tip) -> Result<()> {
 }
 
 /// Puts on what every response carries.
-pub fn finish(response: Response, request: &Request, allowed: &Origins, timing: &str) -> Result<Response> {
+pub fn finish(
+    response: Response,
+    request: &Request,
+    allowed: &Origins,
+    timing: &str,
+) -> Result<Response> {
     let headers = response.headers();
     headers.set("server-timing", timing)?;
     // Protocol §12.7.
@@ -142,7 +151,9 @@ pub fn finish(response: Response, request: &Request, allowed: &Origins, timing: 
         Origins::Any => headers.set("access-control-allow-origin", "*")?,
         Origins::Listed(_) => {
             headers.append("vary", "origin")?;
-            if let Some(origin) = request.headers().get("origin")?.filter(|origin| allowed.name(origin)) {
+            if let Some(origin) =
+                request.headers().get("origin")?.filter(|origin| allowed.name(origin))
+            {
                 headers.set("access-control-allow-origin", &origin)?;
             }
         }

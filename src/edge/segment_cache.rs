@@ -60,7 +60,11 @@ pub struct Page {
 }
 
 /// The segment that begins at an offset; `None` if none does, and the log itself must be read.
-pub async fn page(on: &StoreRequest<'_>, cache: SegmentCache, from: &Offset) -> Result<Option<Page>, Failure> {
+pub async fn page(
+    on: &StoreRequest<'_>,
+    cache: SegmentCache,
+    from: &Offset,
+) -> Result<Option<Page>, Failure> {
     let stream = on.stream();
     let interior = Interior::parse(from);
     let begin = interior.as_ref().map_or(from, |interior| &interior.run).clone();
@@ -92,14 +96,25 @@ pub async fn page(on: &StoreRequest<'_>, cache: SegmentCache, from: &Offset) -> 
     let (id, implicit_id) = (cache.incarnation.backend_id.clone(), cache.implicit_id());
     let cuts = if is_segment {
         // Each segment begins where the one before it ends.
-        marks.extend(plan.segments.iter().skip(1).zip(&plan.segments).map(|(_, before)| cache.key(&before.end)));
+        marks.extend(
+            plan.segments
+                .iter()
+                .skip(1)
+                .zip(&plan.segments)
+                .map(|(_, before)| cache.key(&before.end)),
+        );
         Cuts::Segments(Segments::new(plan, id, implicit_id))
     } else {
-        let Some(pages) = Pages::new(plan, interior, on.settings.segment, id, implicit_id) else { return Ok(None) };
+        let Some(pages) = Pages::new(plan, interior, on.settings.segment, id, implicit_id) else {
+            return Ok(None);
+        };
         Cuts::Pages(pages)
     };
     let (give, first) = oneshot::channel();
-    on.runtime.wait_until(fill(Filling { cache, stream, from: from.clone(), begin, cuts, marks, lease }, give));
+    on.runtime.wait_until(fill(
+        Filling { cache, stream, from: from.clone(), begin, cuts, marks, lease },
+        give,
+    ));
     match first.await {
         Ok(FillOutcome::Segment(response)) => Ok(Some(Page { response, source: "MISS" })),
         Ok(FillOutcome::SegmentMismatch) => Ok(None),
@@ -281,7 +296,10 @@ impl From<UpstreamResult> for FillError {
 impl Filling {
     /// Reads the log until all is cut, or up to what is kept already. The first piece goes to the reader before it goes to
     /// the cache.
-    async fn read(&mut self, give: &mut Option<oneshot::Sender<FillOutcome>>) -> Result<(), FillError> {
+    async fn read(
+        &mut self,
+        give: &mut Option<oneshot::Sender<FillOutcome>>,
+    ) -> Result<(), FillError> {
         let mut opened = self.stream.open(&self.begin).await?;
         while !self.cuts.is_done() {
             let Some(chunk) = opened.body.chunk().await.map_err(|_| FillError::NoAnswer)? else {

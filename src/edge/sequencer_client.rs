@@ -2,7 +2,9 @@
 
 use headwater_core::event::Position;
 use headwater_core::problem::Problem;
-use headwater_core::sequencer::call::{Ask, CALL_HEADER, Call, Inspection, LEASE_HEADER, Located, VERSION};
+use headwater_core::sequencer::call::{
+    Ask, CALL_HEADER, Call, Inspection, LEASE_HEADER, Located, VERSION,
+};
 use headwater_core::sequencer::{Answer, Need, Op};
 use serde::de::DeserializeOwned;
 use worker::js_sys::Uint8Array;
@@ -47,7 +49,12 @@ pub async fn call(on: &StoreRequest<'_>, op: Op) -> Result<Answer, Failure> {
 }
 
 /// Has it take a push, with its batch and the lease on the memory that this takes.
-pub async fn push(on: &StoreRequest<'_>, op: Op, batch: Vec<u8>, lease: &Lease) -> Result<Answer, Failure> {
+pub async fn push(
+    on: &StoreRequest<'_>,
+    op: Op,
+    batch: Vec<u8>,
+    lease: &Lease,
+) -> Result<Answer, Failure> {
     told(on, ask(on, Ask::Op(op), Some((batch, lease))).await?)
 }
 
@@ -79,10 +86,14 @@ async fn ask<A: DeserializeOwned>(
 }
 
 /// The answer as it came; apart from [`ask`], so that it is in the module once.
-async fn answer(on: &StoreRequest<'_>, ask: Ask, batch: Option<(Vec<u8>, &Lease)>) -> Result<String, Failure> {
+async fn answer(
+    on: &StoreRequest<'_>,
+    ask: Ask,
+    batch: Option<(Vec<u8>, &Lease)>,
+) -> Result<String, Failure> {
     let path = on.store.as_str();
-    let call =
-        serde_json::to_string(&Call { version: VERSION, path: path.into(), ask }).map_err(worker::Error::from)?;
+    let call = serde_json::to_string(&Call { version: VERSION, path: path.into(), ask })
+        .map_err(worker::Error::from)?;
     let headers = Headers::new();
     headers.set(CALL_HEADER, &call)?;
     if let Some((_, lease)) = &batch {
@@ -116,7 +127,9 @@ fn no_answer(failure: &str) -> Failure {
 
 async fn fetch(object: &Stub, request: Request) -> worker::Result<String> {
     let response = object.fetch_with_request(request).await?;
-    let ResponseBody::Stream(body) = response.body() else { return Err("an answer has no body".into()) };
+    let ResponseBody::Stream(body) = response.body() else {
+        return Err("an answer has no body".into());
+    };
     // The runtime collects the bytes in one step, where the worker crate would go back and forth for each chunk.
     let text = web_sys::Response::new_with_opt_readable_stream(Some(body))?.text()?;
     Ok(JsFuture::from(text).await?.as_string().unwrap_or_default())

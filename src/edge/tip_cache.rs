@@ -62,7 +62,9 @@ pub fn keep(store: &StorePath, known: KnownTip) {
 /// Remembers the tip that an answer of the Sequencer tells.
 pub fn learn(store: &StorePath, answer: &Answer) {
     match answer {
-        Answer::Accepted(tip) | Answer::AcceptedAgain(tip) | Answer::Tip(Some(tip)) => keep(store, tip.clone().into()),
+        Answer::Accepted(tip) | Answer::AcceptedAgain(tip) | Answer::Tip(Some(tip)) => {
+            keep(store, tip.clone().into())
+        }
         Answer::Tip(None) => forget(store),
         _ => {}
     }
@@ -97,9 +99,14 @@ pub fn invalidate(store: &StorePath) {
 
 /// The refusal of a push that needs no Sequencer, because a recent tip is enough: while many clients write at once, most
 /// pushes are of clients that have not yet heard of the last one.
-pub fn reject_if_stale(store: &StorePath, batch: &Batch, backend_id: Option<&BackendId>) -> Option<Problem> {
+pub fn reject_if_stale(
+    store: &StorePath,
+    batch: &Batch,
+    backend_id: Option<&BackendId>,
+) -> Option<Problem> {
     TIPS.with_borrow(|all| {
-        let (_, known) = all.get(store).filter(|(at, known)| is_recent(*at) && known.need != Need::Fresh)?;
+        let (_, known) =
+            all.get(store).filter(|(at, known)| is_recent(*at) && known.need != Need::Fresh)?;
         sequencer::reject_if_stale(&known.tip, batch, backend_id).as_ref().and_then(Answer::problem)
     })
 }

@@ -12,11 +12,18 @@ use headwater_core::event::{BackendId, Position, ROOT, SeqNum};
 use headwater_core::log::LogScanner;
 use headwater_core::problem::Problem;
 use headwater_core::push_stats::PushStats;
-use headwater_core::sequencer::call::{Ask, CALL_HEADER, Call, Incarnation, Inspection, LEASE_HEADER, Located, Shown};
-use headwater_core::sequencer::{self, Answer, Core, Effect, Foresight, Input, Need, Op, Ticket, UpstreamResult};
+use headwater_core::sequencer::call::{
+    Ask, CALL_HEADER, Call, Incarnation, Inspection, LEASE_HEADER, Located, Shown,
+};
+use headwater_core::sequencer::{
+    self, Answer, Core, Effect, Foresight, Input, Need, Op, Ticket, UpstreamResult,
+};
 use serde_json::value::to_raw_value;
 use worker::wasm_bindgen::prelude::wasm_bindgen;
-use worker::{Delay, DurableObject, Env, Error, Request, Response, Result, State, console_error, durable_object};
+use worker::{
+    Delay, DurableObject, Env, Error, Request, Response, Result, State, console_error,
+    durable_object,
+};
 
 use super::storage::Rows;
 use crate::isolate::now;
@@ -39,7 +46,10 @@ impl DurableObject for Sequencer {
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
-        let call = request.headers().get(CALL_HEADER)?.ok_or_else(|| Error::from("a Sequencer takes calls only"))?;
+        let call = request
+            .headers()
+            .get(CALL_HEADER)?
+            .ok_or_else(|| Error::from("a Sequencer takes calls only"))?;
         let Ok(call) = serde_json::from_str::<Call>(&call) else {
             // Of a build that knows more: during a deployment it asks again, and meets one of its own.
             return Response::ok(serde_json::to_string(&Answer::Unavailable)?);
@@ -48,9 +58,9 @@ impl DurableObject for Sequencer {
         crate::failpoints::on_arrival().await;
         let actor = self.actor(&call.path)?;
         let said = match call.ask {
-            Ask::Op(Op::Push { batch, backend_id }) => {
-                serde_json::to_string(&actor.push(batch, backend_id, &mut request, &self.state).await?)
-            }
+            Ask::Op(Op::Push { batch, backend_id }) => serde_json::to_string(
+                &actor.push(batch, backend_id, &mut request, &self.state).await?,
+            ),
             Ask::Op(op) => serde_json::to_string(&actor.call(op, &self.state).await?),
             Ask::Look(need) => {
                 let answer = actor.clone().call(Op::Look(Need::Known), &self.state).await?;
@@ -60,7 +70,9 @@ impl DurableObject for Sequencer {
                 }
                 serde_json::to_string(&answer)
             }
-            Ask::Locate(position) => serde_json::to_string(&actor.locate(&position, &self.state).await?),
+            Ask::Locate(position) => {
+                serde_json::to_string(&actor.locate(&position, &self.state).await?)
+            }
             Ask::Inspect => serde_json::to_string(&actor.inspect(&self.state).await?),
         };
         Response::ok(said?)
@@ -126,7 +138,9 @@ impl Actor {
             outgoing: RefCell::default(),
             epochs: Epochs::default(),
             abandoned: Cell::new(false),
-            pushes: settings::inspector(env).map_err(as_error)?.then(|| RefCell::new(PushStats::new(now()))),
+            pushes: settings::inspector(env)
+                .map_err(as_error)?
+                .then(|| RefCell::new(PushStats::new(now()))),
         })
     }
 
@@ -141,14 +155,18 @@ impl Actor {
             match &answer {
                 Answer::Tip(tip) if head_of(&answer).is_some_and(|head| head < *seq) => {
                     let backend_id = tip.as_ref().map(|tip| tip.backend_id.clone());
-                    return Ok(Located::Beyond { head: tip.as_ref().map_or(ROOT, |tip| tip.head), backend_id });
+                    return Ok(Located::Beyond {
+                        head: tip.as_ref().map_or(ROOT, |tip| tip.head),
+                        backend_id,
+                    });
                 }
                 Answer::Tip(_) => {}
                 _ => return Ok(Located::Refused(answer)),
             }
         }
         let found = self.rows.borrow().locate(position)?;
-        Ok(found.map_or(Located::Unknown, |(plan, incarnation)| Located::Found { plan, incarnation }))
+        Ok(found
+            .map_or(Located::Unknown, |(plan, incarnation)| Located::Found { plan, incarnation }))
     }
 
     async fn inspect(self: Rc<Self>, state: &State) -> Result<Inspection> {
@@ -162,7 +180,9 @@ impl Actor {
             _ => None,
         };
         let shown = Shown {
-            state: problem.as_ref().map_or(if tip.is_some() { "ready" } else { "no-stream" }, |problem| problem.kind),
+            state: problem
+                .as_ref()
+                .map_or(if tip.is_some() { "ready" } else { "no-stream" }, |problem| problem.kind),
             detail: problem.map(|problem| problem.detail),
             tip,
             segments: &segments,
@@ -194,7 +214,8 @@ impl Actor {
         if let Some(answer) = self.clone().foreseen(&op, state).await? {
             return refused(answer);
         }
-        let Some(lease) = self.lease(&batch, request.headers().get(LEASE_HEADER)?.as_deref()) else {
+        let Some(lease) = self.lease(&batch, request.headers().get(LEASE_HEADER)?.as_deref())
+        else {
             return refused(Answer::Overloaded);
         };
         let body = Rc::new(request.bytes().await?);
@@ -222,14 +243,21 @@ impl Actor {
     /// The memory that a batch takes: that of the Worker, who hands it over, or where that is in another isolate, of this one.
     fn lease(&self, batch: &Batch, workers: Option<&str>) -> Option<Lease> {
         let adopted = workers.and_then(|name| Lease::adopt(&BATCHES, name, self.patience));
-        adopted.or_else(|| Lease::take(&BATCHES, &self.path, batch.bytes, self.patience, self.in_flight))
+        adopted.or_else(|| {
+            Lease::take(&BATCHES, &self.path, batch.bytes, self.patience, self.in_flight)
+        })
     }
 
     async fn call(self: Rc<Self>, op: Op, state: &State) -> Result<Answer> {
         interrupted(self.begin(op, None, state).await)
     }
 
-    fn begin(self: Rc<Self>, op: Op, batch: Option<(Rc<Vec<u8>>, Lease)>, state: &State) -> oneshot::Receiver<Answer> {
+    fn begin(
+        self: Rc<Self>,
+        op: Op,
+        batch: Option<(Rc<Vec<u8>>, Lease)>,
+        state: &State,
+    ) -> oneshot::Receiver<Answer> {
         let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
         let (sender, answer) = oneshot::channel();
         let counted = match &op {
@@ -267,7 +295,9 @@ impl Actor {
         match request {
             sequencer::Request::Check => self.stream.check().await,
             sequencer::Request::ReadAll { known, probe } => {
-                self.stream.scan(None, LogScanner::from_start().expecting(known).probing(probe)).await
+                self.stream
+                    .scan(None, LogScanner::from_start().expecting(known).probing(probe))
+                    .await
             }
             sequencer::Request::ReadOn { from, known, probe } => {
                 self.stream.scan(Some(from), LogScanner::onward(probe).expecting(known)).await
@@ -275,8 +305,11 @@ impl Actor {
             sequencer::Request::Create => self.stream.create(BackendId(random_uuid())).await,
             sequencer::Request::Delete => self.stream.delete().await,
             sequencer::Request::Append { ticket, parent, producer_seq } => {
-                let batch =
-                    self.waiting.borrow().get(&ticket).and_then(|w| w.batch.as_ref().map(|(batch, _)| batch.clone()));
+                let batch = self
+                    .waiting
+                    .borrow()
+                    .get(&ticket)
+                    .and_then(|w| w.batch.as_ref().map(|(batch, _)| batch.clone()));
                 let batch = batch.expect("a batch is kept until its push is answered");
                 self.stream.append(parent, &self.epochs, producer_seq, &batch).await
             }
@@ -299,7 +332,9 @@ impl Actor {
             Effect::Forget => self.rows.borrow_mut().forget()?,
             Effect::Deleting => self.rows.borrow_mut().deleting()?,
             Effect::Answer(ticket, answer) => self.reply(ticket, answer),
-            Effect::Request(request, failures) => *self.outgoing.borrow_mut() = Some((request, failures)),
+            Effect::Request(request, failures) => {
+                *self.outgoing.borrow_mut() = Some((request, failures))
+            }
         }
         Ok(())
     }
@@ -330,7 +365,9 @@ impl Actor {
 
     /// Whoever waits longer than a lease lasts still has its batch.
     fn renew_leases(&self) {
-        for (_, lease) in self.waiting.borrow().values().filter_map(|waiting| waiting.batch.as_ref()) {
+        for (_, lease) in
+            self.waiting.borrow().values().filter_map(|waiting| waiting.batch.as_ref())
+        {
             lease.renew(self.patience);
         }
     }

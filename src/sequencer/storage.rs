@@ -37,7 +37,8 @@ const SCHEMA: &str = "
     );";
 
 /// Asked before anything else: a store that is only read, and does not exist, is to leave nothing behind.
-const TABLES: &str = "SELECT COUNT(*) AS count FROM sqlite_master WHERE name IN ('append', 'backend')";
+const TABLES: &str =
+    "SELECT COUNT(*) AS count FROM sqlite_master WHERE name IN ('append', 'backend')";
 
 /// The last one, and the one before it.
 const LAST_TWO: &str = "SELECT * FROM append ORDER BY last_seq DESC LIMIT 2";
@@ -51,7 +52,8 @@ const LAST_ENDS: &str = "SELECT * FROM append WHERE seals = 1 ORDER BY end_offse
 const COUNT_ENDS: &str = "SELECT COUNT(*) AS count FROM append WHERE seals = 1";
 
 /// The segments' ends after an offset. Offsets sort as the appends do (protocol §8).
-const ENDS_AFTER: &str = "SELECT * FROM append WHERE seals = 1 AND end_offset > ? ORDER BY end_offset LIMIT ?";
+const ENDS_AFTER: &str =
+    "SELECT * FROM append WHERE seals = 1 AND end_offset > ? ORDER BY end_offset LIMIT ?";
 const FIRST_FROM: &str = "SELECT * FROM append WHERE last_seq >= ? ORDER BY last_seq LIMIT 1";
 const UP_TO_EVENT: &str = "SELECT * FROM append WHERE last_seq <= ? ORDER BY last_seq DESC LIMIT 1";
 
@@ -103,7 +105,13 @@ impl Rows {
     pub fn open(sql: SqlStorage) -> Result<Self> {
         let tables: Vec<Count> = sql.exec(TABLES, None)?.to_array()?;
         let has_tables = tables.first().is_some_and(|one| one.count > 0);
-        let rows = Self { sql, incarnation: None, counted: RefCell::default(), deleting: false, has_tables };
+        let rows = Self {
+            sql,
+            incarnation: None,
+            counted: RefCell::default(),
+            deleting: false,
+            has_tables,
+        };
         if rows.has_tables {
             rows.sql.exec(SCHEMA, None)?;
         }
@@ -115,7 +123,8 @@ impl Rows {
         if !self.has_tables {
             return Ok(None);
         }
-        let backend: Vec<Backend> = self.sql.exec("SELECT backend_id, index_start FROM backend", None)?.to_array()?;
+        let backend: Vec<Backend> =
+            self.sql.exec("SELECT backend_id, index_start FROM backend", None)?.to_array()?;
         let last: Vec<Row> = self.sql.exec(LAST_TWO, None)?.to_array()?;
         let mut last = last.into_iter();
         let (Some(backend), Some(row)) = (backend.into_iter().next(), last.next()) else {
@@ -123,9 +132,13 @@ impl Rows {
         };
         let mut sealed = Sealed::nothing(backend.index_start.clone());
         if let Some(end) = self.row(LAST_SEALING, vec![])? {
-            (sealed.offset, sealed.events, sealed.bytes) = (end.end_offset, end.events_so_far, end.bytes_so_far);
+            (sealed.offset, sealed.events, sealed.bytes) =
+                (end.end_offset, end.events_so_far, end.bytes_so_far);
         }
-        self.incarnation = Some(Incarnation { backend_id: backend.backend_id.clone(), index: backend.index_start });
+        self.incarnation = Some(Incarnation {
+            backend_id: backend.backend_id.clone(),
+            index: backend.index_start,
+        });
         let deleting = vec![backend.backend_id.0.as_str().into()];
         let deleting: Vec<Count> = self.sql.exec(IS_DELETING, deleting)?.to_array()?;
         self.deleting = deleting.first().is_some_and(|row| row.count > 0);
@@ -152,8 +165,10 @@ impl Rows {
         self.make_tables()?;
         let incarnation = Incarnation::of(tip);
         if self.incarnation.as_ref() != Some(&incarnation) {
-            let values = vec![incarnation.backend_id.0.as_str().into(), incarnation.index.0.as_str().into()];
-            let insert = "INSERT OR REPLACE INTO backend (only, backend_id, index_start) VALUES (1, ?, ?)";
+            let values =
+                vec![incarnation.backend_id.0.as_str().into(), incarnation.index.0.as_str().into()];
+            let insert =
+                "INSERT OR REPLACE INTO backend (only, backend_id, index_start) VALUES (1, ?, ?)";
             self.sql.exec(insert, values)?;
             self.incarnation = Some(incarnation);
         }
@@ -187,7 +202,8 @@ impl Rows {
     pub fn deleting(&mut self) -> Result<()> {
         let Some(incarnation) = &self.incarnation else { return Ok(()) };
         let values = vec![incarnation.backend_id.0.as_str().into()];
-        self.sql.exec("INSERT OR REPLACE INTO deleting (only, backend_id) VALUES (1, ?)", values)?;
+        self.sql
+            .exec("INSERT OR REPLACE INTO deleting (only, backend_id) VALUES (1, ?)", values)?;
         self.deleting = true;
         Ok(())
     }
@@ -195,7 +211,8 @@ impl Rows {
     /// Drops everything: it described another incarnation.
     pub fn forget(&mut self) -> Result<()> {
         if self.has_tables {
-            self.sql.exec("DELETE FROM append; DELETE FROM backend; DELETE FROM deleting;", None)?;
+            self.sql
+                .exec("DELETE FROM append; DELETE FROM backend; DELETE FROM deleting;", None)?;
         }
         (self.incarnation, self.deleting) = (None, false);
         self.counted.take();
@@ -215,7 +232,9 @@ impl Rows {
         let Some(incarnation) = self.incarnation.clone() else { return Ok(None) };
         let place = match position {
             Position::Offset(offset) => self.place_at(offset)?,
-            Position::After(seq) => Some(self.row(UP_TO_EVENT, vec![integer(*seq)?])?.map_or(Place::start(), as_place)),
+            Position::After(seq) => {
+                Some(self.row(UP_TO_EVENT, vec![integer(*seq)?])?.map_or(Place::start(), as_place))
+            }
         };
         let Some(place) = place else { return Ok(None) };
         let ends = vec![place.offset.0.as_str().into(), integer(Plan::AHEAD as u64)?];
@@ -244,7 +263,8 @@ impl Rows {
             }
         });
         let segments: Vec<Stored> = segments.collect();
-        let count = self.count(segments.last().map_or(Place::start().offset, |last| last.end.clone()))?;
+        let count =
+            self.count(segments.last().map_or(Place::start().offset, |last| last.end.clone()))?;
         Ok((segments, count))
     }
 
@@ -265,10 +285,13 @@ impl Rows {
             return Ok(Some(Place::start()));
         }
         // In the unsealed tail nothing is cut, so nothing need be found.
-        let Some(sealed) = self.row(LAST_SEALING, vec![])?.filter(|row| *offset <= row.end_offset) else {
+        let Some(sealed) = self.row(LAST_SEALING, vec![])?.filter(|row| *offset <= row.end_offset)
+        else {
             return Ok(None);
         };
-        Place::find(offset, sealed.last_seq, |seq| Ok(self.row(FIRST_FROM, vec![integer(seq)?])?.map(as_place)))
+        Place::find(offset, sealed.last_seq, |seq| {
+            Ok(self.row(FIRST_FROM, vec![integer(seq)?])?.map(as_place))
+        })
     }
 
     fn row(&self, query: &str, values: Vec<SqlStorageValue>) -> Result<Option<Row>> {
@@ -279,7 +302,13 @@ impl Rows {
 
 fn as_place(row: Row) -> Place {
     let made_by = row.made_by();
-    Place { offset: row.end_offset, head: row.last_seq, events: row.events_so_far, bytes: row.bytes_so_far, made_by }
+    Place {
+        offset: row.end_offset,
+        head: row.last_seq,
+        events: row.events_so_far,
+        bytes: row.bytes_so_far,
+        made_by,
+    }
 }
 
 fn integer(value: u64) -> Result<SqlStorageValue> {

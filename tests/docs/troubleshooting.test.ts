@@ -5,7 +5,7 @@ import { code, filesIn, read } from './pages.ts'
 const page = read('docs/troubleshooting.md')
 
 /** `(status, "kind", "Tag", …)` of each problem; the status may be a variable. */
-const problems = [...read('src/problem.rs').matchAll(/::new\(\s*(\w+),\s*"([a-z-]+)",\s*"(\w+)"/g)].map(([, status = '', kind = '', tag = '']) => ({ status, kind, tag }))
+const problems = [...['problem', 'sequencer/problems', 'batch'].map((name) => read(`core/src/${name}.rs`)).join('').matchAll(/::new\(\s*(\w+),\s*"([a-z-]+)",\s*"(\w+)"/g)].map(([, status = '', kind = '', tag = '']) => ({ status, kind, tag }))
 
 test('troubleshooting.md has a row for every kind of problem, with status and tag', () => {
   expect(problems.length).toBeGreaterThan(20)

@@ -10,7 +10,7 @@
  * - Nothing is appended but onto a head that this client has seen at the end of the log, and with the fence. An offset
  *   within an append is no such end: there the fence would let a second batch through.
  * - An append of unknown outcome is never repeated before the log was read from the last offset known to be committed.
- * - A new producerSeq begins only where the same push has just looked at the log (docs/architecture.md, "The chain and the
+ * - A new producerSeq begins only where the same push has just looked at the log (docs/internals/architecture.md, "The chain and the
  *   fence"): a server that has forgotten its fence would take anything, and only a producerSeq shows that it has.
  */
 import type { LiveStoreEvent } from '@livestore/common/schema'

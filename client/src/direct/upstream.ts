@@ -21,7 +21,7 @@ export interface Upstream {
   readonly check: (signal?: AbortSignal) => Promise<Checked>
   /** All from an offset to the tail. */
   readonly read: (offset: string, signal?: AbortSignal) => Promise<LogRange>
-  /** Makes the stream with its header (docs/wire.md, "The header"), unless there is one. */
+  /** Makes the stream with its header (docs/http-api.md, "The header"), unless there is one. */
   readonly create: (signal?: AbortSignal) => Promise<Created>
   /** Appends with the fence. Rejects also where nobody knows what became of it. */
   readonly append: (batch: FencedBatch, signal?: AbortSignal) => Promise<Appended>

@@ -50,7 +50,7 @@ export type HttpFailure = TransportError | ForeignAnswer | ResponseError
 export const isHttpFailure = (error: unknown): error is HttpFailure =>
   error instanceof TransportError || error instanceof ForeignAnswer || error instanceof ResponseError
 
-/** RFC 9457, with LiveStore's `_tag` and its fields beside (docs/wire.md). */
+/** RFC 9457, with LiveStore's `_tag` and its fields beside (docs/http-api.md). */
 export type ProblemDetails = Readonly<Record<string, unknown>>
 
 /** The log shows no offset. A browser hides what the server's CORS does not expose. */

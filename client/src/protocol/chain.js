@@ -38,7 +38,7 @@ export const firstBreak = (events, before = ROOT, links = follows) => {
 }
 
 /**
- * The chain of a batch: `seqNum` rises by one, and only the first event of a store may start higher (docs/wire.md,
+ * The chain of a batch: `seqNum` rises by one, and only the first event of a store may start higher (docs/http-api.md,
  * "Events"). The head that a batch follows is known to the server alone.
  *
  * @param {ReadonlyArray<Link>} events

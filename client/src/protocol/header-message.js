@@ -1,5 +1,5 @@
 /**
- * The first message of a stream names the backend (docs/wire.md, "The header").
+ * The first message of a stream names the backend (docs/http-api.md, "The header").
  *
  * @param {string} backendId
  */
@@ -25,7 +25,7 @@ export const backendIdIn = (message) => {
 }
 
 /**
- * The backend id of a stream without a header (docs/wire.md, "The header").
+ * The backend id of a stream without a header (docs/http-api.md, "The header").
  *
  * @param {string} storePath as `storePath` makes it
  */

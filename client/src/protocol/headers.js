@@ -1,4 +1,4 @@
-/** The names of headers, in lower case as `Headers` has them. First the Worker's own (docs/wire.md). */
+/** The names of headers, in lower case as `Headers` has them. First the Worker's own (docs/http-api.md). */
 export const HEAD_HEADER = 'livestore-head'
 export const BACKEND_ID_HEADER = 'livestore-backend-id'
 export const PROBLEM_HEADER = 'livestore-problem'

@@ -1,7 +1,7 @@
 const PREFIX = 'urn:headwater:problem:'
 
 /**
- * The `type` of a problem of this kind (docs/wire.md, "Errors").
+ * The `type` of a problem of this kind (docs/http-api.md, "Errors").
  *
  * @param {string} kind
  */

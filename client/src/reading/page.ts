@@ -44,7 +44,7 @@ export type Page =
   | { readonly _tag: 'Foreign'; readonly found: string }
 
 /**
- * Drops the events up to the cursor and checks the chain (docs/wire.md, "Events") over all the rest, and among the
+ * Drops the events up to the cursor and checks the chain (docs/http-api.md, "Events") over all the rest, and among the
  * dropped ones too, where a fork would otherwise hide. A page that `follows` the cursor begins right behind it: it holds
  * nothing to drop, and an event that seems known is a fork.
  */
@@ -93,7 +93,7 @@ export interface PageContext {
 /**
  * Cuts a page into items. All but the page's last event carry the offset the page was read from, because an offset
  * inside an append does not exist; resuming there re-reads the page and drops what is known. A page that was read from no
- * offset (`after`, docs/wire.md) leaves them none: they are found by their seqNum again.
+ * offset (`after`, docs/http-api.md) leaves them none: they are found by their seqNum again.
  */
 export const cutPage = (
   events: ReadonlyArray<LiveStoreEvent.Global.Encoded>,

@@ -31,7 +31,7 @@ export const onTornPage = (setup: PullSetup, state: PullState, failure: HttpFail
   return elsewhere === undefined ? confirmFirst(state, { _tag: 'Torn', failure }) : begin(setup, elsewhere, moment)
 }
 
-/** The Worker's rule for a store without a stream (docs/wire.md): a read is empty, and a live read creates the stream. */
+/** The Worker's rule for a store without a stream (docs/http-api.md): a read is empty, and a live read creates the stream. */
 const onMissingLog = (setup: PullSetup, state: PullState, failure: HttpFailure, moment: Moment): PullState => {
   // A device that knows a backend has its events. Nothing shows that they were meant to be gone.
   if (moment.remembered !== undefined) return confirmFirst(state, { _tag: 'Missing', failure })

@@ -23,7 +23,7 @@ export interface LogPage {
 /** What is read. */
 export interface ReadQuery {
   readonly offset: string
-  /** From the append that holds the next event (docs/wire.md). */
+  /** From the append that holds the next event (docs/http-api.md). */
   readonly after: number | undefined
   readonly live: LiveMode | undefined
   readonly cursor: string | undefined

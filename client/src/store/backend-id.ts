@@ -54,7 +54,7 @@ export const makeBackendId = (storage: IdStorage, ask: (signal?: AbortSignal) =>
 
 /**
  * LiveStore 0.4.0 writes the id into an SQL string literal as it is (eventlog.ts, `updateBackendId`), and an id may hold
- * a store's name (`path:{tenant}/{store}`, docs/wire.md): no quote may reach it.
+ * a store's name (`path:{tenant}/{store}`, docs/http-api.md): no quote may reach it.
  */
 const toStored = (id: string): string =>
   id.replace(/[%'\u0000-\u001f]/g, (c) => `%${c.charCodeAt(0).toString(16).padStart(2, '0')}`)

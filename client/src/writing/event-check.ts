@@ -11,7 +11,7 @@ export interface Obstacle {
   readonly why: string
 }
 
-/** How deep the arrays and objects of an event may lie in one another (docs/wire.md, "Events"). */
+/** How deep the arrays and objects of an event may lie in one another (docs/http-api.md, "Events"). */
 const MAX_DEPTH = 500
 
 /** `json` is the event as it would be sent, alone in a body of so many bytes. */

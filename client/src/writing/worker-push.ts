@@ -62,7 +62,7 @@ export const makeWorkerPush = ({ url, transport, backendId, askBackendId, timeou
   return { send, probe }
 }
 
-/** The backend that acknowledges exactly these events; undefined if the answer is no acknowledgement (docs/wire.md). */
+/** The backend that acknowledges exactly these events; undefined if the answer is no acknowledgement (docs/http-api.md). */
 const acknowledgedBy = (answer: Answer, first: number, last: number): string | undefined => {
   const { status, headers } = answer
   const isOfThese = status === 200 && headers.get(ACCEPTED_HEADER) === `${first}-${last}`

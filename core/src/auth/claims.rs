@@ -89,11 +89,21 @@ impl Policy {
         if date(claims, "nbf")?.is_some_and(|from| now < from - LEEWAY) {
             return Err(Problem::unauthorized("nbf", "The token is not valid yet."));
         }
-        if !self.issuers.is_empty() && !claims.get("iss").is_some_and(|issuer| is_one_of(issuer, &self.issuers)) {
-            return Err(Problem::unauthorized("iss", "The token's issuer is not the one this server trusts (`iss`)."));
+        if !self.issuers.is_empty()
+            && !claims.get("iss").is_some_and(|issuer| is_one_of(issuer, &self.issuers))
+        {
+            return Err(Problem::unauthorized(
+                "iss",
+                "The token's issuer is not the one this server trusts (`iss`).",
+            ));
         }
-        if !self.audiences.is_empty() && !claims.get("aud").is_some_and(|audience| meets(audience, &self.audiences)) {
-            return Err(Problem::unauthorized("aud", "The token is meant for someone else (`aud`)."));
+        if !self.audiences.is_empty()
+            && !claims.get("aud").is_some_and(|audience| meets(audience, &self.audiences))
+        {
+            return Err(Problem::unauthorized(
+                "aud",
+                "The token is meant for someone else (`aud`).",
+            ));
         }
         let tenant = match self.tenant.of(claims)? {
             Said::Text(tenant) => tenant,
@@ -130,15 +140,18 @@ impl Grant {
         let Self::Token { tenant, stores, scopes, .. } = self else { return Ok(()) };
         let covers_store = match stores {
             Stores::All => true,
-            Stores::Named(names) => {
-                names.iter().any(|name| StorePath::new(tenant, name).is_ok_and(|path| path == *store))
-            }
+            Stores::Named(names) => names
+                .iter()
+                .any(|name| StorePath::new(tenant, name).is_ok_and(|path| path == *store)),
         };
         if !store.belongs_to(tenant) {
             return Err(Problem::not_permitted("tenant", "The token is for another tenant."));
         }
         if !covers_store {
-            return Err(Problem::not_permitted("store", "The token is for other stores of this tenant."));
+            return Err(Problem::not_permitted(
+                "store",
+                "The token is for other stores of this tenant.",
+            ));
         }
         if !scopes.iter().any(|held| held == scope.name()) {
             return Err(Problem::needs_scope(scope.name()));
@@ -159,7 +172,10 @@ impl Claim {
         // A claim that says nothing (null) is as good as none; one that says something else never is.
         let value = self.find(claims).filter(|value| !value.is_null()).cloned().or_else(fallback);
         let value = value.ok_or_else(|| {
-            Problem::not_permitted("claim", format!("The token has no `{}`, which this server needs.", self.name))
+            Problem::not_permitted(
+                "claim",
+                format!("The token has no `{}`, which this server needs.", self.name),
+            )
         })?;
         match value {
             Value::String(text) => Ok(Said::Text(text)),
@@ -168,7 +184,10 @@ impl Claim {
                     Value::String(text) => Some(text),
                     _ => None,
                 });
-                texts.collect::<Option<_>>().map(Said::List).ok_or_else(|| self.wrong("a list of texts"))
+                texts
+                    .collect::<Option<_>>()
+                    .map(Said::List)
+                    .ok_or_else(|| self.wrong("a list of texts"))
             }
             _ => Err(self.wrong("text, or a list of texts")),
         }
@@ -189,8 +208,9 @@ impl Claim {
 
 /// When a token with these claims ends, leeway included; an error if that is over.
 pub fn end(claims: &Map<String, Value>, now: f64) -> Result<f64, Problem> {
-    let expires = date(claims, "exp")?
-        .ok_or_else(|| Problem::unauthorized("exp", "The token has no `exp`: it must say when it expires."))?;
+    let expires = date(claims, "exp")?.ok_or_else(|| {
+        Problem::unauthorized("exp", "The token has no `exp`: it must say when it expires.")
+    })?;
     match expires + LEEWAY {
         until if now < until => Ok(until),
         _ => Err(Problem::unauthorized("expired", "The token has expired.")),
@@ -202,7 +222,10 @@ fn date(claims: &Map<String, Value>, name: &'static str) -> Result<Option<f64>, 
     match claims.get(name) {
         None => Ok(None),
         Some(value) => value.as_f64().map(Some).ok_or_else(|| {
-            Problem::unauthorized(name, format!("The token's `{name}` must be a number, in seconds since 1970."))
+            Problem::unauthorized(
+                name,
+                format!("The token's `{name}` must be a number, in seconds since 1970."),
+            )
         }),
     }
 }

@@ -29,7 +29,11 @@ pub struct Jwks {
 impl Jwks {
     /// Why no key of it can be used, in words.
     pub fn why_not(&self) -> String {
-        if self.unusable.is_empty() { "there is none in it".into() } else { self.unusable.join("; ") }
+        if self.unusable.is_empty() {
+            "there is none in it".into()
+        } else {
+            self.unusable.join("; ")
+        }
     }
 }
 
@@ -39,7 +43,10 @@ const MIN_RSA_BYTES: usize = 256;
 /// Reads a key set. Keys for other purposes may be in it; what is no key set at all is an error.
 pub fn parse(json: &str) -> Result<Jwks, String> {
     let set: Value = serde_json::from_str(json).map_err(|error| format!("is not JSON: {error}"))?;
-    let keys = set.get("keys").and_then(Value::as_array).ok_or("must be an object with an array `keys`")?;
+    let keys = set
+        .get("keys")
+        .and_then(Value::as_array)
+        .ok_or("must be an object with an array `keys`")?;
     let mut jwks = Jwks { usable: Vec::new(), unusable: Vec::new() };
     for (index, key) in keys.iter().enumerate() {
         match key.as_object().ok_or("is not an object").and_then(usable) {
@@ -52,7 +59,9 @@ pub fn parse(json: &str) -> Result<Jwks, String> {
 
 fn usable(key: &Map<String, Value>) -> Result<Jwk, &'static str> {
     let text = |name: &str| key.get(name).and_then(Value::as_str);
-    let bytes = |name: &str| text(name).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()).unwrap_or_default();
+    let bytes = |name: &str| {
+        text(name).and_then(|text| URL_SAFE_NO_PAD.decode(text).ok()).unwrap_or_default()
+    };
     if key.contains_key("d") {
         return Err("is a private key: give the public one");
     }
@@ -63,25 +72,35 @@ fn usable(key: &Map<String, Value>) -> Result<Jwk, &'static str> {
     if operations.is_some_and(|operations| !operations.iter().any(|one| one == "verify")) {
         return Err("is not for checking signatures (`key_ops`)");
     }
-    let (algorithm, names): (_, &[&'static str]) = match (text("kty").unwrap_or_default(), text("crv")) {
-        ("RSA", _) => {
-            let modulus = bytes("n");
-            if modulus.iter().skip_while(|byte| **byte == 0).count() < MIN_RSA_BYTES {
-                return Err("is an RSA key of less than 2048 bits");
+    let (algorithm, names): (_, &[&'static str]) =
+        match (text("kty").unwrap_or_default(), text("crv")) {
+            ("RSA", _) => {
+                let modulus = bytes("n");
+                if modulus.iter().skip_while(|byte| **byte == 0).count() < MIN_RSA_BYTES {
+                    return Err("is an RSA key of less than 2048 bits");
+                }
+                (Algorithm::Rs256, &["kty", "n", "e"])
             }
-            (Algorithm::Rs256, &["kty", "n", "e"])
-        }
-        ("EC", Some("P-256")) if bytes("x").len() == 32 && bytes("y").len() == 32 => {
-            (Algorithm::Es256, &["kty", "crv", "x", "y"])
-        }
-        ("OKP", Some("Ed25519")) if bytes("x").len() == 32 => (Algorithm::EdDsa, &["kty", "crv", "x"]),
-        ("oct", _) => return Err("is a secret, which has no place in a key set: that is JWT_SECRET"),
-        _ => return Err("is of a kind that is not used here (RSA, EC on P-256, or OKP Ed25519)"),
-    };
+            ("EC", Some("P-256")) if bytes("x").len() == 32 && bytes("y").len() == 32 => {
+                (Algorithm::Es256, &["kty", "crv", "x", "y"])
+            }
+            ("OKP", Some("Ed25519")) if bytes("x").len() == 32 => {
+                (Algorithm::EdDsa, &["kty", "crv", "x"])
+            }
+            ("oct", _) => {
+                return Err("is a secret, which has no place in a key set: that is JWT_SECRET");
+            }
+            _ => {
+                return Err(
+                    "is of a kind that is not used here (RSA, EC on P-256, or OKP Ed25519)",
+                );
+            }
+        };
     if text("alg").is_some_and(|name| Algorithm::named(name) != Some(algorithm)) {
         return Err("is for an algorithm that is not taken here (RS256, ES256 or EdDSA)");
     }
-    let members = names.iter().map(|name| Some((*name, text(name)?.to_string()))).collect::<Option<_>>();
+    let members =
+        names.iter().map(|name| Some((*name, text(name)?.to_string()))).collect::<Option<_>>();
     let members = members.ok_or("lacks a member")?;
     Ok(Jwk { algorithm, id: text("kid").map(Into::into), members })
 }

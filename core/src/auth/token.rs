@@ -64,29 +64,44 @@ impl<'t> Token<'t> {
     /// Takes a token apart.
     pub fn parse(token: &'t str) -> Result<Self, Problem> {
         if token.len() > MAX_TOKEN {
-            return Err(malformed(format!("has {} characters; {MAX_TOKEN} are allowed", token.len())));
+            return Err(malformed(format!(
+                "has {} characters; {MAX_TOKEN} are allowed",
+                token.len()
+            )));
         }
         let mut parts = token.split('.');
         let (Some(header), Some(payload), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
-            return Err(malformed("is no signed JWT: that has three parts, with dots between them"));
+            return Err(malformed(
+                "is no signed JWT: that has three parts, with dots between them",
+            ));
         };
         let signed = &token[..header.len() + 1 + payload.len()];
         let header: Header = serde_json::from_slice(&decode(header, "header")?)
             .map_err(|_| malformed("has a header that is not an object with the text `alg`"))?;
         let algorithm = Algorithm::named(&header.alg).ok_or_else(|| {
-            let detail =
-                format!("The token is signed with {:?}, but HS256, RS256, ES256 or EdDSA is wanted.", header.alg);
+            let detail = format!(
+                "The token is signed with {:?}, but HS256, RS256, ES256 or EdDSA is wanted.",
+                header.alg
+            );
             Problem::unauthorized("algorithm", detail)
         })?;
         if header.crit.is_some() || header.b64.is_some() {
-            return Err(malformed("asks for an extension (`crit`, `b64`) that is not understood here"));
+            return Err(malformed(
+                "asks for an extension (`crit`, `b64`) that is not understood here",
+            ));
         }
         if header.typ.as_deref().is_some_and(|typ| !is_access_token(typ)) {
             return Err(malformed("is of another type (`typ`): JWT or at+jwt is wanted"));
         }
-        Ok(Self { algorithm, key_id: header.kid, signed, signature: decode(signature, "signature")?, payload })
+        Ok(Self {
+            algorithm,
+            key_id: header.kid,
+            signed,
+            signature: decode(signature, "signature")?,
+            payload,
+        })
     }
 
     /// What it claims. To be believed once the signature is checked, and not before.
@@ -103,7 +118,9 @@ fn is_access_token(typ: &str) -> bool {
 }
 
 fn decode(part: &str, name: &str) -> Result<Vec<u8>, Problem> {
-    URL_SAFE_NO_PAD.decode(part).map_err(|_| malformed(format!("has a {name} that is not base64url")))
+    URL_SAFE_NO_PAD
+        .decode(part)
+        .map_err(|_| malformed(format!("has a {name} that is not base64url")))
 }
 
 fn malformed(what: impl std::fmt::Display) -> Problem {

@@ -27,7 +27,9 @@ pub enum Break {
 impl fmt::Display for Break {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Break::NotAnEvent(events) => write!(f, "the message after {events} events is not a LiveStore event"),
+            Break::NotAnEvent(events) => {
+                write!(f, "the message after {events} events is not a LiveStore event")
+            }
             Break::Link { seq, parent, before } => {
                 write!(f, "event {seq} has the parent {parent}, but follows event {before}")
             }
@@ -145,15 +147,23 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
 pub fn header_of(json: &[u8]) -> Option<BackendId> {
     match links_of(json) {
         Some(_) => None,
-        None => serde_json::from_slice::<Object<Header>>(json).ok().map(|header| header.0.livestore.0.backend_id),
+        None => serde_json::from_slice::<Object<Header>>(json)
+            .ok()
+            .map(|header| header.0.livestore.0.backend_id),
     }
 }
 
 fn links_of(json: &[u8]) -> Option<Links> {
-    serde_json::from_slice::<Object<Links>>(json).ok().map(|links| links.0).filter(|links| links.seq <= MAX_SEQ_NUM)
+    serde_json::from_slice::<Object<Links>>(json)
+        .ok()
+        .map(|links| links.0)
+        .filter(|links| links.seq <= MAX_SEQ_NUM)
 }
 
 /// The body that creates a stream with its header message.
 pub fn header_message(id: &BackendId) -> String {
-    format!(r#"[{{"livestore":{{"backendId":{},"version":1}}}}]"#, serde_json::Value::from(id.0.as_str()))
+    format!(
+        r#"[{{"livestore":{{"backendId":{},"version":1}}}}]"#,
+        serde_json::Value::from(id.0.as_str())
+    )
 }

@@ -50,7 +50,9 @@ pub struct LogRange {
 impl LogRange {
     /// Whether the stretch continues a chain that ends at `head`.
     pub fn continues(&self, head: SeqNum) -> bool {
-        self.header.is_none() && self.broken.is_none() && self.link.is_none_or(|(parent, _)| parent == head)
+        self.header.is_none()
+            && self.broken.is_none()
+            && self.link.is_none_or(|(parent, _)| parent == head)
     }
 }
 
@@ -94,7 +96,11 @@ impl LogScanner {
 
     /// The same, looking for `probe`.
     pub fn probing(self, probe: Option<Probe>) -> Self {
-        let probe = probe.map(|probe| ProbeScanner { probe, events: 0, fingerprinter: Fingerprinter::default() });
+        let probe = probe.map(|probe| ProbeScanner {
+            probe,
+            events: 0,
+            fingerprinter: Fingerprinter::default(),
+        });
         Self { probe, ..self }
     }
 
@@ -142,7 +148,11 @@ impl LogScanner {
 
 impl ProbeScanner {
     fn event(&mut self, parent: SeqNum, json: &[u8]) {
-        let goes_on = if self.events == 0 { parent == self.probe.parent } else { self.events < self.probe.events };
+        let goes_on = if self.events == 0 {
+            parent == self.probe.parent
+        } else {
+            self.events < self.probe.events
+        };
         if goes_on {
             self.fingerprinter.event(json);
             self.events += 1;

@@ -22,7 +22,11 @@ pub struct SegmentAssembler {
 impl SegmentAssembler {
     /// Takes the next chunk. `ends` sees each element that it completes and says whether a piece ends
     /// with it; the pieces, arrays again, come back.
-    pub fn feed(&mut self, chunk: &[u8], mut ends: impl FnMut(&[u8]) -> bool) -> Result<Vec<Vec<u8>>, SplitError> {
+    pub fn feed(
+        &mut self,
+        chunk: &[u8],
+        mut ends: impl FnMut(&[u8]) -> bool,
+    ) -> Result<Vec<Vec<u8>>, SplitError> {
         let Self { splitter, body } = self;
         let mut pieces = Vec::new();
         splitter.feed(chunk, |element| {
@@ -117,7 +121,11 @@ struct Follower {
 
 impl Follower {
     fn new(plan: Plan, backend_id: BackendId, implicit_id: BackendId) -> Self {
-        let chain = if plan.from.0 == Offset::START { ChainValidator::from_start() } else { ChainValidator::default() };
+        let chain = if plan.from.0 == Offset::START {
+            ChainValidator::from_start()
+        } else {
+            ChainValidator::default()
+        };
         Self { plan, backend_id, implicit_id, chain, last_append: LastAppend::default(), done: 0 }
     }
 
@@ -173,7 +181,10 @@ pub struct Segments {
 impl Segments {
     /// `implicit_id` names a log without a header (docs/http-api.md, "The header").
     pub fn new(plan: Plan, backend_id: BackendId, implicit_id: BackendId) -> Self {
-        Self { follower: Follower::new(plan, backend_id, implicit_id), cutter: SegmentAssembler::default() }
+        Self {
+            follower: Follower::new(plan, backend_id, implicit_id),
+            cutter: SegmentAssembler::default(),
+        }
     }
 
     /// Whether all that was planned is read.
@@ -195,7 +206,8 @@ impl Segments {
             places.extend(ended);
             ends
         });
-        let sealed = |(body, place): (_, Result<_, _>)| place.map(|(from, end)| Sealed { from, end, body });
+        let sealed =
+            |(body, place): (_, Result<_, _>)| place.map(|(from, end)| Sealed { from, end, body });
         bodies.map_err(SegmentMismatch::Split)?.into_iter().zip(places).map(sealed).collect()
     }
 }

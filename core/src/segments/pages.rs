@@ -86,7 +86,11 @@ impl Pages {
             return None;
         }
         let from = first.as_ref().map_or_else(|| plan.from.clone(), Interior::offset);
-        let chain = if plan.from.0 == Offset::START { ChainValidator::from_start() } else { ChainValidator::default() };
+        let chain = if plan.from.0 == Offset::START {
+            ChainValidator::from_start()
+        } else {
+            ChainValidator::default()
+        };
         let splitter = MessageSplitter::default();
         let (last_append, body) = Default::default();
         let events = 0;
@@ -178,15 +182,21 @@ impl Pages {
     fn fits(&self, skipped: u64) -> bool {
         let ChainValidator { header, events, link, broken, .. } = &self.chain;
         let is_whose_it_should_be = match self.plan.from.0 == Offset::START {
-            true => *events == 0 || *header.as_ref().unwrap_or(&self.implicit_id) == self.backend_id,
+            true => {
+                *events == 0 || *header.as_ref().unwrap_or(&self.implicit_id) == self.backend_id
+            }
             false => header.is_none(),
         };
         let links = link.is_none_or(|(parent, head)| {
             parent == self.plan.head
                 && (*events != self.run.events || head == self.run.head)
-                && (*events != skipped || self.first.as_ref().is_none_or(|first| head == first.head))
+                && (*events != skipped
+                    || self.first.as_ref().is_none_or(|first| head == first.head))
         });
-        is_whose_it_should_be && links && broken.is_none() && self.body.len() as u64 <= 2 * MAX_SEGMENT_BYTES
+        is_whose_it_should_be
+            && links
+            && broken.is_none()
+            && self.body.len() as u64 <= 2 * MAX_SEGMENT_BYTES
     }
 
     fn page(&mut self, end: Offset) -> Sealed {
@@ -210,7 +220,12 @@ pub struct Remainder {
 impl Remainder {
     /// What follows `after`.
     pub fn new(after: Interior) -> Self {
-        Self { after, splitter: MessageSplitter::default(), chain: ChainValidator::default(), has_begun: false }
+        Self {
+            after,
+            splitter: MessageSplitter::default(),
+            chain: ChainValidator::default(),
+            has_begun: false,
+        }
     }
 
     /// Whether the position was reached: what comes from now on is passed on.

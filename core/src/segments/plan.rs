@@ -35,7 +35,13 @@ pub struct Place {
 impl Place {
     /// The beginning of every log.
     pub fn start() -> Self {
-        Self { offset: Offset(Offset::START.into()), head: ROOT, events: 0, bytes: 0, made_by: None }
+        Self {
+            offset: Offset(Offset::START.into()),
+            head: ROOT,
+            events: 0,
+            bytes: 0,
+            made_by: None,
+        }
     }
 }
 
@@ -112,7 +118,13 @@ impl Plan {
             let whole = end.bytes.saturating_sub(from.bytes);
             let bytes = end.bytes.saturating_sub(at.bytes);
             let events = end.events.saturating_sub(at.events);
-            let segment = Segment { events, head: end.head, end: end.offset.clone(), bytes, made_by: end.made_by };
+            let segment = Segment {
+                events,
+                head: end.head,
+                end: end.offset.clone(),
+                bytes,
+                made_by: end.made_by,
+            };
             if bytes > MAX_SEGMENT_BYTES && at == &from {
                 run = Some(segment);
                 break;

@@ -23,7 +23,9 @@ pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u6
             job.prepared = true;
             *tip_state = TipState::Unknown(tip_state.clone().into_tip());
         }
-        (Op::Push { .. }, TipState::Halted(..)) if !job.asked => *tip_state = tip_state.clone().doubted(),
+        (Op::Push { .. }, TipState::Halted(..)) if !job.asked => {
+            *tip_state = tip_state.clone().doubted()
+        }
         _ => {}
     }
     if let Some(request) = inquiry(tip_state, Some(&job.op)) {
@@ -32,18 +34,22 @@ pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u6
     match (&*tip_state, &job.op) {
         (TipState::Halted(halt, tip), _) => Step::Answer(told(halt, tip.as_ref())),
         (TipState::NoStream(_), Op::Adopt) => Step::Answer(Answer::Tip(None)),
-        (TipState::Verified(tip), Op::Push { batch, backend_id }) => match verdict(tip, batch, backend_id.as_ref()) {
-            Verdict::Answer(answer) => Step::Answer(answer),
-            Verdict::Append => {
-                Step::Request(Request::Append { ticket: job.ticket, parent: batch.parent, producer_seq })
+        (TipState::Verified(tip), Op::Push { batch, backend_id }) => {
+            match verdict(tip, batch, backend_id.as_ref()) {
+                Verdict::Answer(answer) => Step::Answer(answer),
+                Verdict::Append => Step::Request(Request::Append {
+                    ticket: job.ticket,
+                    parent: batch.parent,
+                    producer_seq,
+                }),
+                Verdict::Odd(answer) if job.prepared => Step::Answer(answer),
+                Verdict::Odd(_) => {
+                    job.prepared = true;
+                    *tip_state = TipState::Unverified(tip.clone());
+                    job_step(tip_state, job, producer_seq)
+                }
             }
-            Verdict::Odd(answer) if job.prepared => Step::Answer(answer),
-            Verdict::Odd(_) => {
-                job.prepared = true;
-                *tip_state = TipState::Unverified(tip.clone());
-                job_step(tip_state, job, producer_seq)
-            }
-        },
+        }
         (TipState::Verified(tip), _) => Step::Answer(Answer::Tip(Some(tip.clone()))),
         _ => Step::Request(Request::Create),
     }
@@ -72,7 +78,9 @@ fn inquiry(tip_state: &TipState, op: Option<&Op>) -> Option<Request> {
             None => Request::Check,
         }),
         TipState::Contradicted(_) => Some(Request::Check),
-        TipState::Behind(tip) => Some(Request::ReadOn { from: tip.offset.clone(), known: None, probe }),
+        TipState::Behind(tip) => {
+            Some(Request::ReadOn { from: tip.offset.clone(), known: None, probe })
+        }
         TipState::Verified(_) | TipState::NoStream(_) | TipState::Halted(..) => None,
     }
 }
@@ -110,14 +118,16 @@ pub(super) fn verdict(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>) 
         let (expected, received) = (tip.backend_id.clone(), received.clone());
         return Verdict::Odd(Answer::BackendIdMismatch { expected, received });
     }
-    let made_the_head = batch.last == tip.head && tip.made_by == Some((batch.parent, batch.fingerprint));
+    let made_the_head =
+        batch.last == tip.head && tip.made_by == Some((batch.parent, batch.fingerprint));
     if made_the_head {
         return Verdict::Answer(Answer::AcceptedAgain(tip.clone()));
     }
     match batch.parent.cmp(&tip.head) {
-        Ordering::Less => {
-            Verdict::Answer(Answer::ServerAhead { minimum_expected: tip.head + 1, provided: batch.first })
-        }
+        Ordering::Less => Verdict::Answer(Answer::ServerAhead {
+            minimum_expected: tip.head + 1,
+            provided: batch.first,
+        }),
         Ordering::Equal => Verdict::Append,
         Ordering::Greater => Verdict::Odd(Answer::Gap { head: tip.head, parent: batch.parent }),
     }
@@ -155,9 +165,11 @@ impl Op {
     /// If this is a push, it may have landed already: how to find it in what is read.
     fn probe(&self) -> Option<Probe> {
         match self {
-            Op::Push { batch, .. } => {
-                Some(Probe { parent: batch.parent, events: batch.events, fingerprint: batch.fingerprint })
-            }
+            Op::Push { batch, .. } => Some(Probe {
+                parent: batch.parent,
+                events: batch.events,
+                fingerprint: batch.fingerprint,
+            }),
             _ => None,
         }
     }

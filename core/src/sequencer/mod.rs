@@ -29,7 +29,8 @@ use crate::log::LogRange;
 use crate::segments::plan::SegmentSize;
 pub use decide::reject_if_stale;
 pub use terms::{
-    Answer, Before, Effect, Halt, Input, Need, Op, Recorded, Refusal, Request, Sealed, Ticket, Tip, UpstreamResult,
+    Answer, Before, Effect, Halt, Input, Need, Op, Recorded, Refusal, Request, Sealed, Ticket, Tip,
+    UpstreamResult,
 };
 
 /// What a call comes to before its batch is there.
@@ -92,7 +93,15 @@ pub struct SequencerLimits {
 impl Default for SequencerLimits {
     fn default() -> Self {
         let segment = SegmentSize { events: 10_000, bytes: 1 << 20 };
-        Self { queue: 256, looks: 4_096, queue_bytes: 32 << 20, attempts: 3, empty_looks: 5, requests: 24, segment }
+        Self {
+            queue: 256,
+            looks: 4_096,
+            queue_bytes: 32 << 20,
+            attempts: 3,
+            empty_looks: 5,
+            requests: 24,
+            segment,
+        }
     }
 }
 
@@ -139,7 +148,8 @@ impl Core {
         Self {
             limits,
             implicit_id,
-            tip_state: stored.map_or(TipState::Unknown(None), |stored| TipState::Unverified(stored.tip)),
+            tip_state: stored
+                .map_or(TipState::Unknown(None), |stored| TipState::Unverified(stored.tip)),
             deleting,
             jobs: VecDeque::new(),
             looks: Vec::new(),
@@ -216,8 +226,16 @@ impl Core {
             Op::Push { .. } | Op::Reset | Op::Adopt => None,
         };
         match look {
-            Some((need, creates)) => self.looks.push(Look { ticket, need, creates, prepared: false }),
-            None => self.jobs.push_back(Job { ticket, op, prepared: false, asked: false, refused: false }),
+            Some((need, creates)) => {
+                self.looks.push(Look { ticket, need, creates, prepared: false })
+            }
+            None => self.jobs.push_back(Job {
+                ticket,
+                op,
+                prepared: false,
+                asked: false,
+                refused: false,
+            }),
         }
     }
 
@@ -239,12 +257,16 @@ impl Core {
                     Verdict::Append | Verdict::Odd(_) => None,
                 }
             }
-            (Op::Push { batch, backend_id }, TipState::Unverified(tip) | TipState::Behind(tip)) if !self.deleting => {
+            (Op::Push { batch, backend_id }, TipState::Unverified(tip) | TipState::Behind(tip))
+                if !self.deleting =>
+            {
                 reject_if_stale(tip, batch, Some(backend_id.as_ref().unwrap_or(&tip.backend_id)))
             }
             (Op::Look(Need::Known), TipState::NoStream(_)) => Some(Answer::Tip(None)),
             (Op::Look(Need::Known), _) => self.tip().map(|tip| Answer::Tip(Some(tip.clone()))),
-            (Op::Look(Need::Reaching(offset)), TipState::Verified(tip)) if tip.offset >= *offset => {
+            (Op::Look(Need::Reaching(offset)), TipState::Verified(tip))
+                if tip.offset >= *offset =>
+            {
                 Some(Answer::Tip(Some(tip.clone())))
             }
             _ => None,
@@ -272,8 +294,9 @@ impl Core {
 
     /// Answers the looks that have what they need.
     fn answer_looks(&mut self, out: &mut Vec<Effect>) {
-        let (answered, waiting) =
-            std::mem::take(&mut self.looks).into_iter().partition(|look| is_answered(&self.tip_state, look));
+        let (answered, waiting) = std::mem::take(&mut self.looks)
+            .into_iter()
+            .partition(|look| is_answered(&self.tip_state, look));
         let answered: Vec<Look> = answered;
         self.looks = waiting;
         if !answered.is_empty() && self.jobs.is_empty() {
@@ -302,7 +325,8 @@ impl Core {
         }
         // An administrator does not wait for the pause after a halt.
         let is_asked_for = matches!(self.jobs.front(), Some(Job { op: Op::Reset | Op::Adopt, .. }));
-        let pause = if is_asked_for { self.spent.failures } else { self.spent.failures.max(self.halts) };
+        let pause =
+            if is_asked_for { self.spent.failures } else { self.spent.failures.max(self.halts) };
         out.push(Effect::Request(request.clone(), pause));
         self.open = Some(request);
     }
@@ -325,14 +349,21 @@ impl Core {
     }
 
     fn replied(&mut self, request: Request, reply: UpstreamResult, out: &mut Vec<Effect>) {
-        let goes_on = matches!((&request, &reply), (Request::Append { .. }, UpstreamResult::Appended(_)));
+        let goes_on =
+            matches!((&request, &reply), (Request::Append { .. }, UpstreamResult::Appended(_)));
         self.producer_seq = if goes_on { self.producer_seq + 1 } else { 0 };
         match (request, reply) {
-            (Request::Append { .. }, UpstreamResult::Appended(offset)) => self.appended(offset, out),
+            (Request::Append { .. }, UpstreamResult::Appended(offset)) => {
+                self.appended(offset, out)
+            }
             (Request::Append { .. }, UpstreamResult::Conflict) => self.conflict(out),
             (Request::Append { .. }, UpstreamResult::Closed) => self.halt(Halt::Closed),
-            (Request::Check, UpstreamResult::Checked(header, tail)) => self.checked(header, tail, out),
-            (Request::ReadOn { .. }, UpstreamResult::Read(stretch, end)) => self.read_on(stretch, end, out),
+            (Request::Check, UpstreamResult::Checked(header, tail)) => {
+                self.checked(header, tail, out)
+            }
+            (Request::ReadOn { .. }, UpstreamResult::Read(stretch, end)) => {
+                self.read_on(stretch, end, out)
+            }
             // An offset of another log may lie in the middle of a message, or be no offset at all.
             (
                 Request::ReadOn { .. },
@@ -340,19 +371,27 @@ impl Core {
                 | UpstreamResult::Gone
                 | UpstreamResult::Refused(Refusal { status: 400, .. }),
             ) => self.suspect(),
-            (Request::ReadAll { .. }, UpstreamResult::Read(stretch, end)) => self.read_all(stretch, end, out),
+            (Request::ReadAll { .. }, UpstreamResult::Read(stretch, end)) => {
+                self.read_all(stretch, end, out)
+            }
             (Request::Check | Request::ReadAll { .. }, UpstreamResult::Unreadable) => {
                 self.halt(Halt::Broken("the stream is not JSON".into()))
             }
-            (Request::Check | Request::ReadAll { .. }, UpstreamResult::Gone) => self.halt(Halt::Trimmed),
-            (Request::Check | Request::ReadAll { .. } | Request::ReadOn { .. }, UpstreamResult::Missing) => {
-                self.missing(out)
+            (Request::Check | Request::ReadAll { .. }, UpstreamResult::Gone) => {
+                self.halt(Halt::Trimmed)
             }
-            (Request::Create, UpstreamResult::Created(backend_id, offset)) => self.created(backend_id, offset, out),
+            (
+                Request::Check | Request::ReadAll { .. } | Request::ReadOn { .. },
+                UpstreamResult::Missing,
+            ) => self.missing(out),
+            (Request::Create, UpstreamResult::Created(backend_id, offset)) => {
+                self.created(backend_id, offset, out)
+            }
             (Request::Create, UpstreamResult::Exists) => self.exists(out),
-            (Request::Delete, UpstreamResult::Deleted | UpstreamResult::Missing | UpstreamResult::Gone) => {
-                self.deleted()
-            }
+            (
+                Request::Delete,
+                UpstreamResult::Deleted | UpstreamResult::Missing | UpstreamResult::Gone,
+            ) => self.deleted(),
             (Request::Create, UpstreamResult::Missing) => {
                 self.tell_all(&Answer::Refused(Refusal { status: 404, retry_after: None }), out)
             }
@@ -411,7 +450,8 @@ impl Core {
         if tip.backend_id != backend_id && !self.may_replace(&tip, true) {
             return self.halt(Halt::Replaced(backend_id));
         }
-        let is_there = tip.backend_id == backend_id && matches!(self.tip_state, TipState::Unverified(_));
+        let is_there =
+            tip.backend_id == backend_id && matches!(self.tip_state, TipState::Unverified(_));
         if !is_there || tail < tip.offset {
             return self.tip_state = TipState::Unknown(Some(tip));
         }
@@ -436,7 +476,9 @@ impl Core {
         let (tip, is_known) = match &self.tip_state {
             TipState::Unverified(tip) => (tip, stretch.known_found),
             // That it was passed, the tail said or the fence; with the fence, which may have other reasons, a push deals itself.
-            TipState::Behind(tip) => (tip, stretch.link.is_some() || self.jobs.front().is_some_and(|job| job.refused)),
+            TipState::Behind(tip) => {
+                (tip, stretch.link.is_some() || self.jobs.front().is_some_and(|job| job.refused))
+            }
             _ => unreachable!("what is read on from is a tip"),
         };
         if !is_known || !stretch.continues(tip.head) || end < tip.offset {
@@ -489,7 +531,8 @@ impl Core {
         }
         let made_by = stretch.link.map(|(parent, _)| (parent, stretch.fingerprint));
         let (events, bytes, sealed) = (stretch.events, stretch.bytes, Sealed::nothing(end.clone()));
-        let tip = Tip { backend_id, head, offset: end, events, bytes, sealed, made_by, before: None };
+        let tip =
+            Tip { backend_id, head, offset: end, events, bytes, sealed, made_by, before: None };
         let tip = tip.sealing(self.limits.segment);
         self.record(tip.clone(), out);
         self.probed(stretch.probe_found, tip, out);
@@ -500,7 +543,16 @@ impl Core {
             out.push(Effect::Forget);
         }
         let sealed = Sealed::nothing(offset.clone());
-        let tip = Tip { backend_id, head: ROOT, offset, events: 0, bytes: 0, sealed, made_by: None, before: None };
+        let tip = Tip {
+            backend_id,
+            head: ROOT,
+            offset,
+            events: 0,
+            bytes: 0,
+            sealed,
+            made_by: None,
+            before: None,
+        };
         self.record(tip, out);
     }
 
@@ -508,7 +560,9 @@ impl Core {
         if let Some(Job { op: Op::Reset, prepared, .. }) = self.jobs.front_mut() {
             // Then it was not deleted, whoever said so.
             *prepared = false;
-            self.change(|tip_state| tip_state.into_tip().map_or(TipState::Unknown(None), TipState::Unverified));
+            self.change(|tip_state| {
+                tip_state.into_tip().map_or(TipState::Unknown(None), TipState::Unverified)
+            });
             return self.failed(out);
         }
         self.spent.exists = true;
@@ -541,7 +595,9 @@ impl Core {
     #[inline(never)]
     fn suspect(&mut self) {
         self.change(|tip_state| match tip_state {
-            TipState::Unverified(tip) | TipState::Behind(tip) | TipState::Verified(tip) => TipState::Contradicted(tip),
+            TipState::Unverified(tip) | TipState::Behind(tip) | TipState::Verified(tip) => {
+                TipState::Contradicted(tip)
+            }
             other => other,
         });
     }

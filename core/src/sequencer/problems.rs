@@ -9,26 +9,33 @@ impl Answer {
     pub fn problem(&self) -> Option<Problem> {
         Some(match self {
             Answer::Accepted(_) | Answer::AcceptedAgain(_) | Answer::Tip(_) => return None,
-            Answer::ServerAhead { minimum_expected, provided } => server_ahead(*minimum_expected, *provided),
+            Answer::ServerAhead { minimum_expected, provided } => {
+                server_ahead(*minimum_expected, *provided)
+            }
             Answer::Gap { head, parent } => {
-                let detail =
-                    format!("The batch follows event {parent}, but the head is {head}. Pull, then push again.");
+                let detail = format!(
+                    "The batch follows event {parent}, but the head is {head}. Pull, then push again."
+                );
                 Problem::invalid_push(409, detail)
                     .with("reason", "gap")
                     .with("head", *head)
                     .with("parentSeqNum", *parent)
             }
             Answer::BackendIdMismatch { expected, received } => {
-                let detail = "The store was reset since this client last saw it: it must start over.";
+                let detail =
+                    "The store was reset since this client last saw it: it must start over.";
                 Problem::new(409, "backend-id-mismatch", "BackendIdMismatchError", detail)
                     .with("expected", expected.0.as_str())
                     .with("received", received.0.as_str())
             }
             Answer::Overloaded => Problem::overloaded("waiting"),
             Answer::Unavailable => Problem::unavailable(),
-            Answer::Refused(Refusal { status: 429, retry_after }) => Problem::rate_limited(*retry_after),
+            Answer::Refused(Refusal { status: 429, retry_after }) => {
+                Problem::rate_limited(*retry_after)
+            }
             Answer::Refused(Refusal { status: 413, .. }) => {
-                let detail = "The log's server takes no batch of this size; send fewer or smaller events.";
+                let detail =
+                    "The log's server takes no batch of this size; send fewer or smaller events.";
                 Problem::new(413, "too-large", "PayloadTooLargeError", detail)
             }
             Answer::Refused(Refusal { status, .. }) => Problem::upstream_refused(*status),
@@ -38,8 +45,9 @@ impl Answer {
 }
 
 fn server_ahead(minimum_expected: SeqNum, provided: SeqNum) -> Problem {
-    let detail =
-        format!("The batch starts at {provided}, but the next event is {minimum_expected}. Pull, rebase, push again.");
+    let detail = format!(
+        "The batch starts at {provided}, but the next event is {minimum_expected}. Pull, rebase, push again."
+    );
     Problem::new(409, "server-ahead", "ServerAheadError", detail)
         .with("minimumExpectedNum", minimum_expected)
         .with("providedNum", provided)
@@ -86,5 +94,7 @@ fn halted(halt: &Halt) -> Problem {
         Halt::Broken(_) => "broken",
         Halt::Closed => "closed",
     };
-    Problem::new(503, "store-halted", "StoreHaltedError", detail).with("reason", reason).retry_after(retry_after)
+    Problem::new(503, "store-halted", "StoreHaltedError", detail)
+        .with("reason", reason)
+        .retry_after(retry_after)
 }

@@ -123,12 +123,21 @@ impl Tip {
     /// The tip behind what was read after it.
     pub(super) fn followed_by(&self, stretch: &LogRange, end: Offset) -> Self {
         match stretch.link {
-            Some((parent, head)) => self.moved(stretch.events, stretch.bytes, head, end, (parent, stretch.fingerprint)),
+            Some((parent, head)) => {
+                self.moved(stretch.events, stretch.bytes, head, end, (parent, stretch.fingerprint))
+            }
             None => Self { offset: end, ..self.clone() },
         }
     }
 
-    fn moved(&self, events: u64, bytes: u64, head: SeqNum, offset: Offset, by: (SeqNum, Fingerprint)) -> Self {
+    fn moved(
+        &self,
+        events: u64,
+        bytes: u64,
+        head: SeqNum,
+        offset: Offset,
+        by: (SeqNum, Fingerprint),
+    ) -> Self {
         Self {
             backend_id: self.backend_id.clone(),
             head,
@@ -137,7 +146,11 @@ impl Tip {
             bytes: self.bytes + bytes,
             sealed: self.sealed.clone(),
             made_by: Some(by),
-            before: Some(Before { offset: self.offset.clone(), events: self.events, bytes: self.bytes }),
+            before: Some(Before {
+                offset: self.offset.clone(),
+                events: self.events,
+                bytes: self.bytes,
+            }),
         }
     }
 

@@ -25,7 +25,10 @@ impl TipState {
     #[inline(never)]
     pub(super) fn into_tip(self) -> Option<Tip> {
         match self {
-            Self::Unverified(tip) | Self::Contradicted(tip) | Self::Behind(tip) | Self::Verified(tip) => Some(tip),
+            Self::Unverified(tip)
+            | Self::Contradicted(tip)
+            | Self::Behind(tip)
+            | Self::Verified(tip) => Some(tip),
             Self::Unknown(tip) | Self::Halted(_, tip) | Self::NoStream(tip) => tip,
         }
     }

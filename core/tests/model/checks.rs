@@ -7,7 +7,8 @@ use stateright::{Checker, Model};
 use super::world::{Faults, Mutation, World};
 
 /// Fault-free except for what is named.
-const NONE: Faults = Faults { losses: 0, delays: 0, crashes: 0, leaves: 0, amnesias: 0, strangers: 0, wipes: 0 };
+const NONE: Faults =
+    Faults { losses: 0, delays: 0, crashes: 0, leaves: 0, amnesias: 0, strangers: 0, wipes: 0 };
 
 /// Larger worlds are asked for by `npm run model`.
 fn large() -> bool {
@@ -15,7 +16,13 @@ fn large() -> bool {
 }
 
 fn world(sequencers: usize, clients: &[u8], faults: Faults) -> World {
-    World { sequencers, clients: clients.to_vec(), faults, mutation: Mutation::None, clock_stands: false }
+    World {
+        sequencers,
+        clients: clients.to_vec(),
+        faults,
+        mutation: Mutation::None,
+        clock_stands: false,
+    }
 }
 
 /// Explores all of a world; the names of the properties that a path breaks.
@@ -84,9 +91,16 @@ fn an_amnesic_upstream_with_one_sequencer() {
 /// The one exception that is known, and not promised: both at once.
 #[test]
 fn an_amnesic_upstream_and_a_zombie_break_the_chain() {
-    assert!(!broken("amnesia and a zombie", world(2, &[1, 1], Faults { amnesias: 1, ..NONE })).is_empty());
     assert!(
-        !broken("amnesia and a late append", world(1, &[1, 1], Faults { amnesias: 1, delays: 1, ..NONE })).is_empty()
+        !broken("amnesia and a zombie", world(2, &[1, 1], Faults { amnesias: 1, ..NONE }))
+            .is_empty()
+    );
+    assert!(
+        !broken(
+            "amnesia and a late append",
+            world(1, &[1, 1], Faults { amnesias: 1, delays: 1, ..NONE })
+        )
+        .is_empty()
     );
 }
 
@@ -105,16 +119,26 @@ fn with_blind_retries_it_breaks() {
 
 #[test]
 fn with_the_head_before_the_append_it_breaks() {
-    let world = World { mutation: Mutation::HeadBeforeAppend, ..world(1, &[1], Faults { crashes: 1, ..NONE }) };
-    assert!(broken("head before append", world).contains(&"an acknowledged event is in the log exactly once"));
+    let world = World {
+        mutation: Mutation::HeadBeforeAppend,
+        ..world(1, &[1], Faults { crashes: 1, ..NONE })
+    };
+    assert!(
+        broken("head before append", world)
+            .contains(&"an acknowledged event is in the log exactly once")
+    );
 }
 
 #[test]
 fn with_a_duplicate_taken_for_landed_it_breaks() {
-    let one_clock = World { clock_stands: true, ..world(2, &[1, 1], Faults { crashes: 1, ..NONE }) };
+    let one_clock =
+        World { clock_stands: true, ..world(2, &[1, 1], Faults { crashes: 1, ..NONE }) };
     holds("duplicates", one_clock.clone());
     let world = World { mutation: Mutation::DuplicateIsLanded, ..one_clock };
-    assert!(broken("duplicate is landed", world).contains(&"an acknowledged event is in the log exactly once"));
+    assert!(
+        broken("duplicate is landed", world)
+            .contains(&"an acknowledged event is in the log exactly once")
+    );
 }
 
 #[test]

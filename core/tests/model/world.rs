@@ -99,7 +99,14 @@ impl Event {
         let mut fingerprinter = Fingerprinter::default();
         fingerprinter.event(&self.bytes());
         let (first, last) = (self.seq(), self.seq());
-        Batch { parent: self.parent, first, last, events: 1, bytes: 3, fingerprint: fingerprinter.fingerprint() }
+        Batch {
+            parent: self.parent,
+            first,
+            last,
+            events: 1,
+            bytes: 3,
+            fingerprint: fingerprinter.fingerprint(),
+        }
     }
 }
 
@@ -132,7 +139,8 @@ impl State {
     /// Which Sequencer is which makes no difference, nor how far epochs lie apart: worlds that differ in that alone become
     /// equal.
     fn in_order(&mut self) {
-        let mut used: Vec<u64> = self.epochs().map(|epoch| *epoch).filter(|epoch| *epoch > 0).collect();
+        let mut used: Vec<u64> =
+            self.epochs().map(|epoch| *epoch).filter(|epoch| *epoch > 0).collect();
         used.sort();
         used.dedup();
         for epoch in self.epochs().filter(|epoch| **epoch > 0) {
@@ -195,8 +203,15 @@ pub enum Action {
 
 fn new_core(stored: Option<Recorded>) -> Core {
     let segment = SegmentSize { events: 100, bytes: 1_000 };
-    let limits =
-        SequencerLimits { queue: 8, looks: 8, queue_bytes: 1_000, attempts: 2, empty_looks: 2, requests: 24, segment };
+    let limits = SequencerLimits {
+        queue: 8,
+        looks: 8,
+        queue_bytes: 1_000,
+        attempts: 2,
+        empty_looks: 2,
+        requests: 24,
+        segment,
+    };
     Core::new(stored, backend_id(), limits)
 }
 
@@ -209,7 +224,12 @@ fn offset(log: &[Event]) -> Offset {
 }
 
 impl World {
-    fn upstream(&self, state: &mut State, request: &Request, append: Option<Sent>) -> UpstreamResult {
+    fn upstream(
+        &self,
+        state: &mut State,
+        request: &Request,
+        append: Option<Sent>,
+    ) -> UpstreamResult {
         if state.lost {
             return match request {
                 Request::Create => {
@@ -227,10 +247,13 @@ impl World {
             Request::ReadOn { from, known, probe } => {
                 let before: usize = from.0.parse().expect("an offset of ours");
                 let rest = state.log.get(before..).unwrap_or_default();
-                let (known_part, rest) = rest.split_at(known.map_or(0, |known| known.events as usize).min(rest.len()));
+                let (known_part, rest) =
+                    rest.split_at(known.map_or(0, |known| known.events as usize).min(rest.len()));
                 let parent = rest.first().map_or(ROOT, |event| event.parent);
-                let is_known = known.is_none_or(|known| stretch(known_part, Some(known), None, ROOT).known_found);
-                let read = LogRange { known_found: is_known, ..stretch(rest, None, *probe, parent) };
+                let is_known = known
+                    .is_none_or(|known| stretch(known_part, Some(known), None, ROOT).known_found);
+                let read =
+                    LogRange { known_found: is_known, ..stretch(rest, None, *probe, parent) };
                 UpstreamResult::Read(read, offset(&state.log).max(from.clone()))
             }
             Request::Append { .. } => self.append(state, append.expect("an append has an event")),
@@ -246,7 +269,9 @@ impl World {
             (Request::Create, _) => return None,
             (_, Stranger::Missing) => UpstreamResult::Missing,
             (_, Stranger::Gone) => UpstreamResult::Gone,
-            (Request::Check, Stranger::Another) => UpstreamResult::Checked(Some(another), offset(log)),
+            (Request::Check, Stranger::Another) => {
+                UpstreamResult::Checked(Some(another), offset(log))
+            }
             (Request::ReadAll { .. }, Stranger::Another) => UpstreamResult::Read(
                 LogRange { header: Some(another), bytes: 3, ..stretch(&[], None, None, ROOT) },
                 offset(&[]),
@@ -294,16 +319,21 @@ impl World {
             let s = &mut state.sequencers[sequencer];
             match output {
                 Effect::Record(tip) => {
-                    s.stored = Some(Recorded { tip, deleting: self.mutation == Mutation::MissingIsReset });
+                    s.stored =
+                        Some(Recorded { tip, deleting: self.mutation == Mutation::MissingIsReset });
                 }
                 Effect::Forget => s.stored = None,
                 Effect::Deleting => unreachable!("nobody asks for that"),
                 Effect::Request(request, _) => {
-                    if let (Mutation::HeadBeforeAppend, Request::Append { ticket, .. }) = (self.mutation, &request) {
+                    if let (Mutation::HeadBeforeAppend, Request::Append { ticket, .. }) =
+                        (self.mutation, &request)
+                    {
                         self.acknowledge_early(state, sequencer, *ticket);
                     }
                     let s = &mut state.sequencers[sequencer];
-                    if !self.clock_stands && !matches!(request, Request::Append { producer_seq: 1.., .. }) {
+                    if !self.clock_stands
+                        && !matches!(request, Request::Append { producer_seq: 1.., .. })
+                    {
                         s.epoch = 0;
                     }
                     s.open = Some(request);
@@ -361,7 +391,10 @@ impl World {
                     // Each is later than all before, or two may choose the same.
                     s.epoch = if self.clock_stands { s.epoch + 1 } else { next };
                 }
-                s.calls.iter().find(|(t, _)| t == ticket).map(|(_, call)| (call.event, (s.epoch, *producer_seq)))
+                s.calls
+                    .iter()
+                    .find(|(t, _)| t == ticket)
+                    .map(|(_, call)| (call.event, (s.epoch, *producer_seq)))
             }
             _ => None,
         };
@@ -390,7 +423,10 @@ impl World {
         c.waiting = true;
         let event = Event { id: Id(client, c.next), parent: c.head };
         let s = &mut state.sequencers[sequencer];
-        let ticket = (0..).map(Ticket).find(|t| s.calls.iter().all(|(used, _)| used != t)).expect("a free ticket");
+        let ticket = (0..)
+            .map(Ticket)
+            .find(|t| s.calls.iter().all(|(used, _)| used != t))
+            .expect("a free ticket");
         s.calls.push((ticket, Call { event, heard: true }));
         let op = Op::Push { batch: event.batch(), backend_id: None };
         self.handle(state, sequencer, Input::Call(ticket, op), usize::MAX);
@@ -409,7 +445,12 @@ fn pull(state: &mut State, client: usize) {
     c.pulled = state.log.len();
 }
 
-fn stretch(events: &[Event], known: Option<Known>, probe: Option<Probe>, before: SeqNum) -> LogRange {
+fn stretch(
+    events: &[Event],
+    known: Option<Known>,
+    probe: Option<Probe>,
+    before: SeqNum,
+) -> LogRange {
     let mut fingerprinter = Fingerprinter::default();
     let is_known = |known: Known| {
         let (from, to) = (known.skip as usize, (known.skip + known.events) as usize);
@@ -422,7 +463,11 @@ fn stretch(events: &[Event], known: Option<Known>, probe: Option<Probe>, before:
     let mut probe_found = false;
     for event in events {
         if event.parent != head {
-            broken.get_or_insert(Break::Link { seq: event.seq(), parent: event.parent, before: head });
+            broken.get_or_insert(Break::Link {
+                seq: event.seq(),
+                parent: event.parent,
+                before: head,
+            });
         }
         head = event.seq();
         fingerprinter.event(&event.bytes());
@@ -454,8 +499,15 @@ impl Model for World {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let sequencer = Sequencer { core: new_core(None), stored: None, epoch: 0, open: None, calls: Vec::new() };
-        let client = Client { head: ROOT, pulled: 0, next: 0, waiting: false, acknowledged: Vec::new() };
+        let sequencer = Sequencer {
+            core: new_core(None),
+            stored: None,
+            epoch: 0,
+            open: None,
+            calls: Vec::new(),
+        };
+        let client =
+            Client { head: ROOT, pulled: 0, next: 0, waiting: false, acknowledged: Vec::new() };
         vec![State {
             log: Vec::new(),
             fence: None,
@@ -478,7 +530,9 @@ impl Model for World {
                     actions.push(Action::Leave(client));
                 }
             } else if c.next < self.clients[client] {
-                actions.extend((0..self.sequencers).map(|sequencer| Action::Push { client, sequencer }));
+                actions.extend(
+                    (0..self.sequencers).map(|sequencer| Action::Push { client, sequencer }),
+                );
                 if c.pulled < state.log.len() {
                     actions.push(Action::Pull(client));
                 }
@@ -492,7 +546,9 @@ impl Model for World {
                 // Who knows nothing yet has nothing to doubt another log by.
                 let knows = s.stored.is_some();
                 let all = [Stranger::Missing, Stranger::Gone, Stranger::Another, Stranger::Empty];
-                let said = all.into_iter().filter(|one| knows || matches!(one, Stranger::Missing | Stranger::Gone));
+                let said = all
+                    .into_iter()
+                    .filter(|one| knows || matches!(one, Stranger::Missing | Stranger::Gone));
                 let said = said.filter(|one| Self::strange(request, *one, &state.log).is_some());
                 actions.extend(said.map(|one| Action::Strange(sequencer, one)));
             }
@@ -541,7 +597,9 @@ impl Model for World {
             Action::Deliver(sequencer) => {
                 let (request, event) = self.take_open(&mut state, sequencer);
                 let reply = self.upstream(&mut state, &request, event);
-                if let (true, UpstreamResult::Failed, Some((epoch, _))) = (self.clock_stands, &reply, state.producer) {
+                if let (true, UpstreamResult::Failed, Some((epoch, _))) =
+                    (self.clock_stands, &reply, state.producer)
+                {
                     // The server names the epoch to one that is behind.
                     let s = &mut state.sequencers[sequencer];
                     s.epoch = s.epoch.max(epoch);
@@ -622,20 +680,28 @@ impl Model for World {
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
             Property::always("the log is a chain", |_, state: &State| is_chain(&state.log)),
-            Property::always("an acknowledged event is in the log exactly once", |_, state: &State| {
-                let acknowledged = state.clients.iter().flat_map(|c| &c.acknowledged);
-                acknowledged.into_iter().all(|id| times(&state.log, *id) == 1)
-            }),
+            Property::always(
+                "an acknowledged event is in the log exactly once",
+                |_, state: &State| {
+                    let acknowledged = state.clients.iter().flat_map(|c| &c.acknowledged);
+                    acknowledged.into_iter().all(|id| times(&state.log, *id) == 1)
+                },
+            ),
             Property::always("no event is in the log twice", |_, state: &State| {
                 state.log.iter().all(|event| times(&state.log, event.id) == 1)
             }),
             Property::always("no other log takes its place", |_, state: &State| !state.begun_anew),
             // With the next one this means that nobody is refused for ever: a refusal is followed by news, of which
             // there is an end, and every other way to be turned away uses up a fault. So no path is endless.
-            Property::always("who is refused has something to pull", |_, state: &State| !state.refused_without_news),
-            Property::eventually("every client gets its events in", |world: &World, state: &State| {
-                state.clients.iter().zip(&world.clients).all(|(c, wanted)| c.next == *wanted)
+            Property::always("who is refused has something to pull", |_, state: &State| {
+                !state.refused_without_news
             }),
+            Property::eventually(
+                "every client gets its events in",
+                |world: &World, state: &State| {
+                    state.clients.iter().zip(&world.clients).all(|(c, wanted)| c.next == *wanted)
+                },
+            ),
         ]
     }
 }

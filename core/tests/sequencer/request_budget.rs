@@ -38,7 +38,8 @@ fn stretch() -> impl Strategy<Value = LogRange> {
 fn reply() -> impl Strategy<Value = UpstreamResult> {
     let status = prop_oneof![Just(400), Just(403), Just(409), Just(413), Just(429)];
     prop_oneof![
-        (prop::option::of(id()), offset()).prop_map(|(header, tail)| UpstreamResult::Checked(header, tail)),
+        (prop::option::of(id()), offset())
+            .prop_map(|(header, tail)| UpstreamResult::Checked(header, tail)),
         (stretch(), offset()).prop_map(|(stretch, end)| UpstreamResult::Read(stretch, end)),
         (id(), offset()).prop_map(|(id, offset)| UpstreamResult::Created(id, offset)),
         offset().prop_map(UpstreamResult::Appended),
@@ -55,8 +56,10 @@ fn reply() -> impl Strategy<Value = UpstreamResult> {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let push = (0..3u64, prop::option::of(id()))
-        .prop_map(|(parent, backend_id)| Op::Push { batch: checked(&chain(parent, 1, "x")), backend_id });
+    let push = (0..3u64, prop::option::of(id())).prop_map(|(parent, backend_id)| Op::Push {
+        batch: checked(&chain(parent, 1, "x")),
+        backend_id,
+    });
     let need = prop_oneof![Just(Need::Known), Just(Need::Fresh), offset().prop_map(Need::Reaching)];
     prop_oneof![4 => push, 2 => need.prop_map(Op::Look), 1 => Just(Op::Ensure), 1 => Just(Op::Reset), 1 => Just(Op::Adopt)]
 }
@@ -65,7 +68,9 @@ fn op() -> impl Strategy<Value = Op> {
 fn fits(request: &Request, reply: &UpstreamResult) -> bool {
     match reply {
         UpstreamResult::Checked(..) => matches!(request, Request::Check),
-        UpstreamResult::Read(..) => matches!(request, Request::ReadAll { .. } | Request::ReadOn { .. }),
+        UpstreamResult::Read(..) => {
+            matches!(request, Request::ReadAll { .. } | Request::ReadOn { .. })
+        }
         UpstreamResult::Created(..) | UpstreamResult::Exists => matches!(request, Request::Create),
         UpstreamResult::Appended(_) | UpstreamResult::Conflict | UpstreamResult::Closed => {
             matches!(request, Request::Append { .. })
@@ -74,7 +79,10 @@ fn fits(request: &Request, reply: &UpstreamResult) -> bool {
         UpstreamResult::Unreadable => {
             matches!(request, Request::Check | Request::ReadAll { .. } | Request::ReadOn { .. })
         }
-        UpstreamResult::Missing | UpstreamResult::Gone | UpstreamResult::Refused(_) | UpstreamResult::Failed => true,
+        UpstreamResult::Missing
+        | UpstreamResult::Gone
+        | UpstreamResult::Refused(_)
+        | UpstreamResult::Failed => true,
     }
 }
 

@@ -9,7 +9,8 @@ use headwater_core::batch;
 use headwater_core::event::{BackendId, Offset, SeqNum};
 use headwater_core::segments::plan::SegmentSize;
 use headwater_core::sequencer::{
-    Answer, Core, Effect, Input, Op, Recorded, Refusal, Request, SequencerLimits, Ticket, UpstreamResult,
+    Answer, Core, Effect, Input, Op, Recorded, Refusal, Request, SequencerLimits, Ticket,
+    UpstreamResult,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -74,7 +75,11 @@ fn new_core(stored: Option<Recorded>) -> Core {
 
 fn id_of(message: &str) -> Option<(String, SeqNum, SeqNum)> {
     let value: Value = serde_json::from_str(message).unwrap();
-    Some((value["args"]["id"].as_str()?.into(), value["seqNum"].as_u64()?, value["parentSeqNum"].as_u64()?))
+    Some((
+        value["args"]["id"].as_str()?.into(),
+        value["seqNum"].as_u64()?,
+        value["parentSeqNum"].as_u64()?,
+    ))
 }
 
 impl World {
@@ -87,7 +92,14 @@ impl World {
             calls: HashMap::new(),
             next_ticket: 0,
         };
-        let client = |name| Client { name, pulled: 0, head: 0, pending: VecDeque::new(), made: 0, pushing: None };
+        let client = |name| Client {
+            name,
+            pulled: 0,
+            head: 0,
+            pending: VecDeque::new(),
+            made: 0,
+            pushing: None,
+        };
         Self {
             upstream: Upstream::default(),
             sequencers: (0..SEQUENCERS).map(sequencer).collect(),
@@ -105,7 +117,9 @@ impl World {
         let which = which as usize;
         self.clock += u64::from(which.is_multiple_of(2));
         match (kind % 16, faults) {
-            (0..=2, _) => self.client_acts(which % CLIENTS, which / CLIENTS % SEQUENCERS, which / 8),
+            (0..=2, _) => {
+                self.client_acts(which % CLIENTS, which / CLIENTS % SEQUENCERS, which / 8)
+            }
             (3, _) => self.pull(which % CLIENTS),
             (4..=6, _) | (_, false) => self.perform(which % SEQUENCERS),
             (7, true) => self.lose(which % SEQUENCERS, Loss::Request),
@@ -133,7 +147,8 @@ impl World {
         if ids.is_empty() {
             return;
         }
-        let events: Vec<String> = (c.head..).zip(&ids).map(|(parent, id)| event(parent + 1, parent, id)).collect();
+        let events: Vec<String> =
+            (c.head..).zip(&ids).map(|(parent, id)| event(parent + 1, parent, id)).collect();
         c.pushing = Some(ids);
         let limits = batch::BatchLimits { events: 100, bytes: 1 << 20, event_bytes: 1 << 20 };
         let checked = batch::check(format!("[{}]", events.join(",")).as_bytes(), limits).unwrap();
@@ -141,7 +156,11 @@ impl World {
         let ticket = Ticket(s.next_ticket);
         s.next_ticket += 1;
         s.calls.insert(ticket, (client, events));
-        self.handle(sequencer, Input::Call(ticket, Op::Push { batch: checked, backend_id: None }), usize::MAX);
+        self.handle(
+            sequencer,
+            Input::Call(ticket, Op::Push { batch: checked, backend_id: None }),
+            usize::MAX,
+        );
     }
 
     /// Pulls everything and rebases what is pending: what is in the log is pending no longer.
@@ -162,7 +181,10 @@ impl World {
             Some(Answer::Accepted(_) | Answer::AcceptedAgain(_)) => self.acknowledged.extend(ids),
             Some(Answer::ServerAhead { .. } | Answer::Gap { .. }) => self.pull(client),
             // pushes again, later
-            Some(Answer::Unavailable | Answer::Overloaded | Answer::Refused(_) | Answer::Halted(..)) | None => {}
+            Some(
+                Answer::Unavailable | Answer::Overloaded | Answer::Refused(_) | Answer::Halted(..),
+            )
+            | None => {}
             Some(other) => panic!("{other:?}"),
         }
     }
@@ -239,9 +261,10 @@ impl World {
         ];
         let answer = match (&request, answers[how % answers.len()].clone()) {
             // A cache that has kept an old answer.
-            (Request::ReadAll { .. } | Request::ReadOn { .. }, UpstreamResult::Conflict | UpstreamResult::Exists) => {
-                self.upstream.perform_at_length(&request, how % 5)
-            }
+            (
+                Request::ReadAll { .. } | Request::ReadOn { .. },
+                UpstreamResult::Conflict | UpstreamResult::Exists,
+            ) => self.upstream.perform_at_length(&request, how % 5),
             (_, answer) => answer,
         };
         let creates = matches!(request, Request::Create) && self.lost.is_some();
@@ -279,12 +302,17 @@ impl World {
     /// The Sequencer dies: before it sent its request, with it on its way, or somewhere among the
     /// things it does on hearing the reply.
     fn crash(&mut self, sequencer: usize, how: usize) {
-        let Some((request, batch)) = self.take_open(sequencer) else { return self.restart(sequencer) };
+        let Some((request, batch)) = self.take_open(sequencer) else {
+            return self.restart(sequencer);
+        };
         match (how % 5, &request) {
-            (0, Request::Append { parent, producer_seq, .. }) => self.late(sequencer, *parent, *producer_seq, batch),
+            (0, Request::Append { parent, producer_seq, .. }) => {
+                self.late(sequencer, *parent, *producer_seq, batch)
+            }
             (0 | 1, _) => {}
             (survive, _) => {
-                let reply = self.upstream.perform(&request, &batch, self.sequencers[sequencer].epoch);
+                let reply =
+                    self.upstream.perform(&request, &batch, self.sequencers[sequencer].epoch);
                 return self.handle(sequencer, Input::Upstream(reply), survive - 2);
             }
         }
@@ -305,7 +333,9 @@ impl World {
         let mut head = 0;
         let mut seen: HashMap<String, usize> = HashMap::new();
         assert!(self.lost.is_none() || self.upstream.log.is_none(), "another log was begun");
-        for (id, seq, parent) in self.lost.iter().chain(&self.upstream.log).flatten().filter_map(|m| id_of(m)) {
+        for (id, seq, parent) in
+            self.lost.iter().chain(&self.upstream.log).flatten().filter_map(|m| id_of(m))
+        {
             assert_eq!(parent, head, "the chain breaks at {seq}");
             head = seq;
             *seen.entry(id).or_default() += 1;
@@ -323,7 +353,12 @@ impl World {
         self.late.clear();
         self.put_the_log_back();
         for round in 0.. {
-            assert!(round < 200, "a client never gets through: {:?} {:?}", self.sequencers[0].core, self.upstream.log);
+            assert!(
+                round < 200,
+                "a client never gets through: {:?} {:?}",
+                self.sequencers[0].core,
+                self.upstream.log
+            );
             for sequencer in 0..SEQUENCERS {
                 while self.sequencers[sequencer].open.is_some() {
                     self.perform(sequencer);

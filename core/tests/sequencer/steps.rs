@@ -4,8 +4,8 @@ use headwater_core::batch::{self, Batch};
 use headwater_core::event::{BackendId, SeqNum};
 use headwater_core::segments::plan::SegmentSize;
 use headwater_core::sequencer::{
-    Answer, Core, Effect, Foresight, Halt, Input, Need, Op, Recorded, Refusal, Request, SequencerLimits, Ticket, Tip,
-    UpstreamResult, reject_if_stale,
+    Answer, Core, Effect, Foresight, Halt, Input, Need, Op, Recorded, Refusal, Request,
+    SequencerLimits, Ticket, Tip, UpstreamResult, reject_if_stale,
 };
 
 use crate::support::upstream::{Upstream, event};
@@ -121,7 +121,9 @@ impl Rig {
                     self.recorded += 1;
                 }
                 Effect::Forget => self.stored = None,
-                Effect::Deleting => self.stored.iter_mut().for_each(|stored| stored.deleting = true),
+                Effect::Deleting => {
+                    self.stored.iter_mut().for_each(|stored| stored.deleting = true)
+                }
                 Effect::Answer(Ticket(call), answer) => self.answers[call as usize] = Some(answer),
                 Effect::Request(request, pause) => {
                     self.pause = pause;
@@ -221,7 +223,9 @@ fn what_a_push_comes_to_without_its_batch_is_what_it_comes_to_with_it() {
     ] {
         assert_eq!(rig.core.foresee(&op), foreseen);
         assert!(rig.upstream.requests.is_empty());
-        let (Foresight::Answer(answer) | Foresight::AfterALook(answer)) = foreseen else { unreachable!() };
+        let (Foresight::Answer(answer) | Foresight::AfterALook(answer)) = foreseen else {
+            unreachable!()
+        };
         assert_eq!(rig.call(op), answer);
         rig.upstream.requests.clear();
     }
@@ -235,7 +239,10 @@ fn what_a_push_comes_to_without_its_batch_is_what_it_comes_to_with_it() {
         rig.begin_push(follows.clone());
     }
     assert_eq!(rig.core.foresee(&op), Foresight::Answer(Answer::Overloaded));
-    assert_eq!(rig.core.foresee(&push(chain(3, 99, &"x".repeat(100)), None)), Foresight::Answer(Answer::Overloaded));
+    assert_eq!(
+        rig.core.foresee(&push(chain(3, 99, &"x".repeat(100)), None)),
+        Foresight::Answer(Answer::Overloaded)
+    );
 }
 
 /// Whatever is told from an old tip, the Sequencer itself would tell as well, now and later.
@@ -253,7 +260,11 @@ fn what_is_foregone_is_what_the_sequencer_answers() {
             let events = chain(parent, count, text);
             let batch = checked(&events);
             assert_eq!(reject_if_stale(&tip, &batch, None), None, "without a backend id");
-            assert_eq!(reject_if_stale(&tip, &batch, Some(&incarnation(9))), None, "of another backend");
+            assert_eq!(
+                reject_if_stale(&tip, &batch, Some(&incarnation(9))),
+                None,
+                "of another backend"
+            );
             let Some(early) = reject_if_stale(&tip, &batch, id.as_ref()) else { continue };
             foretold += 1;
             let call = rig.begin(Op::Push { batch, backend_id: id.clone() }, events);
@@ -288,7 +299,10 @@ fn a_batch_pushed_again_is_accepted_again_and_not_appended() {
     assert!(matches!(again, Answer::AcceptedAgain(_)), "{again:?}");
     assert_eq!(head(&again), 5);
     assert_eq!(rig.upstream.requests, ["POST"]);
-    assert!(matches!(rig.push(chain(3, 2, "other")), Answer::ServerAhead { .. }), "same numbers, other events");
+    assert!(
+        matches!(rig.push(chain(3, 2, "other")), Answer::ServerAhead { .. }),
+        "same numbers, other events"
+    );
 }
 
 #[test]
@@ -296,7 +310,10 @@ fn a_batch_pushed_again_while_it_is_in_flight_is_appended_once() {
     let mut rig = Rig::warm(0);
     let calls = [rig.begin_push(chain(0, 1, "a")), rig.begin_push(chain(0, 1, "a"))];
     rig.settle();
-    assert!(matches!(calls.map(|call| rig.answer(call)), [Answer::Accepted(_), Answer::AcceptedAgain(_)]));
+    assert!(matches!(
+        calls.map(|call| rig.answer(call)),
+        [Answer::Accepted(_), Answer::AcceptedAgain(_)]
+    ));
     assert_eq!(rig.log().len(), 1);
 }
 
@@ -382,7 +399,10 @@ fn a_late_append_is_kept_out_or_taken_for_what_it_is() {
 fn a_writer_past_us_wins_and_is_learned_of() {
     let mut rig = Rig::warm(3);
     rig.upstream.append(3, &chain(3, 2, "direct"));
-    assert_eq!(rig.push(chain(3, 1, "a")), Answer::ServerAhead { minimum_expected: 6, provided: 4 });
+    assert_eq!(
+        rig.push(chain(3, 1, "a")),
+        Answer::ServerAhead { minimum_expected: 6, provided: 4 }
+    );
     assert_eq!(rig.upstream.requests, ["POST", "GET"]);
     assert_eq!(head(&rig.push(chain(5, 1, "a"))), 6);
 }
@@ -390,8 +410,11 @@ fn a_writer_past_us_wins_and_is_learned_of() {
 #[test]
 fn when_the_upstream_stays_away_everyone_who_waits_is_told() {
     let mut rig = Rig::warm(3);
-    let calls =
-        [rig.begin_push(chain(3, 1, "a")), rig.begin_push(chain(3, 1, "b")), rig.begin(Op::Look(Need::Fresh), vec![])];
+    let calls = [
+        rig.begin_push(chain(3, 1, "a")),
+        rig.begin_push(chain(3, 1, "b")),
+        rig.begin(Op::Look(Need::Fresh), vec![]),
+    ];
     for _ in 0..3 {
         rig.lose_request();
     }
@@ -421,14 +444,16 @@ fn a_refusal_that_no_event_explains_ends() {
 fn what_waits_is_bounded_in_number_and_bytes() {
     let mut rig = Rig::warm(0);
     let calls: Vec<usize> = (0..6).map(|i| rig.begin_push(chain(0, 1, &i.to_string()))).collect();
-    let overloaded =
-        |rig: &Rig, from: usize| calls[from..].iter().filter(|c| rig.answers[**c] == Some(Answer::Overloaded)).count();
+    let overloaded = |rig: &Rig, from: usize| {
+        calls[from..].iter().filter(|c| rig.answers[**c] == Some(Answer::Overloaded)).count()
+    };
     assert_eq!(overloaded(&rig, 0), 2);
     rig.settle();
     assert_eq!(overloaded(&rig, 0), 2, "the others were answered otherwise");
     assert_eq!(rig.push(chain(1, 100, &"x".repeat(100))), Answer::Overloaded);
     let looks: Vec<usize> = (0..7).map(|_| rig.begin(Op::Look(Need::Fresh), vec![])).collect();
-    let refused = looks.iter().filter(|look| rig.answers[**look] == Some(Answer::Overloaded)).count();
+    let refused =
+        looks.iter().filter(|look| rig.answers[**look] == Some(Answer::Overloaded)).count();
     assert_eq!(refused, 2, "of looks, too");
     let push = rig.begin_push(chain(1, 1, "a"));
     rig.settle();
@@ -575,7 +600,8 @@ fn what_can_not_be_adopted_is_refused_by_name() {
     // Under the id that devices know, so none of them would learn that it starts over.
     let mut rig = Rig::warm(3);
     rig.upstream.log.as_mut().unwrap().truncate(3);
-    let lost = Answer::Halted(Halt::WentBackwards { acknowledged: 3, found: 2 }, Some(incarnation(1)));
+    let lost =
+        Answer::Halted(Halt::WentBackwards { acknowledged: 3, found: 2 }, Some(incarnation(1)));
     assert_eq!(rig.call(Op::Adopt), lost, "what lost events and kept its id");
     // What is as it was loses nothing.
     let mut rig = Rig::warm(3);
@@ -712,7 +738,11 @@ fn a_halted_store_is_looked_at_once_for_all_that_wait_and_ever_more_seldom() {
     let mut pauses = Vec::new();
     for _ in 0..7 {
         rig.upstream.requests.clear();
-        let calls = [rig.begin_push(chain(3, 1, "a")), rig.begin_push(chain(3, 1, "b")), rig.begin(Op::Ensure, vec![])];
+        let calls = [
+            rig.begin_push(chain(3, 1, "a")),
+            rig.begin_push(chain(3, 1, "b")),
+            rig.begin(Op::Ensure, vec![]),
+        ];
         pauses.push(rig.pause);
         rig.step(None);
         // Those that came while the look was under way have one of their own.
@@ -729,7 +759,11 @@ fn looks_are_answered_together_and_delay_no_push() {
     let looks = [(); 4].map(|()| rig.begin(Op::Look(Need::Fresh), vec![]));
     let push = rig.begin_push(chain(3, 1, "a"));
     let stale = rig.begin_push(chain(1, 1, "stale"));
-    assert_eq!(rig.answer(stale), Answer::ServerAhead { minimum_expected: 4, provided: 2 }, "at once");
+    assert_eq!(
+        rig.answer(stale),
+        Answer::ServerAhead { minimum_expected: 4, provided: 2 },
+        "at once"
+    );
     rig.step(None); // the look that was under way
     assert_eq!(rig.upstream.requests, ["GET"]);
     rig.step(None);
@@ -776,7 +810,10 @@ fn appends_are_counted_from_the_last_look_at_the_log() {
 
 #[test]
 fn what_can_not_be_read_from_an_offset_is_read_from_the_start() {
-    for odd in [UpstreamResult::Unreadable, UpstreamResult::Refused(Refusal { status: 400, retry_after: None })] {
+    for odd in [
+        UpstreamResult::Unreadable,
+        UpstreamResult::Refused(Refusal { status: 400, retry_after: None }),
+    ] {
         let mut rig = Rig::warm(3);
         rig.upstream.append(3, &chain(3, 1, "direct"));
         let push = rig.begin_push(chain(4, 1, "a"));
@@ -827,7 +864,8 @@ fn a_log_that_went_backwards_takes_no_pushes_until_it_is_restored() {
     let mut rig = Rig::warm(3);
     let lost = rig.upstream.log.as_mut().unwrap().pop().unwrap();
     rig.restart();
-    let halted = Answer::Halted(Halt::WentBackwards { acknowledged: 3, found: 2 }, Some(incarnation(1)));
+    let halted =
+        Answer::Halted(Halt::WentBackwards { acknowledged: 3, found: 2 }, Some(incarnation(1)));
     assert_eq!(rig.push(chain(3, 1, "a")), halted);
     assert_eq!(rig.push(chain(2, 1, "b")), halted, "nor what would fit the shorter log");
     assert_eq!(rig.log().len(), 2);
@@ -843,7 +881,10 @@ fn a_tail_that_was_told_too_short_halts_nothing() {
     let mut rig = Rig::warm(3);
     rig.restart();
     let push = rig.begin_push(chain(3, 1, "a"));
-    rig.step(Some(UpstreamResult::Checked(Some(incarnation(1)), headwater_core::event::Offset("00000002".into()))));
+    rig.step(Some(UpstreamResult::Checked(
+        Some(incarnation(1)),
+        headwater_core::event::Offset("00000002".into()),
+    )));
     rig.settle();
     assert_eq!(head(&rig.answer(push)), 4);
 }
@@ -853,7 +894,9 @@ fn a_log_that_is_no_chain_takes_no_pushes_until_it_is_reset() {
     let mut rig = Rig::warm(3);
     rig.upstream.log.as_mut().unwrap().push(event(9, 7, "foreign"));
     rig.restart();
-    let Answer::Halted(Halt::Broken(place), _) = rig.push(chain(3, 1, "a")) else { panic!("not halted") };
+    let Answer::Halted(Halt::Broken(place), _) = rig.push(chain(3, 1, "a")) else {
+        panic!("not halted")
+    };
     assert_eq!(place, "event 9 has the parent 7, but follows event 3");
     assert_eq!(head(&rig.call(Op::Reset)), 0);
     assert_eq!(head(&rig.push(chain(0, 1, "a"))), 1);

@@ -49,9 +49,10 @@ impl Upstream {
                 self.log = None;
                 UpstreamResult::Deleted
             }
-            (Request::Check, Some(log)) => {
-                UpstreamResult::Checked(log.first().and_then(|first| header_of(first.as_bytes())), self.tail())
-            }
+            (Request::Check, Some(log)) => UpstreamResult::Checked(
+                log.first().and_then(|first| header_of(first.as_bytes())),
+                self.tail(),
+            ),
             (Request::ReadAll { known, probe }, Some(log)) => {
                 self.read(log, LogScanner::from_start().expecting(*known).probing(*probe))
             }
@@ -59,7 +60,10 @@ impl Upstream {
                 let at: usize = from.0.parse().expect("an offset of ours");
                 if at > log.len() {
                     // As the Rust server does: what lies beyond the tail is answered with what was asked.
-                    return UpstreamResult::Read(LogScanner::onward(*probe).expecting(*known).finish(), from.clone());
+                    return UpstreamResult::Read(
+                        LogScanner::onward(*probe).expecting(*known).finish(),
+                        from.clone(),
+                    );
                 }
                 self.read(&log[at..], LogScanner::onward(*probe).expecting(*known))
             }
@@ -87,7 +91,12 @@ impl Upstream {
 
     /// An append of a producer: of a sequence that was seen already, or does not follow the last one, or of an old
     /// epoch, nothing is appended, and the Sequencer hears no more than that.
-    pub fn produce(&mut self, parent: SeqNum, (epoch, producer_seq): (u64, u64), batch: &[String]) -> UpstreamResult {
+    pub fn produce(
+        &mut self,
+        parent: SeqNum,
+        (epoch, producer_seq): (u64, u64),
+        batch: &[String],
+    ) -> UpstreamResult {
         let follows = match self.producer {
             None => producer_seq == 0,
             Some((known, _)) if epoch > known => producer_seq == 0,

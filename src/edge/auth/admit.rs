@@ -51,14 +51,21 @@ async fn check_signature(token: &Token<'_>, context: &Context, jwt: &Jwt) -> Res
         if keys::any_signed(&published, token).await {
             return Ok(());
         }
-        if !published.is_empty() && keys::any_signed(&keys::republished(url, context, token).await, token).await {
+        if !published.is_empty()
+            && keys::any_signed(&keys::republished(url, context, token).await, token).await
+        {
             return Ok(());
         }
         rings.push(published);
     }
     Err(match (rings.is_empty(), rings.concat().is_empty()) {
-        (true, _) => Problem::unauthorized("algorithm", "This server has no keys for the token's algorithm."),
-        (_, true) => Problem::unauthorized("key", "The token is signed with a key that this server does not know."),
+        (true, _) => {
+            Problem::unauthorized("algorithm", "This server has no keys for the token's algorithm.")
+        }
+        (_, true) => Problem::unauthorized(
+            "key",
+            "The token is signed with a key that this server does not know.",
+        ),
         _ => Problem::unauthorized("signature", "The token's signature is wrong."),
     })
 }

@@ -19,7 +19,8 @@ pub struct Key {
 impl Key {
     /// From a public key. Fails if it is none, such as a point that is not on its curve.
     pub async fn public(jwk: &Jwk) -> Result<Self, JsValue> {
-        let members: Vec<(&str, &str)> = jwk.members.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let members: Vec<(&str, &str)> =
+            jwk.members.iter().map(|(name, value)| (*name, value.as_str())).collect();
         Self::import("jwk", &object(&members)?, jwk.algorithm, jwk.id.clone()).await
     }
 
@@ -28,15 +29,23 @@ impl Key {
         Self::import("raw", &Uint8Array::from(secret.as_bytes()), Algorithm::Hs256, None).await
     }
 
-    async fn import(format: &str, data: &JsValue, algorithm: Algorithm, id: Option<String>) -> Result<Self, JsValue> {
+    async fn import(
+        format: &str,
+        data: &JsValue,
+        algorithm: Algorithm,
+        id: Option<String>,
+    ) -> Result<Self, JsValue> {
         let usages = Array::of1(&"verify".into());
-        let key = JsFuture::from(import_key(format, data, &parameters(algorithm)?, false, &usages)?).await?;
+        let key =
+            JsFuture::from(import_key(format, data, &parameters(algorithm)?, false, &usages)?)
+                .await?;
         Ok(Self { algorithm, id, key })
     }
 
     /// Whether this key made the token's signature.
     pub async fn signed(&self, token: &Token<'_>) -> Result<bool, JsValue> {
-        let (signature, signed) = (Uint8Array::from(&*token.signature), Uint8Array::from(token.signed.as_bytes()));
+        let (signature, signed) =
+            (Uint8Array::from(&*token.signature), Uint8Array::from(token.signed.as_bytes()));
         let verified = verify(&parameters(self.algorithm)?, &self.key, &signature, &signed)?;
         Ok(JsFuture::from(verified).await?.is_truthy())
     }

@@ -12,7 +12,10 @@ use std::time::Duration;
 use headwater_core::auth::jwks::{self, Jwk};
 use headwater_core::auth::token::{Algorithm, Token};
 use headwater_core::problem::Problem;
-use worker::{CacheMode, Context, Fetch, Headers, Request, RequestInit, RequestRedirect, Response, console_error};
+use worker::{
+    CacheMode, Context, Fetch, Headers, Request, RequestInit, RequestRedirect, Response,
+    console_error,
+};
 
 use super::crypto::Key;
 use crate::isolate::{now, wait_while};
@@ -41,7 +44,9 @@ impl KeySet {
     pub fn candidates(&self, token: &Token<'_>) -> Vec<Key> {
         let fits = |key: &&Key| {
             // A secret has no name, whatever a token calls it.
-            let named = token.algorithm == Algorithm::Hs256 || token.key_id.is_none() || token.key_id == key.id;
+            let named = token.algorithm == Algorithm::Hs256
+                || token.key_id.is_none()
+                || token.key_id == key.id;
             key.algorithm == token.algorithm && named
         };
         self.0.iter().filter(fits).take(MAX_TRIED).cloned().collect()
@@ -147,10 +152,15 @@ impl Published {
 }
 
 /// The published keys that may have made this token's signature; none if it is certain that there is none.
-pub async fn published(url: &str, context: &Context, token: &Token<'_>) -> Result<Vec<Key>, Problem> {
+pub async fn published(
+    url: &str,
+    context: &Context,
+    token: &Token<'_>,
+) -> Result<Vec<Key>, Problem> {
     let at_ms = now();
-    let (keys, age, is_due) =
-        Published::at(url, |known| (known.candidates(token, at_ms), known.age(at_ms), known.is_due(at_ms)));
+    let (keys, age, is_due) = Published::at(url, |known| {
+        (known.candidates(token, at_ms), known.age(at_ms), known.is_due(at_ms))
+    });
     if let Some(keys) = keys.filter(|_| age < 2 * FRESH_MS) {
         if age >= FRESH_MS && is_due {
             begin_fetch(url, context);
@@ -176,7 +186,9 @@ pub async fn republished(url: &str, context: &Context, token: &Token<'_>) -> Vec
     let before = Published::at(url, |known| known.fetched);
     renew(url, context).await;
     let at_ms = now();
-    let keys = Published::at(url, |known| known.candidates(token, at_ms).filter(|_| known.fetched > before));
+    let keys = Published::at(url, |known| {
+        known.candidates(token, at_ms).filter(|_| known.fetched > before)
+    });
     keys.unwrap_or_default()
 }
 
@@ -185,7 +197,11 @@ async fn renew(url: &str, context: &Context) {
     if Published::at(url, |known| known.is_due(now())) {
         begin_fetch(url, context);
     }
-    wait_while(|| Published::at(url, |known| known.is_under_way(now())), Duration::from_millis(2 * FETCH_MS)).await;
+    wait_while(
+        || Published::at(url, |known| known.is_under_way(now())),
+        Duration::from_millis(2 * FETCH_MS),
+    )
+    .await;
 }
 
 /// Fetches the keys. They are under way as soon as this returns, so that no other request fetches them too.
@@ -233,7 +249,9 @@ fn request(url: &str) -> worker::Result<Request> {
     let headers = Headers::new();
     headers.set("accept", "application/json")?;
     let mut init = RequestInit::new();
-    init.with_headers(headers).with_redirect(RequestRedirect::Manual).with_cache(CacheMode::NoStore);
+    init.with_headers(headers)
+        .with_redirect(RequestRedirect::Manual)
+        .with_cache(CacheMode::NoStore);
     Request::new_with_init(url, &init)
 }
 
