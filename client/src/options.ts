@@ -9,9 +9,9 @@ export type SyncBackendOptions = (ProxyOptions | HybridOptions | DirectOptions) 
 /** Reads and writes go to the Worker. */
 export interface ProxyOptions {
   readonly mode?: 'proxy'
-  /** Where the Worker answers, e.g. `https://sync.example.com` (in a browser it may be relative to the page). */
+  /** The Worker's URL, e.g. `https://sync.example.com`. In a browser it may be relative to the page. */
   readonly url: string
-  /** For the Worker. */
+  /** Headers for the Worker. */
   readonly headers?: HeadersInput
   readonly upstream?: never
 }
@@ -19,9 +19,9 @@ export interface ProxyOptions {
 /** Writes go to the Worker, reads straight to its upstream. */
 export interface HybridOptions {
   readonly mode: 'hybrid'
-  /** Where the Worker answers. */
+  /** The Worker's URL. */
   readonly url: string
-  /** For the Worker. */
+  /** Headers for the Worker. */
   readonly headers?: HeadersInput
   readonly upstream: UpstreamOptions
 }
@@ -34,11 +34,11 @@ export interface DirectOptions {
   readonly upstream: UpstreamOptions
 }
 
-/** A Durable Streams server. It is sent nothing that is meant for the Worker, `syncPayload.authToken` included. */
+/** A Durable Streams server. It receives nothing that is meant for the Worker, `syncPayload.authToken` included. */
 export interface UpstreamOptions {
-  /** The same as the Worker's `UPSTREAM_URL`: the stream of a store is below it. */
+  /** The Worker's `UPSTREAM_URL`. The streams of the stores are below it. */
   readonly url: string
-  /** For the upstream. */
+  /** Headers for the upstream. */
   readonly headers?: HeadersInput
 }
 
@@ -48,32 +48,32 @@ export interface CommonOptions {
   readonly push?: {
     /** @default 100 */
     readonly maxBatchEvents?: number
-    /** Size of one request's body. @default 1 MiB */
+    /** The size of one request's body. @default 1 MiB */
     readonly maxBatchBytes?: number
     /** @default 30 seconds */
     readonly requestTimeout?: Duration.DurationInput
   }
   readonly pull?: {
-    /** Pages are handed to LiveStore in items of at most so many events. @default 500 */
+    /** LiveStore receives a page in items of at most so many events. @default 500 */
     readonly maxItemEvents?: number
-    /** How long a pull that is not live tries before it fails with `IsOfflineError`. @default 3 */
+    /** A pull that is not live fails with `IsOfflineError` after so many failures in a row. @default 3 */
     readonly attempts?: number
   }
   readonly live?: {
     /** @default 'sse', which falls back to long-poll where connections are cut at once or held back */
     readonly mode?: LiveMode
     /**
-     * Servers send something at once when SSE begins. If it takes longer twice in a row, long-poll is used for some
+     * Servers send an event at once when SSE begins. If it takes longer twice in a row, the provider uses long-poll for some
      * minutes. @default 5 seconds
      */
     readonly firstByteTimeout?: Duration.DurationInput
-    /** A read that brings no byte for so long is given up and made anew. @default 45 seconds */
+    /** The provider repeats a read that brings no byte for so long. @default 45 seconds */
     readonly stallTimeout?: Duration.DurationInput
-    /** A live read is renewed by a catch-up at least so often (that is how a reset is noticed). @default 60 seconds */
+    /** A catch-up renews a live read at least so often. It notices a reset. @default 60 seconds */
     readonly renewInterval?: Duration.DurationInput
     /**
-     * Readers whose live connections are cut at the same moment come back spread over so long; over more where the
-     * server asks for it. A push that finds the server ahead does not wait for it. @default 2 seconds
+     * Readers whose live connections are cut at the same moment come back spread over so long, or over more if the server
+     * asks for it. A push that finds the server ahead does not wait for it. @default 2 seconds
      */
     readonly reconnectSpread?: Duration.DurationInput
   }
@@ -84,7 +84,7 @@ export interface CommonOptions {
     readonly maxDelay?: Duration.DurationInput
   }
   readonly ping?: {
-    /** Ping from time to time while no live pull is open. @default true */
+    /** Whether the provider pings while no live pull is open. @default true */
     readonly enabled?: boolean
     /** @default 10 seconds */
     readonly requestTimeout?: Duration.DurationInput
@@ -92,13 +92,13 @@ export interface CommonOptions {
     readonly requestInterval?: Duration.DurationInput
   }
   /**
-   * Told what keeps the store from syncing, whenever that is something else than before, and `undefined` once nothing
-   * does. LiveStore itself has no place for it. What it throws is logged and changes nothing.
+   * Receives the problem that keeps the store from syncing, whenever it changes, and `undefined` once there is none.
+   * LiveStore has no place for it. The provider logs what the function throws, and goes on.
    */
   readonly onProblem?: (problem: Problem | undefined) => void
   /**
-   * Must not follow redirects where it is told not to. Responses without a `body` will do (React Native): live pulls
-   * then use long-poll. @default globalThis.fetch
+   * Makes the requests. It must honor `redirect: 'manual'`. With responses without a `body` (React Native), live pulls use
+   * long-poll. @default globalThis.fetch
    */
   readonly fetch?: typeof globalThis.fetch
 }

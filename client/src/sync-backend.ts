@@ -21,7 +21,7 @@ import { sleep } from './http/transport.ts'
  * makeSyncBackend({ mode: 'direct', upstream: { url: 'https://streams.example.com/v1/stream' } })
  * ```
  */
-// This file, cursor.ts and options.ts are all that knows Effect.
+// Only this file, reading/cursor.ts and options.ts know Effect.
 export const makeSyncBackend =
   (options: SyncBackendOptions): SyncBackend.SyncBackendConstructor<SyncMetadata> =>
   ({ storeId, payload }) =>
@@ -52,7 +52,7 @@ export const makeSyncBackend =
           throw cause
         }
       }
-      /** Keeps `isConnected` honest while nothing else asks the server anything. */
+      /** Keeps `isConnected` up to date while the provider makes no other request. */
       const pingWhileIdle = async () => {
         for (;;) {
           await sleep(settings.pingIntervalMs, closed.signal)
@@ -74,7 +74,7 @@ export const makeSyncBackend =
       })
 
       const pullDeps: PullDeps = { source: route.source, backendId, connection, problems, settings, livePulls, onPulled: pulled, failureCount: { current: 0 } }
-      /** LiveStore is told of the connection before it is handed what came by it. */
+      /** LiveStore learns of the connection before it receives the item. */
       const isConnectedNow = Effect.suspend(() => setIfOther(isConnected, connection.isUp()))
 
       const pull: SyncBackend.SyncBackend<SyncMetadata>['pull'] = (cursor, pullOptions) =>
@@ -94,7 +94,7 @@ export const makeSyncBackend =
           ),
         )
 
-      // Interruptible wherever it runs: LiveStore's CLI makes and connects its backend in an uninterruptible region.
+      // LiveStore's CLI connects its backend in an uninterruptible region. The ping must be interruptible there, too.
       const ping = Effect.tryPromise({ try: pingOnce, catch: toPingError }).pipe(Effect.ensuring(isConnectedNow), Effect.interruptible)
 
       return SyncBackend.of<SyncMetadata>({

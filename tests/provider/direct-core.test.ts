@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import {
-  appending, invalidate, newPush, newWriter, nextStep, replied, type Reply, observeTip, type Tip, type Writer,
+  beginAppend, invalidate, newPush, newWriter, nextStep, onReply, type Reply, observeTip, type Tip, type Writer,
 } from '../../client/src/direct/direct-core.ts'
 import { headerMessage } from '../../client/src/protocol/index.js'
 import type { Chunk } from '../../client/src/writing/writer.ts'
@@ -23,7 +23,7 @@ const run = (writer: Writer, chunk: Chunk, replies: readonly Reply[]) => {
     const from = step._tag === 'Read' ? ` from ${step.from?.offset ?? 'the start'}` : step._tag === 'Append' ? ` ${step.producerSeq}` : ''
     trace.push(`${step._tag}${from}`)
     if (reply === undefined || step._tag === 'Accepted' || step._tag === 'ServerAhead' || step._tag === 'Gap') break
-    const verdict = replied(writer, push, step, reply)
+    const verdict = onReply(writer, push, step, reply)
     writer = verdict.writer
     if (verdict._tag !== 'Go') {
       trace.push(verdict._tag)
@@ -87,7 +87,7 @@ describe('a push', () => {
   })
 
   describe('after one whose outcome nobody knows', () => {
-    const unknown = appending(at('5', 5))
+    const unknown = beginAppend(at('5', 5))
 
     test.each<[string, Reply[], string[]]>([
       ['appends, if nothing came', [{ _tag: 'Checked', tail: '5' }], ['Check', 'Append 0']],

@@ -1,12 +1,12 @@
-/** Writing to the log itself: carries out what direct-core.ts decides. */
+/** The driver of a direct writer: it carries out the steps of direct-core.ts. */
 import type { BackendId } from '../store/backend-id.ts'
 import {
-  appending,
+  beginAppend,
   invalidate,
   newPush,
   newWriter,
   nextStep,
-  replied,
+  onReply,
   type Reply,
   type Request,
   observeTip,
@@ -24,20 +24,20 @@ export interface DirectWriter {
   readonly observeTip: (tip: Tip) => void
   /** A pull has lost its connection. */
   readonly invalidate: () => void
-  /** A pull has found the log to be no chain: nothing is appended before all of it was read. */
+  /** A pull has found a break of the chain. The writer appends nothing before it has read the whole log. */
   readonly forgetTip: () => void
 }
 
-/** More steps than any push needs that gets anywhere. */
+/** No push that succeeds needs so many steps. */
 const MAX_STEPS = 32
 
 /**
- * A server may refuse what follows an append before it shows that append (the Rust server does, for some milliseconds).
- * These are the pauses before the log is looked at again.
+ * A server may enforce an append before it shows it (the Rust server does, for some milliseconds). The writer looks at the
+ * log again after these pauses.
  */
 const SETTLING_MS = [25, 50, 100, 200, 400]
 
-/** How long a header may take after its stream. What has none by then was made by another tool. */
+/** The header may appear so much later than its stream. A stream without one was then created by another tool. */
 const HEADER_PATIENCE_MS = 3_000
 
 export const makeDirectWriter = (upstream: Upstream, pingTimeoutMs: number): DirectWriter => {
@@ -56,9 +56,9 @@ export const makeDirectWriter = (upstream: Upstream, pingTimeoutMs: number): Dir
 
       const before = writer
       const reply = await perform(backendId, step, chunk, signal)
-      // A device that knows a backend has its events. Nothing shows that they were meant to be gone.
+      // A device that knows a backend has its events. Nothing shows that anybody meant to delete them.
       if (reply._tag === 'Missing' && backendId.remembered() !== undefined) throw new TransportError('the log of this store is not there')
-      const verdict = replied(before, push, step, reply)
+      const verdict = onReply(before, push, step, reply)
       writer = verdict.writer
       if (verdict._tag === 'Stop') throw unknownError(verdict.why)
       if (verdict._tag === 'Go') {
@@ -92,8 +92,8 @@ export const makeDirectWriter = (upstream: Upstream, pingTimeoutMs: number): Dir
   }
 
   /**
-   * Not every server shows a stream and its header at once (the Rust server does not), and whatever lands before the
-   * header takes its place. So one that is empty is looked at again for a while before it is believed.
+   * Not every server shows a stream and its header at once (the Rust server does not), and an append that lands before the
+   * header takes its place. Therefore the writer reads an empty stream again for a while before it believes it.
    */
   const readAll = async (backendId: BackendId, signal: AbortSignal): Promise<Reply> => {
     let reply = await upstream.read(START_OFFSET, signal)
@@ -124,8 +124,8 @@ export const makeDirectWriter = (upstream: Upstream, pingTimeoutMs: number): Dir
   const append = async ({ tip, producerSeq }: Request & { _tag: 'Append' }, chunk: Chunk, signal: AbortSignal): Promise<Reply> => {
     const before = writer
     if (producerSeq === 0) producer = randomUuid()
-    // Until there is an answer that tells: whoever waits for it may be interrupted as well.
-    writer = appending(tip)
+    // LiveStore may interrupt the push. The outcome stays unknown until an answer tells.
+    writer = beginAppend(tip)
     try {
       return await upstream.append({ body: chunk.body, parent: parentOf(chunk), producer, producerSeq }, signal)
     } catch (cause) {
@@ -151,7 +151,7 @@ export const makeDirectWriter = (upstream: Upstream, pingTimeoutMs: number): Dir
   }
 }
 
-/** Runs what it is given one after the other. */
+/** Runs the given work one after the other. */
 const makeQueue = () => {
   let last: Promise<unknown> = Promise.resolve()
   return <A>(work: () => Promise<A>): Promise<A> => {
@@ -161,7 +161,7 @@ const makeQueue = () => {
   }
 }
 
-/** The server has said no, and did nothing. Of 408 and 5xx nobody knows. */
+/** The server refused and did nothing. After 408 and 5xx nobody knows the outcome. */
 const isRefusal = (cause: unknown): boolean =>
   cause instanceof ResponseError && cause.status >= 400 && cause.status < 500 && cause.status !== 408
 

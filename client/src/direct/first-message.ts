@@ -1,4 +1,4 @@
-/** The first message of a JSON array that arrives in pieces, so that whose log it is can be told without reading it all. */
+/** Finds the first message of a JSON array that arrives in pieces. It names the backend, so the rest need not be read. */
 
 export type FirstMessage =
   | { readonly _tag: 'Incomplete' }
@@ -21,7 +21,7 @@ export const firstMessage = (text: string): FirstMessage => {
   }
 }
 
-/** Where the comma or bracket behind the first element is. */
+/** The index of the comma or bracket behind the first element. */
 const endOfFirst = (text: string, from: number): number | undefined => {
   let depth = 0
   let inString = false

@@ -1,6 +1,6 @@
 /**
- * Requests to the Durable Streams server itself, for the modes that go there without a Worker: one function a protocol
- * operation. Nothing here retries; who calls knows whether it may. Each rejects with an `HttpFailure`.
+ * Requests to the Durable Streams server itself, for the modes that go there without a Worker: one function for each
+ * protocol operation. None of them retries, because only the caller knows whether it may. Each rejects with an `HttpFailure`.
  */
 import type { UpstreamEndpoint } from '../http/endpoints.ts'
 import { ForeignAnswer, noOffset, ResponseError, TransportError } from '../http/errors.ts'
@@ -17,19 +17,19 @@ import { type Answer, attempt, noStore, readText, type Transport } from '../http
 export interface Upstream {
   readonly url: string
   readonly transport: Transport
-  /** Whose stream is it, and where does it end? */
+  /** Reads the backend id and the end of the stream. */
   readonly check: (signal?: AbortSignal) => Promise<Checked>
-  /** All from an offset to the tail. */
+  /** Reads all messages from an offset to the tail. */
   readonly read: (offset: string, signal?: AbortSignal) => Promise<LogRange>
-  /** Makes the stream with its header (docs/http-api.md, "The header"), unless there is one. */
+  /** Creates the stream with its header (docs/http-api.md, "The header"), unless there is a stream. */
   readonly create: (signal?: AbortSignal) => Promise<Created>
-  /** Appends with the fence. Rejects also where nobody knows what became of it. */
+  /** Appends with the fence. Rejects also if the outcome is unknown. */
   readonly append: (batch: FencedBatch, signal?: AbortSignal) => Promise<Appended>
-  /** Does it answer at all? */
+  /** Rejects if the server does not answer. */
   readonly ping: (timeoutMs: number, signal?: AbortSignal) => Promise<void>
-  /** That of a stream without header. */
+  /** The backend id of a stream without a header. */
   readonly implicitId: string
-  /** Whose stream it is that begins with these messages. */
+  /** The backend id of a stream that begins with these messages. */
   readonly idOf: (messages: ReadonlyArray<unknown>) => string
 }
 
@@ -43,7 +43,7 @@ export interface Missing {
   readonly _tag: 'Missing'
 }
 
-/** `backendId` is undefined while the stream is empty: it may be on its way. */
+/** `backendId` is undefined while the stream is empty: the header may be on its way. */
 export type Checked = Missing | { readonly _tag: 'Checked'; readonly backendId: string | undefined; readonly tail: string }
 
 export type LogRange = Missing | { readonly _tag: 'Read'; readonly messages: ReadonlyArray<unknown>; readonly end: string }
@@ -55,7 +55,7 @@ export type Created =
 export interface FencedBatch {
   readonly body: string
   readonly parent: number
-  /** Names the appends since the log was last looked at (PROTOCOL 5.2.1), and numbers them. */
+  /** The producer's id, and the number of this append (PROTOCOL 5.2.1). */
   readonly producer: string
   readonly producerSeq: number
 }
@@ -63,9 +63,9 @@ export interface FencedBatch {
 export type Appended =
   | Missing
   | { readonly _tag: 'Appended'; readonly offset: string }
-  /** The fence: a batch with this parent, or a later one, is in the log. */
+  /** The fence refused the batch: one with this parent, or a later one, is in the log. */
   | { readonly _tag: 'Conflict' }
-  /** The server does not know of our appends before: it is not the one, or not the log, that took them. */
+  /** The server does not know the producer's earlier appends: it has forgotten them, or it is another server or log. */
   | { readonly _tag: 'Forgotten' }
 
 export const makeUpstream = (
@@ -89,7 +89,7 @@ export const makeUpstream = (
       return { _tag: 'Checked', backendId: first === undefined ? undefined : idOf([first]), tail }
     })
 
-  /** Only a server that answers in pages is asked for its tail apart. */
+  /** Needed only for a server that answers in pages. */
   const tailOf = async (signal: AbortSignal | undefined, timeoutMs?: number): Promise<string> => {
     const answer = await request({ method: 'HEAD' }, signal, timeoutMs)
     const tail = answer.headers.get(NEXT_OFFSET)
@@ -139,8 +139,8 @@ export const makeUpstream = (
     })
     if ('_tag' in answer) return answer
     const offset = answer.headers.get(NEXT_OFFSET)
-    // A browser may hide the echo. 204 is a duplicate: nothing was appended (PROTOCOL 5.2.1). And a captive portal says
-    // yes to everything.
+    // A browser may hide the echo. After 204, a duplicate, nothing was appended (PROTOCOL 5.2.1). A captive portal answers 200
+    // to everything.
     const echoed = answer.headers.get(PRODUCER_SEQ) ?? String(producerSeq)
     if (answer.status !== 200 || echoed !== String(producerSeq) || offset === null) throw new ForeignAnswer(url, answer.status, 'it does not say that this append landed')
     return { _tag: 'Appended', offset }
@@ -155,7 +155,7 @@ export const makeUpstream = (
 
 const MISSING: Missing = { _tag: 'Missing' }
 
-/** PROTOCOL 5.6: gone for good, or not yet there. */
+/** PROTOCOL 5.6: 410 is gone for good, 404 may be not there yet. */
 const missingOr = (cause: unknown): Missing => {
   if (cause instanceof ResponseError && (cause.status === 404 || cause.status === 410)) return MISSING
   throw cause
@@ -170,7 +170,7 @@ const conflict = ({ url, status, headers }: AnswerHead): Appended => {
   return { _tag: headers.has(PRODUCER_EXPECTED_SEQ) ? 'Forgotten' : 'Conflict' }
 }
 
-/** Reads no further than the first message. */
+/** Reads only the first message. */
 const beginning = async (transport: Transport, url: string, signal: AbortSignal): Promise<{ head: AnswerHead; first: unknown }> => {
   const response = await transport.fetch(`${url}?offset=${START_OFFSET}`, { method: 'GET', signal, ...noStore() })
   const head = headOf(url, response)
@@ -208,7 +208,7 @@ async function* piecesOf(response: Response): AsyncGenerator<string> {
   }
 }
 
-/** Only of an answer that brought a log: without one it may not be this server's at all. */
+/** An answer with messages comes from this server, even if it hides the offset. One without messages may come from anybody. */
 const offsetOf = ({ url, status, headers }: AnswerHead, messages: ReadonlyArray<unknown>): string => {
   const offset = headers.get(NEXT_OFFSET)
   if (offset !== null) return offset
@@ -228,7 +228,7 @@ const parse = (answer: Answer): ReadonlyArray<unknown> => {
   return messages
 }
 
-/** `crypto.randomUUID` is only for pages from https or localhost. */
+/** Browsers have `crypto.randomUUID` only on pages from https or localhost. */
 export const randomUuid = (): string => {
   const bytes = globalThis.crypto.getRandomValues(new Uint8Array(16))
   const text = Array.from(bytes, (byte, i) =>

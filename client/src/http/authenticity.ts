@@ -1,15 +1,14 @@
 /**
- * Whose answer is it? Captive portals, sign-in pages, firewalls and caches stand between a client and its server, and any
- * of them can answer in its place. An answer counts only if it carries what the server alone puts there. Everything else
- * is a `ForeignAnswer`: no answer, to be waited out.
+ * The authenticity of answers. Captive portals, sign-in pages, firewalls and caches stand between a client and its server,
+ * and any of them can answer in its place. An answer counts only if it carries what the server alone puts there. Everything
+ * else is a `ForeignAnswer`: it counts as no answer, and the provider tries again.
  */
 import { HEAD_HEADER, PROBLEM_HEADER, problemKind, problemType } from '../protocol/index.js'
 import { ForeignAnswer, type HttpFailure, type ProblemDetails, ResponseError } from './errors.ts'
 
-/** Who is asked: the Worker, which signs its answers, or the log's own server, which speaks the bare protocol. */
+/** The server that a request goes to: the Worker, which marks its answers, or the log's own server, which speaks the plain protocol. */
 export type Party = 'worker' | 'log'
 
-/** The head of an answer. */
 export interface AnswerHead {
   readonly url: string
   readonly status: number
@@ -17,37 +16,37 @@ export interface AnswerHead {
   readonly redirected: boolean
 }
 
-/** Redirects are not followed: most make a GET of a POST, and a token would go to whoever they name. */
+/** The provider follows no redirect: most turn a POST into a GET, and the token would go to another host. */
 export const NO_REDIRECT = { redirect: 'manual' } as const
 
 export const headOf = (url: string, { status, headers, redirected, type }: Response): AnswerHead => ({
   url,
   status,
   headers,
-  // A browser hides what a redirect says.
+  // A browser hides a redirect's status and headers.
   redirected: redirected === true || type === 'opaqueredirect',
 })
 
-/** The failure that an answer is, unless it is a success of this party. It reads `body` of refusals only. */
+/** Returns the failure, unless the answer is a success of this party. It reads `body` only for refusals. */
 export const failureOf = async (party: Party, answer: AnswerHead, body: () => Promise<string>): Promise<HttpFailure | undefined> => {
   if (isSuccess(answer)) return undefined
   const retryAfter = retryAfterOf(answer.headers)
-  // A stranger knows nothing of the store, and can't say for how long it is away.
+  // A stranger knows nothing of the store. Therefore its `Retry-After` is bounded.
   const stranger = (why: string) => new ForeignAnswer(answer.url, answer.status, why, Math.min(retryAfter, MAX_FOREIGN_RETRY_AFTER_MS))
   if (isRedirect(answer)) return stranger(describeRedirect(answer))
-  // A page is not worth its bytes, of which there may be no end.
+  // An HTML page may have no end, and says nothing.
   const problem = { ...typeInHeader(answer.headers), ...(isHtml(answer.headers) ? {} : parseProblem(await body())) }
   const own = party === 'worker' ? isWorkersProblem(answer.headers, problem) : !isHtml(answer.headers)
   return own ? new ResponseError(answer.url, answer.status, problem, retryAfter) : stranger(describeRefusal(party, answer))
 }
 
-/** The backend's head, where the Worker vouches for its answer. */
+/** The backend's head. Every answer of the Worker has it, so it also shows that the answer is the Worker's. */
 export const vouchedHead = ({ headers }: AnswerHead): number | undefined => {
   const head = headers.get(HEAD_HEADER)
   return head !== null && /^\d+$/.test(head) && Number.isSafeInteger(Number(head)) ? Number(head) : undefined
 }
 
-/** An answer that says something of a store but was not signed by the Worker. */
+/** The failure for an answer without the Worker's header. */
 export const unvouched = (answer: AnswerHead): ForeignAnswer =>
   new ForeignAnswer(answer.url, answer.status, `it has no ${HEAD_HEADER} header, as every answer of the Worker has`)
 
@@ -68,13 +67,13 @@ const isWorkersProblem = (headers: Headers, { type }: ProblemDetails): boolean =
   /^application\/problem\+json\b/i.test(headers.get('content-type') ?? '') &&
   problemKind(type) !== undefined
 
-/** An answer to `HEAD` has no body to say it. */
+/** An answer to `HEAD` has no body. The header has the problem's kind and reason. */
 const typeInHeader = (headers: Headers): ProblemDetails => {
   const [, kind, reason] = /^([a-z-]+)(?:; reason=([a-z-]+))?$/.exec(headers.get(PROBLEM_HEADER) ?? '') ?? []
   return kind === undefined ? {} : { type: problemType(kind), ...(reason === undefined ? {} : { reason }) }
 }
 
-/** The protocol says nothing of the body of a refusal, but none of its servers answers with a page. */
+/** The protocol leaves the body of a refusal open, but none of its servers sends HTML. */
 const isHtml = (headers: Headers): boolean => /^text\/html\b/i.test(headers.get('content-type') ?? '')
 
 export const isJson = (headers: Headers): boolean => /^application\/json\b/i.test(headers.get('content-type') ?? '')
@@ -85,7 +84,7 @@ const parseProblem = (body: string): ProblemDetails => {
     const parsed: unknown = JSON.parse(body)
     if (typeof parsed === 'object' && parsed !== null && !Array.isArray(parsed)) return parsed as ProblemDetails
   } catch {
-    // A page.
+    // Not JSON. The caller gets the text as `detail`.
   }
   return body === '' ? {} : { detail: body.slice(0, 500) }
 }

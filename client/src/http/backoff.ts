@@ -1,6 +1,6 @@
 /**
- * Exponential with equal jitter: half of the delay is certain, so that nobody hammers, half random, so that nobody marches
- * in step. `random` is from 0 to 1.
+ * Exponential backoff with equal jitter, in milliseconds. Half of the delay is certain, so that no client hammers. Half is
+ * random, so that clients do not retry in step. `random` is from 0 to 1.
  */
 export const backoffDelay = (
   failures: number,

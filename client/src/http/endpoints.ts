@@ -1,7 +1,7 @@
 import { checkName, storePath, urlPath } from '../protocol/index.js'
 
 /**
- * Where the Worker answers for one store.
+ * The Worker's URL of one store.
  *
  * @throws an `Error` that says which name or URL cannot be used, and why
  */

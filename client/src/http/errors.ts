@@ -1,4 +1,4 @@
-/** The ways a request can fail, and the errors that LiveStore is told then. */
+/** The failures of a request, and the errors that LiveStore receives for them. */
 import { BackendIdMismatchError, IsOfflineError, ServerAheadError, UnknownError } from '@livestore/common'
 import { EventSequenceNumber } from '@livestore/common/schema'
 
@@ -13,8 +13,8 @@ export class TransportError extends Error {
 }
 
 /**
- * An answer of somebody else: a captive portal, a sign-in page, a redirect, a bot challenge, a cache that knows nothing of
- * the store. It says nothing about the store, so it counts as no answer (judge.ts tells it from a genuine one).
+ * An answer of somebody else: a captive portal, a sign-in page, a redirect, a bot challenge, a cache. It says nothing about
+ * the store, so it counts as no answer. authenticity.ts tells it from a genuine one.
  */
 export class ForeignAnswer extends Error {
   readonly _tag = 'ForeignAnswer'
@@ -50,10 +50,10 @@ export type HttpFailure = TransportError | ForeignAnswer | ResponseError
 export const isHttpFailure = (error: unknown): error is HttpFailure =>
   error instanceof TransportError || error instanceof ForeignAnswer || error instanceof ResponseError
 
-/** RFC 9457, with LiveStore's `_tag` and its fields beside (docs/http-api.md). */
+/** RFC 9457, with LiveStore's `_tag` and the fields of that error (docs/http-api.md). */
 export type ProblemDetails = Readonly<Record<string, unknown>>
 
-/** The log shows no offset. A browser hides what the server's CORS does not expose. */
+/** The answer has no offset. A browser hides headers that the server's CORS does not expose. */
 export const noOffset = (url: string, status: number): ResponseError => {
   const detail = 'the answer shows no Stream-Next-Offset; is this a Durable Streams server, and does its CORS expose that header?'
   return new ResponseError(url, status, { title: 'No offset', detail }, 0)
@@ -62,19 +62,19 @@ export const noOffset = (url: string, status: number): ResponseError => {
 export const retryAfterMs = (failure: HttpFailure): number => (failure._tag === 'TransportError' ? 0 : failure.retryAfterMs)
 
 /**
- * Whether the same request may succeed later without anybody's doing. No server error is for good: 500 and Cloudflare's
- * 52x pass, and so do 408, 425 and 429 (RFC 9110 15.5.9, RFC 8470). The answer of somebody else says nothing at all.
+ * The same request may succeed later without anybody's doing. Every server error can pass, 500 and Cloudflare's 52x
+ * included, and so can 408, 425 and 429 (RFC 9110 15.5.9, RFC 8470). The answer of somebody else says nothing.
  */
 export const isTransient = (failure: HttpFailure): boolean =>
   failure._tag !== 'ResponseError' || failure.status >= 500 || [408, 425, 429].includes(failure.status)
 
-/** The server does not let this client do that. */
+/** The server refuses this client's token or rights. */
 export const isDenied = (failure: HttpFailure): boolean =>
   failure._tag === 'ResponseError' && (failure.status === 401 || failure.status === 403)
 
 export type SyncError = IsOfflineError | UnknownError | ServerAheadError | BackendIdMismatchError
 
-/** LiveStore repeats after `IsOfflineError`; an `UnknownError` of a pull stops its sync (LeaderSyncProcessor.ts, `maybeShutdownOnError`). */
+/** LiveStore repeats after `IsOfflineError`. An `UnknownError` of a pull stops its sync (LeaderSyncProcessor.ts, `maybeShutdownOnError`). */
 export const toSyncError = (failure: HttpFailure): IsOfflineError | UnknownError =>
   isTransient(failure) ? new IsOfflineError({ cause: failure }) : toUnknownError(failure)
 
@@ -106,7 +106,7 @@ export const toUnknownError = (failure: HttpFailure): UnknownError =>
       })
     : new UnknownError({ cause: failure, note: failure.message })
 
-/** What time does not mend, in words. */
+/** An error that time does not mend. */
 export const unknownError = (note: string, payload?: unknown): UnknownError =>
   new UnknownError({ cause: new Error(note), note, ...(payload === undefined ? {} : { payload }) })
 

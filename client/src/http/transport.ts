@@ -1,4 +1,4 @@
-/** One request: its headers, tokens that are renewed, and how long it may take. Promises only; a signal ends each of them. */
+/** One request: its headers, the renewal of tokens, and its time-outs. An abort signal ends each promise. */
 import { type HttpFailure, isHttpFailure, TransportError } from './errors.ts'
 import { type AnswerHead, failureOf, headOf, NO_REDIRECT, type Party } from './authenticity.ts'
 
@@ -26,16 +26,16 @@ export interface Answer extends AnswerHead {
 export interface Transport {
   readonly party: Party
   /**
-   * `fetch` with the headers and token meant for this server, repeated once with fresh ones if it answers 401 and there
-   * are any: a 401 that comes back is meant. It follows no redirect. It rejects with what the caller is to read.
+   * `fetch` with the headers and the token for this server. After a 401 it repeats the request once with fresh headers, if
+   * the app gave a function for them. A 401 that comes back is final. It follows no redirect.
    */
   readonly fetch: typeof globalThis.fetch
-  /** One whole exchange within a time-out. Rejects with an `HttpFailure` where there is no success of this party. */
-  readonly request: (url: string, init: RequestInit, limits: Limits) => Promise<Answer>
+  /** One whole exchange within a time-out. Rejects with an `HttpFailure` unless this party answers with success. */
+  readonly request: (url: string, init: RequestInit, limits: RequestLimits) => Promise<Answer>
 }
 
-export interface Limits {
-  /** The whole exchange; with `stalls` only each silence in it, for an answer that may be long. */
+export interface RequestLimits {
+  /** Bounds the whole exchange. With `stalls` it bounds only each silence, for an answer that may be long. */
   readonly timeoutMs: number
   readonly stalls?: boolean
   readonly signal?: AbortSignal | undefined
@@ -53,7 +53,7 @@ export const makeTransport = (options: {
     const merged = new Headers(own)
     if (authToken !== undefined && !merged.has('authorization')) merged.set('authorization', `Bearer ${authToken}`)
     new Headers(init?.headers).forEach((value, name) => merged.set(name, value))
-    // Looked up at each call, so that instrumentation installed later is honored.
+    // Looked up for each request, so that instrumentation installed later takes effect.
     return (options.fetch ?? globalThis.fetch)(input, { ...init, ...NO_REDIRECT, headers: merged })
   }
 
@@ -73,7 +73,7 @@ export const makeTransport = (options: {
   return { party, fetch: fetchWithHeaders, request }
 }
 
-/** Requests that are refused at the same time share what is then given: some issuers take two renewals at once for theft. */
+/** Requests that are refused at the same time share the fresh headers: some issuers take two renewals at once for theft. */
 const renewing = (
   headers: HeadersFunction,
   send: (own: Headers, ...request: Parameters<typeof globalThis.fetch>) => Promise<Response>,
@@ -103,8 +103,8 @@ const renewing = (
 }
 
 /**
- * What a promise does within a time-out, counted anew whenever it goes on. Its signal is aborted when that is over, or
- * when `outer` is. Rejects with an `HttpFailure` only.
+ * Runs `work` within a time-out, which `goesOn` restarts. The signal of `work` is aborted when the time is over, or when
+ * `outer` is. Rejects only with an `HttpFailure`.
  */
 export const attempt = async <A>(
   what: string,
@@ -136,7 +136,7 @@ export const attempt = async <A>(
   } finally {
     clearTimeout(timer)
     outer?.removeEventListener('abort', onOuterAbort)
-    // Whatever was not read of an answer is let go of.
+    // Releases the rest of an answer that nobody reads.
     abort.abort()
   }
 }
@@ -144,7 +144,7 @@ export const attempt = async <A>(
 export const toFailure = (what: string, cause: unknown): HttpFailure =>
   isHttpFailure(cause) ? cause : new TransportError(`${what} failed: ${String(cause)}`, { cause })
 
-/** The whole body. Some runtimes have no streams (React Native): there it comes in one piece. */
+/** Reads the whole body. In a runtime without streams (React Native) it comes in one piece. */
 export const readText = async (response: Response, onBytes: () => void): Promise<string> => {
   const { body } = response
   if (body === null || body === undefined) return response.text()
@@ -159,19 +159,19 @@ export const readText = async (response: Response, onBytes: () => void): Promise
   }
 }
 
-/** LiveStore's habit: the app's sync payload carries the token as `authToken`. */
+/** By LiveStore's convention, the app's sync payload carries the token as `authToken`. */
 export const authTokenOf = (payload: unknown): string | undefined => {
   if (typeof payload !== 'object' || payload === null || !('authToken' in payload)) return undefined
   return typeof payload.authToken === 'string' && payload.authToken !== '' ? payload.authToken : undefined
 }
 
-/** Past the HTTP cache. Cloudflare's own runtime has none, and older compatibility dates refuse the option. */
+/** Bypasses the HTTP cache. Cloudflare's runtime has none, and older compatibility dates refuse the option. */
 export const noStore = (): { cache?: 'no-store' } =>
   (globalThis as { navigator?: { userAgent?: string } }).navigator?.userAgent === 'Cloudflare-Workers'
     ? {}
     : { cache: 'no-store' }
 
-/** A pause that a signal ends. */
+/** A signal ends the pause early. It does not reject then. */
 export const sleep = (ms: number, signal?: AbortSignal): Promise<void> =>
   new Promise((resolve) => {
     const done = () => {

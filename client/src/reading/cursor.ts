@@ -1,24 +1,23 @@
-/** LiveStore's shapes of what a pull takes and gives. */
+/** Converts the cursor and the items of a pull from and to LiveStore's types. */
 import type { SyncBackend } from '@livestore/common'
 import { Option, Schema } from 'effect'
 
 import type { PullItem } from './page.ts'
 
-/** What LiveStore keeps beside each event and gives back in a cursor: where to read on without loss. */
+/** LiveStore keeps this beside each event and gives it back in a cursor. A read from `offset` loses no event. */
 export const SyncMetadata = Schema.Struct({ offset: Schema.String }).annotations({
   title: 'livestore-sync-durable-streams:SyncMetadata',
 })
 
 export type SyncMetadata = typeof SyncMetadata.Type
 
-/** Where a pull begins. */
 export interface Start {
   readonly seqNum: number
-  /** Undefined where only the seqNum tells. */
+  /** Undefined if only the seqNum tells the position. */
   readonly offset: string | undefined
 }
 
-/** Where a cursor says to start: at no offset, if it has none of ours. Another provider's metadata says nothing to us. */
+/** The start of a pull. The metadata of another provider gives no offset. */
 export const startOf = (
   cursor: Option.Option<{ readonly eventSequenceNumber: number; readonly metadata: Option.Option<unknown> }>,
 ): Start => ({

@@ -1,20 +1,20 @@
 /**
- * SSE or long-poll, for a network that may not let SSE through. Pure: what a live connection was like in, the next one's
- * kind out.
+ * Chooses between SSE and long-poll, because some networks do not let SSE through. Pure: it judges by how the last live
+ * connections ended.
  *
- * Two things show that SSE does not get through. It is cut at once, several times in a row. Or it opens and stays
- * silent, though the protocol's servers send a first control event at once (both reference servers do, at the tail
- * too): something on the way holds the response back until it ends. Long-poll has no such trouble, since each of its
- * responses does end.
+ * Two signs show that SSE does not get through. Connections are cut at once, several times in a row. Or a connection opens
+ * and stays silent, though both reference servers send a first control event at once, at the tail too: something on the way
+ * holds the response back until it ends. A long-poll gets through there, because each of its responses ends.
  */
 export type LiveMode = 'sse' | 'long-poll'
 
 export interface LiveModeState {
   readonly preferred: LiveMode
-  /** SSE connections in a row that were cut at once, and that stayed silent. */
+  /** SSE connections in a row that were cut at once. */
   readonly short: number
+  /** SSE connections in a row that stayed silent. */
   readonly silent: number
-  /** Until when long-poll is used in place of SSE. */
+  /** Long-poll replaces SSE until then. */
   readonly longPollUntil: number | undefined
 }
 
@@ -30,22 +30,22 @@ export const liveModeAt = (state: LiveModeState, now: number): LiveMode =>
 
 export interface SseLife {
   readonly lastedMs: number
-  /** A byte of the body arrived. */
+  /** An event arrived. */
   readonly heard: boolean
-  /** Why it is over: its own end, no byte in time, or left for a newer one. */
+  /** The connection ended, brought nothing in time, or was left for a newer one. */
   readonly end: 'cut' | 'silence' | 'left'
 }
 
-/** An SSE shorter than this was cut at once. */
+/** A shorter SSE connection was cut at once. */
 const SHORT_MS = 1_000
 const SHORT_IN_A_ROW = 3
-/** A lost packet can look the same once, hardly twice. */
+/** A lost packet can look the same once, but hardly twice. */
 const SILENT_IN_A_ROW = 2
-/** Networks change, and SSE costs the fewest requests: it gets another chance, and has to fail only once to lose it again. */
+/** Networks change, and SSE costs the fewest requests. Therefore it gets another chance, which one failure ends. */
 const LONG_POLL_MS = 10 * 60_000
 
 export const afterSse = (state: LiveModeState, { lastedMs, heard, end }: SseLife, now: number): LiveModeState => {
-  // Left before it had time to speak: that says nothing.
+  // The connection had no time to bring anything, which says nothing about the network.
   if (end === 'left' && !heard) return state
   const silent = end === 'silence' ? state.silent + 1 : heard ? 0 : state.silent
   const short = end === 'cut' ? (lastedMs < SHORT_MS ? state.short + 1 : 0) : end === 'left' ? 0 : state.short

@@ -1,13 +1,11 @@
-/**
- * The pure part of reading: messages of a stream in, items for LiveStore out.
- */
+/** The pure part of reading: it turns the messages of a stream into items for LiveStore. */
 import type { SyncBackend } from '@livestore/common'
 import type { LiveStoreEvent } from '@livestore/common/schema'
 
 import { backendIdIn, follows } from '../protocol/index.js'
 import { decodeEvent } from '../store/event.ts'
 
-/** What LiveStore is handed at once. */
+/** The events that LiveStore receives at once. */
 export interface PullItem {
   readonly batch: ReadonlyArray<PulledEvent>
   readonly pageInfo: SyncBackend.PullResPageInfo
@@ -15,7 +13,7 @@ export interface PullItem {
 
 export interface PulledEvent {
   readonly event: LiveStoreEvent.Global.Encoded
-  /** Where to read on after this event without loss; undefined where only its seqNum tells. */
+  /** A read from here goes on after this event without loss; undefined if only its seqNum tells the position. */
   readonly offset: string | undefined
 }
 
@@ -28,25 +26,24 @@ export const EMPTY_ITEM: PullItem = { batch: [], pageInfo: NO_MORE }
 export type Page =
   | {
       readonly _tag: 'Linked'
-      /** The events after the cursor, in order, each linked to the one before. */
+      /** The events after the cursor. Each links to the one before. */
       readonly events: ReadonlyArray<LiveStoreEvent.Global.Encoded>
-      /** From the stream's header message, if this page holds it. */
+      /** The id in the stream's header message, if this page holds it. */
       readonly backendId: string | undefined
     }
-  /** The chain is broken. */
   | {
       readonly _tag: 'Broken'
       readonly expected: string
       readonly found: string
       readonly backendId: string | undefined
     }
-  /** It holds something that is neither a header nor an event: it is no page of a store at all. */
+  /** The page holds a message that is neither a header nor an event. It is not a store's page. */
   | { readonly _tag: 'Foreign'; readonly found: string }
 
 /**
- * Drops the events up to the cursor and checks the chain (docs/http-api.md, "Events") over all the rest, and among the
- * dropped ones too, where a fork would otherwise hide. A page that `follows` the cursor begins right behind it: it holds
- * nothing to drop, and an event that seems known is a fork.
+ * Drops the events up to the cursor, and checks the chain (docs/http-api.md, "Events"). It also checks the dropped events, among
+ * which a fork could hide. A page that `continues` the cursor begins right behind it. There is nothing to drop, and an event
+ * that seems known is a fork.
  */
 export const readPage = (messages: ReadonlyArray<unknown>, cursor: number, continues = false): Page => {
   const events: Array<LiveStoreEvent.Global.Encoded> = []
@@ -65,7 +62,7 @@ export const readPage = (messages: ReadonlyArray<unknown>, cursor: number, conti
     if (event === undefined) return { _tag: 'Foreign', found: preview(message) }
 
     const isNew = event.seqNum > cursor
-    // The first new one links to the cursor, and everything links to what stands before it in the page.
+    // The first new event links to the cursor, and every event links to the one before it in the page.
     const parents = [...(isNew && events.length === 0 ? [cursor] : []), previous ?? event.parentSeqNum]
     const parent = parents.find((parent) => !follows(event, parent))
     if (parent !== undefined) {
@@ -78,22 +75,22 @@ export const readPage = (messages: ReadonlyArray<unknown>, cursor: number, conti
 }
 
 export interface PageContext {
-  /** The offset the page was read from, if it was read from one, and the one after it. */
+  /** The offset that the page was read from, if it was read from one, and the offset behind it. */
   readonly readFrom: string | undefined
   readonly next: string
   readonly upToDate: boolean
   /**
-   * The newest head the server spoke of, or 0; it may lag behind the page itself. Undefined where the server does not
-   * speak of its head at all.
+   * The newest head that the server told, or 0. It may lag behind the page itself. Undefined if the server does not tell
+   * its head.
    */
   readonly head: number | undefined
   readonly maxItemEvents: number
 }
 
 /**
- * Cuts a page into items. All but the page's last event carry the offset the page was read from, because an offset
- * inside an append does not exist; resuming there re-reads the page and drops what is known. A page that was read from no
- * offset (`after`, docs/http-api.md) leaves them none: they are found by their seqNum again.
+ * Cuts a page into items. Only the page's last event carries the next offset. The others carry the offset that the page was
+ * read from, because no offset exists inside an append. A resumed pull reads the page again and drops the known events.
+ * Events of a page that was read by seqNum (`after`, docs/http-api.md) carry no offset.
  */
 export const cutPage = (
   events: ReadonlyArray<LiveStoreEvent.Global.Encoded>,

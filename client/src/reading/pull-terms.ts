@@ -1,4 +1,4 @@
-/** The terms of pull-core.ts: commands out, outcomes in. */
+/** The interface of pull-core.ts: it gives commands and takes outcomes. */
 import type { HttpFailure } from '../http/errors.ts'
 import type { LiveMode } from './live-mode.ts'
 import type { PullItem } from './page.ts'
@@ -10,9 +10,9 @@ export interface LogPage {
   /** The offset behind them. */
   readonly next: string
   readonly upToDate: boolean
-  /** PROTOCOL 10.1: to be sent back with live reads. */
+  /** Live reads send this back (PROTOCOL 10.1). */
   readonly cursor: string | undefined
-  /** Whose log it is, as the Worker says. */
+  /** The backend id, as the Worker tells it. */
   readonly backendId: string | undefined
   /** The newest head that the Worker knows of. */
   readonly head: number | undefined
@@ -20,41 +20,40 @@ export interface LogPage {
   readonly canStream: boolean
 }
 
-/** What is read. */
 export interface ReadQuery {
   readonly offset: string
-  /** From the append that holds the next event (docs/http-api.md). */
+  /** Reads from the append that holds the event after this one (docs/http-api.md). */
   readonly after: number | undefined
   readonly live: LiveMode | undefined
   readonly cursor: string | undefined
-  /** Whose log it should be: it keeps what caches on the way hold of each apart. */
+  /** The expected backend id. It keeps the pages of each backend apart in caches on the way. */
   readonly backendId: string | undefined
-  /** Makes the address one that no cache has. */
+  /** Makes the URL unique, so that no cache has it. */
   readonly nonce: string | undefined
-  /** Past every HTTP cache. */
+  /** Bypasses every HTTP cache. */
   readonly fresh: boolean
 }
 
 export type Command =
   | { readonly _tag: 'Give'; readonly item: PullItem }
-  /** All is read. */
+  /** The pull has read the whole log. */
   | { readonly _tag: 'Done' }
   | { readonly _tag: 'Fail'; readonly end: PullEnd }
-  /** Wait, unless woken. */
+  /** Wait until the time is over or somebody wakes the pull. */
   | { readonly _tag: 'Rest'; readonly ms: number }
-  /** Ask whose log this is; only of a log that does not say it with each answer. */
+  /** Ask for the backend id. Only a log without a Worker needs it: the Worker tells the id with each answer. */
   | { readonly _tag: 'Identify' }
-  /** Make the stream, so that a live read hears its first event. */
+  /** Create the stream, so that a live read delivers its first event. */
   | { readonly _tag: 'Create' }
-  /** Ask the server, past every cache, whose log it is now. */
+  /** Ask the server for its backend id now, past every cache. */
   | { readonly _tag: 'Confirm' }
   /** Remember the backend. */
   | { readonly _tag: 'Learn'; readonly backendId: string }
-  /** Read a page; a long-poll for so long at most, unless woken. */
+  /** Read a page. `withinMs` bounds a long-poll, and waking the pull ends it. */
   | { readonly _tag: 'Read'; readonly query: ReadQuery; readonly withinMs: number | undefined }
   /** Open a live connection. */
   | { readonly _tag: 'Listen'; readonly query: ReadQuery }
-  /** Take the next page from it; for so long at most, unless woken. */
+  /** Take the next page from the live connection. The time or waking the pull ends the wait. */
   | { readonly _tag: 'Next'; readonly withinMs: number }
 
 export type PullEnd =
@@ -63,24 +62,24 @@ export type PullEnd =
   | { readonly _tag: 'Failure'; readonly failure: HttpFailure; readonly note?: string }
 
 export type Outcome =
-  /** What was to be done is done: an item given, a pause over, a stream made, an id remembered, a connection begun. */
+  /** The command is done: the item was given, the pause is over, the stream exists, the id is remembered, the connection has begun. */
   | { readonly _tag: 'Ok' }
-  /** Something is wanted of this pull before its time. */
+  /** Somebody woke the pull. */
   | { readonly _tag: 'Woken' }
   /** Nothing came in the time that the command gave. */
   | { readonly _tag: 'Elapsed' }
   | { readonly _tag: 'Page'; readonly page: LogPage }
-  /** The server's own answer, come to its end, but no JSON: it begins within a record, or was cut on the way. */
+  /** The server's own answer ended, but is not JSON: it begins inside a record, or was cut on the way. */
   | { readonly _tag: 'Torn'; readonly failure: HttpFailure; readonly backendId?: string | undefined }
   /** The server ended a live connection in good order, as it does every minute or so. */
   | { readonly _tag: 'Ended' }
-  /** Nothing came for too long; `heard`: but something had come before. */
+  /** Nothing came for too long. `heard`: something had come before. */
   | { readonly _tag: 'Stalled'; readonly failure: HttpFailure; readonly heard: boolean }
-  /** This runtime hands over a body only at its end. */
+  /** This runtime delivers a body only as a whole. */
   | { readonly _tag: 'NoStreams' }
-  /** To `Identify` and `Confirm`: whose log it is, and where it ends; undefined if there is none, or nobody can tell. */
+  /** The answer to `Identify` and `Confirm`: the backend id and the end of the log; undefined without a log, or if nobody can tell. */
   | { readonly _tag: 'Identified'; readonly backendId: string | undefined; readonly tail: string | undefined }
-  /** `backendId`: whose log it is, as a refusal of the server itself says. */
+  /** `backendId`: the id in the server's own refusal. */
   | { readonly _tag: 'Failed'; readonly failure: HttpFailure; readonly backendId?: string | undefined }
 
 export interface PullSettings {
@@ -93,20 +92,20 @@ export interface PullSettings {
   readonly maxDelayMs: number
 }
 
-/** What does not change while a pull runs. */
+/** The constant part of a pull. */
 export interface PullSetup {
   readonly live: boolean
-  /** The Worker says whose log it is and finds positions by seqNum; the log itself does neither. */
+  /** The Worker tells the backend id and finds positions by seqNum. The log itself does neither. */
   readonly party: 'worker' | 'log'
   /** The id of a stream that has no header. */
   readonly implicitId: string | undefined
   readonly settings: PullSettings
 }
 
-/** What is different at each step. */
+/** The part that differs at each step. */
 export interface Moment {
   readonly now: number
-  /** From 0 to 1, a new one each time. */
+  /** A new random number from 0 to 1. */
   readonly random: number
   /** The backend that this client remembers. */
   readonly remembered: string | undefined

@@ -1,4 +1,4 @@
-/** The driver of a pull: it carries out the commands of pull-core.ts, one after the other, while LiveStore asks for more. */
+/** The driver of a pull: it carries out the commands of pull-core.ts one after the other while LiveStore asks for more. */
 import { BackendIdMismatchError, type IsOfflineError, UnknownError } from '@livestore/common'
 
 import type { BackendId } from '../store/backend-id.ts'
@@ -7,7 +7,7 @@ import type { Start } from './cursor.ts'
 import { toSyncError, toUnknownError, unknownError } from '../http/errors.ts'
 import type { PullItem } from './page.ts'
 import type { Problems } from '../store/problem.ts'
-import { advance, commandOf, isBehind, isFollowing, isSpreading, startPull, requestCatchUp } from './pull-core.ts'
+import { advance, commandOf, isBehind, isFollowing, isSpreading, requestCatchUp, startPull } from './pull-core.ts'
 import type { Command, Moment, Outcome, PullEnd, PullSettings, PullSetup } from './pull-terms.ts'
 import { listen, type LiveRead, readPageOf, type ReadLimits } from './read.ts'
 import type { Source } from './source.ts'
@@ -21,25 +21,25 @@ export interface PullDeps {
   readonly connection: Connection
   readonly problems: Problems
   readonly settings: PullSettings & ReadLimits
-  /** The live pulls now open, for a push that learns that the server is ahead. */
+  /** The open live pulls. A push that learns that the server is ahead makes them catch up. */
   readonly livePulls: Set<LivePull>
-  /** Events up to this one were handed out. */
+  /** LiveStore has received the events up to this one. */
   readonly onPulled: (seqNum: number) => void
-  /** Failures in a row of pulls that are not live: LiveStore starts a failed pull anew at once, whatever the cause. */
+  /** Failures in a row of pulls that are not live. LiveStore restarts a failed pull at once, whatever the cause, so it survives the pull. */
   readonly failureCount: { current: number }
 }
 
 export interface LivePull {
   /** Makes the pull catch up at once, and again until it has brought this seqNum. */
   readonly catchUpTo: (seqNum: number) => void
-  /** The server answers: a pull that waits to ask again need not. */
+  /** The server answers. A pull that waits before its next try need not wait. */
   readonly wake: () => void
-  /** Somebody works on this device: its pull need not wait for its turn to come back. */
+  /** Somebody works on this device. Its pull need not wait until its reconnection is due. */
   readonly hurry: () => void
 }
 
 export interface Puller {
-  /** The next item; undefined when all is read. Rejects with a `PullError`. */
+  /** Returns the next item; undefined at the end of the log. Rejects with a `PullError`. */
   readonly next: () => Promise<PullItem | undefined>
   /** Ends every request at once. */
   readonly close: () => void
@@ -55,7 +55,7 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
   const live = isLive ? connection.live() : undefined
   let state = startPull(setup, start, isLive ? 0 : deps.failureCount.current, moment())
   let connectionOpen: LiveRead | undefined
-  /** What was begun before it was asked for, and which command that was. */
+  /** A command that the driver began before LiveStore asked for the next item. */
   let ahead: { readonly command: Command; readonly outcome: Promise<Outcome> } | undefined
   let hasFailed = false
   /** Ends the wait that is under way. */
@@ -67,7 +67,7 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
       const begun = state.ready.length === 0 ? ahead : undefined
       if (begun !== undefined) ahead = undefined
       const command = begun?.command ?? commandOf(setup, state, moment())
-      say(command)
+      reportStatus(command)
       if (command._tag === 'Done') {
         deps.failureCount.current = 0
         return undefined
@@ -94,17 +94,17 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
   const take = (command: Command, outcome: Outcome) => {
     const before = state
     state = advance(setup, state, outcome, moment())
-    // Left open, six of them would hold all that a browser has of connections to a server.
+    // A browser has six connections to a server. Unused ones must not hold them.
     if (!isFollowing(state)) endConnection()
     if (state.phase._tag === 'Ended' && command._tag === 'Confirm') source.directLog?.onBroken()
     if (state.phase._tag === 'Resting') source.directLog?.onLost()
-    // An empty stream may be one whose header is still on its way: nothing may be put before that.
+    // The header of an empty stream may be on its way, and nothing may be written before it.
     if (state.tail !== undefined && state.tail !== before.tail && backendId.remembered() !== undefined) source.directLog?.onTail(state.tail)
   }
 
-  /** Tells of the connection before an item is out, and of its loss only when nothing is left to be handed out. */
-  const say = (command: Command) => {
-    // After a reset LiveStore may be told to ignore it: then its pushes are refused, for everybody to see.
+  /** Reports the connection before LiveStore receives an item, and its loss only when no item is left. */
+  const reportStatus = (command: Command) => {
+    // The app may tell LiveStore to ignore a reset. Then refused pushes report the problem.
     if (command._tag === 'Fail' && command.end._tag !== 'BackendIdMismatch') hasFailed = true
     if (state.connected === undefined || (command._tag === 'Give' && !state.connected)) return
     if (live === undefined) connection.observed(state.connected)
@@ -113,7 +113,7 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
     problems.reading(state.problem)
   }
 
-  /** The next page is on its way while LiveStore works on the last one. Nothing is decided by it before it is asked for. */
+  /** Requests the next page while LiveStore works on the last one. The state changes only when LiveStore asks for it. */
   const readAhead = () => {
     if (ahead !== undefined) return
     const command = commandOf(setup, { ...state, ready: [] }, moment())
@@ -131,17 +131,17 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
   const performed = async (command: Command): Promise<Outcome> => {
     switch (command._tag) {
       case 'Rest':
-        return awakened(command.ms, () => new Promise(() => {}))
+        return untilWoken(command.ms, () => new Promise(() => {}))
       case 'Read': {
         const read = (signal: AbortSignal) => readPageOf(source, command.query, settings, signal)
-        return command.withinMs === undefined ? read(closed.signal) : awakened(command.withinMs, read)
+        return command.withinMs === undefined ? read(closed.signal) : untilWoken(command.withinMs, read)
       }
       case 'Listen':
         connectionOpen = listen(source, command.query, settings)
         return OK
       case 'Next': {
         const open = connectionOpen
-        return open === undefined ? { _tag: 'Ended' } : awakened(command.withinMs, () => open.next())
+        return open === undefined ? { _tag: 'Ended' } : untilWoken(command.withinMs, () => open.next())
       }
       case 'Identify':
         return { _tag: 'Identified', tail: undefined, backendId: undefined, ...(await source.directLog?.identify(closed.signal)) }
@@ -158,8 +158,8 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
     }
   }
 
-  /** What comes of it in this time, unless someone wants this pull before. */
-  const awakened = async (withinMs: number, work: (signal: AbortSignal) => Promise<Outcome>): Promise<Outcome> => {
+  /** Returns the outcome of `work`, unless the time is over or somebody wakes the pull before. */
+  const untilWoken = async (withinMs: number, work: (signal: AbortSignal) => Promise<Outcome>): Promise<Outcome> => {
     const over = new AbortController()
     const end = () => over.abort()
     wake = over
@@ -191,7 +191,7 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
   const close = () => {
     closed.abort()
     endConnection()
-    // A pull that has ended brings nothing more, whatever a ping finds.
+    // A failed pull stays in the decision about `isConnected`: it brings nothing more, whatever a ping finds.
     if (!hasFailed) live?.close()
     deps.livePulls.delete(pull)
   }

@@ -1,6 +1,6 @@
 /**
- * One read of the log: a page, or a live connection by server-sent events (PROTOCOL 5.6 to 5.8). Nothing here retries;
- * pull-core.ts decides what comes next. Of a live connection nothing is read from the socket while nobody asks for more.
+ * One read of the log: a page, or a live connection by server-sent events (PROTOCOL 5.6 to 5.8). A read never retries;
+ * pull-core.ts decides what comes next. A live connection reads from its socket only while the pull asks for more.
  */
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 
@@ -13,16 +13,16 @@ import type { ReadSource } from './source.ts'
 import { attempt, noStore, readText, toFailure } from '../http/transport.ts'
 
 export interface ReadLimits {
-  /** A read that brings no byte for so long is given up. */
+  /** A read without a byte for so long fails. */
   readonly stallTimeoutMs: number
-  /** A live connection whose first event takes longer is held back by something on the way (live-mode.ts). */
+  /** If the first event takes longer, something on the way holds the connection back (live-mode.ts). */
   readonly firstByteTimeoutMs: number
 }
 
-/** What a read of a page can come to. */
+/** The outcome of reading a page. */
 export type PageReply = Extract<Outcome, { readonly _tag: 'Page' | 'Torn' | 'Failed' }>
 
-/** What the next step of a live connection can come to. */
+/** The outcome of the next step of a live connection. */
 export type LiveReply = Extract<Outcome, { readonly _tag: 'Page' | 'Ended' | 'Stalled' | 'NoStreams' | 'Failed' }>
 
 export interface LiveRead {
@@ -31,7 +31,6 @@ export interface LiveRead {
   readonly close: () => void
 }
 
-/** Reads one page. */
 export const readPageOf = async (source: ReadSource, query: ReadQuery, limits: ReadLimits, signal?: AbortSignal): Promise<PageReply> => {
   const url = urlOf(source, query)
   const work = async (signal: AbortSignal, goesOn: () => void): Promise<PageReply> => {
@@ -58,7 +57,7 @@ const pageFrom = async (
 ): Promise<PageReply> => {
   const foreign = (why: string): PageReply => ({ _tag: 'Failed', failure: new ForeignAnswer(head.url, head.status, why) })
   if (party === 'worker' && vouchedHead(head) === undefined) return { _tag: 'Failed', failure: unvouched(head) }
-  // PROTOCOL 5.7: a long-poll in which nothing came.
+  // PROTOCOL 5.7: a long-poll that brought nothing.
   const isTimeout = head.status === 204 && live === 'long-poll'
   if (head.status !== 200 && !isTimeout) return foreign('it is no answer to a read')
   if (!isTimeout && !isJson(head.headers)) return foreign(`its type is ${head.headers.get('content-type') ?? 'unknown'}`)
@@ -80,7 +79,7 @@ const pageFrom = async (
   return { _tag: 'Page', page: { ...pageHead(head), messages, next, upToDate: head.headers.has(UP_TO_DATE), canStream: canStream || isTimeout } }
 }
 
-/** The facts in the head of an answer that hold for every page in it. */
+/** The part of a page that the head of the answer tells. */
 const pageHead = (head: AnswerHead) => ({
   url: head.url,
   cursor: head.headers.get(CURSOR) ?? undefined,
@@ -90,7 +89,6 @@ const pageHead = (head: AnswerHead) => ({
 
 const backendIdOf = ({ headers }: AnswerHead): string | undefined => headers.get(BACKEND_ID_HEADER) ?? undefined
 
-/** Opens a live connection. */
 export const listen = (source: ReadSource, query: ReadQuery, limits: ReadLimits): LiveRead => {
   const abort = new AbortController()
   const url = urlOf(source, query)
@@ -101,7 +99,7 @@ export const listen = (source: ReadSource, query: ReadQuery, limits: ReadLimits)
   let end: LiveReply | undefined
 
   /** Comments keep a connection open, but only events show that it works. */
-  const patience = () => {
+  const patienceMs = () => {
     if (heard) return limits.stallTimeoutMs
     openedAt ??= Date.now()
     return Math.max(1, openedAt + Math.min(limits.firstByteTimeoutMs, limits.stallTimeoutMs) - Date.now())
@@ -117,7 +115,7 @@ export const listen = (source: ReadSource, query: ReadQuery, limits: ReadLimits)
       return { _tag: 'Failed', failure: new ForeignAnswer(url, head.status, 'it is no stream of events') }
     }
     if (response.body === null || response.body === undefined) return { _tag: 'NoStreams' }
-    parse = makeBatches(head, (page) => queue.push(page), () => {
+    parse = makePageParser(head, (page) => queue.push(page), () => {
       heard = true
     })
     return response.body.getReader()
@@ -140,8 +138,8 @@ export const listen = (source: ReadSource, query: ReadQuery, limits: ReadLimits)
       const page = queue.shift()
       if (page !== undefined) return { _tag: 'Page', page }
       try {
-        // Counted only while a step is pending: a slow consumer is no stalled server.
-        end = await attempt('read', patience(), undefined, step)
+        // The time counts only while a step is pending: a slow consumer does not make a stalled server.
+        end = await attempt('read', patienceMs(), undefined, step)
       } catch (cause) {
         const failed = failedBy(cause)
         const hasStalled = failed.failure._tag === 'TransportError' && failed.failure.timedOut
@@ -155,8 +153,8 @@ export const listen = (source: ReadSource, query: ReadQuery, limits: ReadLimits)
   return { next, close: () => abort.abort() }
 }
 
-/** Data and the control event behind it make a page (PROTOCOL 5.8). */
-const makeBatches = (head: AnswerHead, give: (page: LogPage) => void, onAny: () => void): ((chunk: string) => void) => {
+/** A data event and the control event after it make a page (PROTOCOL 5.8). */
+const makePageParser = (head: AnswerHead, give: (page: LogPage) => void, onAny: () => void): ((chunk: string) => void) => {
   let messages: Array<unknown> = []
   const foreign = (why: string) => new ForeignAnswer(head.url, head.status, why)
 
@@ -187,7 +185,7 @@ const requestInit = ({ fresh }: ReadQuery, signal: AbortSignal): RequestInit => 
   ...(fresh ? noStore() : {}),
 })
 
-/** With its parameters in order (PROTOCOL 10.1), so that equal reads share a cache entry. */
+/** Sorts the parameters (PROTOCOL 10.1), so that equal reads share a cache entry. */
 const urlOf = ({ url }: ReadSource, { offset, after, live, cursor, backendId, nonce }: ReadQuery): string => {
   const query = new URLSearchParams({ offset })
   if (after !== undefined) query.set('after', String(after))

@@ -1,10 +1,10 @@
 /**
- * The backend's identity as this client remembers it, kept where LiveStore's own providers keep theirs: the
- * `backendId` column of the eventlog's sync status, through the KeyValueStore that make-leader-thread-layer.ts provides.
+ * The backend id that this client remembers. It lies where LiveStore's own providers keep theirs: in the `backendId` column
+ * of the eventlog's sync status, through the KeyValueStore that make-leader-thread-layer.ts provides.
  *
- * It is written only while none is remembered. A changed id is never written: the pull or push fails with
- * `BackendIdMismatchError` instead, and what LiveStore's `onBackendIdMismatch: 'reset'` then deletes includes this
- * column, so that the next boot learns the new id from a clean slate.
+ * The provider writes it only while it remembers none. A changed id makes the pull or push fail with
+ * `BackendIdMismatchError`. LiveStore's `onBackendIdMismatch: 'reset'` then deletes this column too, so that the next boot
+ * learns the new id.
  */
 import { BackendIdMismatchError } from '@livestore/common'
 
@@ -13,20 +13,20 @@ import { TransportError } from '../http/errors.ts'
 export interface BackendId {
   readonly remembered: () => string | undefined
   /**
-   * Takes note of an id that a response or the log itself showed: learns the first one, and checks every later one.
-   * Before a store is told to throw its data away, the server is asked once more, past every cache: an answer may
-   * carry an old id for a while after a reset.
+   * Learns the first id that a response or the log shows, and checks every later one. A mismatch makes a store throw its
+   * data away, and an answer may carry an old id for a while after a reset. Therefore the provider first asks the server
+   * once more, past every cache.
    */
   readonly observe: (id: string, signal?: AbortSignal) => Promise<void>
 }
 
-/** Where the id is kept, across restarts. */
+/** Keeps the id across restarts. */
 export interface IdStorage {
   readonly get: () => string | undefined
   readonly set: (id: string) => Promise<void>
 }
 
-/** `ask`: whose stream it is now, past every cache; undefined if there is none, or none can tell. */
+/** `ask` returns the backend id of the stream now, past every cache; undefined without a stream, or if nobody can tell. */
 export const makeBackendId = (storage: IdStorage, ask: (signal?: AbortSignal) => Promise<string | undefined>): BackendId => {
   const remembered = () => {
     const stored = storage.get()
@@ -53,8 +53,8 @@ export const makeBackendId = (storage: IdStorage, ask: (signal?: AbortSignal) =>
 }
 
 /**
- * LiveStore 0.4.0 writes the id into an SQL string literal as it is (eventlog.ts, `updateBackendId`), and an id may hold
- * a store's name (`path:{tenant}/{store}`, docs/http-api.md): no quote may reach it.
+ * LiveStore 0.4.0 writes the id unescaped into an SQL string literal (eventlog.ts, `updateBackendId`). An id may hold a
+ * store's name (`path:{tenant}/{store}`, docs/http-api.md). Therefore quotes are escaped here.
  */
 const toStored = (id: string): string =>
   id.replace(/[%'\u0000-\u001f]/g, (c) => `%${c.charCodeAt(0).toString(16).padStart(2, '0')}`)

@@ -1,6 +1,6 @@
 /**
- * `isConnected`: whether events flow. The live pulls decide while any is open, other requests otherwise; and a
- * push that came to nothing counts against it until the server answers pushes again.
+ * `isConnected` says whether events flow. The live pulls decide while any is open, and other requests decide otherwise. A
+ * push without an answer counts against it until the server answers pushes again.
  *
  * LiveStore holds pulled items back while this is false (LeaderSyncProcessor.ts, `backgroundBackendPulling`) and starts
  * no push. Therefore the provider itself must find out when to set it to true again.
@@ -13,12 +13,12 @@ export interface LiveConnection {
 
 export interface Connection {
   readonly isUp: () => boolean
-  /** Takes part in the decision until it is closed. */
+  /** The live pull takes part in the decision until `close`. */
   readonly live: () => LiveConnection
   readonly hasLive: () => boolean
-  /** What a request that is no live read found; counts only while no live pull is open. */
+  /** The finding of a request that is no live read. It counts only while no live pull is open. */
   readonly observed: (connected: boolean) => void
-  /** Whether pushes get an answer of the server. */
+  /** Whether the server answers pushes. */
   readonly writing: (answered: boolean) => void
 }
 

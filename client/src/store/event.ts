@@ -1,14 +1,14 @@
 /**
- * Events as they go over the wire. LiveStore's own fields go both ways and nothing else; a field more would make an event
- * that comes back another one than was sent (LiveStoreEvent's `isEqualEncoded`).
+ * Events on the wire hold LiveStore's own fields and nothing else. An additional field would make the returning event differ
+ * from the one that was sent (LiveStoreEvent's `isEqualEncoded`).
  */
 import type { LiveStoreEvent } from '@livestore/common/schema'
 
 type Event = LiveStoreEvent.Global.Encoded
 
 /**
- * An event of a schema without arguments (`Schema.Void`) has `args: undefined`, which JSON can't say and `null` is not:
- * it travels as `null` with this mark beside it.
+ * An event of a schema without arguments (`Schema.Void`) has `args: undefined`, which JSON can't express. It travels as
+ * `null` with this mark beside it.
  */
 const ARGS_UNDEFINED = 'argsUndefined'
 
@@ -17,7 +17,7 @@ export const encodeEvent = ({ name, args, seqNum, parentSeqNum, clientId, sessio
     ? JSON.stringify({ name, args: null, seqNum, parentSeqNum, clientId, sessionId, [ARGS_UNDEFINED]: true })
     : JSON.stringify({ name, args, seqNum, parentSeqNum, clientId, sessionId })
 
-/** By hand rather than by Schema: this runs for every event ever pulled. */
+/** Written by hand rather than with Schema, because it runs for every event ever pulled. */
 export const decodeEvent = (message: unknown): Event | undefined => {
   if (!isRecord(message)) return undefined
   const { name, seqNum, parentSeqNum, clientId, sessionId } = message
@@ -32,8 +32,8 @@ export const decodeEvent = (message: unknown): Event | undefined => {
 }
 
 /**
- * Whether the log's event is the one we sent: by what it says, since a server may write its JSON anew. The client and
- * session in it tell whose it is.
+ * Whether the log's event is the one that this client sent. It compares values, because a server may rewrite the JSON. The
+ * client id and session id in them identify the writer.
  */
 export const sameEvent = (logged: Event | undefined, sent: Event): boolean =>
   logged !== undefined && sameJson(logged, decodeEvent(JSON.parse(encodeEvent(sent))))

@@ -1,33 +1,33 @@
-/** Problems: they tell the app why a store does not sync. LiveStore's own interface has no place for it (docs/troubleshooting.md). */
+/** Problems tell the app why a store does not sync (docs/troubleshooting.md). LiveStore's interface has no place for that. */
 import { type HttpFailure, isDenied, isTransient, type ProblemDetails } from '../http/errors.ts'
 import { problemType } from '../protocol/index.js'
 
 export interface Problem {
   readonly kind: ProblemKind
-  /** Words for a person: what happened, and what to do. */
+  /** For a person: what happened, and what to do. */
   readonly detail: string
-  /** The HTTP status, if an answer said it. */
+  /** The HTTP status of the answer, if there was one. */
   readonly status?: number
-  /** The address that was asked. */
+  /** The address of the request. */
   readonly url?: string
-  /** When the provider tries again, in milliseconds from now. Without it time alone does not help. */
+  /** The provider tries again in so many milliseconds. Without it, time alone does not help. */
   readonly retryAfterMs?: number
-  /** Of an event that can't be pushed: its sequence number. */
+  /** The sequence number of the event that can't be pushed. */
   readonly seqNum?: number
 }
 
 export type ProblemKind =
-  /** No answer: the network or the server is away. */
+  /** Nobody answers: the network or the server is down. */
   | 'unreachable'
   /** Somebody else answered: a captive portal, a redirect, a firewall, a cache. */
   | 'foreign-answer'
-  /** The server refuses this client: its token, tenant, store or scope. */
+  /** The server refuses this client's token, tenant, store or scope. */
   | 'refused'
   /** The server answers, but can't serve the store now: it is overloaded, limited or broken. */
   | 'unavailable'
   /** The store takes no pushes until its log is back or an administrator resets it. */
   | 'halted'
-  /** The store has lost its log, or the log is not there yet; the provider waits for it. */
+  /** The store has lost its log, or the log is not there yet. The provider waits for it. */
   | 'log-missing'
   /** The log is no chain, or ends before what this device has. */
   | 'log-broken'
@@ -49,26 +49,26 @@ const kindOf = (failure: Exclude<HttpFailure, { _tag: 'TransportError' }>): Prob
   return isTransient(failure) && !isDenied(failure) ? 'unavailable' : 'refused'
 }
 
-/** The log can't be trusted, and pushes wait for an administrator or for the log's return (docs/troubleshooting.md). */
+/** The server does not trust the log. Pushes wait for an administrator or for the log's return (docs/troubleshooting.md). */
 export const isHaltedProblem = ({ type }: ProblemDetails): boolean => type === problemType('store-halted')
 
 export interface Problems {
-  /** What reads have met last; nothing once they are served again. */
+  /** The last problem of reads; undefined once the server serves them again. */
   readonly reading: (problem: Problem | undefined) => void
-  /** What pushes have met last; nothing once one was accepted. */
+  /** The last problem of pushes; undefined once the server accepted one. */
   readonly writing: (problem: Problem | undefined) => void
 }
 
-/** Tells the app when there is another problem than before, or none any more. The writer's goes first, which is about own events, but for one that ended a pull. */
+/** Tells the app when the problem changes or ends. A problem of pushes goes first, because it is about the user's own events. Only a problem that ended a pull goes before it. */
 export const makeProblems = (onProblem: ((problem: Problem | undefined) => void) | undefined): Problems => {
   let reading: Problem | undefined
   let writing: Problem | undefined
-  let told: Problem | undefined
+  let reported: Problem | undefined
   const tell = () => {
     const hasEnded = reading !== undefined && reading.retryAfterMs === undefined
     const now = hasEnded ? reading : (writing ?? reading)
-    if (isSame(now, told) && !saysMore(now, told)) return
-    told = now
+    if (isSame(now, reported) && !saysMore(now, reported)) return
+    reported = now
     try {
       onProblem?.(now)
     } catch (error) {
@@ -87,13 +87,13 @@ export const makeProblems = (onProblem: ((problem: Problem | undefined) => void)
   }
 }
 
-/** Retries of one problem differ in their pauses, and a rebase renumbers an event: neither makes it another problem. */
+/** Retries of one problem differ in their pauses, and a rebase renumbers an event. Neither makes another problem. */
 const isSame = (a: Problem | undefined, b: Problem | undefined): boolean =>
   a?.kind === b?.kind && a?.status === b?.status && a?.url === b?.url && reasonOf(a) === reasonOf(b)
 
-/** Pings ask by `HEAD`, and a refusal of those has no words. Whichever answer explains more is told. */
-const saysMore = (now: Problem | undefined, told: Problem | undefined): boolean =>
-  now?.status !== undefined && now.detail.length > (told?.detail.length ?? 0)
+/** A refused ping has no body, so its detail is short. The app gets the detail that explains more. */
+const saysMore = (now: Problem | undefined, reported: Problem | undefined): boolean =>
+  now?.status !== undefined && now.detail.length > (reported?.detail.length ?? 0)
 
 const reasonOf = (problem: Problem | undefined): string | undefined =>
   problem?.kind === 'event-not-pushable' ? problem.detail.replace(/\d+/g, '') : undefined

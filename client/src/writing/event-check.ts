@@ -1,4 +1,4 @@
-/** Finds the reason, if there is one, why an event can't be pushed, as far as the client can tell. */
+/** Finds the reason why an event can't be pushed, as far as the client can tell. */
 import { LiveStoreEvent } from '@livestore/common/schema'
 
 import { decodeEvent } from '../store/event.ts'
@@ -7,14 +7,14 @@ type Event = LiveStoreEvent.Global.Encoded
 
 export interface Obstacle {
   readonly seqNum: number
-  /** In words, for a person. */
+  /** For a person. */
   readonly why: string
 }
 
-/** How deep the arrays and objects of an event may lie in one another (docs/http-api.md, "Events"). */
+/** The deepest nesting of arrays and objects in an event (docs/http-api.md, "Events"). */
 const MAX_DEPTH = 500
 
-/** `json` is the event as it would be sent, alone in a body of so many bytes. */
+/** `json` is the event as sent, and `bytes` the size of a body that holds it alone. */
 export const obstacleOf = (event: Event, json: string, bytes: number, maxBytes: number): Obstacle | undefined => {
   const { seqNum, name } = event
   const because = (why: string): Obstacle => ({ seqNum, why: `event ${seqNum} ${why}; it is a ${name}` })
@@ -25,9 +25,9 @@ export const obstacleOf = (event: Event, json: string, bytes: number, maxBytes: 
 }
 
 /**
- * Whether LiveStore would know the event again when it comes back from the log. Its 0.4.0 does not where a key of an
- * object has the name of a method that every object has (fast-deep-equal.js in `@livestore/utils`): it then takes its own
- * event for another one and pushes it again, for ever.
+ * Whether LiveStore recognizes the event when it comes back from the log. LiveStore 0.4.0 does not if a key has the name of
+ * a method that every object has (fast-deep-equal.js in `@livestore/utils`). It then takes its own event for another one and
+ * pushes it again, for ever.
  */
 const survives = (event: Event, json: string): boolean => {
   try {
@@ -70,7 +70,7 @@ const isDeeperThan = (json: string, max: number): boolean => {
   return false
 }
 
-/** Where the string that begins here ends. */
+/** The index of the quote that ends the string. */
 const endOfString = (json: string, start: number): number => {
   for (let i = json.indexOf('"', start + 1); ; i = json.indexOf('"', i + 1)) {
     let backslashes = 0

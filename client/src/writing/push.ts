@@ -1,4 +1,4 @@
-/** Pushing, in every mode: the pusher cuts a batch into chunks, sends one after the other, and takes note of what becomes of each. */
+/** The pusher of every mode. It cuts a batch into chunks, sends one after the other, and reports the outcome of each. */
 import { BackendIdMismatchError, ServerAheadError, UnknownError } from '@livestore/common'
 import type { LiveStoreEvent } from '@livestore/common/schema'
 
@@ -19,7 +19,7 @@ export interface PushDeps {
   readonly writer: Writer
   readonly connection: Connection
   readonly problems: Problems
-  /** The server has events that this device lacks, up to this one. */
+  /** The server has events that this device lacks, up to `head`. */
   readonly onServerAhead: (head: number) => void
   /** The server has answered a push. */
   readonly onAnswered: () => void
@@ -28,34 +28,35 @@ export interface PushDeps {
 }
 
 /**
- * Pushes a batch; rejects with what LiveStore is to be told. No retry in here: LiveStore repeats a push for ever, with its
- * own back-off (LeaderSyncProcessor.ts, `backgroundBackendPushing`), and a batch that is in the log already is accepted
- * again.
+ * Pushes a batch. Rejects with the error for LiveStore. A push never retries: LiveStore repeats it for ever, with its own
+ * backoff (LeaderSyncProcessor.ts, `backgroundBackendPushing`). The server accepts a batch again that is already in the log.
  */
 export type Push = (batch: ReadonlyArray<Event>, signal: AbortSignal) => Promise<void>
 
 export interface Pusher {
   readonly push: Push
-  /** The log was pulled up to this event. */
+  /** A pull has brought the events up to `seqNum`. */
   readonly pulled: (seqNum: number) => void
 }
 
-/** LiveStore repeats a push that was refused, too. */
+/** LiveStore repeats a refused push as well, after at most this pause. */
 const LIVESTORES_LONGEST_PAUSE_MS = 30_000
 
-/** Pushes that came to nothing wait for LiveStore; whether they would get an answer is asked in between, first after so long. */
+/** A push without an answer waits for LiveStore to repeat it. The provider meanwhile probes the server, first after this pause. */
 const FIRST_PROBE_MS = 500
 
 export const makePusher = (deps: PushDeps): Pusher => {
   const { limits, writer, connection, problems } = deps
-  /** The last push came to nothing, and nothing has shown yet that another one would not. */
+  /** The last push got no answer, and nothing has shown since that the server answers pushes. */
   let isUnanswered = false
   let isProbing = false
-  /** The last push came to nothing, and LiveStore has not made it again; its first event; and whether only the connection was lost. */
+  /** The last push got no answer, and LiveStore has not repeated it. */
   let isPending = false
+  /** The first event of the last push. */
   let firstSeqNum = 0
+  /** The last push only lost its connection. */
   let isLost = false
-  /** Where a chunk begins that somebody else answered; and whether pushes were answered since. */
+  /** The first event of a chunk that somebody else answered, and whether the server has answered a probe since. */
   let blockedAt: number | undefined
   let isBlockProbed = false
 
@@ -67,8 +68,8 @@ export const makePusher = (deps: PushDeps): Pusher => {
       // In order and one at a time, because each chunk's parent is the end of the chunk before it.
       for (const chunk of chunks) await sendWhole(chunk, signal)
     } catch (cause) {
-      if (!signal.aborted) throw told(cause)
-      // LiveStore does so when a pull has brought events, these perhaps: nothing is known to stand in the way any more.
+      if (!signal.aborted) throw report(cause)
+      // LiveStore interrupts a push when a pull has brought events, perhaps these. Nothing is known to block pushes any more.
       settle(undefined)
       throw cause
     }
@@ -79,13 +80,13 @@ export const makePusher = (deps: PushDeps): Pusher => {
     if (chunks.length > 0) answered(undefined)
   }
 
-  /** A server may refuse a chunk for one event, or for its size. Everything before that event goes in. */
+  /** A server may refuse a chunk for one event, or for its size. The pusher still sends everything before that event. */
   const sendWhole = async (chunk: Chunk, signal: AbortSignal, isPart = false): Promise<void> => {
     try {
       return await writer.send(chunk, signal)
     } catch (cause) {
       const { events } = chunk
-      // A proxy's limit of sizes, or a firewall that looks into bodies, is somebody else's, but smaller chunks may pass it.
+      // The answer may come from a proxy that limits sizes, or from a firewall that inspects bodies. Smaller chunks may pass.
       if (cause instanceof ForeignAnswer) {
         const first = events[0]?.seqNum
         const isStubborn = isPart || (blockedAt === first && isBlockProbed)
@@ -111,8 +112,8 @@ export const makePusher = (deps: PushDeps): Pusher => {
     await sendWhole(chunkOf(events.slice(half)), signal, true)
   }
 
-  /** Takes note of why a push failed; what comes back is for LiveStore. */
-  const told = (cause: unknown): unknown => {
+  /** Reports why a push failed. Returns the error for LiveStore. */
+  const report = (cause: unknown): unknown => {
     if (isHttpFailure(cause) && isTransient(cause)) {
       unanswered(cause)
       return toPushError(cause)
@@ -128,7 +129,7 @@ export const makePusher = (deps: PushDeps): Pusher => {
     deps.onAnswered()
   }
 
-  /** A pull has brought events: once the log has reached a push that came to nothing, that one is over either way. */
+  /** Once a pull has passed the first event of an unanswered push, that push is over either way. */
   const pulled = (seqNum: number) => {
     if (isPending && seqNum >= firstSeqNum) settle(undefined)
   }
@@ -140,7 +141,7 @@ export const makePusher = (deps: PushDeps): Pusher => {
   }
 
   const unanswered = (failure: HttpFailure) => {
-    // A lost connection is the reads' to tell. While they are served, what they bring may be what a lost acknowledgement was for.
+    // Reads report a lost connection. While they succeed, they may bring the very events whose acknowledgement was lost.
     if (failure._tag !== 'TransportError') connection.writing(false)
     problems.writing(problemOf(failure, FIRST_PROBE_MS))
     isUnanswered = isPending = true
@@ -148,7 +149,7 @@ export const makePusher = (deps: PushDeps): Pusher => {
     void probe()
   }
 
-  /** While `isConnected` is false LiveStore may start no push that could show that pushes are answered again. */
+  /** While `isConnected` is false, LiveStore may start no push. Only a probe then shows that the server answers again. */
   const probe = async () => {
     if (isProbing) return
     isProbing = true
@@ -160,7 +161,7 @@ export const makePusher = (deps: PushDeps): Pusher => {
     isProbing = false
   }
 
-  /** LiveStore may go on. Only a push that is accepted shows that what stood in its way is gone, but for a lost connection. */
+  /** LiveStore may push again. The problem stays until a push is accepted, except for a lost connection. */
   const onProbed = () => {
     if (isLost) return answered(undefined)
     isUnanswered = false
@@ -172,14 +173,14 @@ export const makePusher = (deps: PushDeps): Pusher => {
   return { push, pulled }
 }
 
-/** A batch that is no chain is the caller's mistake: none of it is sent. */
+/** A batch that is no chain is the caller's mistake. The pusher sends none of it. */
 const checkChain = (events: ReadonlyArray<Event>): void => {
   const index = firstUnlinked(events)
   if (index === undefined) return
   throw unknownError(`event ${index} of the batch (seqNum ${events[index]?.seqNum}) does not follow the one before it`)
 }
 
-/** The words of a refusal for LiveStore and for the app. */
+/** The refusal as LiveStore and the app receive it. */
 const refusalOf = (cause: unknown): { readonly error: unknown; readonly problem: Problem | undefined } => {
   const error = isHttpFailure(cause) ? toPushError(cause) : cause
   if (isServerAhead(error)) return { error, problem: undefined }
@@ -193,7 +194,7 @@ const refusalOf = (cause: unknown): { readonly error: unknown; readonly problem:
 
 const isServerAhead = (error: unknown): error is ServerAheadError => error instanceof ServerAheadError
 
-/** A refusal that names an event, and what the app is told of it. */
+/** A refusal of one event, with the problem for the app. */
 class Refused extends Error {
   readonly error: SyncError
   readonly problem: Problem

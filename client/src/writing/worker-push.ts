@@ -1,4 +1,4 @@
-/** Writing through the Worker, whose Sequencer accepts a repeated batch again. */
+/** Pushes through the Worker, whose Sequencer accepts a repeated batch again. */
 import type { BackendId } from '../store/backend-id.ts'
 import { ForeignAnswer, isTransient, ResponseError, TransportError } from '../http/errors.ts'
 import { vouchedHead } from '../http/authenticity.ts'
@@ -22,17 +22,17 @@ export const makeWorkerPush = ({ url, transport, backendId, askBackendId, timeou
     const last = events.at(-1)?.seqNum ?? 0
     const answer = await transport
       .request(url, { method: 'POST', headers, body }, { timeoutMs, signal })
-      .catch((cause: unknown) => sure(cause, first, known, signal))
+      .catch((cause: unknown) => checkRefusal(cause, first, known, signal))
     const answering = acknowledgedBy(answer, first, last)
     if (answering === undefined || (known !== undefined && answering !== known)) {
       throw new ForeignAnswer(url, answer.status, `it does not acknowledge the events ${first} to ${last} of this store`)
     }
-    // The first contact with a backend may well be a push.
+    // The first contact with a backend may be a push.
     if (backendId.remembered() === undefined) await backendId.observe(answering, signal)
   }
 
-  /** LiveStore acts on two refusals for good. The provider first makes sure that they are about this push, and this store. */
-  const sure = async (cause: unknown, first: number, known: string | undefined, signal: AbortSignal): Promise<never> => {
+  /** LiveStore can't undo its reaction to two refusals. Therefore the provider first checks that they are about this push and this store. */
+  const checkRefusal = async (cause: unknown, first: number, known: string | undefined, signal: AbortSignal): Promise<never> => {
     if (!(cause instanceof ResponseError) || cause.status !== 409) throw cause
     const { _tag, providedNum } = cause.problem
     if (_tag === 'ServerAheadError' && providedNum !== first) {
@@ -47,7 +47,7 @@ export const makeWorkerPush = ({ url, transport, backendId, askBackendId, timeou
     throw cause
   }
 
-  /** A push of nothing goes the way of every push, and the Worker refuses it by name. */
+  /** An empty push takes the way of every push, and the Worker refuses it with a problem of its own. */
   const probe = async (signal: AbortSignal): Promise<void> => {
     await askBackendId(signal)
     try {
@@ -62,7 +62,7 @@ export const makeWorkerPush = ({ url, transport, backendId, askBackendId, timeou
   return { send, probe }
 }
 
-/** The backend that acknowledges exactly these events; undefined if the answer is no acknowledgement (docs/http-api.md). */
+/** Returns the backend that acknowledges exactly these events; undefined if the answer is no acknowledgement (docs/http-api.md). */
 const acknowledgedBy = (answer: Answer, first: number, last: number): string | undefined => {
   const { status, headers } = answer
   const isOfThese = status === 200 && headers.get(ACCEPTED_HEADER) === `${first}-${last}`

@@ -1,7 +1,7 @@
 // A log with the protocol's rules for appends, and clients that write to it by direct-core.ts as LiveStore's leader
 // would have them: pull, rebase, push again.
 import {
-  appending, invalidate, newPush, newWriter, nextStep, type Push, replied, type Reply, type Request, observeTip,
+  beginAppend, invalidate, newPush, newWriter, nextStep, type Push, onReply, type Reply, type Request, observeTip,
 } from '../../../client/src/direct/direct-core.ts'
 import { fence, firstBreak, headerMessage } from '../../../client/src/protocol/index.js'
 import { type Event, eventsFrom } from './events.ts'
@@ -171,12 +171,12 @@ export class SimulatedClient {
   private ask(request: Request, push: Push, luck: number) {
     const before = this.writer
     const append = request._tag === 'Append' ? this.appendOf(request, push) : undefined
-    if (request._tag === 'Append') this.writer = appending(request.tip)
+    if (request._tag === 'Append') this.writer = beginAppend(request.tip)
     // The caller learns nothing in these three: it tries again, from the start
     if (luck < 10 && append !== undefined) this.log.delay(append)
     else if (luck < 20) this.log.answer(request, append)
     if (luck < 30) return this.loseRequest()
-    const verdict = replied(before, push, request, this.log.answer(request, append))
+    const verdict = onReply(before, push, request, this.log.answer(request, append))
     if (verdict._tag === 'Stop') throw new Error(`${this.name} stops: ${verdict.why}`)
     this.writer = verdict.writer
     this.push = verdict._tag === 'Go' ? verdict.push : newPush(push.chunk)
