@@ -33,7 +33,7 @@ async function main() {
   if (!(await setUp())) throw new Error('set-up failed')
   const top = await wranglerConfig()
   const vars = top.vars
-  const found = problems(values, Object.keys(vars))
+  const found = problems(values)
   if (found.length > 0) throw new Error(`deploy/${environment}.env can't work:\n${found.map((one) => `  - ${one}`).join('\n')}`)
   for (const key of differences(top, await wranglerConfig(environment))) {
     console.log(`[deploy] wrangler.toml has another ${key} at its top than in [env.${environment}]; wrangler inherits no bindings`)

@@ -17,6 +17,6 @@ async function main() {
   if (values.help) return console.log('npm run selfhost -- [--out FOLDER]    (default dist/selfhost)\n\ndocs/deployment.md tells what to do with it.')
   if (!(await setUp()) || !(await build())) throw new Error('the build failed')
   const { packSelfhost } = await import('./lib/selfhost.mjs') // once what it imports is installed
-  await packSelfhost(resolve(values.out))
+  packSelfhost(resolve(values.out))
   console.log(`[selfhost] packed into ${values.out}`)
 }

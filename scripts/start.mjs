@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { SETTINGS } from './lib/deployment.mjs'
 import { isFree } from './lib/ports.mjs'
 import { launch, rustUpstream, statusOf, todoApp, worker } from './lib/services.mjs'
 import { build, buildClient, onEndSignal, setUp, stopSteps } from './lib/steps.mjs'
@@ -132,7 +133,8 @@ function workerData({ upstream }) {
  * @param {string} file
  */
 function writeSettings(file) {
-  const settings = Object.entries(process.env).filter(([name]) => /^(AUTH_MODE|UPSTREAM_TOKEN|JWT_[A-Z_]+)$/.test(name))
+  const passed = SETTINGS.filter(({ name, section }) => section === 'tokens' || ['AUTH_MODE', 'UPSTREAM_TOKEN'].includes(name))
+  const settings = passed.flatMap(({ name }) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]))
   const lines = settings.map(([name, value = '']) => {
     const quote = ["'", '"', '`'].find((one) => !value.includes(one))
     if (quote === undefined) throw new Error(`${name} contains quotation marks of all three kinds; leave one out`)

@@ -2,22 +2,20 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::str::FromStr;
 use std::time::Duration;
-
-use worker::Env;
-use worker::js_sys::Reflect;
 
 use headwater_core::auth::claims::{Claim, Policy};
 use headwater_core::auth::jwks::{self, Jwk};
 use headwater_core::batch::BatchLimits;
 use headwater_core::budget::BudgetLimits;
-use headwater_core::names::MAX_NAME_BYTES;
 use headwater_core::problem::Problem;
 use headwater_core::request_log::LogRequests;
 use headwater_core::route::Target;
-use headwater_core::segments::plan::{MAX_SEGMENT_BYTES, SegmentSize};
+use headwater_core::segments::plan::SegmentSize;
 use headwater_core::sequencer::SequencerLimits;
+use headwater_core::settings::{self as table, Setting, Variables};
+use worker::Env;
+use worker::js_sys::Reflect;
 
 /// The name of the Durable Object binding.
 pub const SEQUENCER_BINDING: &str = "SEQUENCER";
@@ -120,43 +118,37 @@ impl Settings {
         if let Some(settings) = READ.with_borrow(Clone::clone) {
             return Ok(settings);
         }
-        let settings = Rc::new(Self::read(env)?);
+        let settings = Rc::new(Self::read(&DeploymentVars(env))?);
         READ.set(Some(settings.clone()));
         Ok(settings)
     }
 
-    fn read(env: &Env) -> Result<Self, Problem> {
-        let queue = sequencer_limits(env)?; // the Sequencer's, but it is here that a mistake can be told
-        let max_name = number(env, "MAX_NAME_BYTES", MAX_NAME_BYTES)?;
-        if max_name > MAX_NAME_BYTES {
-            return Err(Problem::misconfigured(
-                "MAX_NAME_BYTES",
-                format!("may be {MAX_NAME_BYTES} at most."),
-            ));
-        }
+    fn read(vars: &DeploymentVars<'_>) -> Result<Self, Problem> {
+        let queue = sequencer_limits(vars)?; // the Sequencer's, but it is here that a mistake can be told
+        let max_name = table::MAX_NAME_BYTES.number(vars)?;
         let limits = BatchLimits {
-            events: number(env, "MAX_BATCH_EVENTS", 100)?,
-            bytes: number(env, "MAX_BATCH_BYTES", 1 << 20)?,
-            event_bytes: number(env, "MAX_EVENT_BYTES", 1 << 20)?,
+            events: table::MAX_BATCH_EVENTS.number(vars)?,
+            bytes: table::MAX_BATCH_BYTES.number(vars)?,
+            event_bytes: table::MAX_EVENT_BYTES.number(vars)?,
         };
         let largest = usize::try_from(queue.queue_bytes / 4).unwrap_or(usize::MAX);
         if limits.bytes > largest {
             let what =
                 format!("may be a quarter of MAX_IN_FLIGHT_BYTES at most, which is {largest}.");
-            return Err(Problem::misconfigured("MAX_BATCH_BYTES", what));
+            return Err(table::MAX_BATCH_BYTES.wrong(&what));
         }
         Ok(Self {
             limits,
             max_name,
             in_flight: in_flight(queue),
             segment: queue.segment,
-            body_timeout: Duration::from_millis(number(env, "BODY_TIMEOUT_MS", 30_000)?),
-            allowed_origins: origins(text(env, "ALLOWED_ORIGINS")),
-            allowed_headers: allowed_headers(env)?,
-            log_requests: log_requests(env)?,
-            inspector: inspector(env)?,
-            auth: Auth::read(env)?,
-            upstream: UpstreamSettings::read(env)?,
+            body_timeout: Duration::from_millis(table::BODY_TIMEOUT_MS.number(vars)?),
+            allowed_origins: origins(table::ALLOWED_ORIGINS.text(vars)),
+            allowed_headers: allowed_headers(vars)?,
+            log_requests: log_requests(vars)?,
+            inspector: inspector(vars)?,
+            auth: Auth::read(vars)?,
+            upstream: UpstreamSettings::read(vars)?,
         })
     }
 }
@@ -170,16 +162,12 @@ impl Auth {
         }
     }
 
-    fn read(env: &Env) -> Result<Self, Problem> {
-        match text(env, "AUTH_MODE").as_deref().unwrap_or("none") {
-            "none" => Ok(Self::Open {
-                to_every_host: text(env, "ALLOW_INSECURE").as_deref() == Some("true"),
+    fn read(vars: &DeploymentVars<'_>) -> Result<Self, Problem> {
+        match table::AUTH_MODE.one_of(vars)? {
+            "jwt" => Ok(Self::Jwt(Box::new(Jwt::read(vars)?))),
+            _ => Ok(Self::Open {
+                to_every_host: table::ALLOW_INSECURE.text(vars).as_deref() == Some("true"),
             }),
-            "jwt" => Ok(Self::Jwt(Box::new(Jwt::read(env)?))),
-            mode => Err(Problem::misconfigured(
-                "AUTH_MODE",
-                format!("is {mode:?}, but must be none or jwt."),
-            )),
         }
     }
 }
@@ -188,15 +176,19 @@ impl Auth {
 const MIN_SECRET: usize = 32;
 
 impl Jwt {
-    fn read(env: &Env) -> Result<Self, Problem> {
-        let wrong = |setting, what: &str| Err(Problem::misconfigured(setting, what));
-        let (secret, jwks, jwks_url) =
-            (text(env, "JWT_SECRET"), text(env, "JWT_JWKS"), text(env, "JWT_JWKS_URL"));
+    fn read(vars: &DeploymentVars<'_>) -> Result<Self, Problem> {
+        let (secret, jwks, jwks_url) = (
+            table::JWT_SECRET.text(vars),
+            table::JWT_JWKS.text(vars),
+            table::JWT_JWKS_URL.text(vars),
+        );
         if secret.is_none() && jwks.is_none() && jwks_url.is_none() {
-            return wrong("AUTH_MODE", "is jwt, which needs JWT_SECRET, JWT_JWKS or JWT_JWKS_URL.");
+            return Err(
+                table::AUTH_MODE.wrong("is jwt, which needs JWT_SECRET, JWT_JWKS or JWT_JWKS_URL.")
+            );
         }
         if secret.as_ref().is_some_and(|secret| secret.len() < MIN_SECRET) {
-            return wrong("JWT_SECRET", "must have at least 32 bytes.");
+            return Err(table::JWT_SECRET.wrong("must have at least 32 bytes."));
         }
         let is_safe = |url: &String| {
             let host = Target::of(url).host;
@@ -204,10 +196,10 @@ impl Jwt {
                 || (url.starts_with("http://") && is_local(host))
         };
         if jwks_url.as_ref().is_some_and(|url| !is_safe(url)) {
-            return wrong("JWT_JWKS_URL", "must be an https URL.");
+            return Err(table::JWT_JWKS_URL.wrong("must be an https URL."));
         }
         let usable = |json: String| {
-            let wrong = |why: String| Problem::misconfigured("JWT_JWKS", why);
+            let wrong = |why: String| table::JWT_JWKS.wrong(&why);
             let set = jwks::parse(&json).map_err(|why| wrong(format!("{why}.")))?;
             match set.usable.is_empty() {
                 true => Err(wrong(format!("has no key that can be used: {}.", set.why_not()))),
@@ -215,22 +207,20 @@ impl Jwt {
             }
         };
         let jwks = jwks.map(usable).transpose()?;
-        let header =
-            text(env, "JWT_HEADER").unwrap_or_else(|| "authorization".into()).to_ascii_lowercase();
+        let header = table::JWT_HEADER.text(vars).unwrap_or_default().to_ascii_lowercase();
         if !is_header_name(&header) {
-            return wrong("JWT_HEADER", "must be the name of a header.");
+            return Err(table::JWT_HEADER.wrong("must be the name of a header."));
         }
-        let claim = |what: &str| Claim {
-            name: text(env, &format!("JWT_{what}_CLAIM"))
-                .unwrap_or_else(|| what.to_ascii_lowercase()),
-            fallback: text(env, &format!("JWT_{what}")),
+        let claim = |name: Setting, fallback: Setting| Claim {
+            name: name.text(vars).unwrap_or_default(),
+            fallback: fallback.text(vars),
         };
         let policy = Policy {
-            issuers: list(env, "JWT_ISSUER")?,
-            audiences: list(env, "JWT_AUDIENCE")?,
-            tenant: claim("TENANT"),
-            stores: claim("STORES"),
-            scope: claim("SCOPE"),
+            issuers: table::JWT_ISSUER.list(vars)?,
+            audiences: table::JWT_AUDIENCE.list(vars)?,
+            tenant: claim(table::JWT_TENANT_CLAIM, table::JWT_TENANT),
+            stores: claim(table::JWT_STORES_CLAIM, table::JWT_STORES),
+            scope: claim(table::JWT_SCOPE_CLAIM, table::JWT_SCOPE),
         };
         Ok(Self { secret, jwks, jwks_url, header, policy })
     }
@@ -241,27 +231,12 @@ pub fn is_local(host: &str) -> bool {
     matches!(host, "localhost" | "127.0.0.1" | "[::1]") || host.ends_with(".localhost")
 }
 
-/// What is set must name something: an empty list takes anything.
-fn list(env: &Env, name: &str) -> Result<Vec<String>, Problem> {
-    let Some(text) = text(env, name) else { return Ok(Vec::new()) };
-    let list: Vec<String> = text.split(',').map(|one| one.trim().to_string()).collect();
-    match list.iter().any(String::is_empty) {
-        true => Err(Problem::misconfigured(
-            name,
-            "must be a list with commas between its members, none of them empty.",
-        )),
-        false => Ok(list),
-    }
-}
-
-fn allowed_headers(env: &Env) -> Result<Vec<String>, Problem> {
-    let names = list(env, "ALLOWED_HEADERS")?;
+fn allowed_headers(vars: &DeploymentVars<'_>) -> Result<Vec<String>, Problem> {
+    let names = table::ALLOWED_HEADERS.list(vars)?;
     match names.iter().find(|name| !is_header_name(name)) {
         None => Ok(names),
-        Some(wrong) => {
-            let what = format!("has {wrong:?}, which is not the name of a header.");
-            Err(Problem::misconfigured("ALLOWED_HEADERS", what))
-        }
+        Some(wrong) => Err(table::ALLOWED_HEADERS
+            .wrong(&format!("has {wrong:?}, which is not the name of a header."))),
     }
 }
 
@@ -278,45 +253,37 @@ impl UpstreamSettings {
     }
 
     /// Reads the settings; the problem names the one that is wrong.
-    pub fn read(env: &Env) -> Result<Self, Problem> {
+    pub fn read(vars: &DeploymentVars<'_>) -> Result<Self, Problem> {
         let is_base = |url: &String| {
             let is_http = url.starts_with("http://") || url.starts_with("https://");
             is_http && !Target::of(url).host.is_empty() && !url.contains(['@', '?', '#', ' '])
         };
-        let url = text(env, "UPSTREAM_URL").filter(is_base);
+        let url = table::UPSTREAM_URL.text(vars).filter(is_base);
         let url = url.ok_or_else(|| {
             let what = "must be the http(s) URL of a Durable Streams server, without a query or credentials \
                         (those go into UPSTREAM_TOKEN).";
-            Problem::misconfigured("UPSTREAM_URL", what)
+            table::UPSTREAM_URL.wrong(what)
         })?;
         Ok(Self {
             url: url.trim_end_matches('/').to_string(),
-            token: text(env, "UPSTREAM_TOKEN"),
-            timeout: Duration::from_millis(number(env, "UPSTREAM_TIMEOUT_MS", 10_000)?),
+            token: table::UPSTREAM_TOKEN.text(vars),
+            timeout: Duration::from_millis(table::UPSTREAM_TIMEOUT_MS.number(vars)?),
         })
     }
 }
 
-const MAX_IN_FLIGHT: usize = 256;
-
 /// What a Sequencer is set to: `SEGMENT_BYTES` (default 1 MiB, at most 4), `SEGMENT_EVENTS` (default 10,000),
 /// `MAX_IN_FLIGHT` (default 256) and `MAX_IN_FLIGHT_BYTES` (default 32 MiB).
-pub fn sequencer_limits(env: &Env) -> Result<SequencerLimits, Problem> {
+pub fn sequencer_limits(vars: &DeploymentVars<'_>) -> Result<SequencerLimits, Problem> {
     let segment = SegmentSize {
-        bytes: number(env, "SEGMENT_BYTES", 1 << 20)?,
-        events: number(env, "SEGMENT_EVENTS", 10_000)?,
+        bytes: table::SEGMENT_BYTES.number(vars)?,
+        events: table::SEGMENT_EVENTS.number(vars)?,
     };
-    if segment.bytes > MAX_SEGMENT_BYTES / 2 {
-        return Err(Problem::misconfigured(
-            "SEGMENT_BYTES",
-            format!("may be {} at most.", MAX_SEGMENT_BYTES / 2),
-        ));
-    }
-    let queue = number(env, "MAX_IN_FLIGHT", MAX_IN_FLIGHT)?;
+    let queue = table::MAX_IN_FLIGHT.number(vars)?;
     Ok(SequencerLimits {
         segment,
         queue,
-        queue_bytes: number(env, "MAX_IN_FLIGHT_BYTES", 32 << 20)?,
+        queue_bytes: table::MAX_IN_FLIGHT_BYTES.number(vars)?,
         ..SequencerLimits::default()
     })
 }
@@ -327,15 +294,8 @@ pub fn in_flight(SequencerLimits { queue, queue_bytes, .. }: SequencerLimits) ->
 }
 
 /// `INSPECTOR`, which the Sequencer needs too: it counts pushes only for an inspector.
-pub fn inspector(env: &Env) -> Result<bool, Problem> {
-    match text(env, "INSPECTOR").as_deref().unwrap_or("off") {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        other => Err(Problem::misconfigured(
-            "INSPECTOR",
-            format!("is {other:?}, but must be on or off."),
-        )),
-    }
+pub fn inspector(vars: &DeploymentVars<'_>) -> Result<bool, Problem> {
+    Ok(table::INSPECTOR.one_of(vars)? == "on")
 }
 
 fn origins(listed: Option<String>) -> Origins {
@@ -347,35 +307,17 @@ fn origins(listed: Option<String>) -> Origins {
     }
 }
 
-fn log_requests(env: &Env) -> Result<LogRequests, Problem> {
-    let name = text(env, "LOG_REQUESTS");
-    let name = name.as_deref().unwrap_or("all");
-    LogRequests::named(name).ok_or_else(|| {
-        Problem::misconfigured(
-            "LOG_REQUESTS",
-            format!("is {name:?}, but must be all, errors or none."),
-        )
-    })
+fn log_requests(vars: &DeploymentVars<'_>) -> Result<LogRequests, Problem> {
+    let name = table::LOG_REQUESTS.one_of(vars)?;
+    LogRequests::named(name).ok_or_else(|| table::LOG_REQUESTS.wrong("has no meaning."))
 }
 
-/// A variable or secret; empty is as good as absent, and so is null, which plain workerd gives for a variable that its
-/// environment lacks (`Env::var` would throw).
-fn text(env: &Env, name: &str) -> Option<String> {
-    Reflect::get(env, &name.into()).ok()?.as_string().filter(|value| !value.is_empty())
-}
+/// The variables and secrets of the deployment.
+pub struct DeploymentVars<'e>(pub &'e Env);
 
-fn number<N: FromStr + PartialOrd + From<u8>>(
-    env: &Env,
-    name: &str,
-    default: N,
-) -> Result<N, Problem> {
-    match text(env, name) {
-        None => Ok(default),
-        Some(value) => value.parse().ok().filter(|n| *n >= N::from(1)).ok_or_else(|| {
-            Problem::misconfigured(
-                name,
-                format!("is {value:?}, but must be a whole number from 1."),
-            )
-        }),
+impl Variables for DeploymentVars<'_> {
+    /// Plain workerd gives null for a variable that its environment lacks (`Env::var` would throw).
+    fn get(&self, name: &str) -> Option<String> {
+        Reflect::get(self.0, &name.into()).ok()?.as_string()
     }
 }

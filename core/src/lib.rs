@@ -17,4 +17,5 @@ pub mod request_log;
 pub mod route;
 pub mod segments;
 pub mod sequencer;
+pub mod settings;
 pub mod timing;

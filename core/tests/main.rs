@@ -15,5 +15,6 @@ mod push_stats;
 mod request_log;
 mod route;
 mod sequencer;
+mod settings;
 mod support;
 mod vectors;

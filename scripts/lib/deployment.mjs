@@ -6,15 +6,11 @@ import { root, wrangler } from './tools.mjs'
 
 export const ENVIRONMENTS = ['staging', 'production']
 
-/** Settings that wrangler.toml does not list, because a development server needs none of them (docs/configuration.md). */
-export const UNLISTED = [
-  'ALLOW_INSECURE', 'ALLOWED_HEADERS',
-  'UPSTREAM_TOKEN', 'JWT_SECRET', 'JWT_JWKS', 'JWT_JWKS_URL', 'JWT_HEADER', 'JWT_ISSUER', 'JWT_AUDIENCE',
-  ...['TENANT', 'STORES', 'SCOPE'].flatMap((claim) => [`JWT_${claim}`, `JWT_${claim}_CLAIM`]),
-]
-
-/** A Worker's secrets: they belong to Cloudflare's store, not to a file or a command line. */
-const SECRETS = ['JWT_SECRET', 'UPSTREAM_TOKEN']
+/**
+ * The settings of the Worker, from the table in core/src/settings.rs.
+ * @type {{ name: string, section: 'worker' | 'tokens', kind: 'text' | 'secret' | 'list' | 'one-of' | 'number', default?: string, values?: string[], atMost?: number }[]}
+ */
+export const SETTINGS = JSON.parse(readFileSync(join(root, 'scripts/lib/settings.json'), 'utf8'))
 
 /**
  * The values in deploy/<environment>.env.
@@ -32,16 +28,10 @@ export function readValues(environment) {
 /**
  * Why a deployment with these values could not work; nothing if it can.
  * @param {NodeJS.Dict<string>} values
- * @param {Iterable<string>} known the names in wrangler.toml's [vars]
  * @returns {string[]}
  */
-export function problems(values, known) {
-  const found = []
-  const names = new Set([...known, ...UNLISTED, 'DOMAIN'])
-  for (const name of Object.keys(values)) {
-    if (SECRETS.includes(name)) found.push(`${name} is a secret. Take it out, and run: npx wrangler secret put ${name} --env ENVIRONMENT`)
-    else if (!names.has(name)) found.push(`${name} is not a setting of Headwater (docs/configuration.md lists them).`)
-  }
+export function problems(values) {
+  const found = Object.entries(values).flatMap(([name, value = '']) => (name === 'DOMAIN' ? [] : wrong(name, value)))
   const upstream = URL.parse(values['UPSTREAM_URL'] ?? '')
   if (!upstream || !/^https?:$/.test(upstream.protocol)) {
     found.push('UPSTREAM_URL must be the URL of your Durable Streams server, such as https://streams.example.com/v1/stream.')
@@ -61,6 +51,26 @@ export function problems(values, known) {
     found.push(`DOMAIN must be a host name such as sync.example.com, not ${values['DOMAIN']}.`)
   }
   return found
+}
+
+/**
+ * What is wrong with one value, as far as the table of settings tells.
+ * @param {string} name
+ * @param {string} value
+ * @returns {string[]}
+ */
+function wrong(name, value) {
+  const setting = SETTINGS.find((one) => one.name === name)
+  if (setting === undefined) return [`${name} is not a setting of Headwater (docs/configuration.md lists them).`]
+  const { kind, values = [], atMost = Number.MAX_SAFE_INTEGER } = setting
+  if (kind === 'secret') return [`${name} is a secret. Take it out, and run: npx wrangler secret put ${name} --env ENVIRONMENT`]
+  // Empty is as good as absent.
+  if (value === '') return []
+  if (kind === 'one-of' && !values.includes(value)) return [`${name} is ${JSON.stringify(value)}, but must be one of: ${values.join(', ')}.`]
+  if (kind === 'list' && value.split(',').some((one) => one.trim() === '')) return [`${name} must be a list with commas between its members, none of them empty.`]
+  if (kind !== 'number') return []
+  if (!/^\+?\d+$/.test(value) || Number(value) < 1) return [`${name} is ${JSON.stringify(value)}, but must be a whole number from 1.`]
+  return Number(value) > atMost ? [`${name} may be ${atMost} at most.`] : []
 }
 
 /** @param {string} host */

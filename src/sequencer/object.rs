@@ -28,7 +28,7 @@ use worker::{
 use super::storage::Rows;
 use crate::isolate::now;
 use crate::lease::{BATCHES, Lease};
-use crate::settings::{self, UpstreamSettings};
+use crate::settings::{self, DeploymentVars, UpstreamSettings};
 use crate::upstream::{Epochs, Stream};
 
 /// One store's Sequencer. Called by the Worker only, with a [`Call`] in a header.
@@ -122,9 +122,10 @@ struct Waiting {
 
 impl Actor {
     fn open(state: &State, env: &Env, path: &str) -> Result<Self> {
-        let settings = UpstreamSettings::read(env).map_err(as_error)?;
+        let vars = DeploymentVars(env);
+        let settings = UpstreamSettings::read(&vars).map_err(as_error)?;
         let mut rows = Rows::open(state.storage().sql())?;
-        let limits = settings::sequencer_limits(env).map_err(as_error)?;
+        let limits = settings::sequencer_limits(&vars).map_err(as_error)?;
         let core = Core::new(rows.load()?, BackendId::implicit(path), limits);
         Ok(Self {
             core: RefCell::new(core),
@@ -138,7 +139,7 @@ impl Actor {
             outgoing: RefCell::default(),
             epochs: Epochs::default(),
             abandoned: Cell::new(false),
-            pushes: settings::inspector(env)
+            pushes: settings::inspector(&vars)
                 .map_err(as_error)?
                 .then(|| RefCell::new(PushStats::new(now()))),
         })

@@ -17,7 +17,7 @@ let url: string
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'headwater-selfhost-'))
-  await packSelfhost(folder)
+  packSelfhost(folder)
   upstream = await startRustUpstream()
   url = `http://127.0.0.1:${await freePort()}`
 })
@@ -90,7 +90,7 @@ test('settings come from the environment: a token is asked for', async () => {
 
 test('a new version is packed over the one that runs', async () => {
   await start()
-  await packSelfhost(folder)
+  packSelfhost(folder)
   await worker?.kill()
   await start()
 })

@@ -6,7 +6,7 @@ import { filesIn, read } from './pages.ts'
 
 /** Lower ones first. A module may import those before it. */
 const LAYERS = {
-  'core/src': ['event', 'messages', 'names', 'timing', 'budget', 'problem', 'log', 'batch', 'push_stats', 'auth', 'route', 'request_log', 'segments', 'sequencer'],
+  'core/src': ['event', 'messages', 'names', 'timing', 'budget', 'problem', 'log', 'batch', 'push_stats', 'auth', 'route', 'request_log', 'segments', 'sequencer', 'settings'],
   src: ['isolate', 'failpoints', 'settings', 'lease', 'upstream', 'sequencer', 'edge'],
 }
 
