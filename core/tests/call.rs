@@ -36,6 +36,7 @@ fn calls_of_an_earlier_build_are_understood() {
         r#"{"Look":{"Reaching":"0004"}}"#,
         r#"{"Locate":{"Offset":"-1"}}"#,
         r#"{"Locate":{"After":7}}"#,
+        r#"{"Read":["Known",{"Offset":"-1"}]}"#,
         r#""Inspect""#,
     ] {
         read(&format!(r#"{{"path":"acme/notes","ask":{ask}}}"#));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use headwater_core::event::{Offset, Position, SeqNum};
 use headwater_core::problem::Problem;
 use headwater_core::route::{Live, Read};
-use headwater_core::segments::pages::Interior;
+use headwater_core::segments::pages::{self, Interior};
 use headwater_core::sequencer::call::Located;
 use headwater_core::sequencer::{Answer, Need, Op};
 use headwater_core::timing::Timing;
@@ -38,23 +38,29 @@ pub async fn read(
     condition: Option<String>,
     timing: &mut Timing,
 ) -> Result<Response, Failure> {
-    let mut known = sequencer_client::tip(on).await?;
+    let (mut known, mut located) = sequencer_client::tip(on, sought(&read)).await?;
     let from = match read.from {
         Position::Offset(offset) => offset,
-        Position::After(seq) => offset_after(on, seq).await?,
+        Position::After(seq) => {
+            let place = match located {
+                Some(place) => place,
+                None => sequencer_client::locate(on, Position::After(seq)).await?,
+            };
+            located = Some(place.clone());
+            offset_after(seq, place)?
+        }
     };
     timing.lap("sequencer", now());
-    if let (None, Some(sought)) =
-        (read.live, known.as_ref().filter(|known| known.is_sealed_at(&from)))
+    if let (None, Some(tip)) = (read.live, known.as_ref().filter(|known| known.is_sealed_at(&from)))
     {
-        let cache = SegmentCache::open(on.host, on.store, sought.incarnation()).await;
-        let page = segment_cache::page(on, cache, &from).await;
+        let cache = SegmentCache::open(on.host, on.store, tip.incarnation()).await;
+        let page = segment_cache::page(on, cache, &from, located).await;
         timing.lap("history", now());
         if let Some(page) = page? {
-            return sealed(page, sought, condition.as_deref(), on.settings.auth.header());
+            return sealed(page, tip, condition.as_deref(), on.settings.auth.header());
         }
         // It may have turned out to be of another incarnation.
-        known = sequencer_client::tip(on).await?;
+        (known, _) = sequencer_client::tip(on, None).await?;
     }
     if let Some(interior) = Interior::parse(&from) {
         let response = remainder::after(interior, read.live, &on.stream()).await?;
@@ -68,9 +74,18 @@ pub async fn read(
     pass_through(on, read, known, timing).await
 }
 
+/// The place that a read may want to know; a live read goes on from what its reader has.
+fn sought(read: &Read) -> Option<Position> {
+    match &read.from {
+        Position::After(seq) => Some(Position::After(*seq)),
+        Position::Offset(_) if read.live.is_some() => None,
+        Position::Offset(offset) => Some(Position::Offset(pages::begin_of(offset))),
+    }
+}
+
 /// The offset of the append that holds the event after `seq`.
-async fn offset_after(on: &StoreRequest<'_>, seq: SeqNum) -> Result<Offset, Failure> {
-    match sequencer_client::locate(on, Position::After(seq)).await? {
+fn offset_after(seq: SeqNum, place: Located) -> Result<Offset, Failure> {
+    match place {
         Located::Found { plan, .. } => Ok(plan.from),
         Located::Beyond { head, backend_id } => {
             Err(Problem::beyond(seq, head).of(backend_id.as_ref()).into())

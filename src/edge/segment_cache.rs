@@ -18,7 +18,7 @@ use headwater_core::event::{BackendId, Fingerprinter, Offset, Position};
 use headwater_core::names::{StorePath, encode};
 use headwater_core::problem::Problem;
 use headwater_core::segments::assemble::{Passage, Sealed, SegmentMismatch, Segments};
-use headwater_core::segments::pages::{Interior, Pages};
+use headwater_core::segments::pages::{self, Interior, Pages};
 use headwater_core::segments::plan::Plan;
 use headwater_core::sequencer::call::{Incarnation, Located};
 use headwater_core::sequencer::{Refusal, UpstreamResult};
@@ -60,14 +60,17 @@ pub struct Page {
 }
 
 /// The segment that begins at an offset; `None` if none does, and the log itself must be read.
+///
+/// `located` is its place, where the Sequencer has told it already.
 pub async fn page(
     on: &StoreRequest<'_>,
     cache: SegmentCache,
     from: &Offset,
+    located: Option<Located>,
 ) -> Result<Option<Page>, Failure> {
     let stream = on.stream();
     let interior = Interior::parse(from);
-    let begin = interior.as_ref().map_or(from, |interior| &interior.run).clone();
+    let begin = pages::begin_of(from);
     // Pages of a run are read from its begin, so what was met there holds for all of them.
     let met = || Avoid::at(&cache.key(from)).or_else(|| Avoid::at(&cache.key(&begin)));
     let is_avoided = met().is_some();
@@ -81,7 +84,11 @@ pub async fn page(
         return Ok(None);
     }
     let marks = avoided.is_none().then(|| FillClaims::on(cache.key(from)));
-    let plan = match sequencer_client::locate(on, Position::Offset(begin.clone())).await? {
+    let located = match located {
+        Some(located) => located,
+        None => sequencer_client::locate(on, Position::Offset(begin.clone())).await?,
+    };
+    let plan = match located {
         Located::Found { incarnation, .. } if incarnation != cache.incarnation => {
             tip_cache::forget(&cache.store);
             return Ok(None);

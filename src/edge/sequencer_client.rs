@@ -3,7 +3,7 @@
 use headwater_core::event::Position;
 use headwater_core::problem::Problem;
 use headwater_core::sequencer::call::{
-    Ask, CALL_HEADER, Call, Inspection, LEASE_HEADER, Located, VERSION,
+    Ask, CALL_HEADER, Call, Inspection, LEASE_HEADER, Located, ReadStart, VERSION,
 };
 use headwater_core::sequencer::{Answer, Need, Op};
 use serde::de::DeserializeOwned;
@@ -17,30 +17,54 @@ use crate::lease::Lease;
 use crate::settings::SEQUENCER_BINDING;
 use crate::upstream::{NoAnswer, within};
 
-/// The tip of the store: a recent one, else the Sequencer's. The Sequencer answers at once, and looks at the log
-/// afterwards if a reader has found reason to; no read waits for that. `None` while the store has no stream, or while
-/// the Sequencer can't tell.
-pub async fn tip(on: &StoreRequest<'_>) -> Result<Option<KnownTip>, Failure> {
+/// The tip of the store: a recent one that is remembered, else the Sequencer's. Together with the Sequencer's comes the place
+/// of a position, for a reader that needs it. The Sequencer answers at once, and looks at the log afterwards if a reader
+/// has found reason to; no read waits for that. The tip is `None` while the store has no stream, or while the Sequencer
+/// can't tell.
+pub async fn tip(
+    on: &StoreRequest<'_>,
+    position: Option<Position>,
+) -> Result<(Option<KnownTip>, Option<Located>), Failure> {
     let remembered = tip_cache::get(on.store);
     let need = match &remembered {
-        Some((known, true)) => return Ok(Some(known.clone())),
+        Some((known, true)) => return Ok((Some(known.clone()), None)),
         Some((known, false)) => known.need.clone(),
         None => Need::Known,
     };
-    let answer: Result<Answer, Failure> = ask(on, Ask::Look(need), None).await;
-    match (answer, remembered) {
+    let (answer, located) = ask_tip(on, need, position).await;
+    let tip = match (answer, remembered) {
         (Ok(answer @ Answer::Tip(_)), _) => {
             tip_cache::learn(on.store, &answer);
-            Ok(tip_cache::get(on.store).map(|(known, _)| known))
+            tip_cache::get(on.store).map(|(known, _)| known)
         }
         // An old tip is better than none, and good for as long again: no other read need wait for this.
         (Ok(_) | Err(Failure::Problem(_)), Some((known, _))) => {
             tip_cache::keep(on.store, known.clone());
-            Ok(Some(known))
+            Some(known)
         }
-        (Ok(_) | Err(Failure::Problem(_)), None) => Ok(None),
-        (Err(error), _) => Err(error),
+        (Ok(_) | Err(Failure::Problem(_)), None) => None,
+        (Err(error), _) => return Err(error),
+    };
+    Ok((tip, located))
+}
+
+async fn ask_tip(
+    on: &StoreRequest<'_>,
+    need: Need,
+    position: Option<Position>,
+) -> (Result<Answer, Failure>, Option<Located>) {
+    if let Some(position) = position {
+        match answer(on, Ask::Read(need.clone(), position), None).await {
+            Err(failure) => return (Err(failure), None),
+            Ok(text) => {
+                if let Ok(ReadStart { answer, located }) = serde_json::from_str(&text) {
+                    return (Ok(answer), Some(located));
+                }
+            }
+        }
     }
+    // A live read, or a Sequencer of an older build.
+    (ask(on, Ask::Look(need), None).await, None)
 }
 
 /// Has the Sequencer do something. A refusal comes back as its [`Problem`].

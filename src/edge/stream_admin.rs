@@ -1,10 +1,8 @@
 //! `HEAD`, `PUT`, `DELETE` and the adoption: the stream as a whole.
 
-use futures::FutureExt;
-use futures::future::LocalBoxFuture;
 use headwater_core::problem::Problem;
 use headwater_core::route::Verb;
-use headwater_core::sequencer::{Answer, Need, Op, Tip};
+use headwater_core::sequencer::{Answer, Need, Op};
 use worker::{Error, Response};
 
 use super::context::{Failure, StoreRequest};
@@ -20,27 +18,18 @@ pub async fn serve(on: &StoreRequest<'_>, verb: Verb) -> Result<Response, Failur
     let op = match verb {
         Verb::Reset => Op::Reset,
         Verb::Adopt => Op::Adopt,
+        Verb::Create => Op::Ensure,
         _ => Op::Look(Need::Fresh),
     };
-    let found = tip(on, op).await?;
-    let (status, tip) = match (verb, found) {
-        (Verb::Reset, found) => (204, found),
-        (Verb::Head, None) => return Ok(reply::no_stream()?),
-        (Verb::Adopt, None) => return Err(Problem::nothing_to_adopt().into()),
-        (Verb::Create, None) => (201, tip(on, Op::Ensure).await?),
-        (_, found) => (200, found),
+    let Answer::Tip(tip) = sequencer_client::call(on, op).await? else {
+        return Err(Error::from("a look was not answered with the tip").into());
     };
-    let tip = tip.ok_or_else(|| Error::from("a stream was created, but has no tip"))?;
-    Ok(reply::tip(status, &tip)?)
-}
-
-/// Boxed, so that it is in the module once.
-fn tip<'r>(on: &'r StoreRequest<'_>, op: Op) -> LocalBoxFuture<'r, Result<Option<Tip>, Failure>> {
-    async move {
-        match sequencer_client::call(on, op).await? {
-            Answer::Tip(tip) => Ok(tip),
-            _ => Err(Error::from("a look was not answered with the tip").into()),
-        }
+    match (verb, tip) {
+        (Verb::Reset, Some(tip)) => Ok(reply::tip(204, &tip)?),
+        (Verb::Create, Some(tip)) if tip.created => Ok(reply::tip(201, &tip)?),
+        (_, Some(tip)) => Ok(reply::tip(200, &tip)?),
+        (Verb::Head, None) => Ok(reply::no_stream()?),
+        (Verb::Adopt, None) => Err(Problem::nothing_to_adopt().into()),
+        (_, None) => Err(Error::from("a stream was created, but has no tip").into()),
     }
-    .boxed_local()
 }

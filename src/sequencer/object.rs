@@ -13,7 +13,7 @@ use headwater_core::log::LogScanner;
 use headwater_core::problem::Problem;
 use headwater_core::push_stats::PushStats;
 use headwater_core::sequencer::call::{
-    Ask, CALL_HEADER, Call, Incarnation, Inspection, LEASE_HEADER, Located, Shown,
+    Ask, CALL_HEADER, Call, Incarnation, Inspection, LEASE_HEADER, Located, ReadStart, Shown,
 };
 use headwater_core::sequencer::{
     self, Answer, Core, Effect, Foresight, Input, Need, Op, Ticket, UpstreamResult,
@@ -62,13 +62,11 @@ impl DurableObject for Sequencer {
                 &actor.push(batch, backend_id, &mut request, &self.state).await?,
             ),
             Ask::Op(op) => serde_json::to_string(&actor.call(op, &self.state).await?),
-            Ask::Look(need) => {
-                let answer = actor.clone().call(Op::Look(Need::Known), &self.state).await?;
-                if need != Need::Known {
-                    // Nobody waits for this one; what it finds, the core knows.
-                    drop(actor.begin(Op::Look(need), None, &self.state));
-                }
-                serde_json::to_string(&answer)
+            Ask::Look(need) => serde_json::to_string(&actor.look(need, &self.state).await?),
+            Ask::Read(need, position) => {
+                let answer = actor.clone().look(need, &self.state).await?;
+                let located = actor.locate(&position, &self.state).await?;
+                serde_json::to_string(&ReadStart { answer, located })
             }
             Ask::Locate(position) => {
                 serde_json::to_string(&actor.locate(&position, &self.state).await?)
@@ -143,6 +141,16 @@ impl Actor {
                 .map_err(as_error)?
                 .then(|| RefCell::new(PushStats::new(now()))),
         })
+    }
+
+    /// Tells the tip that is known, at once. A look that needs more begins, and no caller waits for it: the next one is
+    /// told what it found.
+    async fn look(self: Rc<Self>, need: Need, state: &State) -> Result<Answer> {
+        let answer = self.clone().call(Op::Look(Need::Known), state).await?;
+        if need != Need::Known {
+            drop(self.begin(Op::Look(need), None, state));
+        }
+        Ok(answer)
     }
 
     /// Finds a position in the index. Every row of it was true when it was recorded, and is for ever, as

@@ -155,6 +155,7 @@ impl Rows {
                 events: row.events_so_far,
                 bytes: row.bytes_so_far,
             }),
+            created: false,
         };
         Ok(Some(Recorded { tip, deleting: self.deleting }))
     }

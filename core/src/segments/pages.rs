@@ -47,6 +47,11 @@ impl Interior {
     }
 }
 
+/// Where the upstream begins to be read for a reader at this offset: the offset itself, or the run that it is inside of.
+pub fn begin_of(offset: &Offset) -> Offset {
+    Interior::parse(offset).map_or_else(|| offset.clone(), |interior| interior.run)
+}
+
 /// Cuts a run into pages of about a segment's size.
 pub struct Pages {
     /// Its `from` and `head` are where the run begins.

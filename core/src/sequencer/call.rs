@@ -45,12 +45,14 @@ pub enum Ask {
     Look(Need),
     /// The place of a position in the index; a [`Located`] comes back.
     Locate(Position),
+    /// Both at once, for a reader that knows neither the tip nor the place; a [`ReadStart`] comes back.
+    Read(Need, Position),
     /// What an inspector shows; an [`Inspection`] comes back.
     Inspect,
 }
 
 /// What the Sequencer knows of a position.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Located {
     /// Where it is, and what lies before the reader from there.
     Found {
@@ -71,6 +73,15 @@ pub enum Located {
     },
     /// The Sequencer can't tell.
     Refused(Answer),
+}
+
+/// What a reader needs to begin.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ReadStart {
+    /// As to [`Ask::Look`].
+    pub answer: Answer,
+    /// As to [`Ask::Locate`].
+    pub located: Located,
 }
 
 /// What the Sequencer tells an inspector.

@@ -67,6 +67,8 @@ struct Look {
     creates: bool,
     /// Whether the upstream has been asked since it came.
     prepared: bool,
+    /// Whether it has created the stream.
+    created: bool,
 }
 
 /// How much may wait, and how often to try.
@@ -227,7 +229,7 @@ impl Core {
         };
         match look {
             Some((need, creates)) => {
-                self.looks.push(Look { ticket, need, creates, prepared: false })
+                self.looks.push(Look { ticket, need, creates, prepared: false, created: false })
             }
             None => self.jobs.push_back(Job {
                 ticket,
@@ -303,7 +305,8 @@ impl Core {
             self.spent = Spent::default();
         }
         for look in answered {
-            let answer = self.halted().unwrap_or_else(|| Answer::Tip(self.tip().cloned()));
+            let tip = || self.tip().map(|tip| Tip { created: look.created, ..tip.clone() });
+            let answer = self.halted().unwrap_or_else(|| Answer::Tip(tip()));
             out.push(Effect::Answer(look.ticket, answer));
         }
     }
@@ -531,8 +534,17 @@ impl Core {
         }
         let made_by = stretch.link.map(|(parent, _)| (parent, stretch.fingerprint));
         let (events, bytes, sealed) = (stretch.events, stretch.bytes, Sealed::nothing(end.clone()));
-        let tip =
-            Tip { backend_id, head, offset: end, events, bytes, sealed, made_by, before: None };
+        let tip = Tip {
+            backend_id,
+            head,
+            offset: end,
+            events,
+            bytes,
+            sealed,
+            made_by,
+            before: None,
+            created: false,
+        };
         let tip = tip.sealing(self.limits.segment);
         self.record(tip.clone(), out);
         self.probed(stretch.probe_found, tip, out);
@@ -552,7 +564,11 @@ impl Core {
             sealed,
             made_by: None,
             before: None,
+            created: false,
         };
+        if let Some(look) = self.looks.iter_mut().find(|look| look.creates) {
+            look.created = true;
+        }
         self.record(tip, out);
     }
 

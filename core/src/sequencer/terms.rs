@@ -63,6 +63,9 @@ pub struct Tip {
     /// Sequencer needs it.
     #[serde(skip)]
     pub before: Option<Before>,
+    /// Whether the call that this answers created the stream. An older build does not tell it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub created: bool,
 }
 
 /// A place in the log before what made the head.
@@ -151,6 +154,7 @@ impl Tip {
                 events: self.events,
                 bytes: self.bytes,
             }),
+            created: false,
         }
     }
 
