@@ -77,7 +77,7 @@ const seed = async (storeId: string) =>
   expect(new Set(await fill(world.worker.url, storeId, EVENTS))).toEqual(new Set([200]))
 
 describe.concurrent('livestore sync', { timeout: 90_000 }, () => {
-  test.for(modes)('exports a store and imports it into another: %s', async (mode, { expect }) => {
+  test.for(modes)('export and import copy a store: %s', async (mode, { expect }) => {
     const [from, to] = [world.newStore(), world.newStore()]
     const file = join(folder, `${from}.json`)
     await seed(from)
@@ -99,8 +99,8 @@ const roads = (mode: Mode): { connect: CountingProxy; read: CountingProxy } => (
   read: mode === 'proxy' ? world.network : world.bypass,
 })
 
-describe('livestore sync while the server is away', () => {
-  test.each(modes)('%s: it ends by itself where nobody listens', async (mode) => {
+describe('livestore sync while the server is down', () => {
+  test.each(modes)('%s: ends by itself if nobody listens', async (mode) => {
     for (const network of [world.network, world.bypass]) network.setOnline(false)
     try {
       const { code, output } = await run(mode, ['export', '--store-id', world.newStore(), join(folder, 'away.json')])
@@ -111,7 +111,7 @@ describe('livestore sync while the server is away', () => {
   }, 40_000)
 
   describe.each(modes)('%s', (mode) => {
-    test.each(['connect', 'read'] as const)('SIGTERM ends it while it waits for an answer to its first %s', async (stage) => {
+    test.each(['connect', 'read'] as const)('SIGTERM ends it while it waits for the answer to its first %s', async (stage) => {
       const storeId = world.newStore()
       await seed(storeId)
       const held = roads(mode)[stage].next(stage === 'read' ? { method: 'GET', path: storeId } : {}, 'hold request')

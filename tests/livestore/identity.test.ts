@@ -1,5 +1,4 @@
-// What a user sees when the backend is no longer what it was: reset, wiped, restored to an older state, or its Durable
-// Object's storage lost.
+// A user's view of a backend that was reset, wiped or restored to an older state, or whose Durable Object lost its storage.
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { CommonOptions } from '../../client/src/index.ts'
@@ -80,7 +79,7 @@ const ways: [string, () => Promise<unknown>][] = [
 ]
 
 describe.each(ways)('the backend %s:', (way, wipe) => {
-  test('each store notices and does what it was told to', async () => {
+  test('each store notices, and follows onBackendIdMismatch', async () => {
     const [a, b] = [await boot('a'), await boot('b')]
     const [stopping, ignoring] = [await boot('s', { policy: 'shutdown' }), await boot('i', { policy: 'ignore' })]
     a.note(3)
@@ -128,7 +127,7 @@ describe.each(ways)('the backend %s:', (way, wipe) => {
   }, 60_000)
 })
 
-// What it commits meanwhile belongs to a life of the store that is over, and ends with it: 'reset' clears it too.
+// Events that it commits meanwhile belong to the old incarnation of the store: 'reset' clears them too.
 test('a push notices a reset at once, though its live read is dead and renewed only every 60 s', async () => {
   const network = makeNetwork()
   network.intercept((ask) => (ask.live === null ? undefined : silent(ask)))
@@ -148,7 +147,7 @@ test('a push notices a reset at once, though its live read is dead and renewed o
   await expect.poll(async () => (await log()).notesOf('a'), { timeout: NOTICE_MS }).toEqual(notesOf('a', 2))
 })
 
-test('an upstream restored to an older state: pushes are refused and kept, until the newer state is back', async () => {
+test('an upstream restored to an older state: pushes are refused and stay pending until the newer state is back', async () => {
   const [a, b] = [await boot('a'), await boot('b')]
   a.note(5)
   await converged([a, b], 5)
@@ -192,7 +191,7 @@ test('an upstream restored to an older state: pushes are refused and kept, until
 
 // A Sequencer that was idle while the upstream was away has no reason to look again. The server itself must refuse: it
 // does not know the appends that this one goes on from (protocol §5.2.1).
-test('an upstream restored to an older state behind a Sequencer that has not noticed the outage', async () => {
+test('an upstream restored to an older state while the Sequencer was idle: the server itself refuses the push', async () => {
   const events = (first: number, count: number) => JSON.stringify(notesFrom(first - 1, count))
   expect((await push(events(1, 5))).status).toBe(200)
   const restoreOld = await whileDown(() => parts.data.upstream.save())
@@ -202,7 +201,7 @@ test('an upstream restored to an older state behind a Sequencer that has not not
   expect((await log()).events).toBe(5)
 })
 
-test('a Durable Object that has lost its storage: nobody notices, and the chain goes on', async () => {
+test('a Durable Object that has lost its storage: the chain goes on unnoticed', async () => {
   const [a, b] = [await boot('a'), await boot('b')]
   a.note(3)
   await converged([a, b], 3)

@@ -1,4 +1,4 @@
-// A store moves from sync-cf to Headwater with `npm run move`, keeping its backendId: what a device had not pushed yet arrives.
+// A store moves from sync-cf to Headwater with `npm run move` and keeps its backendId. Events that a device had not pushed arrive.
 import { execFile } from 'node:child_process'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -38,7 +38,7 @@ const move = (config: string, storeId: string, killAt?: string) =>
     })
   })
 
-test('two devices, one with events it has not pushed, come up on Headwater with all of them', async () => {
+test('two devices, one with pending events, come up on Headwater with all events', async () => {
   const storeId = parts.newStore()
   const oldUrl = old.endpoint.workerUrl.replace('http', 'ws')
   const directory = join(folder, 'devices')
@@ -87,7 +87,7 @@ export const adopt = { url: '${parts.upstream.url}' }
   expect(log.notesOf('b')).toEqual(notesOf('b', 57))
 })
 
-test('back to sync-cf, and over sync-s2 to another tenant', async ({ annotate }) => {
+test('a store moves back to sync-cf, and over sync-s2 to another tenant', async ({ annotate }) => {
   const storeId = parts.newStore()
   const writer = opened.add(await openStore({ name: 'w', storeId, sync: { url: parts.network.url } }))
   writer.note(120)
@@ -121,7 +121,7 @@ test('back to sync-cf, and over sync-s2 to another tenant', async ({ annotate })
   }
 })
 
-test('killed half-way and run again, it goes on where it was', async () => {
+test('move, killed half-way and run again, goes on from there', async () => {
   const storeId = parts.newStore()
   const source = new Store(parts, { name: storeId, tenant: 'default' })
   for (let head = 0; head < 3_000; head += 100) await source.pushed(chain(head, 100))

@@ -1,5 +1,5 @@
 // A `fetch` that is not the browser's own: React Native's, whose responses have no body to stream, and a cache-first service
-// worker's, which answers from what it has kept.
+// worker's, which answers from its cache.
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { type Parts, startParts } from './parts.ts'
@@ -29,7 +29,7 @@ const withoutBodies =
   }
 
 describe.concurrent('a fetch whose responses have no body', () => {
-  test.for([undefined, null])('but %s: long-poll, in both directions, and no request in vain', async (body, { expect, onTestFinished }) => {
+  test.for([undefined, null])('but %s: live pulls use long-poll, in both directions, without wasted requests', async (body, { expect, onTestFinished }) => {
     const scene = makeScene(parts)
     onTestFinished(scene.close)
     const live = { firstByteTimeout: 300 }
@@ -69,7 +69,7 @@ const makeCacheFirst = (): typeof fetch => {
   }
 }
 
-test('a cache-first service worker that keeps the first page over a reset: one reset, and then in sync', async ({ expect, onTestFinished }) => {
+test('a cache-first service worker keeps the first page over a reset: the store resets once and is in sync', async ({ expect, onTestFinished }) => {
   const scene = makeScene(parts)
   onTestFinished(scene.close)
   const directory = join(parts.disks, scene.storeId)

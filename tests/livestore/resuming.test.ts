@@ -108,7 +108,7 @@ describe.for<[string, () => Place, () => Place]>([
     ['inside a record', 7, 9],
     ['at the end, or beyond it', 7, 0],
   ])('a device whose offset is %s', ([, seen, more]) => {
-    test.concurrent.for<Mode>(['proxy', 'hybrid', 'direct'])('%s: reads on, and everything is there once', async (mode, { expect, onTestFinished }) => {
+    test.concurrent.for<Mode>(['proxy', 'hybrid', 'direct'])('%s: reads on, and has every event once', async (mode, { expect, onTestFinished }) => {
       const { storeId, total, open, badges, close } = await moveWith(from(), to(), mode, seen, more)
       onTestFinished(close)
       const [again, other] = await Promise.all([open('a'), open('b')])
@@ -137,8 +137,8 @@ describe.for<[string, () => Place, () => Place]>([
   })
 })
 
-// What is beyond the end reads as empty, and only later turns out to be inside a record
-test.for<Mode>(['proxy', 'hybrid', 'direct'])('%s: the log grows over an offset between two reads of it', async (mode, { expect, onTestFinished }) => {
+// An offset beyond the end reads as empty, and only later turns out to be inside a record
+test.for<Mode>(['proxy', 'hybrid', 'direct'])('%s: a device survives a log that grows over its offset between two reads', async (mode, { expect, onTestFinished }) => {
   const { storeId, total, open, badges, close } = await moveWith(node, rust, mode, 7, 0)
   onTestFinished(close)
   const road = mode === 'proxy' ? rust.network : rust.bypass

@@ -1,5 +1,5 @@
-// What real stores feel of the Worker's other side: an upstream that has lost its data, and somebody else who answers in its
-// stead. Nobody is told to start over unless an administrator says so.
+// Real stores behind a Worker whose upstream has lost its data, or in whose place somebody else answers. No store starts over
+// unless an administrator says so.
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, test, type TestContext } from 'vitest'
 import { answers, type CountingProxy, makeStranger, type RequestFilter, type Says, startCountingProxy, type Stranger } from '../harness/index.ts'
@@ -76,7 +76,7 @@ const goesOn = async ({ expect }: TestContext, { a, b, log, backendId, before }:
 }
 
 describe('an upstream that comes back on an empty folder', () => {
-  test('resets nobody, takes no pushes, and makes no new log; with its data back, all goes on', async (context) => {
+  test('resets no store, accepts no push and gets no new log; with its data back, all goes on', async (context) => {
     const { expect } = context
     const stores = await begin(context)
     const { a, b } = stores
@@ -99,7 +99,7 @@ describe('an upstream that comes back on an empty folder', () => {
   }, 60_000)
 })
 
-test('a stream that is gone upstream resets nobody, until an administrator does', async (context) => {
+test('a stream that is gone upstream resets no store until an administrator does', async (context) => {
   const { expect } = context
   const stores = await begin(context)
   const { a, b, open, url, backendId, before, storeId, log } = stores
@@ -122,7 +122,7 @@ test('a stream that is gone upstream resets nobody, until an administrator does'
   expect((await log()).events).toBe(2)
 }, 60_000)
 
-test('a DELETE that something on the way answers is not done: 503, and all goes on as before', async (context) => {
+test('a DELETE that something on the way answers fails with 503, and all goes on as before', async (context) => {
   const { expect } = context
   const stores = await begin(context)
   const { a, b, url, storeId, backendId, before } = stores
@@ -151,8 +151,8 @@ describe.concurrent('somebody else answers the Worker for 2 s', () => {
     ['a redirect to the right place', (request) => answers.redirect(301, moved.url)(request)],
     ['204', answers.noContent],
   ]
-  test.for(all)('everything with %s: nobody is reset, and all arrives', ([, says], context) => visited(context, says))
-  test.for([page(404), page(410)])('reads alone with %s', ([, says], context) => visited(context, says, { method: 'GET' }))
+  test.for(all)('everything with %s: no store resets, and all events arrive', ([, says], context) => visited(context, says))
+  test.for([page(404), page(410)])('only reads with %s', ([, says], context) => visited(context, says, { method: 'GET' }))
   test.for([page(404), ['204', answers.noContent] as [string, Says], ['a captive portal’s page', answers.portal] as [string, Says]])(
     'appends alone with %s',
     ([, says], context) => visited(context, says, { method: 'POST' }),

@@ -1,5 +1,5 @@
-// Hybrid and direct mode read, or also write, the log's own server: there, too, somebody else may answer. And nothing that
-// passes is an `UnknownError`, in any mode.
+// Hybrid and direct mode go to the log's own server, where somebody else may answer as well. In no mode does a passing fault
+// become an `UnknownError`.
 import { Effect } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { answers, type CountingProxy, makeStranger, type RequestFilter, type Says, startCountingProxy, type Stranger, type Visit } from '../harness/index.ts'
@@ -68,7 +68,7 @@ describe.for<Mode>(['hybrid', 'direct'])('%s mode: somebody else answers', (mode
     ['reads with [], without a header of ours', () => answers.json([]), { method: 'GET' }],
     ['pushes with 204', () => answers.noContent, { method: 'POST' }],
     ['pushes with a page, 404', () => answers.page(404), { method: 'POST' }],
-  ])('%s, for 2 s: nobody starts over, and everything arrives once', { timeout: 40_000 }, async ([, says, which], { expect, onTestFinished }) => {
+  ])('%s, for 2 s: no store starts over, and every event arrives once', { timeout: 40_000 }, async ([, says, which], { expect, onTestFinished }) => {
     const storeId = world.newStore()
     const opened = makeOpened()
     onTestFinished(opened.stopAll)

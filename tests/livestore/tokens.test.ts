@@ -1,4 +1,4 @@
-// A token that the Worker refuses for a while: the store waits, says so, and goes on by itself once it is good again.
+// The Worker refuses a token for a while. The store waits, reports the problem, and goes on by itself once the token is good.
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { type CountingProxy, type Server, startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
 import { upstreamStream } from '../provider/support/world.ts'
@@ -45,7 +45,7 @@ describe.concurrent('for 2.5 s', () => {
     ['a token is not signed by the issuer', `${good.slice(0, -6)}AAAAAA`, 401, false],
     ['a token is for another tenant', tokenFor({ tenant: 'other' }), 403, false],
     ['a token does not allow writing', tokenFor({ scope: 'read' }), 403, true],
-  ])('%s: nothing is lost, the user is told once, and all goes on by itself', async ([, refused, status, mayRead], context) => {
+  ])('%s: no event is lost, the user sees one problem, and all goes on by itself', async ([, refused, status, mayRead], context) => {
     const { expect } = context
     const scene = makeScene(parts)
     context.onTestFinished(scene.close)

@@ -1,4 +1,4 @@
-// What can wedge a client for good: real stores through it, and how long each takes to be whole again.
+// Faults that could wedge a client for good: real stores go through them, and the tests measure how long each takes to recover.
 //
 // In LiveStore 0.4.0 a commit in the middle of its session's rebase can break the session, whatever the provider (see
 // sync.test.ts, "2,000 events"). So every store here commits only while it has nothing pending, or while it is cut off:
@@ -61,7 +61,7 @@ const expectOnce = async (made: Readonly<Record<string, number>>) => {
   expect(events).toBe(Object.values(made).reduce((sum, count) => sum + count, 0))
 }
 
-test('two stores commit offline and reconnect at the same moment, 50 times', async () => {
+test('two stores that commit offline and reconnect at the same moment, 50 times, are in sync soon', async () => {
   const [a, b] = [await start('a'), await start('b')]
   const stores = [a, b]
   const made = { a: 1, b: 1 }
@@ -173,7 +173,7 @@ describe('a push is accepted, its acknowledgement lost and the live pull cut, an
   }, 90_000)
 })
 
-test('the Durable Object restarts between a push’s append and its record', async () => {
+test('the Durable Object restarts between a push’s append and its record: the stores are in sync soon', async () => {
   const [{ store: a, reads, writes }, b] = [await startSplit('a'), await start('b')]
   const made = { a: 0, b: 0 }
   const times: number[] = []
@@ -206,7 +206,7 @@ test('the Durable Object restarts between a push’s append and its record', asy
   report('a Sequencer killed between append and record', times, BOUND_MS)
 }, 120_000)
 
-test('clients leave in mid-push, 200 times, while others push', async () => {
+test('clients leave in mid-push, 200 times, while others push: the log is one chain', async () => {
   const [a, b] = [await start('a'), await start('b')]
   const stores = [a, b]
   const names = ['v', 'w', 'x', 'y', 'z']

@@ -1,4 +1,4 @@
-// A client learns that its backend was reset, and never wrongly.
+// A client learns that its backend was reset, but never by mistake.
 import { BackendIdMismatchError } from '@livestore/common'
 import { Effect, KeyValueStore, Option } from '@livestore/utils/effect'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -36,7 +36,7 @@ const headerOf = (storeId: string) =>
   Effect.map(Effect.promise(() => world.atUpstream(storeId).messages()), ([header]) =>
     (header as { livestore: { backendId: string } }).livestore.backendId)
 
-test('the first contact is remembered, by pull and by push', () =>
+test('a pull and a push remember the backend of the first contact', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
     const backend = yield* open({ url: world.network.url }, storeId)
@@ -83,7 +83,7 @@ const waits = (problems: (Problem | undefined)[], follower: Follower, backend: B
     expect([follower.exit(), yield* backend.isConnected.get]).toEqual([undefined, false])
   })
 
-test('a log that is gone ends no live pull, until an administrator resets the store', () =>
+test('a missing log ends no live pull until an administrator resets the store', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
     const problems: (Problem | undefined)[] = []
@@ -100,7 +100,7 @@ test('a log that is gone ends no live pull, until an administrator resets the st
     expect(problems.at(-1)).toMatchObject({ kind: 'backend-mismatch' })
   })))
 
-test('another log in its place is not believed, until an administrator adopts it', () =>
+test('a live pull does not believe another log until an administrator adopts it', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
     const problems: (Problem | undefined)[] = []
@@ -126,7 +126,7 @@ test('another log in its place is not believed, until an administrator adopts it
     expect(follower.seqNums()).toEqual([1, 2, 3, 4, 5])
   })))
 
-test('an id that the server does not confirm wipes nobody’s data: it is asked again', () =>
+test('an id that the server does not confirm is no mismatch: the client asks again', () =>
   run(Effect.gen(function* () {
     const network = makeNetwork()
     const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -144,7 +144,7 @@ test('an id that the server does not confirm wipes nobody’s data: it is asked 
     expect(network.count((_) => _.method === 'HEAD')).toBe(2)
   })))
 
-test('an id with a quote in it reaches LiveStore’s SQL without one, and comes back whole', () =>
+test('an id with a quote reaches LiveStore’s SQL escaped, and comes back unchanged', () =>
   run(Effect.gen(function* () {
     const network = makeNetwork()
     const id = "path:default/o'clock%27"
@@ -158,7 +158,7 @@ test('an id with a quote in it reaches LiveStore’s SQL without one, and comes 
     expect(new Headers(network.asked.at(-1)?.init?.headers).get('livestore-backend-id')).toBe(id)
   })))
 
-test('a first contact reads past the HTTP cache, a later one does not', () =>
+test('the first contact bypasses the HTTP cache, and later reads do not', () =>
   run(Effect.gen(function* () {
     const network = makeNetwork()
     const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())

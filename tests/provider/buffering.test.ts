@@ -1,4 +1,4 @@
-// Networks that hold a response back until it is whole: SSE does not get through there, and is given up for long-poll.
+// Networks that hold a response back until it ends. SSE does not get through them, so the provider uses long-poll.
 import { Effect, type Scope, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type BufferingProxy, type Server, startBufferingProxy, startNodeUpstream, startWorker } from '../harness/index.ts'
@@ -26,8 +26,8 @@ const connections = (backend: Backend) =>
     return seen
   })
 
-describe.each([['body', 'body'], ['whole', 'all']] as const)('where the %s of a response waits for its end', (_, holds) => {
-  test.each<Mode>(['proxy', 'direct'])('%s: two silent SSE connections, then long-poll; every event once, and connected all along', (mode) =>
+describe.each([['body', 'body'], ['whole', 'all']] as const)('on a network that holds back the %s of a response until its end', (_, holds) => {
+  test.each<Mode>(['proxy', 'direct'])('%s: after two silent SSE connections the provider uses long-poll, brings every event once, and stays connected', (mode) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const access = world.access(mode)
@@ -52,7 +52,7 @@ describe.each([['body', 'body'], ['whole', 'all']] as const)('where the %s of a 
     })))
 })
 
-describe('an SSE connection on which nothing happens is no reason', () => {
+describe('an idle SSE connection does not lead to long-poll', () => {
   let node: Server
   let workerOnNode: Server
   beforeAll(async () => {

@@ -58,7 +58,7 @@ const densest = (times: readonly number[], ms: number) =>
 const report = (what: string, times: readonly number[]) =>
   console.log(`${what}: ${times.length} readers over ${Math.round(spanOf(times))} ms, at most ${densest(times, 200)} of them within 200 ms`)
 
-test('20 live readers that are cut at once come back over seconds, with about two requests each', () =>
+test('20 live readers that lose their connections at once come back over seconds, with about two requests each', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
     const writer = yield* openElsewhere(world.access('proxy'), storeId)
@@ -80,7 +80,7 @@ test('20 live readers that are cut at once come back over seconds, with about tw
     yield* all('the next event everywhere', () => readers.every((_) => _.seqNums().length === 2))
   })))
 
-test('20 readers that are told at once to come back after 2 s take at least that, and not all the same', () =>
+test('20 readers with the same Retry-After of 2 s come back later than that, and at different times', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
     const writer = yield* openElsewhere(world.access('proxy'), storeId)

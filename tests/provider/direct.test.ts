@@ -1,5 +1,5 @@
-// Writing without a Worker: what goes over the wire, and what becomes of a push whose request or answer is lost, late or
-// cut off by a crash of the log's server.
+// Direct mode writes without a Worker: its requests, and the outcome of a push whose request or answer is lost, late, or cut
+// off by a crash of the log's server.
 import { BackendIdMismatchError, IsOfflineError, ServerAheadError, UnknownError } from '@livestore/common'
 import { Effect, Fiber, KeyValueStore, Option } from '@livestore/utils/effect'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
@@ -27,7 +27,7 @@ const logged = (storeId: string) =>
 const appends = (storeId: string) => world.bypass.requests.filter((_) => _.method === 'POST' && _.path.endsWith(storeId))
 
 describe('on the wire', () => {
-  test('a stream begins with its header, and each append carries fence, producer and streak', () =>
+  test('a stream begins with its header, and each append carries the fence, the producer and its number', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open(access(), storeId)
@@ -44,7 +44,7 @@ describe('on the wire', () => {
       expect(new Set(headers.map((_) => _['producer-id'])).size).toBe(1)
     })))
 
-  test('a push onto what was just pulled costs one look and one append, and the next one only an append', () =>
+  test('a push onto a head that was just pulled costs one check and one append, and the next push only an append', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       yield* Effect.flatMap(openElsewhere(access(), storeId), (_) => _.push(eventsFrom(0, 5)))
@@ -60,7 +60,7 @@ describe('on the wire', () => {
       expect([yield* pushed(eventsFrom(5, 1)), yield* pushed(eventsFrom(6, 1))]).toEqual([['GET', 'POST'], ['POST']])
     })))
 
-  test('whoever loses the race to create a stream reads the winner’s header', () =>
+  test('a writer that loses the race to create a stream reads the winner’s header', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const racers = yield* Effect.forEach(['a', 'b', 'c', 'd'], (name) =>
@@ -73,7 +73,7 @@ describe('on the wire', () => {
       expect((yield* logged(storeId)).length).toBe(1)
     })))
 
-  test('to a stream whose header is still on its way it waits for that', () =>
+  test('a push to a stream whose header is on its way waits for the header', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const headers = { 'content-type': 'application/json' }
@@ -91,7 +91,7 @@ describe('on the wire', () => {
       expect(yield* Effect.flatMap(KeyValueStore.KeyValueStore, (_) => _.get('backendId'))).toEqual(Option.some('late'))
     })))
 
-  test('an empty stream that gets no header was made by another tool, and is written to', () =>
+  test('a push to an empty stream that gets no header writes to it', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       yield* Effect.promise(() => fetch(streamUrl(storeId), { method: 'PUT', headers: { 'content-type': 'application/json' } }))
@@ -101,7 +101,7 @@ describe('on the wire', () => {
       expect(seqNums(yield* pullAll(backend))).toEqual([1, 2])
     })))
 
-  test('a stream of another tool has no header: its id is its path, and it is written to', () =>
+  test('a push to another tool’s stream without a header writes to it, and takes its path for its id', () =>
     run(Effect.gen(function* () {
       const storeId = `o'clock-${world.newStore()}`
       const url = streamUrl(storeId.replace("'", '~27'))
@@ -115,7 +115,7 @@ describe('on the wire', () => {
       expect(id).toEqual(Option.some(`path:default/${storeId.replace("'", '~27')}`))
     })))
 
-  test('a ping asks the log’s server, stream or no stream', () =>
+  test('a ping asks the log’s server, with or without a stream', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ ...access(), ping: { enabled: false } }, world.newStore())
       yield* backend.connect
@@ -130,14 +130,14 @@ describe('an append', () => {
   const lost: [string, Fault, boolean][] = [
     ['whose request is lost', 'drop request', false],
     ['whose answer is lost', 'drop response', true],
-    ['that is answered 503, and was not done', { status: 503 }, false],
-    ['that is answered 503, and was done', { status: 503, applied: true }, true],
-    ['that is answered 500, and was done', { status: 500, applied: true }, true],
-    ['that a captive portal says yes to', { status: 200, body: '<html>' }, false],
-    ['that is done, but not answered in time', { hold: 'response', ms: 1_000 }, true],
+    ['that is answered 503 and did not land', { status: 503 }, false],
+    ['that is answered 503 and landed', { status: 503, applied: true }, true],
+    ['that is answered 500 and landed', { status: 500, applied: true }, true],
+    ['that a captive portal answers 200', { status: 200, body: '<html>' }, false],
+    ['that landed, but is not answered in time', { hold: 'response', ms: 1_000 }, true],
   ]
 
-  test.each(lost)('%s: pushed again it is in the log once', (_, fault, done) =>
+  test.each(lost)('%s: after a repeated push it is in the log once', (_, fault, done) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open({ ...access(), ...patience }, storeId)
@@ -152,7 +152,7 @@ describe('an append', () => {
       expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual(numbers(1, 6))
     })))
 
-  test.each(lost)('%s, and another writer comes first: refused if it is not in, accepted if it is', (_, fault, done) =>
+  test.each(lost)('%s, and another writer goes first: the repeated push succeeds only if the append landed', (_, fault, done) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* openElsewhere({ ...access(), ...patience }, storeId)
@@ -168,7 +168,7 @@ describe('an append', () => {
       expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual(numbers(1, from + 4))
     })))
 
-  test('that arrives long after it was given up on does no harm', () =>
+  test('that arrives long after its time-out does no harm', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open({ ...access(), ...patience }, storeId)
@@ -182,7 +182,7 @@ describe('an append', () => {
       expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual(numbers(1, 6))
     })))
 
-  test('that is interrupted is looked for before it is sent again', () =>
+  test('that was interrupted: the writer looks for it before it sends it again', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open(access(), storeId)
@@ -196,7 +196,7 @@ describe('an append', () => {
       expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual(numbers(1, 5))
     })))
 
-  test.each([[413, 'too large'], [403, 'not yours']])('that is answered %i is refused for good, and the next one goes on', (status, detail) =>
+  test.each([[413, 'too large'], [403, 'not yours']])('that is answered %i fails without a retry, and the next one succeeds', (status, detail) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open(access(), storeId)
@@ -207,7 +207,7 @@ describe('an append', () => {
       expect((yield* logged(storeId)).length).toBe(4)
     })))
 
-  test('to a stream that was closed says so', () =>
+  test('to a closed stream fails and says so', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open(access(), storeId)
@@ -218,10 +218,10 @@ describe('an append', () => {
     })))
 })
 
-describe('somebody else', () => {
+describe('an answer of somebody else', () => {
   const page = (status: number) => Promise.resolve(new Response('<html>', { status, headers: { 'content-type': 'text/html' } }))
 
-  test('who says that a stream was made names no backend', () =>
+  test('that claims to have created a stream names no backend', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       yield* Effect.flatMap(openElsewhere(access(), storeId), (_) => _.push(eventsFrom(0, 2)))
@@ -234,7 +234,7 @@ describe('somebody else', () => {
       expect((yield* logged(storeId)).length).toBe(3)
     })))
 
-  test('who says yes to everything is not the log’s server', () =>
+  test('with status 200 to everything is not taken for the log’s server', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* openElsewhere({ ...access(), fetch: network.fetch, ping: { enabled: false } }, world.newStore())
@@ -248,7 +248,7 @@ describe('somebody else', () => {
     })))
 })
 
-test('a fork in the log, as a server makes one that keeps the fence for each writer, stops a writer whose pull has met it', () =>
+test('a fork, from a server that keeps the fence for each writer, stops a writer whose pull has met it', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
     const backend = yield* open(access(), storeId)
@@ -261,14 +261,14 @@ test('a fork in the log, as a server makes one that keeps the fence for each wri
     expect(error.note).toMatch(/the log is broken: .* keeps Stream-Seq for each writer/)
   })))
 
-describe('what comes from a server', () => {
+describe('an answer of the log’s server', () => {
   const offsetless = (response: Response) => {
     const headers = new Headers(response.headers)
     for (const name of [...headers.keys()]) if (name.startsWith('stream-')) headers.delete(name)
     return new Response(response.body, { status: response.status, headers })
   }
 
-  test.each(['GET', 'HEAD'])('is not believed where it brings no log: a 204 of something on the way to %s', (method) =>
+  test.each(['GET', 'HEAD'])('without a log is not believed: a 204 to %s from something on the way', (method) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const network = makeNetwork()
@@ -292,7 +292,7 @@ describe('what comes from a server', () => {
       expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual([1, 2, 3])
     })))
 
-  test('is of no use where a browser hides its offsets, and the error says what to do', () =>
+  test('whose offsets a browser hides fails with an error that says what to do', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       yield* Effect.flatMap(openElsewhere(access(), storeId), (_) => _.push(eventsFrom(0, 2)))
@@ -307,7 +307,7 @@ describe('what comes from a server', () => {
       }
     })))
 
-  test('may take long in coming, if only it comes; silence is a lost connection', () =>
+  test('may come slowly, but silence is a lost connection', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       yield* Effect.flatMap(openElsewhere(access(), storeId), (_) => _.push(eventsFrom(0, 50)))
@@ -340,7 +340,7 @@ describe('what comes from a server', () => {
 })
 
 describe('a log that changed behind the writer’s back', () => {
-  test('made anew: the push fails with the mismatch, and nothing lands in the wrong one', () =>
+  test('recreated: the push fails with the mismatch, and nothing lands in the new log', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open(access(), storeId)
@@ -351,7 +351,7 @@ describe('a log that changed behind the writer’s back', () => {
       expect((yield* logged(storeId)).map((_) => _.clientId)).toEqual(['other', 'other'])
     })))
 
-  test('put back to an older state: nothing is appended, and the error says what is lost', () =>
+  test('restored to an older state: the push appends nothing, and the error says what is lost', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open(access(), storeId)
@@ -368,7 +368,7 @@ describe('a log that changed behind the writer’s back', () => {
       expect((yield* logged(storeId)).length).toBe(5)
     })))
 
-  test('its server was restarted, and forgot its fence and its producers: writing goes on', () =>
+  test('its server restarted and forgot its fence and its producers: writing goes on', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const [a, b] = [yield* openElsewhere(access(), storeId), yield* openElsewhere(access(), storeId)]
@@ -384,7 +384,7 @@ describe('a log that changed behind the writer’s back', () => {
     })))
 })
 
-test('writers go on through faults and kills of the log’s server: nothing is lost, nothing twice, nobody stuck', () =>
+test('writers survive faults and kills of the log’s server: every event is in the log once, and no writer is stuck', () =>
   run(Effect.gen(function* () {
     console.log(`SEED=${seed}`)
     const random = randomFrom(seed)

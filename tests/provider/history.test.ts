@@ -1,4 +1,4 @@
-// Sealed history through the provider: what still comes while the upstream is down, and what follows.
+// Sealed history through the provider, while the upstream is down and afterwards.
 import { Effect, Either, SubscriptionRef } from 'effect'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { fenceHeader, JSON_TYPE } from '../../client/src/protocol/index.js'
@@ -22,7 +22,7 @@ afterAll(() => world?.stop())
 
 const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
-test('while the upstream is down a fresh client gets all sealed history, says that it is offline, and goes on later', () =>
+test('a fresh client gets all sealed history while the upstream is down, reports that it is offline, and goes on later', () =>
   run(
     Effect.gen(function* () {
       const storeId = world.newStore()
@@ -54,7 +54,7 @@ test('while the upstream is down a fresh client gets all sealed history, says th
     }),
   ), 60_000)
 
-test('a log that comes in one long page is read whole', () =>
+test('a direct-mode pull reads a log that comes in one long page', () =>
   run(
     Effect.gen(function* () {
       const storeId = world.newStore()

@@ -1,4 +1,4 @@
-// The live pull: it follows, rides out what a network does, and says the truth about the connection.
+// The live pull follows the log, survives the faults of a network, and reports the connection truthfully.
 import { SyncBackend } from '@livestore/common'
 import { Effect, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -28,7 +28,7 @@ const watchConnection = (backend: Backend) =>
   })
 
 describe.each(['sse', 'long-poll'] as const)('by %s', (mode) => {
-  test('catches up, says NoMore, then brings every event once as it happens', () =>
+  test('a live pull catches up, says NoMore, then brings every event once as it happens', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch, live: { mode } }, world.newStore())
@@ -44,7 +44,7 @@ describe.each(['sse', 'long-poll'] as const)('by %s', (mode) => {
       expect(new Set(network.asked.filter(isLive).map((_) => _.live))).toEqual(new Set([mode]))
     })))
 
-  test('resumes from a live event’s metadata', () =>
+  test('a live pull resumes from a live event’s metadata', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url, live: { mode } }, world.newStore())
       const follower = yield* follow(backend)
@@ -58,7 +58,7 @@ describe.each(['sse', 'long-poll'] as const)('by %s', (mode) => {
       }
     })))
 
-  test('a connection that dies without a word is given up and made anew', () =>
+  test('a connection that dies silently is replaced', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const options = { url: world.network.url, fetch: network.fetch, live: { mode, stallTimeout: 300 } }
@@ -72,7 +72,7 @@ describe.each(['sse', 'long-poll'] as const)('by %s', (mode) => {
       expect(follower.exit()).toBeUndefined()
     })))
 
-  test('is renewed by a catch-up in time, though the server never ends it and it is not silent', () =>
+  test('a catch-up renews a connection in time, though the server never ends it and it is not silent', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const options = { url: world.network.url, fetch: network.fetch, live: { mode, renewInterval: 500 } }
@@ -85,7 +85,7 @@ describe.each(['sse', 'long-poll'] as const)('by %s', (mode) => {
 })
 
 describe('lost connections', () => {
-  test('the network goes and comes: offset kept, nothing lost or twice, connected only when it is', () =>
+  test('the network goes and comes: the pull keeps its offset, brings every event once, and reports the connection', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url, ping: { enabled: false } }, world.newStore())
       const connection = yield* watchConnection(backend)
@@ -102,7 +102,7 @@ describe('lost connections', () => {
       expect(connection.slice(0, 8)).toEqual([false, true, false, true, false, true, false, true])
     })))
 
-  test('the Worker restarts', () =>
+  test('the Worker restarts: the pull goes on', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url }, world.newStore())
       const follower = yield* follow(backend)
@@ -114,7 +114,7 @@ describe('lost connections', () => {
       expect(follower.exit()).toBeUndefined()
     })), 60_000)
 
-  test('a start without a network waits for it', () =>
+  test('a pull that starts without a network waits for it', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       world.network.setOnline(false)
@@ -128,7 +128,7 @@ describe('lost connections', () => {
       expect(follower.items).toEqual([SyncBackend.pullResItemEmpty()])
     })))
 
-  test.each([429, 500, 502, 503, 504, 522])('answers of %i are ridden out, in growing steps', (status) =>
+  test.each([429, 500, 502, 503, 504, 522])('answers of %i: the pull tries again, with growing pauses', (status) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -147,7 +147,7 @@ describe('lost connections', () => {
       expect(follower.exit()).toBeUndefined()
     })))
 
-  test('Retry-After is honoured', () =>
+  test('Retry-After: the pull waits so long', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -162,7 +162,7 @@ describe('lost connections', () => {
       expect(times[1]! - times[0]!).toBeGreaterThanOrEqual(990)
     })))
 
-  test('a delivery that is torn in the middle is read again', () =>
+  test('a torn delivery: the pull reads it again', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -183,7 +183,7 @@ describe('lost connections', () => {
       expect(follower.seqNums()).toEqual([1, 2, 3])
     })))
 
-  test('where every SSE is cut at once, it falls back to long-poll', () =>
+  test('every SSE connection is cut at once: the pull falls back to long-poll', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -199,7 +199,7 @@ describe('lost connections', () => {
     })))
 })
 
-test('a live connection that brought nothing good is let go of: six of them are all that a browser has', () =>
+test('a live connection that brought nothing usable is closed, because a browser has only six', () =>
   run(Effect.gen(function* () {
     const network = makeNetwork()
     const backend = yield* open({ url: world.network.url, fetch: network.fetch, retry: { maxDelay: 50 }, live: { reconnectSpread: 0 } }, world.newStore())
@@ -223,8 +223,8 @@ test('a live connection that brought nothing good is let go of: six of them are 
     expect(follower.exit()).toBeUndefined()
   })))
 
-describe('what LiveStore’s leader relies on', () => {
-  test('isConnected is true before an item is out', () =>
+describe('the guarantees for LiveStore’s leader', () => {
+  test('isConnected is true before LiveStore receives an item', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url, ping: { enabled: false } }, world.newStore())
       const atItem: boolean[] = []
@@ -239,7 +239,7 @@ describe('what LiveStore’s leader relies on', () => {
       expect(atItem.every(Boolean)).toBe(true)
     })))
 
-  test('an item that said more is followed by NoMore before the connection counts as lost', () =>
+  test('NoMore follows an item that announced more, before the connection counts as lost', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -284,7 +284,7 @@ describe('what LiveStore’s leader relies on', () => {
     })
   }
 
-  test('and before pages that lead nowhere', () =>
+  test('NoMore follows before pages that lead nowhere', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -302,7 +302,7 @@ describe('what LiveStore’s leader relies on', () => {
       yield* follower.until('the event', () => follower.seqNums().length === 4)
     })))
 
-  test('and where the stream is gone: a device that knows its backend makes no other one, and waits', () =>
+  test('NoMore follows if the stream is gone: a device that knows its backend waits, and creates no other stream', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const storeId = world.newStore()
@@ -327,7 +327,7 @@ describe('what LiveStore’s leader relies on', () => {
       expect([problems.at(-1), yield* backend.isConnected.get]).toEqual([undefined, true])
     })))
 
-  test('a slow consumer holds the reading back', () =>
+  test('a slow consumer slows the reading down', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch, live: { stallTimeout: 400 } }, world.newStore())
@@ -361,7 +361,7 @@ describe('what LiveStore’s leader relies on', () => {
 })
 
 describe('ping', () => {
-  test('runs while no live pull is open, and only then', () =>
+  test('the provider pings only while no live pull is open', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const pings = () => network.count((_) => _.method === 'HEAD')
@@ -378,7 +378,7 @@ describe('ping', () => {
       yield* eventually('pings again', () => pings() > before + 2)
     })))
 
-  test('notices that the network went, and that it came', () =>
+  test('pings notice that the network went, and that it came back', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url, ping: { requestInterval: 50 } }, world.newStore())
       const connection = yield* watchConnection(backend)
@@ -389,7 +389,7 @@ describe('ping', () => {
       yield* eventually('connected', () => connection.at(-1) === true)
     })))
 
-  test('beside a healthy live pull a failed one changes nothing', () =>
+  test('a failed ping beside a healthy live pull changes nothing', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -400,7 +400,7 @@ describe('ping', () => {
       expect(yield* backend.isConnected.get).toBe(true)
     })))
 
-  test('unanswered it times out', () =>
+  test('an unanswered ping times out', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       network.intercept(silent)

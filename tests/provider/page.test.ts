@@ -37,7 +37,7 @@ describe('the chain check', () => {
     ['a seqNum that is no integer', [{ ...eventsFrom(0, 1)[0], seqNum: 1.5 }]],
     ['null', [null]],
     ['a header without an id', [{ livestore: {} }]],
-  ])('%s makes a page of somebody else', (_, messages) => {
+  ])('%s makes the page foreign', (_, messages) => {
     expect(readPage(messages, 0)._tag).toBe('Foreign')
   })
 
@@ -45,7 +45,7 @@ describe('the chain check', () => {
     expect(readPage([...eventsFrom(0, 3), ...eventsFrom(1, 4)], 3)._tag).toBe('Broken')
   })
 
-  test('in a page that follows the cursor an event that seems known is a fork', () => {
+  test('in a page that continues the cursor, a known event is a fork', () => {
     const events = eventsFrom(3, 2)
     expect(readPage(events, 3, true)).toEqual({ _tag: 'Linked', events, backendId: undefined })
     expect(readPage([], 3, true)._tag).toBe('Linked')
@@ -53,18 +53,18 @@ describe('the chain check', () => {
     expect(readPage([...eventsFrom(2, 1), ...events], 3, true)._tag).toBe('Broken')
   })
 
-  test('only LiveStore’s own fields are passed on', () => {
+  test('an event keeps only LiveStore’s own fields', () => {
     const [event] = eventsFrom(0, 1)
     expect(readPage([{ ...event, extra: true }], 0)).toMatchObject({ events: [event] })
   })
 
-  test('an event without args is an event: JSON drops what is undefined', () => {
+  test('an event without args is an event, because JSON drops undefined', () => {
     const [event] = eventsFrom(0, 1)
     const { args, ...bare } = event!
     expect(readPage([bare], 0)._tag).toBe('Linked')
   })
 
-  test('property: from any cursor in a chain, exactly the events after it', () =>
+  test('property: a page gives exactly the events after any cursor in a chain', () =>
     check(fc.property(fc.nat(60), fc.nat(60), (length, at) => {
       const cursor = Math.min(length, at)
       const page = readPage([header, ...eventsFrom(0, length)], cursor)
@@ -106,21 +106,21 @@ describe('items', () => {
     expect(infos(cutPage(eventsFrom(0, 10), page(false, 3)))).toEqual([{ _tag: 'MoreUnknown' }])
   })
 
-  test('a server that does not speak of its head leaves the rest unknown', () => {
+  test('a server that does not tell its head leaves the rest unknown', () => {
     expect(infos(cutPage(eventsFrom(0, 25), page(true)))).toEqual([
       { _tag: 'MoreUnknown' }, { _tag: 'MoreUnknown' }, { _tag: 'NoMore' },
     ])
     expect(infos(cutPage(eventsFrom(0, 10), page(false)))).toEqual([{ _tag: 'MoreUnknown' }])
   })
 
-  test('a page that was read from a seqNum gives only its last event an offset to resume from', () => {
+  test('in a page that was read by seqNum, only the last event has an offset', () => {
     const items = cutPage(eventsFrom(7, 12), { ...page(true, 19), readFrom: undefined })
     const offsets = items.flatMap((_) => _.batch).map((_) => _.offset)
     expect(offsets.slice(0, -1).every((_) => _ === undefined)).toBe(true)
     expect(offsets.at(-1)).toBe('next')
   })
 
-  test('property: every event once and in order, items bounded, any event’s metadata resumes without loss', () =>
+  test('property: items are bounded, hold every event once and in order, and any event’s metadata resumes without loss', () =>
     check(fc.property(
       fc.integer({ min: 1, max: 80 }), fc.integer({ min: 1, max: 30 }), fc.boolean(), fc.nat(),
       (length, maxItemEvents, upToDate, stop) => {
@@ -141,9 +141,9 @@ describe('items', () => {
 describe('a cursor', () => {
   test.each([
     ['none', Option.none(), { seqNum: 0, offset: undefined }],
-    ['one without metadata', cursor(5, Option.none()), { seqNum: 5, offset: undefined }],
-    ['one with another provider’s', cursor(5, Option.some({ s2SeqNum: 4 })), { seqNum: 5, offset: undefined }],
-    ['one of ours', cursor(5, Option.some({ offset: '0_7' })), { seqNum: 5, offset: '0_7' }],
+    ['without metadata', cursor(5, Option.none()), { seqNum: 5, offset: undefined }],
+    ['with another provider’s metadata', cursor(5, Option.some({ s2SeqNum: 4 })), { seqNum: 5, offset: undefined }],
+    ['with our metadata', cursor(5, Option.some({ offset: '0_7' })), { seqNum: 5, offset: '0_7' }],
   ])('%s', (_, given, expected) => {
     expect(startOf(given)).toEqual(expected)
   })

@@ -1,4 +1,4 @@
-// What a pull decides, alone: random worlds in which others answer, connections break, and the log grows or is reset.
+// The decisions of a pull, in random worlds in which others answer, connections break, and the log grows or is reset.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Start } from '../../client/src/reading/cursor.ts'
@@ -138,7 +138,7 @@ const step = fc.record({
 })
 
 describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
-  test('property: whoever answers in between, every event comes once and in order, and it never ends', () =>
+  test('property: whoever answers in between, gives every event once and in order, and never ends', () =>
     check(fc.property(fc.array(step, { maxLength: 120 }), fc.integer(), fc.integer({ min: 1, max: 5 }), (steps, seed, perPage) => {
       const world = new World({ party, perPage, random: randomFrom(seed) })
       for (const { trouble, confirms, appends, wanted: isWanted } of steps) {
@@ -153,7 +153,7 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
       expect([world.pageInfos.at(-1), world.state.connected, world.state.problem]).toEqual(['NoMore', true, undefined])
     }), 500))
 
-  test('property: a cursor with any offset, of this log or none, resumes without loss', () =>
+  test('property: resumes without loss from any offset, of this log or none', () =>
     check(fc.property(fc.array(fc.integer({ min: 1, max: 6 }), { minLength: 1, maxLength: 20 }), fc.nat(), fc.option(fc.nat(30)), (sizes, at, offset) => {
       const server = new SimulatedServer(party, 3)
       for (const size of sizes) server.append(size)
@@ -167,7 +167,7 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
       expect([world.end, world.given]).toEqual([undefined, numbers(server.head, seqNum + 1)])
     })))
 
-  test('property: after a reset nothing of the new log is given, and the pull ends with the mismatch', () =>
+  test('property: after a reset gives nothing of the new log, and ends with the mismatch', () =>
     check(fc.property(fc.array(step, { maxLength: 40 }), fc.nat(12), (steps, count) => {
       const world = new World({ party })
       world.server.append(5)
@@ -180,7 +180,7 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
       expect(world.given).toEqual(numbers(5))
     })))
 
-  test.each(troubles.filter((_) => _ !== 'stale'))('%s for ever costs ever fewer requests', (trouble) => {
+  test.each(troubles.filter((_) => _ !== 'stale'))('%s for ever: makes ever fewer requests', (trouble) => {
     const world = new World({ party })
     world.server.append(5)
     for (let i = 0; i < 2_000 && world.now < 10 * 60_000; i++) world.step(trouble)
@@ -194,7 +194,7 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
 test.each([
   ['a live connection that breaks the chain, while pages do not', { breaksLive: true }],
   ['a long-poll that a cache answers at once', { liveMode: 'long-poll' as const }],
-])('%s is no reason to ask more and more', (_, { breaksLive = false, ...options }: { breaksLive?: boolean; liveMode?: 'long-poll' }) => {
+])('%s: the pull does not make more and more requests', (_, { breaksLive = false, ...options }: { breaksLive?: boolean; liveMode?: 'long-poll' }) => {
   const world = new World(options)
   world.breaksLive = breaksLive
   world.server.append(5)
@@ -204,7 +204,7 @@ test.each([
   expect(world.requests.filter(({ at }) => at > 5 * 60_000).length).toBeLessThanOrEqual(60 * 4)
 })
 
-test('a position that was good and is torn from now on is asked about, and left for another', () => {
+test('a good position that is torn from now on: the pull asks the server, and falls back to another', () => {
   const world = new World({})
   world.server.append(5)
   world.settle()
@@ -221,7 +221,7 @@ test('a position that was good and is torn from now on is asked about, and left 
   expect([world.end, world.given]).toEqual([undefined, numbers(8)])
 })
 
-test('a break of the log itself ends the pull only once the server has answered a second time', () => {
+test('a break of the log ends the pull only once the server has answered a second time', () => {
   const world = new World({})
   world.server.append(3)
   world.settle()
@@ -237,7 +237,7 @@ test('a break of the log itself ends the pull only once the server has answered 
   expect(world.given).toEqual([1, 2, 3])
 })
 
-test('readers that lose their connections at the same moment come back spread over seconds, and over more where the server asks for it', () => {
+test('readers that lose their connections at the same moment come back over seconds, or over more if the server asks for it', () => {
   const returns = (failure: Outcome) =>
     numbers(20).map((reader) => {
       const world = new World({ random: randomFrom(reader) })

@@ -1,4 +1,4 @@
-// Reading: pages, metadata, page info, the chain check, what failures of a pull that is not live become.
+// Reading: pages, metadata, page info, the chain check, and the failures of a pull that is not live.
 import { SyncBackend, UnknownError } from '@livestore/common'
 import { Effect, Exit, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -19,7 +19,7 @@ const failureOf = (exit: Exit.Exit<unknown, unknown> | undefined) =>
   exit !== undefined && Exit.isFailure(exit) && exit.cause._tag === 'Fail' ? exit.cause.error : exit
 
 describe('sync metadata resumes without loss, also in the middle of a page', () => {
-  test('from every event of a page, by a fresh client too', () =>
+  test('from every event of a page, also for a fresh client', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const options = { url: world.network.url, pull: { maxItemEvents: 4 } }
@@ -37,7 +37,7 @@ describe('sync metadata resumes without loss, also in the middle of a page', () 
       expect(yield* pullAll(backend, cursorAt(items, 15))).toEqual([SyncBackend.pullResItemEmpty()])
     })))
 
-  test('the last event of a page resumes after it: nothing is read twice', () =>
+  test('from the last event of a page, without reading anything twice', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -49,7 +49,7 @@ describe('sync metadata resumes without loss, also in the middle of a page', () 
       expect(network.asked.at(-1)?.url.searchParams.get('offset')).toBe(metadata.at(-1))
     })))
 
-  test('a cursor without metadata reads from the start and drops', () =>
+  test('a cursor without metadata: the pull reads from the start and drops known events', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url }, world.newStore())
       yield* backend.push(eventsFrom(0, 10))
@@ -57,7 +57,7 @@ describe('sync metadata resumes without loss, also in the middle of a page', () 
       expect(seqNums(yield* pullAll(backend, cursor))).toEqual([8, 9, 10])
     })))
 
-  test('an offset that the upstream refuses is left for the start', () =>
+  test('an offset that the upstream refuses: the pull reads from the start', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url }, world.newStore())
       yield* backend.push(eventsFrom(0, 10))
@@ -79,7 +79,7 @@ describe('page info', () => {
       expect(infos(follower.items)).toEqual(expected)
     })))
 
-  test('a page that is not up to date is followed by another, and then by NoMore', () =>
+  test('a page that is not up to date: the pull reads the next one, then says NoMore', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -121,7 +121,7 @@ describe('a break of the chain is never applied', () => {
       expect([yield* backend.isConnected.get, problems.at(-1)?.kind]).toEqual([false, 'log-broken'])
     })))
 
-  test('of a delivery: it is read again, once, and nobody notices', () =>
+  test('of a delivery: the pull reads once more, and goes on', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -152,7 +152,7 @@ describe('a pull that is not live', () => {
       expect(seqNums(yield* pullAll(backend))).toEqual([1, 2, 3])
     })))
 
-  test('offline it fails with IsOfflineError, and paces whoever starts it anew at once', () =>
+  test('fails offline with IsOfflineError, and slows a caller down that restarts it at once', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -167,7 +167,7 @@ describe('a pull that is not live', () => {
       expect(yield* backend.isConnected.get).toBe(false)
     })))
 
-  test('pages that lead nowhere are a server that is away', () =>
+  test('fails as offline after pages that lead nowhere', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -184,7 +184,7 @@ describe('a pull that is not live', () => {
     [401, { title: 'Unauthorized', detail: 'no token' }],
     [403, { title: 'Forbidden', detail: 'not your tenant' }],
     [404, { title: 'Not Found', detail: 'no such route' }],
-  ])('%i is UnknownError with the problem’s detail, at once', (status, problem) =>
+  ])('fails at %i at once with UnknownError and the problem’s detail', (status, problem) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -196,7 +196,7 @@ describe('a pull that is not live', () => {
       expect(network.asked.length).toBe(1)
     })))
 
-  test('a page of a captive portal is no UnknownError', () =>
+  test('does not fail with UnknownError at a captive portal’s page', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -205,7 +205,7 @@ describe('a pull that is not live', () => {
     })))
 })
 
-test('taking only the first item leaves no request open', () =>
+test('a pull of which only the first item is taken leaves no request open', () =>
   run(Effect.gen(function* () {
     const network = makeNetwork()
     const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
