@@ -1,6 +1,6 @@
-// LiveStore's own command line, `livestore sync export` and `import` of @livestore/cli 0.4.0, with this provider. It makes and
-// connects the backend in the acquire of `Effect.acquireUseRelease`, where nothing can be interrupted from outside: whatever
-// the provider races or forks must be interruptible by itself.
+// LiveStore's own command line, `livestore sync export` and `import` of @livestore/cli 0.4.0, with this provider. The command
+// creates and connects the backend in the acquire of `Effect.acquireUseRelease`, which nothing interrupts from outside.
+// Therefore the provider's own races and forks must be interruptible.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -10,9 +10,9 @@ import type { CountingProxy } from '../harness/index.ts'
 import { type Mode, modes, startWorld, type World } from '../provider/support/world.ts'
 import { checkLog, fill, notesOf } from './support.ts'
 
-/** It starts in a second or two; the rest is for a machine busy with other test files. */
+/** The command starts in a second or two. The rest is for a machine busy with other test files. */
 const RUN_MS = 30_000
-/** From the signal to the end of the process: shorter than any time-out of a request. */
+/** The process must end within this time after the signal, which is shorter than any request's time-out. */
 const EXIT_MS = 5_000
 
 let world: World
@@ -21,7 +21,7 @@ const children = new Set<ChildProcess>()
 
 beforeAll(async () => {
   world = await startWorld()
-  // Below the repository, so that what it imports is found
+  // The folder lies below the repository, so that Node finds the imports
   folder = await mkdtemp(join(root, 'build/cli-'))
 })
 afterAll(async () => {
@@ -93,7 +93,7 @@ describe.concurrent('livestore sync', { timeout: 90_000 }, () => {
   })
 })
 
-/** What the command asks first in a mode, and what it reads. */
+/** The command's first request in a mode, and its read. */
 const roads = (mode: Mode): { connect: CountingProxy; read: CountingProxy } => ({
   connect: mode === 'direct' ? world.bypass : world.network,
   read: mode === 'proxy' ? world.network : world.bypass,

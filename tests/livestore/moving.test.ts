@@ -26,15 +26,15 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true, maxRetries: 5 })
 })
 
-/** With `killAt` it is killed as soon as it has said that. */
+/** The process is killed as soon as its output contains `killAt`. */
 const move = (config: string, storeId: string, killAt?: string) =>
   new Promise<{ code: number; output: string }>((resolve) => {
     const child = execFile(node, [join(root, 'scripts/move.mjs'), config, '--store', storeId], (error, stdout, stderr) =>
       resolve({ code: error === null ? 0 : 1, output: stdout + stderr }))
-    let said = ''
+    let output = ''
     child.stdout?.on('data', (text: string) => {
-      said += text
-      if (killAt !== undefined && said.includes(killAt)) child.kill('SIGKILL')
+      output += text
+      if (killAt !== undefined && output.includes(killAt)) child.kill('SIGKILL')
     })
   })
 
@@ -47,7 +47,7 @@ test('two devices, one with pending events, come up on Headwater with all events
     opened.add(await openStore({ name, storeId, directory, sync, backend: makeWsSync({ url }) }))
   const after = async (name: string) => opened.add(await openStore({ name, storeId, directory, sync }))
 
-  // One after the other: what sync-cf brings live is not the question here
+  // One after the other, because live delivery by sync-cf is not tested here
   const a = await before('a')
   a.note(250)
   await eventually('all of a pushed', () => a.pending() === 0, () => a.status())

@@ -8,9 +8,9 @@ import { makeScene, shown, whole } from './scene.ts'
 import { eventually, notesOf } from './support.ts'
 
 let parts: Parts
-/** On the way between the Worker and the upstream. */
+/** The network between the Worker and the upstream. */
 let stranger: Stranger
-/** The upstream by another name. */
+/** The upstream's other host name. */
 let moved: CountingProxy
 
 beforeAll(async () => {
@@ -23,7 +23,7 @@ afterAll(async () => {
   await parts?.stop()
 })
 
-/** A live read that hears nothing is renewed within this time: by default a minute, for which the tests have no time. */
+/** An idle live read is renewed within this time. The default is a minute, for which the tests have no time. */
 const RENEW_MS = 500
 
 const begin = async ({ onTestFinished }: TestContext) => {
@@ -55,7 +55,7 @@ const whileDown = async <T>(work: () => Promise<T>): Promise<T> => {
   return result
 }
 
-/** Each has met the halted store: a by its live read or its push, b by its live read. */
+/** Waits until each has met the halted store: `a` by its live read or its push, `b` by its live read. */
 const halted = ({ a, b }: Stores) => Promise.all([shown(a, 'halted', 8_000), shown(b, 'halted', 8_000)])
 
 const pushByHand = async ({ url }: Stores) => {
@@ -88,7 +88,7 @@ describe('an upstream that comes back on an empty folder', () => {
     a.note(2)
     await halted(stores)
     expect(await pushByHand(stores)).toEqual([503, true, 'StoreHaltedError'])
-    // A Sequencer that starts now has only its row to go by
+    // A Sequencer that starts now knows only its row
     await parts.worker.restart()
     expect(await pushByHand(stores)).toEqual([503, true, 'StoreHaltedError'])
     expect([a.end(), b.end(), a.count(), b.count(), a.pending(), await statusUpstream(stores)]).toEqual([undefined, undefined, 7, 5, 2, 404])
@@ -137,7 +137,7 @@ test('a DELETE that something on the way answers fails with 503, and all goes on
   expect(await backendId()).not.toBe(before)
 }, 30_000)
 
-/** What the Worker and the Sequencer may ask of the upstream for one store in the 2 s that a stranger is there. */
+/** The most requests of the Worker and the Sequencer to the upstream for one store, in the 2 s of a stranger. */
 const MOST_REQUESTS = 150
 
 describe.concurrent('somebody else answers the Worker for 2 s', () => {

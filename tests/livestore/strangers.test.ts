@@ -7,7 +7,7 @@ import { makeScene, met, toldOnce, troubled, whole } from './scene.ts'
 import { eventually, notesOf } from './support.ts'
 
 let parts: Parts
-/** Where redirects lead: the right place by another name. */
+/** Redirects lead here: to the right server by another host name. */
 let moved: CountingProxy
 /** A page of another store on the same Worker. */
 let elsewhere: Answer
@@ -34,7 +34,7 @@ const begin = async ({ onTestFinished }: TestContext) => {
   return { ...scene, a, b }
 }
 
-/** Both go on as if nothing had been: each writes, both see it, and the log has everything once. */
+/** Both go on as before: each writes, both see it, and the log has every event once. */
 const goesOn = async (
   { expect }: TestContext,
   { a, b, log }: Awaited<ReturnType<typeof begin>>,
@@ -104,7 +104,7 @@ describe.concurrent('everything', () => {
     context.expect(toldOnce(a)).toEqual(['foreign-answer', undefined])
   })
 
-  // By 301 and 302 a POST becomes a GET, which the right place answers 200
+  // After 301 and 302 a POST becomes a GET, which the right server answers 200
   test.for([301, 302])('is answered %i to the right place for 2 s: a push is not acknowledged, and the user sees a problem', async (status, context) => {
     const scene = await begin(context)
     const { a } = scene
@@ -149,7 +149,7 @@ describe.concurrent('reads', () => {
   ])('one of a live pull is answered with a page, %s: the pull goes on', async ([, says], context) => {
     const scene = await begin(context)
     const { a } = scene
-    // The first read after a lost connection, and then one that follows
+    // The first read after a lost connection, and then a live read
     for (const live of [undefined, 'any'] as const) {
       const visit = a.stranger.comes(says, { method: 'GET', times: 1, ...(live === undefined ? {} : { live }) })
       a.cut()

@@ -80,7 +80,7 @@ describe('stores converge', () => {
     expect(c.state()).toEqual(a.state())
   }, 60_000)
 
-  // What wedges for good with LiveStore's Cloudflare provider: livestorejs/livestore issues 1394 and 1462
+  // This wedges LiveStore's Cloudflare provider for good: livestorejs/livestore issues 1394 and 1462
   test('though the live pull of one has died silently, as soon as it commits', async () => {
     const network = makeNetwork()
     const a = await start('a', { fetch: network.fetch, live: { firstByteTimeout: '1 minute' } })

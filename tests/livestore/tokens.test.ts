@@ -67,7 +67,7 @@ describe.concurrent('for 2.5 s', () => {
     expect(a.badge.shows()).toMatchObject({ status, retryAfterMs: expect.any(Number) })
     await timer
     expect([a.pending(), a.badge.shows()?.kind]).toEqual([2, 'refused'])
-    // Who may read goes on reading
+    // A client that may read goes on reading
     if (!mayRead) expect(a.isConnected()).toBe(false)
     const before = a.network.requests.length
 
@@ -75,7 +75,7 @@ describe.concurrent('for 2.5 s', () => {
     await whole([a, b], 5)
     a.note(1)
     await whole([a, b], 6)
-    // It asks slowly while it is refused
+    // The provider asks slowly while the Worker refuses the token
     expect(before).toBeLessThan(60)
     expect(toldOnce(a)).toEqual(['refused', undefined])
     const { events, notesOf: logged } = await scene.log()

@@ -43,7 +43,7 @@ describe.concurrent('one event of a commit', () => {
     a.store.commit(noted(7))
     b.note(1)
     await eventually('b’s note at a', () => a.count() === 8, () => [a.status(), a.badge.told], 5_000)
-    // The event, and what follows it
+    // The event, and the events behind it
     expect(a.pending()).toBe(2)
     const { events: inLog, notesOf: logged } = await scene.log()
     expect([inLog, logged('a'), logged('b')]).toEqual([7, notesOf('a', 6), notesOf('b', 1)])
@@ -71,7 +71,7 @@ describe('an event whose args have a key of their own that is called', () => {
     await eventually('named, or the store ended', () => ended || a.badge.told.length > 0, () => [a.status(), a.badge.told], 5_000)
     await scene.stop(a).catch(() => {})
 
-    // Booted again, the leader has it still, and no session that could disagree
+    // After a new boot the leader still has it, and no session disagrees
     const again = await scene.open('a', { directory })
     await named(again, 4, () => b.count() === 3)
     b.note(1)
