@@ -10,7 +10,7 @@ import { makeNetwork } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 
 const SECRET = 'a secret that is only for tests, and long enough'
-/** What the Worker forgives a clock. */
+/** The Worker tolerates so much difference between clocks. */
 const LEEWAY_S = 60
 
 let world: World
@@ -35,7 +35,7 @@ const mint = (storeId: string, claims: Partial<Claims> = {}, secret = SECRET): s
   return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`
 }
 
-/** An app that keeps its token until it hears that it is refused; each dies within three seconds. */
+/** An app that keeps its token until the server refuses it. Each token expires within three seconds. */
 const shortLived = (storeId: string) => {
   const fresh = () => mint(storeId, { exp: now() - LEEWAY_S + 3 })
   let token = fresh()
@@ -50,7 +50,7 @@ const shortLived = (storeId: string) => {
   return { headers, renewals: () => renewals }
 }
 
-/** What the Worker says of a token. */
+/** The Worker's answer about a token. */
 const problemOf = (storeId: string, token: string, init: RequestInit = {}) =>
   Effect.promise(async () => {
     const response = await fetch(urlOf(storeId), { ...init, headers: { ...init.headers, authorization: `Bearer ${token}` } })
@@ -72,7 +72,7 @@ describe('tokens that expire within seconds', () => {
       expect(seqNums(yield* pullAll(backend))).toEqual(numbers(1, head))
     })))
 
-  // The Worker ends an SSE with its token; a renewal is what asks it anything in hybrid mode
+  // The Worker ends an SSE connection with its token. In hybrid mode only a renewal asks the Worker
   test.each([
     ['proxy', { mode: 'sse' }],
     ['proxy', { mode: 'long-poll' }],

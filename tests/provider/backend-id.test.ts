@@ -17,7 +17,7 @@ afterAll(() => world?.stop())
 
 const remembered = Effect.flatMap(KeyValueStore.KeyValueStore, (_) => _.get('backendId'))
 
-/** An administrator resets the store, and somebody begins anew. */
+/** An administrator resets the store, and somebody writes to it again. */
 const reset = (storeId: string, events: number) =>
   Effect.gen(function* () {
     yield* Effect.promise(() => fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'DELETE' }))
@@ -72,11 +72,11 @@ test.each([['a shorter log', 1], ['a longer log', 9]])('after a reset with %s: p
     expect(yield* Effect.flip(pullAll(backend))).toEqual(mismatch)
     expect(yield* Effect.flip(pullAll(backend, cursorAt(items, 3)))).toEqual(mismatch)
     expect(yield* Effect.flip(backend.push(eventsFrom(5, 1)))).toMatchObject({ _tag: 'BackendIdMismatchError' })
-    // What LiveStore then clears includes the memory; were the new id written here, a store that keeps its data would mix both
+    // LiveStore then clears the remembered id, too. A store that keeps its data would mix both if the new id were written here
     expect(yield* remembered).toEqual(Option.some(expected))
   })), 90_000)
 
-/** What a live pull shows while the log is not the one that the store has: it waits, and nothing ends. */
+/** Expects that a live pull waits and does not end while the log is not the store's. */
 const waits = (problems: (Problem | undefined)[], follower: Follower, backend: Backend) =>
   Effect.gen(function* () {
     yield* follower.until('the store is halted', () => problems.at(-1)?.kind === 'halted')
@@ -112,7 +112,7 @@ test('a live pull does not believe another log until an administrator adopts it'
     const begun = [headerMessage('another'), ...eventsFrom(0, 1, {}, 'other')]
     const headers = { 'content-type': 'application/json' }
     yield* Effect.promise(() => fetch(`${world.upstream.url}/default/${storeId}`, { method: 'PUT', headers, body: JSON.stringify(begun) }))
-    // The Sequencer looks when it is asked to append
+    // A push makes the Sequencer look at the log
     yield* eventually('the store is halted', () => problems.at(-1)?.kind === 'halted', () => problems).pipe(
       Effect.raceFirst(Effect.forever(Effect.zipRight(Effect.ignore(backend.push(eventsFrom(5, 1))), Effect.sleep(100)))),
     )
@@ -131,7 +131,7 @@ test('an id that the server does not confirm is no mismatch: the client asks aga
     const network = makeNetwork()
     const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
     yield* backend.push(eventsFrom(0, 3))
-    // An edge that still, or already, believes in another backend
+    // An edge that still, or already, has another backend's id
     let stale = 2
     network.intercept((ask, next) =>
       ask.method !== 'GET' || ask.live !== null || stale-- <= 0 ? undefined : next().then((response) => {

@@ -81,7 +81,7 @@ describe('an idle SSE connection does not lead to long-poll', () => {
           yield* backend.push(eventsFrom(0, 1))
           const follower = yield* follow(backend)
           yield* eventually('live', () => network.count((_) => _.live !== null) > 0)
-          yield* Effect.sleep(firstByteTimeout * 2) // the silence is the point
+          yield* Effect.sleep(firstByteTimeout * 2) // tests the silence
           expect(network.asked.filter((_) => _.live !== null).map((_) => _.live)).toEqual(['sse'])
           yield* backend.push(eventsFrom(1, 1))
           yield* follower.until('the event', () => follower.seqNums().length === 2)

@@ -14,7 +14,7 @@ beforeAll(async () => {
 })
 afterAll(() => world?.stop())
 
-/** A reader's `fetch`, which keeps the times of its reads, and can refuse the next one as the Worker would. */
+/** A reader's `fetch`. It records the times of its reads, and can refuse the next one as the Worker would. */
 const makeAsking = () => {
   const reads: number[] = []
   let refusal: Response | undefined
@@ -33,7 +33,7 @@ const makeAsking = () => {
   return { reads, asking, refuseOnce }
 }
 
-/** A crowd that follows one store, each with a device of its own. With `retryAfter` each first read is refused. */
+/** Readers that follow one store, each on a device of its own. With `retryAfter` the Worker refuses each first read. */
 const gather = (storeId: string, retryAfter?: number) =>
   Effect.forEach(
     Array.from({ length: READERS }),
@@ -51,7 +51,7 @@ const all = (what: string, holds: () => boolean) => eventually(what, holds, () =
 
 const spanOf = (times: readonly number[]) => Math.max(...times) - Math.min(...times)
 
-/** The most that fall into any stretch of so many milliseconds. */
+/** The largest number of times within any span of so many milliseconds. */
 const densest = (times: readonly number[], ms: number) =>
   Math.max(...times.map((from) => times.filter((time) => time >= from && time < from + ms).length))
 

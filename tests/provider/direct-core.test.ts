@@ -14,7 +14,7 @@ const at = (offset: string, head: number): Tip => ({ offset, head })
 const current = (tip: Tip, producerSeq = 1): Writer => ({ tipState: { _tag: 'Verified', tip }, producerSeq })
 const header = headerMessage('a')
 
-/** What it asks, and the answer, when the log's server replies so. */
+/** The writer's requests and its result, for these replies of the log's server. */
 const run = (writer: Writer, chunk: Chunk, replies: readonly Reply[]) => {
   const trace: string[] = []
   let push = newPush(chunk)
@@ -114,7 +114,7 @@ describe('a push', () => {
   })
 })
 
-/** Of a server that forgets its fence. What is under way then is lost with it, which docs/reliability.md does not promise. */
+/** Faults of a server that forgets its fence. Requests under way are lost with it, which docs/reliability.md does not promise. */
 const crash = (log: SimulatedLog, clients: readonly SimulatedClient[]) => {
   log.forget()
   for (const client of clients) client.loseRequest()
@@ -131,7 +131,7 @@ test('property: whatever requests are lost, late or repeated, the log is one cha
         if (what < 4) crash(log, clients)
         else clients[who % count]!.act(what, luck)
       }
-      // No fault any more: everyone gets everything in
+      // Without further faults every client gets all its events in
       for (let round = 0; round < 50 && clients.some((_) => _.isBusy()); round++) for (const client of clients) client.finish()
       expect(clients.filter((_) => _.isBusy())).toEqual([])
       log.arriveLate()

@@ -275,11 +275,11 @@ describe('an answer of the log’s server', () => {
       const backend = yield* open({ ...access(), fetch: network.fetch }, storeId)
       yield* backend.push(eventsFrom(0, 2))
       const restarted = yield* open({ ...access(), fetch: network.fetch }, storeId)
-      yield* pullAll(restarted) // now it knows the tail, and looks whether it is still there
+      yield* pullAll(restarted) // now the client knows the tail, and checks it
       const undo = network.intercept((ask, next) => {
         if (ask.method === method) return Promise.resolve(new Response(null, { status: 204 }))
         if (ask.method !== 'GET') return undefined
-        // A server that answers in pages, so that its tail is asked for apart
+        // A server that answers in pages, so that the provider asks for its tail
         return next().then((response) => {
           const headers = new Headers(response.headers)
           headers.delete('stream-up-to-date')
@@ -377,7 +377,7 @@ describe('a log that changed behind the writer’s back', () => {
       yield* Effect.promise(() => world.upstream.kill())
       expect(yield* Effect.flip(b.push(eventsFrom(4, 1, {}, 'b')))).toBeInstanceOf(IsOfflineError)
       yield* Effect.promise(() => world.upstream.restart())
-      // Writer a still believes that the head is 2; the fence that would refuse it is forgotten
+      // Writer a still has the head 2, and the server has forgotten the fence that would refuse it
       expect(yield* Effect.flip(a.push(eventsFrom(2, 1, {}, 'a')))).toBeInstanceOf(ServerAheadError)
       yield* b.push(eventsFrom(4, 1, {}, 'b'))
       expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual(numbers(1, 5))
@@ -401,7 +401,7 @@ test('writers survive faults and kills of the log’s server: every event is in 
     const kills = Effect.gen(function* () {
       for (let i = 0; i < 3; i++) {
         yield* Effect.sleep(700)
-        // What is under way is lost with the server: one that forgets its fence must not hear of it afterwards
+        // Requests under way are lost with the server: after it forgot its fence, they must not arrive
         yield* Effect.promise(async () => {
           await world.upstream.kill()
           world.bypass.abandon()

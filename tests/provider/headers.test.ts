@@ -23,11 +23,11 @@ const sent = (network: Network) => network.asked.map(tokenOf)
 const says = (status: number, detail: string) =>
   refusal(status, status === 401 ? 'unauthorized' : 'forbidden', { _tag: status === 401 ? 'UnauthorizedError' : 'ForbiddenError', title: 'No', detail })
 
-/** A server that takes only some tokens. */
+/** A server that accepts only some tokens. */
 const guard = (network: Network, takes: (token: string | null, ask: Ask) => boolean) =>
   network.intercept((ask) => (takes(tokenOf(ask), ask) ? undefined : says(401, 'the token has expired')))
 
-/** An app's memory for its token, as an auth library has it. */
+/** An app's cached token, as an auth library keeps it. */
 const tokenCache = () => {
   const asked: boolean[] = []
   let token = 0
@@ -47,7 +47,7 @@ const follows = (backend: Backend) =>
     yield* follower.exit() ?? Effect.void
   }))
 
-/** Everything a client asks a server for. */
+/** Every kind of request of a client. */
 const deeds: [string, (backend: Backend) => Effect.Effect<unknown, unknown>][] = [
   ['a push', (backend) => backend.push(eventsFrom(0, 1))],
   ['a pull', (backend) => pullAll(backend)],

@@ -6,11 +6,11 @@ import { eventually, follow, open, openElsewhere, pullAll, run, seqNums } from '
 import { eventsFrom } from './support/events.ts'
 import { startWorld, type World } from './support/world.ts'
 
-/** Events a segment; every push brings 10. */
+/** Events in a segment. Every push brings 10. */
 const SEGMENT = 20
 const EVENTS = 90
 const SEALED = Math.floor(EVENTS / SEGMENT) * SEGMENT
-/** A down upstream is given up on at once, and tried again soon. */
+/** The Worker gives up on an unreachable upstream at once, and tries again soon. */
 const patience = { retry: { initialDelay: 50, maxDelay: 500 } }
 
 let world: World
@@ -32,7 +32,7 @@ test('a fresh client gets all sealed history while the upstream is down, reports
       expect(seqNums(yield* pullAll(writer))).toEqual(numbers(1, EVENTS))
 
       yield* Effect.promise(() => world.upstream.kill())
-      // The Worker may forget what it remembers; the edge cache and the Sequencer's rows stay.
+      // The Worker may lose its memory; the edge cache and the Sequencer's rows stay.
       yield* Effect.promise(() => world.worker.restart())
       const fresh = yield* openElsewhere(options, storeId)
       const live = yield* follow(fresh)
@@ -62,7 +62,7 @@ test('a direct-mode pull reads a log that comes in one long page', () =>
       const long = 200_000
       const url = `${world.upstream.url}/default/${storeId}`
       yield* (yield* open(options, storeId)).push(eventsFrom(0, 1))
-      // As one append each, which is quicker than pushes
+      // Appends of 10,000 events are faster than pushes
       for (let head = 1; head < long; head += 10_000) {
         const body = JSON.stringify(eventsFrom(head, Math.min(10_000, long - head)))
         const headers = { ...JSON_TYPE, ...fenceHeader(head) }

@@ -166,7 +166,7 @@ describe('lost connections', () => {
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
-      // The first live read ends inside an event; what came of it has no offset yet
+      // The first live read ends inside an event, before any offset
       let torn = false
       network.intercept((ask, next) =>
         ask.live !== 'sse' || torn ? undefined : mangle(next, (text) => {
@@ -270,7 +270,7 @@ describe('the guarantees for LiveStore’s leader', () => {
       expect(yield* backend.isConnected.get).toBe(false)
     })))
 
-  /** The first page says that more is to come. */
+  /** The first page announces more. */
   const saysMore = (network: Network) => {
     let first = true
     network.intercept((ask, next) => {
@@ -342,7 +342,7 @@ describe('the guarantees for LiveStore’s leader', () => {
       yield* eventually('live', () => network.count(isLive) > 0)
       const bytes = 4_000_000
       for (let n = 0; n < 40; n++) yield* backend.push(eventsFrom(n, 1, { text: 'x'.repeat(bytes / 40) }))
-      yield* Effect.sleep(1_500) // longer than a stall: waiting for the consumer is none
+      yield* Effect.sleep(1_500) // longer than a stall, but the server does not stall
       expect(arrived).toBeLessThan(bytes / 2)
       expect(network.count(isLive)).toBe(1)
       yield* gate.open

@@ -9,7 +9,7 @@ import { makeNetwork, type Network, refusal } from './support/network.ts'
 import { type Mode, modes, startWorld, type World } from './support/world.ts'
 import { checkLog, makeWriter } from './support/writer.ts'
 
-/** History comes in several pages soon. */
+/** Few events already make several pages of history. */
 const SEGMENT_EVENTS = 10
 
 let world: World
@@ -53,7 +53,7 @@ describe('resuming', () => {
       return head
     })
 
-  /** From after each event: exactly the rest, once, in order; in the mode it was pulled in, or in another. */
+  /** A pull from behind each event gives exactly the rest, once and in order, in the same mode or in another. */
   const resumeFromEach = (items: readonly Item[], head: number, storeId: string, modeAt: (seqNum: number) => Mode) =>
     Effect.forEach(numbers(1, head), (seqNum) =>
       Effect.gen(function* () {
@@ -113,7 +113,7 @@ describe('resuming', () => {
       }
       const asked = network.asked.filter((_) => _.method === 'GET' && _.live === null)
       expect(asked.some((_) => _.url.searchParams.has('after'))).toBe(mode === 'proxy')
-      // What was dropped was not read first, but for the append it lies in
+      // The pull read no dropped event, except in the append that holds the cursor
       if (mode === 'proxy') expect(asked.every((_) => _.url.searchParams.get('offset') !== '-1' || _.url.searchParams.has('after'))).toBe(true)
     })))
 
@@ -147,7 +147,7 @@ describe('a recreated log that ends before the cursor’s seqNum', () => {
       const storeId = world.newStore()
       const backend = yield* open({ ...world.access('proxy'), fetch: network.fetch }, storeId)
       yield* backend.push(eventsFrom(0, 5))
-      // The Worker has not heard of another one yet, but for who asks it outright
+      // The Worker does not know the new log yet, unless it is asked for it directly
       network.intercept((ask) => {
         const problem = { title: 'Bad Request', detail: 'the log ends at 2', field: 'after' }
         return ask.method === 'GET' ? refusal(400, 'bad-request', problem) : undefined
@@ -247,7 +247,7 @@ describe.each(bare)('%s: a recreated stream', (mode) => {
   const atWorker = (route: 'stream' | 'adopt', storeId: string, method: string) =>
     Effect.promise(() => fetch(`${world.worker.url}/v1/${route}/default/${storeId}`, { method }))
 
-  /** In hybrid mode the Worker must have been told that it is meant. */
+  /** In hybrid mode an administrator must have told the Worker that the change is intended. */
   const recreate = (storeId: string, events: number) =>
     Effect.gen(function* () {
       yield* Effect.promise(() => world.atUpstream(storeId).remove())
@@ -264,7 +264,7 @@ describe.each(bare)('%s: a recreated stream', (mode) => {
       const follower = yield* follow(backend)
       yield* follower.until('the events', () => follower.seqNums().length === 5)
       yield* recreate(storeId, count)
-      // The renewal (at most 500 ms), two looks at the log, and what a busy machine needs
+      // The renewal (at most 500 ms), two reads of the log, and time for a busy machine
       yield* follower.until('the end', () => follower.exit() !== undefined, 5_000)
       expect(follower.exit()).toMatchObject({ cause: { _tag: 'Fail', error: { _tag: 'BackendIdMismatchError' } } })
       expect(follower.seqNums()).toEqual([1, 2, 3, 4, 5])

@@ -77,7 +77,7 @@ describe('the chain check', () => {
       fc.integer({ min: 3, max: 40 }), fc.nat(), fc.nat(), fc.constantFrom('missing', 'repeated', 'moved'),
       (length, where, to, how) => {
         const events: unknown[] = eventsFrom(0, length)
-        const index = where % (length - 1) // losing the last one is no break
+        const index = where % (length - 1) // a missing last event is no break
         const [event] = events.splice(index, how === 'repeated' ? 0 : 1)
         const target = to % length
         if (how === 'repeated') events.splice(index, 0, events[index])

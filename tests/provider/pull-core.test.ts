@@ -17,7 +17,7 @@ const settings = {
   maxDelayMs: 10_000,
 }
 
-/** One pull in a world of its own: time passes only as the pull lets it. */
+/** One pull in a world of its own. Time passes only when the pull waits. */
 class World {
   readonly server: SimulatedServer
   readonly setup: PullSetup
@@ -27,10 +27,10 @@ class World {
   now = 0
   remembered: string | undefined
   end: PullEnd | 'done' | undefined
-  /** Every live connection brings what no page does: an event that links to nothing. */
+  /** Every live connection brings an event that links to nothing; pages do not. */
   breaksLive = false
   state: PullState
-  /** Where the live connection is, in appends. */
+  /** The position of the live connection, in appends. */
   #live: number | undefined
   readonly #random: () => number
 
@@ -46,7 +46,7 @@ class World {
     return { now: this.now, random: this.#random(), remembered: this.remembered }
   }
 
-  /** Carries out one command. `confirms`: what a question whose log it is comes to. */
+  /** Carries out one command. `confirms`: the server answers which backend it has. */
   step(trouble: Trouble, confirms = true): void {
     if (this.end !== undefined) return
     const command = commandOf(this.setup, this.state, this.#moment())
@@ -57,7 +57,7 @@ class World {
 
   #checkPromises(command: Command): void {
     if (command._tag !== 'Rest' || this.state.connected !== false) return
-    // LiveStore's pushes wait from an item that said more: a lost connection must not keep them waiting
+    // LiveStore's pushes wait after an item that announces more. A lost connection must not keep them waiting
     expect(this.pageInfos.at(-1) ?? 'NoMore').toBe('NoMore')
     expect(this.state.problem).toBeDefined()
   }
@@ -116,7 +116,7 @@ class World {
     this.requests.push({ at: this.now, command })
   }
 
-  /** Goes on without trouble until the pull waits at the log's end. */
+  /** Steps without trouble until the pull waits at the log's end. */
   settle(): void {
     for (let i = 0; i < 400; i++) {
       const atEnd = this.state.seqNum === this.server.head && this.state.ready.length === 0 && this.state.phase._tag === 'Following'
@@ -144,7 +144,7 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
       for (const { trouble, confirms, appends, wanted: isWanted } of steps) {
         if (appends !== null) world.server.append(appends)
         if (isWanted) world.state = requestCatchUp(world.state, world.server.head)
-        // What breaks the chain is read once more before it counts: one that stays broken is the log itself
+        // The pull reads a break once more before it counts. A break that stays is the log's own
         world.step(trouble === 'mangled' && world.state.suspect ? 'none' : trouble, confirms)
       }
       world.settle()
@@ -158,7 +158,7 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
       const server = new SimulatedServer(party, 3)
       for (const size of sizes) server.append(size)
       const seqNum = at % (server.head + 1)
-      // Of a log that does not say its head nobody can tell that an offset beyond the cursor skips events
+      // A log that does not tell its head can't show that an offset beyond the cursor skips events
       const last = party === 'worker' ? sizes.length : server.appends.filter((events) => events.at(-1)!.seqNum <= seqNum).length
       const start = { seqNum, offset: offset === null ? undefined : offset > last ? 'of another server' : server.offset(offset) }
       const world = new World({ party, start, server })
@@ -185,7 +185,7 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
     world.server.append(5)
     for (let i = 0; i < 2_000 && world.now < 10 * 60_000; i++) world.step(trouble)
     const late = world.requests.filter(({ at }) => at > 5 * 60_000).length
-    // Five minutes at one run each 5 to 10 seconds; a run may read, read once more and ask whose log it is
+    // Five minutes with a run every 5 to 10 seconds. A run may read twice and ask for the backend
     expect(late).toBeLessThanOrEqual(60 * 4)
     expect(world.end === undefined || trouble === 'mangled').toBe(true)
   })
@@ -209,7 +209,7 @@ test('a good position that is torn from now on: the pull asks the server, and fa
   world.server.append(5)
   world.settle()
   const failure = world.server.read(query, 'torn')
-  // The log was moved: what is read from the old offset begins within a record
+  // The log was moved: the old offset lies inside a record
   for (let i = 0; i < 12 && world.state.offset !== '-1' && !world.state.bySeqNum; i++) {
     if (world.state.phase._tag === 'Following' || world.state.phase._tag === 'Reading') {
       world.state = advance(world.setup, world.state, failure, { now: world.now, random: 0.5, remembered: world.remembered })
@@ -231,7 +231,7 @@ test('a break of the log ends the pull only once the server has answered a secon
   expect(world.end).toBeUndefined()
   const since = world.now
   for (let i = 0; i < 200 && world.end === undefined; i++) world.step('none')
-  // Answers that were mixed up would be over by then
+  // Mixed-up answers would have ended by then
   expect(world.now - since).toBeGreaterThan(20_000)
   expect(world.end).toMatchObject({ _tag: 'Broken', note: expect.stringMatching(/expected an event whose parentSeqNum is 3, found seqNum 8 with parentSeqNum 7/) })
   expect(world.given).toEqual([1, 2, 3])

@@ -84,7 +84,7 @@ describe('page info', () => {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
       yield* backend.push(eventsFrom(0, 10))
-      // As the Worker will cut history into segments
+      // Pages as the Worker cuts them
       let first = true
       network.intercept((ask, next) => (ask.method !== 'GET' || !first ? undefined : next().then((response) => {
         first = false
@@ -116,7 +116,7 @@ describe('a break of the chain is never applied', () => {
       )
       const plain = yield* Effect.exit(pullAll(backend))
       expect(failureOf(plain)).toBeInstanceOf(UnknownError)
-      // Nothing is pulled any more: no ping makes that a connection
+      // The pull has ended, so no ping may make isConnected true
       yield* Effect.exit(backend.ping)
       expect([yield* backend.isConnected.get, problems.at(-1)?.kind]).toEqual([false, 'log-broken'])
     })))
@@ -130,7 +130,7 @@ describe('a break of the chain is never applied', () => {
       yield* follower.until('live', () => network.count((_) => _.live === 'sse') === 1 && follower.seqNums().length === 3)
       const undo = network.intercept((ask, next) =>
         ask.live === 'sse' ? mangle(next, (text) => text.replace('"seqNum":4', '"seqNum":5')) : undefined)
-      // A new session, whose live part goes through the fault
+      // A new session, whose live pull meets the fault
       world.network.setOnline(false)
       world.network.setOnline(true)
       yield* follower.until('live again', () => network.count((_) => _.live === 'sse') >= 2)
@@ -214,7 +214,7 @@ test('a pull of which only the first item is taken leaves no request open', () =
     expect(network.inFlight()).toBe(0)
   })))
 
-/** What JSON makes of an Option, made an Option again. */
+/** Turns the JSON of an Option into an Option. */
 function reviveOption(_key: string, value: unknown): unknown {
   if (typeof value !== 'object' || value === null || !('_id' in value) || value._id !== 'Option') return value
   return 'value' in value ? Option.some(value.value) : Option.none()

@@ -221,7 +221,7 @@ describe('the outcome of an answer', () => {
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
       yield* backend.push(eventsFrom(0, 1))
       answerPushes(network, () => refusal(409, 'backend-id-mismatch', { _tag: 'BackendIdMismatchError', expected: 'a', received: 'b' }))
-      // Of another store, on its way here by mistake: the server knows nothing of it
+      // The 409 of another store, by mistake: the server does not confirm it
       expect(yield* Effect.flip(backend.push(eventsFrom(1, 1)))).toBeInstanceOf(IsOfflineError)
       network.intercept((ask) =>
         ask.method === 'HEAD' ? Promise.resolve(new Response(null, { headers: { 'livestore-head': '0', 'livestore-backend-id': 'a' } })) : undefined)
@@ -287,7 +287,7 @@ test('a device without a backend does not wait for events that a reset took away
   })))
 
 describe('ServerAheadError makes the live pull catch up at once', () => {
-  // What livestorejs/livestore issues 1394 and 1462 are about: the pull that LiveStore waits for is dead and nobody knows
+  // As in livestorejs/livestore issues 1394 and 1462: the pull that LiveStore waits for is dead, and nobody knows
   test('though its connection has died silently', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
@@ -309,7 +309,7 @@ describe('ServerAheadError makes the live pull catch up at once', () => {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, storeId)
       const other = yield* openElsewhere({ url: world.worker.url }, storeId)
-      // Catch-ups that lag behind: a cache, or a replica
+      // A cache or a replica answers the catch-ups with old pages
       let lagging = 0
       const follower = yield* follow(backend)
       yield* eventually('live', () => network.count(isLive) > 0)
@@ -362,7 +362,7 @@ describe('ServerAheadError makes the live pull catch up at once', () => {
           const follower = yield* follow(backend)
           const head = () => follower.seqNums().at(-1) ?? 0
           for (let n = 0; n < 25; n++) {
-            // As LiveStore's leader does: refused, it waits for the pull and rebases
+            // After a refusal LiveStore's leader waits for the pull and rebases
             yield* Effect.suspend(() => backend.push(eventsFrom(head(), 1, { n }, name))).pipe(
               Effect.tapErrorTag('ServerAheadError', ({ minimumExpectedNum }) =>
                 follower.until('what it missed', () => head() >= minimumExpectedNum - 1)),

@@ -56,7 +56,7 @@ describe('live pull', () => {
       const backend = yield* openStore()
       const follower = yield* follow(backend)
       yield* follower.until('the first item', () => follower.items.length > 0)
-      yield* Effect.sleep(800) // the idling is the point
+      yield* Effect.sleep(800) // tests idling
       yield* backend.push(eventsFrom(0, 1))
       yield* follower.until('the event', () => follower.seqNums().length > 0)
       expect(follower.items.at(-1)?.batch.length).toBe(1)

@@ -1,10 +1,10 @@
-// Events as LiveStore pushes them, and property checks that say their seed.
+// Events as LiveStore pushes them, and property checks that print their seed.
 import type { LiveStoreEvent } from '@livestore/common/schema'
 import fc from 'fast-check'
 
 export type Event = LiveStoreEvent.Global.Encoded
 
-/** `count` linked events after `parent`; `args` makes them bigger or tells writers apart. */
+/** `count` linked events after `parent`. `args` makes them larger or distinguishes writers. */
 export const eventsFrom = (parent: number, count: number, args: Record<string, unknown> = {}, clientId = 'a-client') =>
   Array.from({ length: count }, (_, i) => ({
     name: 'v1.Noted',
@@ -23,7 +23,7 @@ export const check = <T>(property: fc.IProperty<T>, numRuns = 300): void => {
   fc.assert(property as fc.IProperty<unknown>, { seed, numRuns })
 }
 
-/** Numbers from 0 to 1, in an order that a seed repeats: mulberry32. */
+/** Random numbers from 0 to 1 that a seed repeats (mulberry32). */
 export const randomFrom = (seed: number): (() => number) => {
   let state = seed | 0
   return () => {
