@@ -1,6 +1,7 @@
 // A client at the wire that leaves in the middle of its push, in mid-body or after the whole body.
 import { connect } from 'node:net'
 import type { CountingProxy } from '../harness/index.ts'
+import { linked } from '../support/events.ts'
 
 export type Departure =
   /** The client has sent half of the body. */
@@ -38,16 +39,9 @@ export const makeLeaver = (options: {
   let next = 0
 
   const batchOn = (parent: number) =>
-    Array.from({ length: BATCH }, (_, i) => {
+    linked(parent, BATCH, () => {
       next += 1
-      return {
-        name: 'v1.Noted',
-        args: { id: `${name}-${next}`, writer: name, slot: next % 7 },
-        seqNum: parent + i + 1,
-        parentSeqNum: parent + i,
-        clientId: name,
-        sessionId: name,
-      }
+      return { name: 'v1.Noted', args: { id: `${name}-${next}`, writer: name, slot: next % 7 }, clientId: name, sessionId: name }
     })
 
   const tryOnce = async (departure: Departure): Promise<Push> => {

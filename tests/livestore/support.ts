@@ -14,7 +14,7 @@ import {
 import { Deferred, Effect, Exit, LogLevel } from '@livestore/utils/effect'
 import { makeSyncBackend, type SyncBackendOptions } from '../../client/src/index.ts'
 import { firstBreak, isNext, JSON_TYPE, ROOT, urlPath } from '../../client/src/protocol/index.js'
-import { eventsFrom } from '../provider/support/events.ts'
+import { eventsFrom } from '../support/events.ts'
 
 export const tables = {
   notes: State.SQLite.table({

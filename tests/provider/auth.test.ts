@@ -5,7 +5,7 @@ import { Effect, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { HeadersFunction, Problem, SyncBackendOptions } from '../../client/src/index.ts'
 import { type Backend, eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { eventsFrom } from './support/events.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
 import { makeNetwork } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 
@@ -19,7 +19,6 @@ beforeAll(async () => {
 })
 afterAll(() => world?.stop())
 
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const now = () => Math.floor(Date.now() / 1000)
 const urlOf = (storeId: string) => `${world.network.url}/v1/stream/default/${storeId}`
 

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { headerMessage } from '../../client/src/protocol/index.js'
 import type { Problem } from '../../client/src/index.ts'
 import { type Backend, cursorAt, eventually, follow, type Follower, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { eventsFrom } from './support/events.ts'
+import { eventsFrom } from '../support/events.ts'
 import { makeNetwork } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 

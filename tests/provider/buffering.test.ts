@@ -3,7 +3,7 @@ import { Effect, type Scope, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type BufferingProxy, type Server, startBufferingProxy, startNodeUpstream, startWorker } from '../harness/index.ts'
 import { type Backend, eventually, follow, openElsewhere, run } from './support/backend.ts'
-import { eventsFrom } from './support/events.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
 import { makeNetwork } from './support/network.ts'
 import { type Access, type Mode, startWorld, type World } from './support/world.ts'
 
@@ -12,8 +12,6 @@ beforeAll(async () => {
   world = await startWorld()
 })
 afterAll(() => world?.stop())
-
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
 const proxy = (url: string, holds: 'body' | 'all'): Effect.Effect<BufferingProxy, never, Scope.Scope> =>
   Effect.acquireRelease(Effect.promise(() => startBufferingProxy(url, holds)), (_) => Effect.promise(() => _.stop()))

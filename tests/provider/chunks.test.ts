@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { backoffDelay } from '../../client/src/http/backoff.ts'
 import { chunkBatch } from '../../client/src/writing/chunks.ts'
-import { check, type Event, eventsFrom } from './support/events.ts'
+import { check, type Event, eventsFrom } from '../support/events.ts'
 
 const bytes = (text: string) => Buffer.byteLength(text)
 

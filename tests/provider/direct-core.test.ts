@@ -7,7 +7,7 @@ import {
 import { headerMessage } from '../../client/src/protocol/index.js'
 import type { Chunk } from '../../client/src/writing/writer.ts'
 import { SimulatedClient, SimulatedLog } from './support/simulated-log.ts'
-import { check, type Event, eventsFrom } from './support/events.ts'
+import { check, type Event, eventsFrom } from '../support/events.ts'
 
 const chunkOf = (events: Event[]): Chunk => ({ body: JSON.stringify(events), events })
 const at = (offset: string, head: number): Tip => ({ offset, head })

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { headerMessage } from '../../client/src/protocol/index.js'
 import type { Fault } from '../harness/index.ts'
 import { type Backend, eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { eventsFrom, randomFrom, seed } from './support/events.ts'
+import { eventsFrom, numbers, randomFrom, seed } from '../support/events.ts'
 import { makeNetwork } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 import { checkLog, makeWriter } from './support/writer.ts'
@@ -18,7 +18,6 @@ beforeAll(async () => {
 afterAll(() => world?.stop())
 afterEach(() => world.bypass.inject())
 
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const access = () => world.access('direct')
 const patience = { push: { requestTimeout: 400 } }
 const streamUrl = (storeId: string) => `${world.upstream.url}/default/${storeId}`

@@ -4,7 +4,7 @@ import { Effect, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { HeadersFunction, Problem, SyncBackendOptions } from '../../client/src/index.ts'
 import { type Backend, cursorAt, eventually, follow, type Item, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { eventsFrom } from './support/events.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
 import { makeNetwork, type Network, refusal } from './support/network.ts'
 import { type Mode, startWorld, type World } from './support/world.ts'
 
@@ -15,7 +15,6 @@ beforeAll(async () => {
 afterAll(() => world?.stop())
 
 type Ask = Network['asked'][number]
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const isLive = (ask: Ask) => ask.live !== null
 const tokenOf = (ask: Ask) => new Headers(ask.init?.headers).get('authorization')
 const sent = (network: Network) => network.asked.map(tokenOf)

@@ -3,7 +3,7 @@ import { Effect, Either, SubscriptionRef } from 'effect'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { fenceHeader, JSON_TYPE } from '../../client/src/protocol/index.js'
 import { eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { eventsFrom } from './support/events.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
 import { startWorld, type World } from './support/world.ts'
 
 /** Events in a segment. Every push brings 10. */
@@ -19,8 +19,6 @@ beforeAll(async () => {
   world = await startWorld({ SEGMENT_EVENTS: String(SEGMENT) })
 })
 afterAll(() => world?.stop())
-
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
 test('a fresh client gets all sealed history while the upstream is down, reports that it is offline, and goes on later', () =>
   run(

@@ -5,7 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { headerBody } from '../../client/src/protocol/index.js'
 import type { Problem } from '../../client/src/index.ts'
 import { type Backend, eventually, follow, open, run, seqNums } from './support/backend.ts'
-import { eventsFrom } from './support/events.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
 import { makeNetwork, mangle, type Network, silent } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 
@@ -15,7 +15,6 @@ beforeAll(async () => {
 })
 afterAll(() => world?.stop())
 
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const isLive = (ask: { live: string | null }) => ask.live !== null
 
 /** Every value of isConnected from now on. */

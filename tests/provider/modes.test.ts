@@ -4,7 +4,7 @@ import { Effect, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Problem, SyncBackendOptions } from '../../client/src/index.ts'
 import { type Backend, cursorAt, eventually, follow, type Item, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { eventsFrom } from './support/events.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
 import { makeNetwork, type Network, refusal } from './support/network.ts'
 import { type Mode, modes, startWorld, type World } from './support/world.ts'
 import { checkLog, makeWriter } from './support/writer.ts'
@@ -18,7 +18,6 @@ beforeAll(async () => {
 })
 afterAll(() => world?.stop())
 
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const bare = modes.filter((_) => _ !== 'proxy')
 const options = (mode: Mode) => ({ ...world.access(mode), live: { renewInterval: 500 } })
 

@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { encodeUpstream, storePath } from '../../client/src/protocol/names.js'
-import { seed } from './support/events.ts'
+import { seed } from '../support/events.ts'
 
 /** The cases of tests/names.rs, `the_encoding_is_unchanged`. */
 test.each([

@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { headerMessage } from '../../client/src/protocol/index.js'
 import { startOf } from '../../client/src/reading/cursor.ts'
 import { cutPage, type PullItem, readPage, START_OFFSET } from '../../client/src/reading/page.ts'
-import { eventsFrom, check } from './support/events.ts'
+import { check, eventsFrom, numbers } from '../support/events.ts'
 
 const header = headerMessage('a-backend')
 
@@ -69,7 +69,7 @@ describe('the chain check', () => {
       const cursor = Math.min(length, at)
       const page = readPage([header, ...eventsFrom(0, length)], cursor)
       expect(page).toMatchObject({ _tag: 'Linked' })
-      if (page._tag === 'Linked') expect(page.events.map((_) => _.seqNum)).toEqual(range(cursor + 1, length))
+      if (page._tag === 'Linked') expect(page.events.map((_) => _.seqNum)).toEqual(numbers(cursor + 1, length))
     })))
 
   test('property: a page with one event missing, repeated or moved never passes', () =>
@@ -133,7 +133,7 @@ describe('items', () => {
 
         const { event, offset } = pulled[stop % length]!
         const rest = readPage(offset === 'next' ? [] : events, event.seqNum)
-        expect(rest._tag === 'Linked' && rest.events.map((_) => _.seqNum)).toEqual(range(event.seqNum + 1, length))
+        expect(rest._tag === 'Linked' && rest.events.map((_) => _.seqNum)).toEqual(numbers(event.seqNum + 1, length))
       },
     )))
 })
@@ -152,5 +152,3 @@ describe('a cursor', () => {
 function cursor(eventSequenceNumber: number, metadata: Option.Option<unknown>) {
   return Option.some({ eventSequenceNumber, metadata })
 }
-
-const range = (from: number, to: number) => Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i)

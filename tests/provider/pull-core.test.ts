@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import type { Start } from '../../client/src/reading/cursor.ts'
 import { advance, commandOf, type PullState, requestCatchUp, startPull } from '../../client/src/reading/pull-core.ts'
 import type { Command, Moment, Outcome, PullEnd, PullSetup } from '../../client/src/reading/pull-terms.ts'
-import { check, eventsFrom, randomFrom } from './support/events.ts'
+import { check, eventsFrom, randomFrom } from '../support/events.ts'
 import { SimulatedServer, type Trouble, troubles } from './support/simulated-server.ts'
 
 const settings = {

@@ -4,7 +4,7 @@ import { Effect, Exit, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Problem } from '../../client/src/index.ts'
 import { cursorAt, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { eventsFrom } from './support/events.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
 import { mangle, makeNetwork, refusal } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 
@@ -14,7 +14,6 @@ beforeAll(async () => {
 })
 afterAll(() => world?.stop())
 
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const failureOf = (exit: Exit.Exit<unknown, unknown> | undefined) =>
   exit !== undefined && Exit.isFailure(exit) && exit.cause._tag === 'Fail' ? exit.cause.error : exit
 

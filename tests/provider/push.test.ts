@@ -4,7 +4,7 @@ import { Effect, Option, Schedule } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Problem } from '../../client/src/index.ts'
 import { eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { type Event, eventsFrom } from './support/events.ts'
+import { type Event, eventsFrom, numbers } from '../support/events.ts'
 import { makeNetwork, refusal, silent } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 
@@ -14,7 +14,6 @@ beforeAll(async () => {
 })
 afterAll(() => world?.stop())
 
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const isPush = (ask: { method: string }) => ask.method === 'POST'
 const isLive = (ask: { live: string | null }) => ask.live !== null
 const answerPushes = (network: ReturnType<typeof makeNetwork>, answer: () => Response | Promise<Response>) =>

@@ -4,7 +4,7 @@ import {
   beginAppend, invalidate, newPush, newWriter, nextStep, type Push, onReply, type Reply, type Request, observeTip,
 } from '../../../client/src/direct/direct-core.ts'
 import { fence, firstBreak, headerMessage } from '../../../client/src/protocol/index.js'
-import { type Event, eventsFrom } from './events.ts'
+import { type Event, eventsFrom } from '../../support/events.ts'
 
 interface Append {
   readonly events: readonly Event[]

@@ -3,7 +3,7 @@ import { headerMessage, problemType } from '../../../client/src/protocol/index.j
 import { ForeignAnswer, ResponseError, TransportError } from '../../../client/src/http/errors.ts'
 import { START_OFFSET } from '../../../client/src/reading/page.ts'
 import type { LogPage, Outcome, ReadQuery } from '../../../client/src/reading/pull-terms.ts'
-import { type Event, eventsFrom } from './events.ts'
+import { type Event, eventsFrom } from '../../support/events.ts'
 
 export type Trouble = 'none' | 'no answer' | 'a stranger' | 'refused' | 'unavailable' | 'torn' | 'mangled' | 'stale' | 'another backend' | 'nowhere'
 

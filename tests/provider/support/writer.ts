@@ -3,7 +3,7 @@
 import { Effect, type Scope } from '@livestore/utils/effect'
 import { firstBreak, isNext, ROOT } from '../../../client/src/protocol/index.js'
 import { type Backend, eventually, follow } from './backend.ts'
-import { type Event, eventsFrom } from './events.ts'
+import { type Event, eventsFrom } from '../../support/events.ts'
 import type { UpstreamStream } from './world.ts'
 
 export interface TestWriter {

@@ -6,14 +6,34 @@ export type Event = LiveStoreEvent.Global.Encoded
 
 /** `count` linked events after `parent`. `args` makes them larger or distinguishes writers. */
 export const eventsFrom = (parent: number, count: number, args: Record<string, unknown> = {}, clientId = 'a-client') =>
-  Array.from({ length: count }, (_, i) => ({
+  linked(parent, count, (seqNum) => ({
     name: 'v1.Noted',
-    args: { id: `${clientId}-${parent + i + 1}`, ...args },
-    seqNum: parent + i + 1,
-    parentSeqNum: parent + i,
+    args: { id: `${clientId}-${seqNum}`, ...args },
     clientId,
     sessionId: 'a-session',
   })) as unknown as Event[]
+
+/** `count` events after `parent`, linked as docs/wire.md wants it. `make` gives the other fields of each. */
+export const linked = <A>(parent: number, count: number, make: (seqNum: number) => Unlinked<A>): Linked<A>[] =>
+  numbers(parent + 1, parent + count).map((seqNum) => {
+    const { name, args, clientId, sessionId } = make(seqNum)
+    return { name, args, seqNum, parentSeqNum: seqNum - 1, clientId, sessionId }
+  })
+
+interface Unlinked<A> {
+  readonly name: string
+  readonly args: A
+  readonly clientId: string
+  readonly sessionId: string
+}
+
+interface Linked<A> extends Unlinked<A> {
+  readonly seqNum: number
+  readonly parentSeqNum: number
+}
+
+/** The numbers from `from` to `to`, both included. */
+export const numbers = (from: number, to: number): number[] => Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i)
 
 /** `SEED=… npm run test:provider` repeats a run. */
 export const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))
