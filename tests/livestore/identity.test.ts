@@ -2,6 +2,7 @@
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { CommonOptions } from '../../client/src/index.ts'
+import { problemType } from '../../client/src/protocol/index.js'
 import { makeNetwork, silent } from '../provider/support/network.ts'
 import { makeOpened, type Parts, report, startParts, timed } from './parts.ts'
 import { checkLog, converged, eventually, notesFrom, notesOf, openStore, type TestStore } from './support.ts'
@@ -171,7 +172,7 @@ test('an upstream restored to an older state: pushes are refused and stay pendin
   const refused = await push(refusals(503)[0]?.body.toString() ?? '')
   expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '30'])
   expect(await refused.json()).toMatchObject({
-    type: 'urn:headwater:problem:store-halted',
+    type: problemType('store-halted'),
     _tag: 'StoreHaltedError',
     detail: expect.stringMatching(/ends at event 5, but event 8 was acknowledged: .* restored to an older state/),
   })

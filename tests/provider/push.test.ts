@@ -3,6 +3,7 @@ import { BackendIdMismatchError, IsOfflineError, ServerAheadError, UnknownError 
 import { Effect, Option, Schedule } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Problem } from '../../client/src/index.ts'
+import { problemType } from '../../client/src/protocol/index.js'
 import { eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
 import { type Event, eventsFrom, numbers } from '../support/events.ts'
 import { makeNetwork, refusal, silent } from './support/network.ts'
@@ -99,7 +100,7 @@ describe('the outcome of an answer', () => {
     ['the answer behind a redirect', () => Object.defineProperty(new Response('', { headers: vouched }), 'redirected', { value: true })],
     ...[400, 401, 403, 404, 405, 409, 413, 422].map((status): [string, () => Response] => [`a page with ${status}`, () => page(status)]),
     ['a problem of somebody else', () => new Response(JSON.stringify({ type: 'about:blank', status: 403, detail: 'no' }), { status: 403, headers: { 'content-type': 'application/problem+json' } })],
-    ['a problem of Headwater as an HTML page', () => new Response(JSON.stringify({ type: 'urn:headwater:problem:forbidden' }), { status: 403, headers: { 'content-type': 'text/html' } })],
+    ['a problem of Headwater as an HTML page', () => new Response(JSON.stringify({ type: problemType('forbidden') }), { status: 403, headers: { 'content-type': 'text/html' } })],
   ])('%s does not count: the same push waits, and is accepted later', (_, answer) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
@@ -121,7 +122,7 @@ describe('the outcome of an answer', () => {
 
   test.each<[string, (body: string) => Response | undefined]>([
     ['a firewall refuses bodies', (body) => (body.length > 2 ? page(403) : undefined)],
-    ['a log refuses appends', (body) => (body.length > 2 ? new Response(JSON.stringify({ type: 'urn:headwater:problem:upstream-refused' }), { status: 502, headers: { 'content-type': 'application/problem+json' } }) : undefined)],
+    ['a log refuses appends', (body) => (body.length > 2 ? new Response(JSON.stringify({ type: problemType('upstream-refused') }), { status: 502, headers: { 'content-type': 'application/problem+json' } }) : undefined)],
   ])('%s, but lets everything else pass: the problem stays until a push is accepted', (_, answer) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
@@ -185,7 +186,7 @@ describe('the outcome of an answer', () => {
       const error = (yield* Effect.flip(backend.push(eventsFrom(0, 1)))) as UnknownError
       expect(error).toBeInstanceOf(UnknownError)
       expect(error.note).toMatch(new RegExp(`^HTTP ${status} from ${world.network.url}/v1/stream/default/[^ ?]+: A title: the detail`))
-      expect(error.payload).toEqual({ type: 'urn:headwater:problem:a-kind', status, title: 'A title', detail: 'the detail' })
+      expect(error.payload).toEqual({ type: problemType('a-kind'), status, title: 'A title', detail: 'the detail' })
     })))
 
   test('the Worker’s 422 names event and field', () =>
