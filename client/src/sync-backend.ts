@@ -1,16 +1,16 @@
 import { IsOfflineError, SyncBackend, UnknownError } from '@livestore/common'
 import { Cause, Effect, Option, Runtime, Stream, SubscriptionRef } from 'effect'
 
+import { isHttpFailure, type SyncError, toSyncError, TransportError } from './http/errors.ts'
+import { sleep } from './http/transport.ts'
+import { makeRoute } from './modes/make-route.ts'
+import { resolveSettings, type SyncBackendOptions } from './options.ts'
+import { startOf, type SyncMetadata, toPullResItem } from './reading/cursor.ts'
+import { type LivePull, openPull, type PullDeps, type PullError } from './reading/pull.ts'
 import { makeBackendId } from './store/backend-id.ts'
 import { makeConnection } from './store/connection.ts'
-import { startOf, type SyncMetadata, toPullResItem } from './reading/cursor.ts'
-import { isHttpFailure, type SyncError, toSyncError, TransportError } from './http/errors.ts'
-import { resolveSettings, type SyncBackendOptions } from './options.ts'
-import { type LivePull, openPull, type PullDeps, type PullError } from './reading/pull.ts'
 import { makeProblems, problemOf } from './store/problem.ts'
 import { makePusher } from './writing/push.ts'
-import { makeRoute } from './modes/make-route.ts'
-import { sleep } from './http/transport.ts'
 
 /**
  * LiveStore's sync backend on Durable Streams: on a Headwater Worker, on the streams themselves, or on both.

@@ -50,7 +50,10 @@ export class View {
     return this.attempts.length
   }
 
-  /** Drops what it has and what does not link; true if the event is new. */
+  /**
+   * Drops known events and events that do not link. Returns true if the event is new. The oracle states the chain itself, on
+   * purpose (oracle.ts).
+   */
   take({ seqNum, parentSeqNum, args: { attempt } }: ChaosEvent): boolean {
     if (seqNum <= this.head) {
       const had = this.attempts[seqNum - 1]

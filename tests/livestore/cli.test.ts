@@ -1,6 +1,6 @@
-// LiveStore's own command line, `livestore sync export` and `import` of @livestore/cli 0.4.0, with this provider. It makes and
-// connects the backend in the acquire of `Effect.acquireUseRelease`, where nothing can be interrupted from outside: whatever
-// the provider races or forks must be interruptible by itself.
+// LiveStore's own command line, `livestore sync export` and `import` of @livestore/cli 0.4.0, with this provider. The command
+// creates and connects the backend in the acquire of `Effect.acquireUseRelease`, which nothing interrupts from outside.
+// Therefore the provider's own races and forks must be interruptible.
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -10,9 +10,9 @@ import type { CountingProxy } from '../harness/index.ts'
 import { type Mode, modes, startWorld, type World } from '../provider/support/world.ts'
 import { checkLog, fill, notesOf } from './support.ts'
 
-/** It starts in a second or two; the rest is for a machine busy with other test files. */
+/** The command starts in a second or two. The rest is for a machine busy with other test files. */
 const RUN_MS = 30_000
-/** From the signal to the end of the process: shorter than any time-out of a request. */
+/** The process must end within this time after the signal, which is shorter than any request's time-out. */
 const EXIT_MS = 5_000
 
 let world: World
@@ -21,7 +21,7 @@ const children = new Set<ChildProcess>()
 
 beforeAll(async () => {
   world = await startWorld()
-  // Below the repository, so that what it imports is found
+  // The folder lies below the repository, so that Node finds the imports
   folder = await mkdtemp(join(root, 'build/cli-'))
 })
 afterAll(async () => {
@@ -77,7 +77,7 @@ const seed = async (storeId: string) =>
   expect(new Set(await fill(world.worker.url, storeId, EVENTS))).toEqual(new Set([200]))
 
 describe.concurrent('livestore sync', { timeout: 90_000 }, () => {
-  test.for(modes)('exports a store and imports it into another: %s', async (mode, { expect }) => {
+  test.for(modes)('export and import copy a store: %s', async (mode, { expect }) => {
     const [from, to] = [world.newStore(), world.newStore()]
     const file = join(folder, `${from}.json`)
     await seed(from)
@@ -93,14 +93,14 @@ describe.concurrent('livestore sync', { timeout: 90_000 }, () => {
   })
 })
 
-/** What the command asks first in a mode, and what it reads. */
+/** The command's first request in a mode, and its read. */
 const roads = (mode: Mode): { connect: CountingProxy; read: CountingProxy } => ({
   connect: mode === 'direct' ? world.bypass : world.network,
   read: mode === 'proxy' ? world.network : world.bypass,
 })
 
-describe('livestore sync while the server is away', () => {
-  test.each(modes)('%s: it ends by itself where nobody listens', async (mode) => {
+describe('livestore sync while the server is down', () => {
+  test.each(modes)('%s: ends by itself if nobody listens', async (mode) => {
     for (const network of [world.network, world.bypass]) network.setOnline(false)
     try {
       const { code, output } = await run(mode, ['export', '--store-id', world.newStore(), join(folder, 'away.json')])
@@ -111,7 +111,7 @@ describe('livestore sync while the server is away', () => {
   }, 40_000)
 
   describe.each(modes)('%s', (mode) => {
-    test.each(['connect', 'read'] as const)('SIGTERM ends it while it waits for an answer to its first %s', async (stage) => {
+    test.each(['connect', 'read'] as const)('SIGTERM ends it while it waits for the answer to its first %s', async (stage) => {
       const storeId = world.newStore()
       await seed(storeId)
       const held = roads(mode)[stage].next(stage === 'read' ? { method: 'GET', path: storeId } : {}, 'hold request')

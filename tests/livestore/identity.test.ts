@@ -1,20 +1,20 @@
-// What a user sees when the backend is no longer what it was: reset, wiped, restored to an older state, or its Durable
-// Object's storage lost.
+// A user's view of a backend that was reset, wiped or restored to an older state, or whose Durable Object lost its storage.
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { CommonOptions } from '../../client/src/index.ts'
+import { problemType } from '../../client/src/protocol/index.js'
 import { makeNetwork, silent } from '../provider/support/network.ts'
 import { makeOpened, type Parts, report, startParts, timed } from './parts.ts'
 import { checkLog, converged, eventually, notesFrom, notesOf, openStore, type TestStore } from './support.ts'
 
 /**
- * A live read that hears nothing of it is renewed within this time, and then it knows. By default these are 60 s; the
- * tests have no time for that.
+ * A live read that hears nothing of a reset notices it when it is renewed, within this time. The default is 60 s, for which
+ * the tests have no time.
  */
 const RENEW_MS = 2_000
-/** Renewed, and a few requests on a busy machine. */
+/** The renewal, and a few requests on a busy machine. */
 const NOTICE_MS = RENEW_MS + 3_000
-/** LiveStore itself repeats a push that failed with its own back-off, which ends at 30 s. */
+/** LiveStore repeats a failed push with its own backoff, which ends at 30 s. */
 const REPEAT_MS = 30_000
 
 let parts: Parts
@@ -32,7 +32,7 @@ afterEach(() => opened.stopAll())
 
 type Policy = 'reset' | 'shutdown' | 'ignore'
 
-/** A device with a disk. Booting the same name again finds what was there. */
+/** A device with a disk. A device of the same name boots from the same data. */
 const boot = async (name: string, options: { policy?: Policy; sync?: CommonOptions } = {}) =>
   opened.add(
     await openStore({
@@ -58,7 +58,7 @@ const whileDown = async <T>(work: () => Promise<T>): Promise<T> => {
   return result
 }
 
-/** How long it took until LiveStore ended it, and why it says it did. */
+/** The time until LiveStore ended the store, and LiveStore's reason. */
 const endOf = async (store: TestStore, since: number) => {
   let reason: string | undefined
   void store.ended.then((_) => (reason = String(_)))
@@ -72,7 +72,7 @@ const synced = (stores: readonly TestStore[]) =>
 
 const reset = async () => expect((await fetch(url(), { method: 'DELETE' })).status).toBe(204)
 
-/** A log that is missing resets nobody (server-side.test.ts). An administrator does. */
+/** Only an administrator resets a store; a missing log does not (server-side.test.ts). */
 const ways: [string, () => Promise<unknown>][] = [
   ['is reset with DELETE', reset],
   ['loses its stream at the upstream, and is reset', () => parts.atUpstream(storeId).remove().then(reset)],
@@ -80,7 +80,7 @@ const ways: [string, () => Promise<unknown>][] = [
 ]
 
 describe.each(ways)('the backend %s:', (way, wipe) => {
-  test('each store notices and does what it was told to', async () => {
+  test('each store notices, and follows onBackendIdMismatch', async () => {
     const [a, b] = [await boot('a'), await boot('b')]
     const [stopping, ignoring] = [await boot('s', { policy: 'shutdown' }), await boot('i', { policy: 'ignore' })]
     a.note(3)
@@ -93,7 +93,7 @@ describe.each(ways)('the backend %s:', (way, wipe) => {
     const [endOfA, endOfB, endOfStopping] = await Promise.all([a, b, stopping].map((_) => endOf(_, since)))
     report(`the backend ${way}: noticed by a live pull`, [endOfA, endOfB, endOfStopping].map((_) => _?.ms ?? Number.NaN), NOTICE_MS)
 
-    // 'reset', LiveStore's default: the app ends, and its next boot has a clean slate
+    // 'reset', LiveStore's default: the app ends, and its next boot starts without data
     expect([endOfA?.reason, endOfB?.reason]).toEqual([expect.stringContaining('backend-id-mismatch'), expect.stringContaining('backend-id-mismatch')])
     expect(await backendId()).not.toBe(before)
     const [a2, b2] = [await boot('a'), await boot('b')]
@@ -103,13 +103,13 @@ describe.each(ways)('the backend %s:', (way, wipe) => {
     b2.note(2)
     await converged([a2, b2], 4)
 
-    // 'shutdown': it ends and keeps its data; so does every boot, until it is told otherwise
+    // 'shutdown': the store ends and keeps its data; so does every boot with this setting
     expect(endOfStopping?.reason).toContain('BackendIdMismatchError')
     const stopping2 = await boot('s', { policy: 'shutdown' })
     expect(stopping2.count()).toBe(3)
     expect((await endOf(stopping2, performance.now())).reason).toContain('BackendIdMismatchError')
 
-    // 'ignore': it goes on alone, with its old data. What it commits stays here
+    // 'ignore': the store goes on alone, with its old data. Its commits stay on the device
     parts.network.clear()
     ignoring.note(1)
     await eventually('a refused push', () => refusals(409).length > 0, () => parts.network.requests.length)
@@ -118,7 +118,7 @@ describe.each(ways)('the backend %s:', (way, wipe) => {
     await converged([a2, b2], 5)
     expect([ignoring.count(), ignoring.pending()]).toEqual([4, 1])
     await opened.stop(ignoring)
-    // Told to reset, it does at its next boot; what only it had is gone then
+    // With 'reset' it starts over at its next boot, and its own unsent events are gone
     const ignoring2 = await boot('i')
     expect((await endOf(ignoring2, performance.now())).reason).toContain('backend-id-mismatch')
     await converged([a2, b2, await boot('i')], 5)
@@ -128,7 +128,7 @@ describe.each(ways)('the backend %s:', (way, wipe) => {
   }, 60_000)
 })
 
-// What it commits meanwhile belongs to a life of the store that is over, and ends with it: 'reset' clears it too.
+// Events that it commits meanwhile belong to the old incarnation of the store: 'reset' clears them too.
 test('a push notices a reset at once, though its live read is dead and renewed only every 60 s', async () => {
   const network = makeNetwork()
   network.intercept((ask) => (ask.live === null ? undefined : silent(ask)))
@@ -148,7 +148,7 @@ test('a push notices a reset at once, though its live read is dead and renewed o
   await expect.poll(async () => (await log()).notesOf('a'), { timeout: NOTICE_MS }).toEqual(notesOf('a', 2))
 })
 
-test('an upstream restored to an older state: pushes are refused and kept, until the newer state is back', async () => {
+test('an upstream restored to an older state: pushes are refused and stay pending until the newer state is back', async () => {
   const [a, b] = [await boot('a'), await boot('b')]
   a.note(5)
   await converged([a, b], 5)
@@ -160,7 +160,7 @@ test('an upstream restored to an older state: pushes are refused and kept, until
 
   parts.network.clear()
   const restoreNew = await whileDown(async () => {
-    // Somebody wants to write meanwhile. That nobody answers is what makes the Sequencer look before it writes again
+    // Somebody writes meanwhile. A push without an answer makes the Sequencer look at the log before it writes again
     a.note(2)
     await eventually('a push in vain', () => refusals(503).length > 0, () => a.status())
     const restoreNew = await parts.data.upstream.save()
@@ -172,11 +172,11 @@ test('an upstream restored to an older state: pushes are refused and kept, until
   const refused = await push(refusals(503)[0]?.body.toString() ?? '')
   expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '30'])
   expect(await refused.json()).toMatchObject({
-    type: 'urn:headwater:problem:store-halted',
+    type: problemType('store-halted'),
     _tag: 'StoreHaltedError',
     detail: expect.stringMatching(/ends at event 5, but event 8 was acknowledged: .* restored to an older state/),
   })
-  // The users see all that they have seen; what they do meanwhile is kept
+  // The users still see all their data, and their commits meanwhile are kept
   b.note(1)
   expect([a.count(), b.count(), a.pending(), b.pending()]).toEqual([10, 9, 2, 1])
   expect((await log()).events).toBe(5)
@@ -190,9 +190,9 @@ test('an upstream restored to an older state: pushes are refused and kept, until
   expect([events, logged('a'), logged('b')]).toEqual([11, notesOf('a', 7), notesOf('b', 4)])
 }, 90_000)
 
-// A Sequencer that was idle while the upstream was away has no reason to look again. The server itself must refuse: it
-// does not know the appends that this one goes on from (protocol §5.2.1).
-test('an upstream restored to an older state behind a Sequencer that has not noticed the outage', async () => {
+// A Sequencer that was idle while the upstream was down has no reason to look again. The server itself must refuse, because it
+// does not know the producer's earlier appends (protocol §5.2.1).
+test('an upstream restored to an older state while the Sequencer was idle: the server itself refuses the push', async () => {
   const events = (first: number, count: number) => JSON.stringify(notesFrom(first - 1, count))
   expect((await push(events(1, 5))).status).toBe(200)
   const restoreOld = await whileDown(() => parts.data.upstream.save())
@@ -202,7 +202,7 @@ test('an upstream restored to an older state behind a Sequencer that has not not
   expect((await log()).events).toBe(5)
 })
 
-test('a Durable Object that has lost its storage: nobody notices, and the chain goes on', async () => {
+test('a Durable Object that has lost its storage: the chain goes on unnoticed', async () => {
   const [a, b] = [await boot('a'), await boot('b')]
   a.note(3)
   await converged([a, b], 3)

@@ -1,5 +1,5 @@
-// The leader in a thread of its own, as apps have it: only there does LiveStore 0.4.0's Node adapter tell how far the
-// first sync is.
+// The leader in a thread of its own, as apps have it. Only there LiveStore 0.4.0's Node adapter reports the progress of the
+// first sync.
 import { getWorkerArgs, makeWorker } from '@livestore/adapter-node/worker'
 import { makeSyncBackend, type SyncBackendOptions } from '../../client/src/index.ts'
 import { schema } from './support.ts'

@@ -1,18 +1,19 @@
-// A client at the wire that goes away in the middle of its push: in mid-body, or with the whole of it sent.
+// A client at the wire that leaves in the middle of its push, in mid-body or after the whole body.
 import { connect } from 'node:net'
 import type { CountingProxy } from '../harness/index.ts'
+import { linked } from '../support/events.ts'
 
 export type Departure =
-  /** Half of the body is sent. */
+  /** The client has sent half of the body. */
   | 'in mid-body'
-  /** All is sent, and nothing is waited for. */
+  /** The client has sent the whole body, and does not wait. */
   | 'all sent'
-  /** The batch is on its way to the upstream, which has not got it yet. */
+  /** The batch is on its way to the upstream, which does not have it yet. */
   | 'before the append'
-  /** The batch is in the log, and the Sequencer has not heard of it yet. */
+  /** The batch is in the log, and the Sequencer does not know that yet. */
   | 'after the append'
 
-/** One push that its client did not stay for, or one that was answered too soon. */
+/** A push whose client left, or a push that was answered too soon. */
 export interface Push {
   readonly notes: readonly string[]
   readonly departure: Departure
@@ -21,7 +22,7 @@ export interface Push {
 }
 
 export interface Leaver {
-  /** Pushes until it has left in mid-push once; all it tried comes back. */
+  /** Pushes until it has left in mid-push once. Returns all its pushes. */
   readonly leave: (departure: Departure) => Promise<readonly Push[]>
 }
 
@@ -38,16 +39,9 @@ export const makeLeaver = (options: {
   let next = 0
 
   const batchOn = (parent: number) =>
-    Array.from({ length: BATCH }, (_, i) => {
+    linked(parent, BATCH, () => {
       next += 1
-      return {
-        name: 'v1.Noted',
-        args: { id: `${name}-${next}`, writer: name, slot: next % 7 },
-        seqNum: parent + i + 1,
-        parentSeqNum: parent + i,
-        clientId: name,
-        sessionId: name,
-      }
+      return { name: 'v1.Noted', args: { id: `${name}-${next}`, writer: name, slot: next % 7 }, clientId: name, sessionId: name }
     })
 
   const tryOnce = async (departure: Departure): Promise<Push> => {
@@ -74,10 +68,10 @@ export const makeLeaver = (options: {
             sent = true
             const met = await Promise.race([held.met, push.answered])
             if (typeof met === 'number') return { ...left, status: met }
-            // Another's append: it goes on, and ours is waited for
+            // Another client's append: it goes on, and the next one may be ours
             if (!met.body.includes(`"${notes[0]}"`)) continue
             await push.leave()
-            // The Worker hears of the departure first: this asks and is answered after it
+            // The answer to this request shows that the Worker has noticed the departure
             await (await fetch(`${workerUrl}/health`)).text()
             return left
           } finally {
@@ -98,7 +92,7 @@ export const makeLeaver = (options: {
   }
 }
 
-/** A push by hand: `fetch` would not say when the bytes have gone out. */
+/** A push by hand, because `fetch` does not tell when the bytes are sent. */
 const openPush = (url: URL, body: string) => {
   const socket = connect(Number(url.port), url.hostname)
   socket.on('error', () => {}) // the other side may be faster to close
@@ -115,7 +109,7 @@ const openPush = (url: URL, body: string) => {
     answered,
     sendHalf: () => send(head, bytes.subarray(0, bytes.length / 2)),
     sendAll: () => send(head, bytes),
-    // Not by a reset, which would throw away what the Worker has not read yet
+    // A reset would discard bytes that the Worker has not read yet
     leave: async () => {
       socket.destroy()
       await closed

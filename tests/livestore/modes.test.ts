@@ -1,4 +1,4 @@
-// Real stores in all three modes: they converge, and an app sees how far its first sync is.
+// Real stores in all three modes converge, and an app sees the progress of its first sync.
 import { makeWorkerAdapter } from '@livestore/adapter-node'
 import type { BootStatus } from '@livestore/common'
 import { createStorePromise } from '@livestore/livestore'
@@ -44,7 +44,7 @@ describe.each<[string, Mode[]]>([
     expect((await log()).events).toBe(3 * stores.length)
   }, 60_000)
 
-  test('after all committed while cut off and came back at the same moment', async () => {
+  test('after all have committed offline and reconnect at the same moment', async () => {
     const stores = await startAll()
     for (const store of stores) store.note(2)
     await converged(stores, 2 * stores.length)
@@ -59,7 +59,7 @@ describe.each<[string, Mode[]]>([
   }, 90_000)
 })
 
-describe('what an app shows while its store boots', () => {
+describe('an app shows the progress of its first sync', () => {
   const EVENTS = 450
   const ITEM = 100
 
@@ -85,7 +85,7 @@ describe('what an app shows while its store boots', () => {
     await store.shutdownPromise()
     const progress = seen.flatMap((_) => (_.stage === 'syncing' ? [_.progress] : []))
     const total = mode === 'proxy' ? EVENTS : -1
-    // Before the first item nobody knows; the Worker then says how much there is, the log itself does not
+    // Nobody knows the total before the first item. Then the Worker tells it; the log itself does not
     expect(progress[0]).toEqual({ done: 0, total: -1 })
     expect(new Set(progress.slice(1).map((_) => _.total))).toEqual(new Set([total]))
     const done = progress.map((_) => _.done)

@@ -1,4 +1,4 @@
-// A store moves from sync-cf to Headwater with `npm run move`, keeping its backendId: what a device had not pushed yet arrives.
+// A store moves from sync-cf to Headwater with `npm run move` and keeps its backendId. Events that a device had not pushed arrive.
 import { execFile } from 'node:child_process'
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
@@ -26,19 +26,19 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true, maxRetries: 5 })
 })
 
-/** With `killAt` it is killed as soon as it has said that. */
+/** The process is killed as soon as its output contains `killAt`. */
 const move = (config: string, storeId: string, killAt?: string) =>
   new Promise<{ code: number; output: string }>((resolve) => {
     const child = execFile(node, [join(root, 'scripts/move.mjs'), config, '--store', storeId], (error, stdout, stderr) =>
       resolve({ code: error === null ? 0 : 1, output: stdout + stderr }))
-    let said = ''
+    let output = ''
     child.stdout?.on('data', (text: string) => {
-      said += text
-      if (killAt !== undefined && said.includes(killAt)) child.kill('SIGKILL')
+      output += text
+      if (killAt !== undefined && output.includes(killAt)) child.kill('SIGKILL')
     })
   })
 
-test('two devices, one with events it has not pushed, come up on Headwater with all of them', async () => {
+test('two devices, one with pending events, come up on Headwater with all events', async () => {
   const storeId = parts.newStore()
   const oldUrl = old.endpoint.workerUrl.replace('http', 'ws')
   const directory = join(folder, 'devices')
@@ -47,7 +47,7 @@ test('two devices, one with events it has not pushed, come up on Headwater with 
     opened.add(await openStore({ name, storeId, directory, sync, backend: makeWsSync({ url }) }))
   const after = async (name: string) => opened.add(await openStore({ name, storeId, directory, sync }))
 
-  // One after the other: what sync-cf brings live is not the question here
+  // One after the other, because live delivery by sync-cf is not tested here
   const a = await before('a')
   a.note(250)
   await eventually('all of a pushed', () => a.pending() === 0, () => a.status())
@@ -87,7 +87,7 @@ export const adopt = { url: '${parts.upstream.url}' }
   expect(log.notesOf('b')).toEqual(notesOf('b', 57))
 })
 
-test('back to sync-cf, and over sync-s2 to another tenant', async ({ annotate }) => {
+test('a store moves back to sync-cf, and over sync-s2 to another tenant', async ({ annotate }) => {
   const storeId = parts.newStore()
   const writer = opened.add(await openStore({ name: 'w', storeId, sync: { url: parts.network.url } }))
   writer.note(120)
@@ -121,7 +121,7 @@ test('back to sync-cf, and over sync-s2 to another tenant', async ({ annotate })
   }
 })
 
-test('killed half-way and run again, it goes on where it was', async () => {
+test('move, killed half-way and run again, goes on from there', async () => {
   const storeId = parts.newStore()
   const source = new Store(parts, { name: storeId, tenant: 'default' })
   for (let head = 0; head < 3_000; head += 100) await source.pushed(chain(head, 100))

@@ -8,16 +8,16 @@ import { type TestStore } from './support.ts'
 
 export interface Parts {
   readonly upstream: Server
-  /** What the Worker asks of the upstream. */
+  /** Between the Worker and the upstream. */
   readonly between: CountingProxy
   readonly worker: Server
   /** The clients' network. */
   readonly network: CountingProxy
-  /** Another way to the Worker, for a client that is to be cut off alone. */
+  /** Another way to the Worker, for a client that a test cuts off alone. */
   readonly newNetwork: () => Promise<CountingProxy>
-  /** For the disks of devices. */
+  /** The folder of the devices' disks. */
   readonly disks: string
-  /** What the upstream, or the Durable Objects, have on disk. Touched only while the server is down. */
+  /** The data of the upstream and of the Durable Objects on disk. Touch it only while the server is down. */
   readonly data: { readonly upstream: DataFolder; readonly worker: DataFolder }
   readonly newStore: () => string
   /** The store's stream at the upstream, past the Worker. */
@@ -27,7 +27,7 @@ export interface Parts {
 
 export interface DataFolder {
   readonly wipe: () => Promise<void>
-  /** Copies it; the returned function puts the copy in its place. */
+  /** Copies the folder. The returned function restores the copy. */
   readonly save: () => Promise<() => Promise<void>>
 }
 
@@ -57,7 +57,7 @@ export const startParts = async (): Promise<Parts> => {
     atUpstream: (storeId) => upstreamStream(`${upstream.url}/default/${storeId}`),
     stop: async () => {
       for (const network of networks) await network.stop()
-      // Killed: an orderly stop waits for open connections
+      // An orderly stop would wait for open connections
       await worker.kill()
       await between.stop()
       await upstream.kill()
@@ -82,7 +82,7 @@ const dataFolder = (path: string): DataFolder => {
   }
 }
 
-/** The stores a test has opened, so that its end can close them. */
+/** The stores that a test has opened, so that its end can close them. */
 export const makeOpened = () => {
   const open = new Set<TestStore>()
   return {
@@ -101,14 +101,14 @@ export const makeOpened = () => {
   }
 }
 
-/** Runs it and says how long it took. */
+/** Returns the milliseconds that the work took. */
 export const timed = async (work: () => Promise<unknown>): Promise<number> => {
   const start = performance.now()
   await work()
   return performance.now() - start
 }
 
-/** What a test measured, in one line: its bound is worth something only beside the real figures. */
+/** Prints a test's measurements in one line, because a bound means little without the real figures. */
 export const report = (what: string, times: readonly number[], boundMs: number): void => {
   const sorted = times.toSorted((a, b) => a - b)
   const at = (share: number) => `${Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN)} ms`

@@ -1,5 +1,5 @@
 // A `fetch` that is not the browser's own: React Native's, whose responses have no body to stream, and a cache-first service
-// worker's, which answers from what it has kept.
+// worker's, which answers from its cache.
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { type Parts, startParts } from './parts.ts'
@@ -13,7 +13,7 @@ beforeAll(async () => {
 })
 afterAll(() => parts?.stop())
 
-/** Resolves when all of the response is there, and then shows it whole: `text()` and the like work, `body` is not there. */
+/** Resolves when the whole response has arrived. `text()` and the like work then, and `body` is missing. */
 const withoutBodies =
   (body: undefined | null): typeof fetch =>
   async (input, init) => {
@@ -29,7 +29,7 @@ const withoutBodies =
   }
 
 describe.concurrent('a fetch whose responses have no body', () => {
-  test.for([undefined, null])('but %s: long-poll, in both directions, and no request in vain', async (body, { expect, onTestFinished }) => {
+  test.for([undefined, null])('but %s: live pulls use long-poll, in both directions, without wasted requests', async (body, { expect, onTestFinished }) => {
     const scene = makeScene(parts)
     onTestFinished(scene.close)
     const live = { firstByteTimeout: 300 }
@@ -45,31 +45,31 @@ describe.concurrent('a fetch whose responses have no body', () => {
     const { events, notesOf: logged } = await scene.log()
     expect([events, logged('a'), logged('b')]).toEqual([7, notesOf('a', 4), notesOf('b', 3)])
     expect(a.network.count({ live: 'long-poll' })).toBeGreaterThan(2)
-    // Two may go by until it is sure that no stream comes
+    // The provider may need two requests to learn that no stream comes
     expect(a.network.count({ live: 'sse' })).toBeLessThanOrEqual(2)
     expect(a.network.count({ method: 'GET' })).toBeLessThan(30)
     expect(a.badge.told.filter((_) => _ !== undefined)).toEqual([])
   })
 })
 
-/** Answers each GET that it has seen before with what it kept then, whatever is asked of the cache. */
+/** Answers every repeated GET from its cache, whatever the request's cache mode. */
 const makeCacheFirst = (): typeof fetch => {
   const kept = new Map<string, Response>()
   return async (input, init) => {
-    // A device that is booted again here has another port for the same Worker
+    // A device that boots again has another port for the same Worker
     const { pathname, search, searchParams } = new URL(String(input))
     const key = `${pathname}${search}`
     if ((init?.method ?? 'GET') !== 'GET') return fetch(input, init)
     const had = kept.get(key)
     if (had !== undefined) return had.clone()
     const response = await fetch(input, init)
-    // What follows a stream has no end to be kept
+    // A live read has no end, so it can't be kept
     if (response.ok && !searchParams.has('live')) kept.set(key, response.clone())
     return response
   }
 }
 
-test('a cache-first service worker that keeps the first page over a reset: one reset, and then in sync', async ({ expect, onTestFinished }) => {
+test('a cache-first service worker keeps the first page over a reset: the store resets once and is in sync', async ({ expect, onTestFinished }) => {
   const scene = makeScene(parts)
   onTestFinished(scene.close)
   const directory = join(parts.disks, scene.storeId)

@@ -1,5 +1,5 @@
-// A store whose log was copied to a server of another kind, its backendId kept. Its devices come back with offsets of the old
-// server, which on the new one lie inside a record, or beyond the end.
+// A store's log was copied to a server of another kind, with its backendId. The devices come back with offsets of the old
+// server. On the new one these lie inside a record, or beyond the end.
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -51,7 +51,7 @@ const accessTo = ({ network, bypass }: Place, mode: Mode): Access => {
 const messagesAt = async ({ upstream }: Place, storeId: string): Promise<unknown[]> =>
   (await fetch(`${upstream.url}/default/${storeId}?offset=-1`)).json() as Promise<unknown[]>
 
-/** As `npm run move` does with `adopt`: the old header first, then the events through the Worker. */
+/** Moves the log as `npm run move` does with `adopt`: the old header first, then the events through the Worker. */
 const copy = async (from: Place, to: Place, storeId: string) => {
   const [header, ...events] = await messagesAt(from, storeId)
   const headers = { 'content-type': 'application/json' }
@@ -62,7 +62,7 @@ const copy = async (from: Place, to: Place, storeId: string) => {
 
 let stores = 0
 
-/** A device that is put away after `seen` notes, of which the log is `more` longer when it moves; then it is back. */
+/** A device goes away after `seen` notes. The log moves after `more` further notes. Then the device is back. */
 const moveWith = async (from: Place, to: Place, mode: Mode, seen: number, more: number) => {
   const storeId = `store-${++stores}`
   const opened = makeOpened()
@@ -74,7 +74,7 @@ const moveWith = async (from: Place, to: Place, mode: Mode, seen: number, more: 
   const pushed = (store: TestStore) => eventually(`${store.name} has pushed`, () => store.pending() === 0, () => store.status())
 
   const [a, b] = await Promise.all([open(from, 'a'), open(from, 'b')])
-  // One by one, so that the offsets of many appends lie behind
+  // One by one, so that the log has the offsets of many appends
   for (let i = 1; i <= seen; i++) {
     a.note(1)
     await converged([a, b], i)
@@ -108,7 +108,7 @@ describe.for<[string, () => Place, () => Place]>([
     ['inside a record', 7, 9],
     ['at the end, or beyond it', 7, 0],
   ])('a device whose offset is %s', ([, seen, more]) => {
-    test.concurrent.for<Mode>(['proxy', 'hybrid', 'direct'])('%s: reads on, and everything is there once', async (mode, { expect, onTestFinished }) => {
+    test.concurrent.for<Mode>(['proxy', 'hybrid', 'direct'])('%s: reads on, and has every event once', async (mode, { expect, onTestFinished }) => {
       const { storeId, total, open, badges, close } = await moveWith(from(), to(), mode, seen, more)
       onTestFinished(close)
       const [again, other] = await Promise.all([open('a'), open('b')])
@@ -120,7 +120,7 @@ describe.for<[string, () => Place, () => Place]>([
           () => [...stores.map((_) => _.status()), badges.a.told, badges.b.told, asked(to(), storeId)],
           10_000,
         )
-      // Both follow from where they were, before anything new comes
+      // Both follow from their cursors before anything new comes
       await whole(total)
       other.note(1)
       await whole(total + 1)
@@ -130,15 +130,15 @@ describe.for<[string, () => Place, () => Place]>([
 
       const { events, notesOf: logged } = checkLog(await messagesAt(to(), storeId))
       expect([events, logged('a'), logged('b')]).toEqual([total + 2, notesOf('a', seen + 1), notesOf('b', more + 2)])
-      // The old offset is tried, but not over and over
+      // The provider tries the old offset, but not repeatedly
       const counts = Object.values(Object.groupBy(offsetsAsked(to(), storeId), (_) => _)).map((_) => _?.length ?? 0)
       expect(Math.max(...counts)).toBeLessThan(8)
     })
   })
 })
 
-// What is beyond the end reads as empty, and only later turns out to be inside a record
-test.for<Mode>(['proxy', 'hybrid', 'direct'])('%s: the log grows over an offset between two reads of it', async (mode, { expect, onTestFinished }) => {
+// An offset beyond the end reads as empty, and only later turns out to be inside a record
+test.for<Mode>(['proxy', 'hybrid', 'direct'])('%s: a device survives a log that grows over its offset between two reads', async (mode, { expect, onTestFinished }) => {
   const { storeId, total, open, badges, close } = await moveWith(node, rust, mode, 7, 0)
   onTestFinished(close)
   const road = mode === 'proxy' ? rust.network : rust.bypass

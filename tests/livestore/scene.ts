@@ -1,11 +1,11 @@
-// One store and its devices. Each device has a network of its own, where somebody else may answer, and shows its user what
-// the provider says of its problems.
+// One store and its devices. Each device has a network of its own, where somebody else may answer, and shows its user the
+// problems that the provider reports.
 import type { CommonOptions } from '../../client/src/index.ts'
 import { type CountingProxy, makeStranger, type Stranger, type Visit } from '../harness/index.ts'
 import { makeOpened, type Parts } from './parts.ts'
 import { checkLog, eventually, openStore, type TestStore } from './support.ts'
 
-/** As the option `onProblem` is told (client/README.md). */
+/** The problem that the option `onProblem` receives (client/README.md). */
 export interface Problem {
   readonly kind: string
   readonly detail: string
@@ -15,10 +15,10 @@ export interface Problem {
   readonly seqNum?: number
 }
 
-/** What an app would show of the sync. */
+/** The sync status that an app would show. */
 export interface Badge {
   readonly options: { readonly onProblem: (problem: Problem | undefined) => void }
-  /** All it was told, in order; undefined where all was well again. */
+  /** All reported problems, in order; undefined when all was well again. */
   readonly told: readonly (Problem | undefined)[]
   readonly shows: () => Problem | undefined
 }
@@ -32,7 +32,7 @@ export interface Device extends TestStore {
   readonly network: CountingProxy
   readonly stranger: Stranger
   readonly badge: Badge
-  /** Ends what is open on its network, so that its next requests meet whoever is there now. */
+  /** Ends the open connections of its network, so that its next requests meet the party that is there now. */
   readonly cut: () => void
 }
 
@@ -40,7 +40,7 @@ export interface Scene {
   readonly storeId: string
   readonly open: (name: string, options?: DeviceOptions) => Promise<Device>
   readonly stop: (device: Device) => Promise<void>
-  /** The chain of the log as the upstream has it, checked. */
+  /** Checks the chain of the log at the upstream. */
   readonly log: () => Promise<ReturnType<typeof checkLog>>
   readonly close: () => Promise<void>
 }
@@ -51,7 +51,7 @@ interface DeviceOptions {
   readonly onBackendIdMismatch?: 'reset' | 'shutdown' | 'ignore'
 }
 
-/** Tests have no time for the ten seconds between two tries that users have by default. */
+/** Tests have no time for the default of ten seconds between two tries. */
 const RETRY = { maxDelay: 500 }
 
 export const makeScene = (parts: Pick<Parts, 'newStore' | 'newNetwork' | 'atUpstream'>): Scene => {
@@ -79,7 +79,7 @@ const statusOf = (devices: readonly Device[]) =>
 const lastAsked = ({ network }: Device) =>
   network.requests.slice(-8).map(({ method, path, query, status }) => `${method} ${path}?${query} ${status ?? 'no answer'}`)
 
-/** All have the same so many notes, nothing is pending, and each user sees that all is well. */
+/** Waits until all have the same `count` notes, nothing is pending, and each user sees that all is well. */
 export const whole = (devices: readonly Device[], count: number, withinMs = 10_000): Promise<void> =>
   eventually(
     `everywhere the same ${count} notes, nothing pending, connected, and no problem`,
@@ -90,15 +90,15 @@ export const whole = (devices: readonly Device[], count: number, withinMs = 10_0
     withinMs,
   )
 
-/** The stranger has answered the device. */
+/** Waits until the stranger has answered the device. */
 export const met = (device: Device, visit: Visit): Promise<void> =>
   eventually(`${device.name} meets the stranger`, () => visit.answered.length > 0, () => statusOf([device]), 5_000)
 
-/** The device's user is shown a problem of this kind. */
+/** Waits until the device's user sees a problem of this kind. */
 export const shown = (device: Device, kind: string, withinMs = 3_000): Promise<void> =>
   eventually(`${device.name} tells of ${kind}`, () => device.badge.shows()?.kind === kind, () => statusOf([device]), withinMs)
 
-/** The device's user is shown a problem of this kind, and that no events flow. */
+/** Waits until the device's user sees a problem of this kind, and that no events flow. */
 export const troubled = (device: Device, kind: string, withinMs = 3_000): Promise<void> =>
   eventually(
     `${device.name} tells of ${kind}, and is not connected`,
@@ -107,6 +107,6 @@ export const troubled = (device: Device, kind: string, withinMs = 3_000): Promis
     withinMs,
   )
 
-/** Of each problem once, however often it was met, and of its end. A connection that was cut may have been one, too. */
+/** Each reported problem once, and its end. It leaves out `unreachable`, because a cut connection may have been reported, too. */
 export const toldOnce = ({ badge }: Device): (string | undefined)[] =>
   badge.told.map((problem) => problem?.kind).filter((kind, i, all) => kind !== 'unreachable' && (kind !== undefined || i === all.length - 1))

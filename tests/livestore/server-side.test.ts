@@ -1,5 +1,5 @@
-// What real stores feel of the Worker's other side: an upstream that has lost its data, and somebody else who answers in its
-// stead. Nobody is told to start over unless an administrator says so.
+// Real stores behind a Worker whose upstream has lost its data, or in whose place somebody else answers. No store starts over
+// unless an administrator says so.
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, test, type TestContext } from 'vitest'
 import { answers, type CountingProxy, makeStranger, type RequestFilter, type Says, startCountingProxy, type Stranger } from '../harness/index.ts'
@@ -8,9 +8,9 @@ import { makeScene, shown, whole } from './scene.ts'
 import { eventually, notesOf } from './support.ts'
 
 let parts: Parts
-/** On the way between the Worker and the upstream. */
+/** The network between the Worker and the upstream. */
 let stranger: Stranger
-/** The upstream by another name. */
+/** The upstream's other host name. */
 let moved: CountingProxy
 
 beforeAll(async () => {
@@ -23,7 +23,7 @@ afterAll(async () => {
   await parts?.stop()
 })
 
-/** A live read that hears nothing is renewed within this time: by default a minute, for which the tests have no time. */
+/** An idle live read is renewed within this time. The default is a minute, for which the tests have no time. */
 const RENEW_MS = 500
 
 const begin = async ({ onTestFinished }: TestContext) => {
@@ -55,7 +55,7 @@ const whileDown = async <T>(work: () => Promise<T>): Promise<T> => {
   return result
 }
 
-/** Each has met the halted store: a by its live read or its push, b by its live read. */
+/** Waits until each has met the halted store: `a` by its live read or its push, `b` by its live read. */
 const halted = ({ a, b }: Stores) => Promise.all([shown(a, 'halted', 8_000), shown(b, 'halted', 8_000)])
 
 const pushByHand = async ({ url }: Stores) => {
@@ -76,7 +76,7 @@ const goesOn = async ({ expect }: TestContext, { a, b, log, backendId, before }:
 }
 
 describe('an upstream that comes back on an empty folder', () => {
-  test('resets nobody, takes no pushes, and makes no new log; with its data back, all goes on', async (context) => {
+  test('resets no store, accepts no push and gets no new log; with its data back, all goes on', async (context) => {
     const { expect } = context
     const stores = await begin(context)
     const { a, b } = stores
@@ -88,7 +88,7 @@ describe('an upstream that comes back on an empty folder', () => {
     a.note(2)
     await halted(stores)
     expect(await pushByHand(stores)).toEqual([503, true, 'StoreHaltedError'])
-    // A Sequencer that starts now has only its row to go by
+    // A Sequencer that starts now knows only its row
     await parts.worker.restart()
     expect(await pushByHand(stores)).toEqual([503, true, 'StoreHaltedError'])
     expect([a.end(), b.end(), a.count(), b.count(), a.pending(), await statusUpstream(stores)]).toEqual([undefined, undefined, 7, 5, 2, 404])
@@ -99,7 +99,7 @@ describe('an upstream that comes back on an empty folder', () => {
   }, 60_000)
 })
 
-test('a stream that is gone upstream resets nobody, until an administrator does', async (context) => {
+test('a stream that is gone upstream resets no store until an administrator does', async (context) => {
   const { expect } = context
   const stores = await begin(context)
   const { a, b, open, url, backendId, before, storeId, log } = stores
@@ -122,7 +122,7 @@ test('a stream that is gone upstream resets nobody, until an administrator does'
   expect((await log()).events).toBe(2)
 }, 60_000)
 
-test('a DELETE that something on the way answers is not done: 503, and all goes on as before', async (context) => {
+test('a DELETE that something on the way answers fails with 503, and all goes on as before', async (context) => {
   const { expect } = context
   const stores = await begin(context)
   const { a, b, url, storeId, backendId, before } = stores
@@ -137,7 +137,7 @@ test('a DELETE that something on the way answers is not done: 503, and all goes 
   expect(await backendId()).not.toBe(before)
 }, 30_000)
 
-/** What the Worker and the Sequencer may ask of the upstream for one store in the 2 s that a stranger is there. */
+/** The most requests of the Worker and the Sequencer to the upstream for one store, in the 2 s of a stranger. */
 const MOST_REQUESTS = 150
 
 describe.concurrent('somebody else answers the Worker for 2 s', () => {
@@ -151,8 +151,8 @@ describe.concurrent('somebody else answers the Worker for 2 s', () => {
     ['a redirect to the right place', (request) => answers.redirect(301, moved.url)(request)],
     ['204', answers.noContent],
   ]
-  test.for(all)('everything with %s: nobody is reset, and all arrives', ([, says], context) => visited(context, says))
-  test.for([page(404), page(410)])('reads alone with %s', ([, says], context) => visited(context, says, { method: 'GET' }))
+  test.for(all)('everything with %s: no store resets, and all events arrive', ([, says], context) => visited(context, says))
+  test.for([page(404), page(410)])('only reads with %s', ([, says], context) => visited(context, says, { method: 'GET' }))
   test.for([page(404), ['204', answers.noContent] as [string, Says], ['a captive portal’s page', answers.portal] as [string, Says]])(
     'appends alone with %s',
     ([, says], context) => visited(context, says, { method: 'POST' }),

@@ -1,10 +1,10 @@
-// Hybrid and direct mode read, or also write, the log's own server: there, too, somebody else may answer. And nothing that
-// passes is an `UnknownError`, in any mode.
+// Hybrid and direct mode go to the log's own server, where somebody else may answer as well. In no mode does a passing fault
+// become an `UnknownError`.
 import { Effect } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { answers, type CountingProxy, makeStranger, type RequestFilter, type Says, startCountingProxy, type Stranger, type Visit } from '../harness/index.ts'
 import { open as openBackend, run } from '../provider/support/backend.ts'
-import { eventsFrom } from '../provider/support/events.ts'
+import { eventsFrom } from '../support/events.ts'
 import { type Access, type Mode, modes, startWorld, type World } from '../provider/support/world.ts'
 import { makeOpened } from './parts.ts'
 import { makeBadge } from './scene.ts'
@@ -23,12 +23,12 @@ afterAll(async () => {
 
 interface Way {
   readonly access: Access
-  /** On the way to the Worker and to the upstream. */
+  /** The networks before the Worker and before the upstream. */
   readonly roads: readonly CountingProxy[]
   readonly comes: (says: (road: CountingProxy) => Says, which: RequestFilter & { ms?: number; times?: number }) => readonly Visit[]
 }
 
-/** A client's own way to the servers of a mode. */
+/** A client's own network to the servers of a mode. */
 const newWay = async (mode: Mode): Promise<Way> => {
   const [network, bypass] = await Promise.all([startCountingProxy(world.worker.url), startCountingProxy(world.upstream.url)])
   const roads = mode === 'proxy' ? [network] : mode === 'direct' ? [bypass] : [network, bypass]
@@ -43,7 +43,7 @@ const newWay = async (mode: Mode): Promise<Way> => {
   return { access, roads, comes: (says, which) => [...strangers].map(([road, stranger]) => stranger.comes(says(road), which)) }
 }
 
-/** The same server by another name. */
+/** The same server by another host name. */
 const movedFrom = (road: CountingProxy): string => (road.url.endsWith('/v1/stream') ? world.bypass.url : world.network.url)
 
 const whole = (stores: readonly TestStore[], count: number, withinMs = 15_000) =>
@@ -68,7 +68,7 @@ describe.for<Mode>(['hybrid', 'direct'])('%s mode: somebody else answers', (mode
     ['reads with [], without a header of ours', () => answers.json([]), { method: 'GET' }],
     ['pushes with 204', () => answers.noContent, { method: 'POST' }],
     ['pushes with a page, 404', () => answers.page(404), { method: 'POST' }],
-  ])('%s, for 2 s: nobody starts over, and everything arrives once', { timeout: 40_000 }, async ([, says, which], { expect, onTestFinished }) => {
+  ])('%s, for 2 s: no store starts over, and every event arrives once', { timeout: 40_000 }, async ([, says, which], { expect, onTestFinished }) => {
     const storeId = world.newStore()
     const opened = makeOpened()
     onTestFinished(opened.stopAll)
@@ -105,7 +105,7 @@ describe.for<Mode>(['hybrid', 'direct'])('%s mode: somebody else answers', (mode
   })
 })
 
-// LiveStore repeats a push that ends with either today, but only `IsOfflineError` says that it will pass
+// LiveStore repeats a push after either error, but only `IsOfflineError` says that the fault will pass
 describe.for(modes)('%s mode: a push that somebody else, or a server in trouble, answers fails as offline', (mode) => {
   const anywhere: [string, Says][] = [
     ['500', () => ({ status: 500 })],
@@ -114,7 +114,7 @@ describe.for(modes)('%s mode: a push that somebody else, or a server in trouble,
     ['a page, 404', answers.page(404)],
     ['nothing, in time', () => 'hold request'],
   ]
-  // The log's own server has no mark by which its refusals are known
+  // The log's own server does not mark its refusals
   const fromTheWorker: [string, Says][] = [
     ['a page, 403', answers.page(403)],
     ['a page, 413', answers.page(413)],

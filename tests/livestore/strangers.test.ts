@@ -1,5 +1,5 @@
-// Somebody else answers on the way to the Worker, and then all is well again: nothing is believed, nothing is lost, and the
-// user is told meanwhile.
+// Somebody else answers on the way to the Worker for a while. The store believes nothing of it, loses no event, and tells the
+// user meanwhile.
 import { afterAll, beforeAll, describe, test, type TestContext } from 'vitest'
 import { type Answer, answerOf, answers, type CountingProxy, type Says } from '../harness/index.ts'
 import { type Parts, startParts } from './parts.ts'
@@ -7,7 +7,7 @@ import { makeScene, met, toldOnce, troubled, whole } from './scene.ts'
 import { eventually, notesOf } from './support.ts'
 
 let parts: Parts
-/** Where redirects lead: the right place by another name. */
+/** Redirects lead here: to the right server by another host name. */
 let moved: CountingProxy
 /** A page of another store on the same Worker. */
 let elsewhere: Answer
@@ -34,7 +34,7 @@ const begin = async ({ onTestFinished }: TestContext) => {
   return { ...scene, a, b }
 }
 
-/** Both go on as if nothing had been: each writes, both see it, and the log has everything once. */
+/** Both go on as before: each writes, both see it, and the log has every event once. */
 const goesOn = async (
   { expect }: TestContext,
   { a, b, log }: Awaited<ReturnType<typeof begin>>,
@@ -49,7 +49,7 @@ const goesOn = async (
 }
 
 describe.concurrent('pushes', () => {
-  test('are answered with a captive portal’s page for 2 s: not taken for an acknowledgement', async (context) => {
+  test('are answered with a captive portal’s page for 2 s: it is no acknowledgement', async (context) => {
     const { expect } = context
     const scene = await begin(context)
     const { a } = scene
@@ -77,7 +77,7 @@ describe.concurrent('pushes', () => {
     ['200 and other JSON', answers.json({ ok: true })],
     ['409 and JSON that only looks like ours', answers.json({ _tag: 'ServerAheadError', minimumExpectedNum: 9, providedNum: 3 }, 409)],
     ['another service’s problem, 403', answers.problem(403)],
-  ])('one is answered with %s: it is made again', async ([, says], context) => {
+  ])('one is answered with %s: LiveStore repeats it', async ([, says], context) => {
     const scene = await begin(context)
     const { a } = scene
     const visit = a.stranger.comes(says, { method: 'POST', times: 1 })
@@ -89,7 +89,7 @@ describe.concurrent('pushes', () => {
 })
 
 describe.concurrent('everything', () => {
-  test('is answered with a captive portal’s page for 2.5 s: offline, and then as before', async (context) => {
+  test('is answered with a captive portal’s page for 2.5 s: the store is offline, and then goes on as before', async (context) => {
     const scene = await begin(context)
     const { a, b } = scene
     const visit = a.stranger.comes(answers.portal, { ms: 2_500 })
@@ -104,8 +104,8 @@ describe.concurrent('everything', () => {
     context.expect(toldOnce(a)).toEqual(['foreign-answer', undefined])
   })
 
-  // By 301 and 302 a POST becomes a GET, which the right place answers 200
-  test.for([301, 302])('is answered %i to the right place for 2 s: a push is not acknowledged, and the user is told', async (status, context) => {
+  // After 301 and 302 a POST becomes a GET, which the right server answers 200
+  test.for([301, 302])('is answered %i to the right place for 2 s: a push is not acknowledged, and the user sees a problem', async (status, context) => {
     const scene = await begin(context)
     const { a } = scene
     const visit = a.stranger.comes(answers.redirect(status, moved.url), { ms: 2_000 })
@@ -119,7 +119,7 @@ describe.concurrent('everything', () => {
     await goesOn(context, scene, { a: 3, b: 1 })
   })
 
-  test.for([307, 308])('is answered %i to the right place for 2 s: the push arrives there, or the user is told', async (status, context) => {
+  test.for([307, 308])('is answered %i to the right place for 2 s: the push arrives there, or the user sees a problem', async (status, context) => {
     const scene = await begin(context)
     const { a, b } = scene
     const visit = a.stranger.comes(answers.redirect(status, moved.url), { ms: 2_000 })
@@ -149,7 +149,7 @@ describe.concurrent('reads', () => {
   ])('one of a live pull is answered with a page, %s: the pull goes on', async ([, says], context) => {
     const scene = await begin(context)
     const { a } = scene
-    // The first read after a lost connection, and then one that follows
+    // The first read after a lost connection, and then a live read
     for (const live of [undefined, 'any'] as const) {
       const visit = a.stranger.comes(says, { method: 'GET', times: 1, ...(live === undefined ? {} : { live }) })
       a.cut()
@@ -170,7 +170,7 @@ describe.concurrent('reads', () => {
     ['other server-sent events', answers.events],
     ['{"error":"x"} under our headers', answers.swapped('{"error":"x"}')],
     ['[{"message":"hi"}] under our headers', answers.swapped('[{"message":"hi"}]')],
-  ])('are answered 200 with %s for 2.5 s: nothing of it is believed', async ([, says], context) => {
+  ])('are answered 200 with %s for 2.5 s: the store believes nothing of it', async ([, says], context) => {
     const scene = await begin(context)
     const { a, b } = scene
     const visit = a.stranger.comes(says, { method: 'GET', ms: 2_500 })
@@ -189,7 +189,7 @@ describe.concurrent('reads', () => {
     ['[null]', answers.json([null])],
     ['other server-sent events', answers.events],
     ['a page', answers.portal],
-  ])('that follow are answered 200 with %s for 2.5 s: ridden out', async ([, says], context) => {
+  ])('by a live connection are answered 200 with %s for 2.5 s: the pull goes on afterwards', async ([, says], context) => {
     const scene = await begin(context)
     const { a, b } = scene
     const visit = a.stranger.comes(says, { method: 'GET', live: 'any', ms: 2_500 })
@@ -200,7 +200,7 @@ describe.concurrent('reads', () => {
     await goesOn(context, scene, { a: 1, b: 2 })
   })
 
-  test('are answered with another store’s log for 2.5 s: nothing of it is believed', async (context) => {
+  test('are answered with another store’s log for 2.5 s: the store believes nothing of it', async (context) => {
     const scene = await begin(context)
     const { a, b } = scene
     const visit = a.stranger.comes(answers.of(elsewhere), { method: 'GET', ms: 2_500 })

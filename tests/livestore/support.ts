@@ -1,4 +1,4 @@
-// Real LiveStore stores, as an app makes them, and a checker that reads the log past all of it.
+// Real LiveStore stores, as an app makes them, and a checker that reads the log from the upstream.
 import { makeAdapter } from '@livestore/adapter-node'
 import type { SyncBackend } from '@livestore/common'
 import {
@@ -14,7 +14,7 @@ import {
 import { Deferred, Effect, Exit, LogLevel } from '@livestore/utils/effect'
 import { makeSyncBackend, type SyncBackendOptions } from '../../client/src/index.ts'
 import { firstBreak, isNext, JSON_TYPE, ROOT, urlPath } from '../../client/src/protocol/index.js'
-import { eventsFrom } from '../provider/support/events.ts'
+import { eventsFrom } from '../support/events.ts'
 
 export const tables = {
   notes: State.SQLite.table({
@@ -35,7 +35,7 @@ export const events = {
   }),
   /** No args at all: JSON drops them on the wire. */
   ticked: Events.synced({ name: 'v1.Ticked', schema: Schema.Void }),
-  /** Whatever JSON can say: an app's settings, a form, somebody's import. */
+  /** Any JSON: an app's settings, a form, an import. */
   kept: Events.synced({ name: 'v1.Kept', schema: Schema.Any }),
 }
 
@@ -57,17 +57,17 @@ export const schema = makeSchema({
 export interface TestStore {
   readonly name: string
   readonly store: Store<typeof schema>
-  /** Commits so many notes more. */
+  /** Commits `count` more notes. */
   readonly note: (count: number) => void
-  /** All that its user sees. */
+  /** The data that the user sees. */
   readonly state: () => { readonly notes: readonly unknown[]; readonly slots: readonly unknown[] }
   readonly count: () => number
   readonly isConnected: () => boolean
-  /** Events that the leader has not taken from the session yet. */
+  /** Events that the leader has not yet taken from the session. */
   readonly pendingInSession: () => number
-  /** Events of which the backend has not said that it has them, those of the session included. */
+  /** Events that the backend has not acknowledged, those of the session included. */
   readonly pending: () => number
-  /** What a failing test shows of it. Never throws. */
+  /** The state for the message of a failing test. Never throws. */
   readonly status: () => unknown
   /** Resolves with the reason when LiveStore itself ends the store. */
   readonly ended: Promise<unknown>
@@ -78,9 +78,9 @@ export const openStore = async (options: {
   readonly name: string
   readonly storeId: string
   readonly sync: SyncBackendOptions
-  /** Another backend than Headwater. */
+  /** Replaces Headwater's provider. */
   readonly backend?: SyncBackend.SyncBackendConstructor<any>
-  /** In memory without. */
+  /** Without it the store is in memory. */
   readonly directory?: string
   readonly onBackendIdMismatch?: 'reset' | 'shutdown' | 'ignore'
 }): Promise<TestStore> => {
@@ -88,8 +88,8 @@ export const openStore = async (options: {
   const shutdown = await Effect.runPromise(makeShutdownDeferred)
   const store = await createStorePromise({
     schema,
-    // What ends a store ends all of its id in the process (adapter-node's shutdown-channel.ts), as it should the tabs of
-    // one browser. Ours are devices: each has an id of its own, and only the backend knows the common one.
+    // The end of a store ends all stores with its id in the process (adapter-node's shutdown-channel.ts), as it should for the
+    // tabs of a browser. These are devices: each has an id of its own, and only the backend knows the common one.
     storeId: `${storeId}-on-${name}`,
     disableDevtools: true,
     shutdownDeferred: shutdown,
@@ -106,7 +106,7 @@ export const openStore = async (options: {
   })
   const leader = () => Effect.runSync(store[StoreInternalsSymbol].clientSession.leaderThread.syncState.get)
   const session = () => Effect.runSync(store[StoreInternalsSymbol].syncProcessor.syncState.get)
-  // Its number changes with a rebase, which the leader makes first
+  // A rebase changes the number, in the leader first
   const idOf = ({ args, seqNum }: { readonly args: { readonly id: string } | undefined; readonly seqNum: { readonly global: number } }) =>
     args?.id ?? seqNum.global
   const pendingInSession = () => store.syncStatus().pendingCount
@@ -128,7 +128,7 @@ export const openStore = async (options: {
     count: () => store.query(tables.notes.count()),
     isConnected: () => Effect.runSync(store.networkStatus).isConnected,
     pendingInSession,
-    // The session keeps an event until it has heard that the leader took it. Until then both have it, and it is still one
+    // The session keeps an event until it learns that the leader took it. Until then both have it, and it counts once
     pending: () => new Set([...session().pending, ...leader().pending].map(idOf)).size,
     status: () => {
       try {
@@ -146,7 +146,7 @@ export const openStore = async (options: {
   }
 }
 
-/** Waits for a condition; in vain, it throws with the state. */
+/** Waits for a condition. After the time-out it throws with the state. */
 export const eventually = async (what: string, holds: () => boolean, state: () => unknown, withinMs = 20_000): Promise<void> => {
   const deadline = Date.now() + withinMs
   while (!holds()) {
@@ -155,7 +155,7 @@ export const eventually = async (what: string, holds: () => boolean, state: () =
   }
 }
 
-/** Until every store has so many notes, and all show the same. */
+/** Waits until every store has `count` notes, and all show the same. */
 export const converged = (stores: readonly TestStore[], count: number, withinMs?: number): Promise<void> =>
   eventually(
     `${stores.map((_) => _.name).join(', ')} with the same ${count} notes`,
@@ -171,7 +171,7 @@ interface LoggedEvent {
   readonly parentSeqNum: number
 }
 
-/** The chain (docs/http-api.md, "Events") on what the upstream itself says, and each writer's notes once and in order. */
+/** Checks the chain of the upstream's messages, and returns each writer's notes in order. */
 export const checkLog = (messages: readonly unknown[]): { readonly events: number; readonly notesOf: (writer: string) => string[] } => {
   const [header, ...log] = messages as [{ livestore?: { backendId?: string } }, ...LoggedEvent[]]
   if (typeof header.livestore?.backendId !== 'string') throw new Error(`no header: ${JSON.stringify(header)}`)
@@ -183,11 +183,11 @@ export const checkLog = (messages: readonly unknown[]): { readonly events: numbe
 
 export const notesOf = (name: string, count: number): string[] => Array.from({ length: count }, (_, i) => `${name}-${i + 1}`)
 
-/** `count` linked notes of the writer `w`, which is no store, as they are pushed. */
+/** `count` linked notes of the writer `w`, which is no store, as a push carries them. */
 export const notesFrom = (parent: number, count: number) =>
   eventsFrom(parent, count, { writer: 'w', slot: 1 }, 'w')
 
-/** Fills an empty store through the Worker; says the status of each push. */
+/** Fills an empty store through the Worker. Returns the status of each push. */
 export const fill = async (workerUrl: string, storeId: string, count: number): Promise<number[]> => {
   const statuses: number[] = []
   for (let head = 0; head < count; head += 50) {

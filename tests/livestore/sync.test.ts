@@ -51,7 +51,7 @@ describe('stores converge', () => {
     expect((await log()).events).toBe(10)
   })
 
-  test('after both committed while cut off and came back at the same moment', async () => {
+  test('after both have committed offline and reconnect at the same moment', async () => {
     const [a, b] = [await start('a'), await start('b')]
     a.note(2)
     b.note(2)
@@ -70,7 +70,7 @@ describe('stores converge', () => {
     expect(logged('b')).toEqual(notesOf('b', 32))
   }, 60_000)
 
-  test('a fresh one too, to the same state', async () => {
+  test('with a fresh one, to the same state', async () => {
     const [a, b] = [await start('a'), await start('b')]
     a.note(700)
     b.note(20)
@@ -80,8 +80,8 @@ describe('stores converge', () => {
     expect(c.state()).toEqual(a.state())
   }, 60_000)
 
-  // What wedges for good with LiveStore's Cloudflare provider: livestorejs/livestore issues 1394 and 1462
-  test('though the live pull of one has died without a word, as soon as it commits', async () => {
+  // This wedges LiveStore's Cloudflare provider for good: livestorejs/livestore issues 1394 and 1462
+  test('though the live pull of one has died silently, as soon as it commits', async () => {
     const network = makeNetwork()
     const a = await start('a', { fetch: network.fetch, live: { firstByteTimeout: '1 minute' } })
     const b = await start('b')
@@ -112,7 +112,7 @@ describe('stores converge', () => {
 })
 
 describe('a store on disk', () => {
-  test('restarted, it reads on from where it was, and pushes what it could not', async () => {
+  test('that restarts reads on from its cursor, and pushes its pending events', async () => {
     const a = await start('a', { directory: join(directory, storeId) })
     const b = await start('b')
     a.note(20)
@@ -134,7 +134,7 @@ describe('a store on disk', () => {
     expect((await log()).events).toBe(31)
   }, 60_000)
 
-  test('of a backend that was reset, it starts over, and the next boot knows the new one', async () => {
+  test('of a backend that was reset starts over, and the next boot knows the new backend', async () => {
     const a = await start('a', { directory: join(directory, storeId), live: { renewInterval: 500 } })
     a.note(20)
     await expect.poll(async () => (await log()).events, { timeout: 20_000 }).toBe(20)
@@ -154,7 +154,7 @@ describe('a store on disk', () => {
   }, 60_000)
 })
 
-test('an event without args comes back the same: nothing is rebased, nothing pushed twice', async () => {
+test('an event without args comes back equal: no rebase, and no second push', async () => {
   const [a, b] = [await start('a'), await start('b')]
   a.store.commit(events.ticked(undefined))
   a.note(1)

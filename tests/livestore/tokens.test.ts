@@ -1,4 +1,4 @@
-// A token that the Worker refuses for a while: the store waits, says so, and goes on by itself once it is good again.
+// The Worker refuses a token for a while. The store waits, reports the problem, and goes on by itself once the token is good.
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { type CountingProxy, type Server, startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
 import { upstreamStream } from '../provider/support/world.ts'
@@ -45,7 +45,7 @@ describe.concurrent('for 2.5 s', () => {
     ['a token is not signed by the issuer', `${good.slice(0, -6)}AAAAAA`, 401, false],
     ['a token is for another tenant', tokenFor({ tenant: 'other' }), 403, false],
     ['a token does not allow writing', tokenFor({ scope: 'read' }), 403, true],
-  ])('%s: nothing is lost, the user is told once, and all goes on by itself', async ([, refused, status, mayRead], context) => {
+  ])('%s: no event is lost, the user sees one problem, and all goes on by itself', async ([, refused, status, mayRead], context) => {
     const { expect } = context
     const scene = makeScene(parts)
     context.onTestFinished(scene.close)
@@ -67,7 +67,7 @@ describe.concurrent('for 2.5 s', () => {
     expect(a.badge.shows()).toMatchObject({ status, retryAfterMs: expect.any(Number) })
     await timer
     expect([a.pending(), a.badge.shows()?.kind]).toEqual([2, 'refused'])
-    // Who may read goes on reading
+    // A client that may read goes on reading
     if (!mayRead) expect(a.isConnected()).toBe(false)
     const before = a.network.requests.length
 
@@ -75,7 +75,7 @@ describe.concurrent('for 2.5 s', () => {
     await whole([a, b], 5)
     a.note(1)
     await whole([a, b], 6)
-    // It asks slowly while it is refused
+    // The provider asks slowly while the Worker refuses the token
     expect(before).toBeLessThan(60)
     expect(toldOnce(a)).toEqual(['refused', undefined])
     const { events, notesOf: logged } = await scene.log()

@@ -1,4 +1,4 @@
-// Events that can't be pushed: they hold back only what follows them, stay out of the shared log, and are named.
+// Events that can't be pushed hold back only the events behind them, stay out of the shared log, and are named.
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, test } from 'vitest'
 import { type Parts, startParts } from './parts.ts'
@@ -28,7 +28,7 @@ describe.concurrent('one event of a commit', () => {
   test.for<[string, unknown]>([
     ['of 1.2 MB', { text: 'x'.repeat(1_200_000) }],
     ['with args 600 deep', nested(600)],
-  ])('%s: the five before it arrive, it is named, and what others write still comes', async ([, args], { expect, onTestFinished }) => {
+  ])('%s: the five before it arrive, the problem names it, and others’ events still come', async ([, args], { expect, onTestFinished }) => {
     const scene = makeScene(parts)
     onTestFinished(scene.close)
     const [a, b] = await Promise.all([scene.open('a'), scene.open('b')])
@@ -43,21 +43,21 @@ describe.concurrent('one event of a commit', () => {
     a.store.commit(noted(7))
     b.note(1)
     await eventually('b’s note at a', () => a.count() === 8, () => [a.status(), a.badge.told], 5_000)
-    // The event, and what follows it
+    // The event, and the events behind it
     expect(a.pending()).toBe(2)
     const { events: inLog, notesOf: logged } = await scene.log()
     expect([inLog, logged('a'), logged('b')]).toEqual([7, notesOf('a', 6), notesOf('b', 1)])
   })
 })
 
-// LiveStore's own equality of args fails for these (DESIGN: its session and leader then rebase the event for ever, or the
-// store ends), whatever the backend. What the provider owes: nothing of it leaves the device.
+// LiveStore's own equality of args fails for these, whatever the backend: its session and leader rebase the event for ever, or
+// the store ends. The provider guarantees that the event does not leave the device.
 describe('an event whose args have a key of their own that is called', () => {
   test.for<[string, unknown]>([
     ['constructor', { race: 'Monza', constructor: { name: 'F' } }],
     ['toString', { toString: 'x' }],
     ['valueOf', { nested: [{ valueOf: 1 }] }],
-  ])('%s: the log stays clean, what was committed before it arrives, and it is named', async ([, args], { expect, onTestFinished }) => {
+  ])('%s: the log stays clean, earlier events arrive, and the problem names it', async ([, args], { expect, onTestFinished }) => {
     const scene = makeScene(parts)
     onTestFinished(scene.close)
     const directory = join(parts.disks, scene.storeId)
@@ -71,7 +71,7 @@ describe('an event whose args have a key of their own that is called', () => {
     await eventually('named, or the store ended', () => ended || a.badge.told.length > 0, () => [a.status(), a.badge.told], 5_000)
     await scene.stop(a).catch(() => {})
 
-    // Booted again, the leader has it still, and no session that could disagree
+    // After a new boot the leader still has it, and no session disagrees
     const again = await scene.open('a', { directory })
     await named(again, 4, () => b.count() === 3)
     b.note(1)
@@ -80,7 +80,7 @@ describe('an event whose args have a key of their own that is called', () => {
     expect([inLog, logged('a'), logged('b')]).toEqual([4, notesOf('a', 3), notesOf('b', 1)])
   })
 
-  test('constructor: while the device that has it rebases it for ever, too', async ({ expect, onTestFinished }) => {
+  test('constructor: the log stays clean though the device rebases the event for ever', async ({ expect, onTestFinished }) => {
     const scene = makeScene(parts)
     onTestFinished(scene.close)
     const [a, b] = await Promise.all([scene.open('a'), scene.open('b')])

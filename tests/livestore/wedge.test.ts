@@ -1,7 +1,7 @@
-// What can wedge a client for good: real stores through it, and how long each takes to be whole again.
+// Faults that could wedge a client for good: real stores go through them, and the tests measure how long each takes to recover.
 //
 // In LiveStore 0.4.0 a commit in the middle of its session's rebase can break the session, whatever the provider (see
-// sync.test.ts, "2,000 events"). So every store here commits only while it has nothing pending, or while it is cut off:
+// sync.test.ts, "2,000 events"). Therefore every store here commits only while it has nothing pending, or while it is cut off:
 // no rebase is under way then.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { CountingProxy } from '../harness/index.ts'
@@ -9,7 +9,7 @@ import { type Departure, makeLeaver, type Push } from './leaver.ts'
 import { makeOpened, type Parts, report, startParts, timed } from './parts.ts'
 import { checkLog, eventually, notesOf, openStore, type TestStore } from './support.ts'
 
-/** From the moment the way is free until nothing is pending and all show the same. LiveStore's own back-off is part of it. */
+/** The time from a free network until nothing is pending and all show the same. It includes LiveStore's own backoff. */
 const BOUND_MS = 15_000
 
 let parts: Parts
@@ -25,7 +25,7 @@ beforeEach(() => {
 })
 afterEach(() => opened.stopAll())
 
-/** Cut-off devices come back spread over two seconds; what is to be seen here is what follows. */
+/** By default, devices come back spread over two seconds. These tests measure what follows. */
 const AT_ONCE = { live: { reconnectSpread: 0 } }
 
 const start = async (name: string, network: CountingProxy = parts.network) =>
@@ -48,20 +48,20 @@ const cutOff = async (stores: readonly TestStore[]) =>
     () => stores.map((_) => _.status()),
   )
 
-/** The leader has all that was committed: from here on it is the backend's turn. */
+/** Waits until the leaders have all commits. From then on it is the backend's turn. */
 const handedOver = (stores: readonly TestStore[]) =>
   eventually('all with the leader', () => stores.every((_) => _.pendingInSession() === 0), () => stores.map((_) => _.status()))
 
 const log = async () => checkLog(await parts.atUpstream(storeId).messages())
 
-/** Each note of each store is in the log once, in its order, and nothing else is. */
+/** Expects each note of each store in the log once, in its order, and nothing else. */
 const expectOnce = async (made: Readonly<Record<string, number>>) => {
   const { events, notesOf: logged } = await log()
   for (const [name, count] of Object.entries(made)) expect(logged(name)).toEqual(notesOf(name, count))
   expect(events).toBe(Object.values(made).reduce((sum, count) => sum + count, 0))
 }
 
-test('two stores commit offline and reconnect at the same moment, 50 times', async () => {
+test('two stores that commit offline and reconnect at the same moment, 50 times, are in sync soon', async () => {
   const [a, b] = [await start('a'), await start('b')]
   const stores = [a, b]
   const made = { a: 1, b: 1 }
@@ -74,7 +74,7 @@ test('two stores commit offline and reconnect at the same moment, 50 times', asy
   let collisions = 0
   for (let round = 1; round <= 50; round++) {
     parts.network.setOnline(false)
-    // In some rounds before it is noticed: a push then fails, and LiveStore's back-off has begun
+    // In some rounds before the store notices: a push then fails, and LiveStore's backoff has begun
     if (round % 5 !== 0) await cutOff(stores)
     const [ofA, ofB] = [1 + (round % 12), 1 + ((round * 5) % 12)]
     a.note(ofA)
@@ -99,7 +99,7 @@ test('two stores commit offline and reconnect at the same moment, 50 times', asy
   report(`reconnecting at once (${collisions} pushes refused)`, times, BOUND_MS)
 }, 120_000)
 
-/** A store whose reads and whose pushes can be cut apart: the live pull must be gone before it can echo a push. */
+/** A store whose reads and pushes can be cut separately. The live pull must be gone before it can echo a push. */
 const startSplit = async (name: string) => {
   const [reads, writes] = [await parts.newNetwork(), await parts.newNetwork()]
   const fetchSplit: typeof fetch = (input, init) =>
@@ -112,7 +112,7 @@ describe('a push is accepted, its acknowledgement lost and the live pull cut, an
   const rounds = 2
   const ofB = 5
 
-  /** So many commits, the first push of which lands unheard; then b's. Says how many of a's events that left pending. */
+  /** Commits `count` notes, whose first push lands without an answer, then b's. Returns the number of a's pending events. */
   const lose = async ({ store: a, reads, writes }: Awaited<ReturnType<typeof startSplit>>, b: TestStore, count: number) => {
     const before = b.count() === 0 ? 0 : (await log()).notesOf('a').length
     const held = parts.between.next({ method: 'POST', path: storeId }, 'hold request')
@@ -173,12 +173,12 @@ describe('a push is accepted, its acknowledgement lost and the live pull cut, an
   }, 90_000)
 })
 
-test('the Durable Object restarts between a push’s append and its record', async () => {
+test('the Durable Object restarts between a push’s append and its record: the stores are in sync soon', async () => {
   const [{ store: a, reads, writes }, b] = [await startSplit('a'), await start('b')]
   const made = { a: 0, b: 0 }
   const times: number[] = []
-  // The first push of a store, of which nothing but its creation is recorded; a later one; and one more, but the other
-  // store has news as well when the Worker is back
+  // The first push of a store, of which only the creation is recorded; a later push; and one more, when the other store has
+  // news as well once the Worker is back
   for (const withNews of [false, false, true]) {
     const request = writes.next({ method: 'POST' }, 'hold request')
     a.note(3)
@@ -206,7 +206,7 @@ test('the Durable Object restarts between a push’s append and its record', asy
   report('a Sequencer killed between append and record', times, BOUND_MS)
 }, 120_000)
 
-test('clients leave in mid-push, 200 times, while others push', async () => {
+test('clients leave in mid-push, 200 times, while others push: the log is one chain', async () => {
   const [a, b] = [await start('a'), await start('b')]
   const stores = [a, b]
   const names = ['v', 'w', 'x', 'y', 'z']
@@ -217,7 +217,7 @@ test('clients leave in mid-push, 200 times, while others push', async () => {
   for (let round = 1; round <= rounds; round++) {
     const held: Departure = round % 2 === 0 ? 'before the append' : 'after the append'
     const departures: Departure[] = ['in mid-body', 'all sent', 'all sent', held, 'all sent']
-    // Who leaves how changes, so that none is always the first
+    // The departures rotate, so that none is always the first
     const leaving = leavers.map((leaver, i) => leaver.leave(departures[(i + round) % departures.length] ?? held))
     for (const store of stores) store.note(1 + (round % 3))
     const tried = Promise.all(leaving).then((all) => pushes.push(...all.flat()))
@@ -244,12 +244,12 @@ test('clients leave in mid-push, 200 times, while others push', async () => {
   report(`clients leaving (${left.length} times, ${landed.length} of their pushes in the log)`, times, BOUND_MS)
 }, 120_000)
 
-/** Until the stores have all that is in the log, and nothing pending. */
+/** Waits until the stores have the whole log, and nothing pending. */
 const settled = async (stores: readonly TestStore[]) => {
   const deadline = Date.now() + BOUND_MS
   for (;;) {
     await eventually('nothing pending', () => stores.every((_) => _.pending() === 0), () => stores.map((_) => _.status()), BOUND_MS)
-    // Asked through the Worker, behind the pushes of those who left
+    // The request goes through the Worker, behind the pushes of the clients that left
     const url = `${parts.worker.url}/v1/stream/default/${storeId}`
     const head = Number((await fetch(url, { method: 'HEAD' })).headers.get('livestore-head'))
     if (stores.every((_) => _.pending() === 0 && _.count() === head)) break

@@ -1,16 +1,16 @@
-// The provider with a Worker that looks at tokens (AUTH_MODE=jwt). headers.test.ts has the faults that none shows on demand.
+// The provider with a Worker that checks tokens (AUTH_MODE=jwt). headers.test.ts has the faults that a real Worker does not show on demand.
 import { createHmac } from 'node:crypto'
 import { SyncBackend, UnknownError } from '@livestore/common'
 import { Effect, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { HeadersFunction, Problem, SyncBackendOptions } from '../../client/src/index.ts'
 import { type Backend, eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { eventsFrom } from './support/events.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
 import { makeNetwork } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 
 const SECRET = 'a secret that is only for tests, and long enough'
-/** What the Worker forgives a clock. */
+/** The Worker tolerates so much difference between clocks. */
 const LEEWAY_S = 60
 
 let world: World
@@ -19,7 +19,6 @@ beforeAll(async () => {
 })
 afterAll(() => world?.stop())
 
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const now = () => Math.floor(Date.now() / 1000)
 const urlOf = (storeId: string) => `${world.network.url}/v1/stream/default/${storeId}`
 
@@ -35,7 +34,7 @@ const mint = (storeId: string, claims: Partial<Claims> = {}, secret = SECRET): s
   return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`
 }
 
-/** An app that keeps its token until it hears that it is refused; each dies within three seconds. */
+/** An app that keeps its token until the server refuses it. Each token expires within three seconds. */
 const shortLived = (storeId: string) => {
   const fresh = () => mint(storeId, { exp: now() - LEEWAY_S + 3 })
   let token = fresh()
@@ -50,7 +49,7 @@ const shortLived = (storeId: string) => {
   return { headers, renewals: () => renewals }
 }
 
-/** What the Worker says of a token. */
+/** The Worker's answer about a token. */
 const problemOf = (storeId: string, token: string, init: RequestInit = {}) =>
   Effect.promise(async () => {
     const response = await fetch(urlOf(storeId), { ...init, headers: { ...init.headers, authorization: `Bearer ${token}` } })
@@ -58,8 +57,8 @@ const problemOf = (storeId: string, token: string, init: RequestInit = {}) =>
     return { status: response.status, ...problem }
   })
 
-describe('tokens that live for seconds', () => {
-  test('are renewed between pushes and pulls', () =>
+describe('tokens that expire within seconds', () => {
+  test('the provider renews them between pushes and pulls', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const { headers, renewals } = shortLived(storeId)
@@ -72,12 +71,12 @@ describe('tokens that live for seconds', () => {
       expect(seqNums(yield* pullAll(backend))).toEqual(numbers(1, head))
     })))
 
-  // The Worker ends an SSE with its token; a renewal is what asks it anything in hybrid mode
+  // The Worker ends an SSE connection with its token. In hybrid mode only a renewal asks the Worker
   test.each([
     ['proxy', { mode: 'sse' }],
     ['proxy', { mode: 'long-poll' }],
     ['hybrid', { mode: 'sse', renewInterval: 500 }],
-  ] as const)('do not end a live pull (%s, %j), which brings every event once and stays connected', (mode, live) =>
+  ] as const)('a live pull (%s, %j) brings every event once and stays connected', (mode, live) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const { headers, renewals } = shortLived(storeId)
@@ -98,7 +97,7 @@ describe('tokens that live for seconds', () => {
 })
 
 describe('payload.authToken', () => {
-  test.each(['proxy', 'hybrid'] as const)('lets a client in, in %s mode, and goes to the Worker alone', (mode) =>
+  test.each(['proxy', 'hybrid'] as const)('in %s mode the provider sends it to the Worker alone, which lets the client in', (mode) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const authToken = mint(storeId)
@@ -118,21 +117,21 @@ describe('payload.authToken', () => {
     })))
 })
 
-describe('a token that the Worker does not take', () => {
+describe('a token that the Worker refuses', () => {
   const wrong: [string, 401 | 403, (storeId: string) => string][] = [
-    ['that has run out', 401, (storeId) => mint(storeId, { exp: now() - LEEWAY_S - 5 })],
-    ['of another secret', 401, (storeId) => mint(storeId, {}, 'another secret that is long enough, too')],
-    ['that is none', 401, () => 'nonsense'],
-    ['for another tenant', 403, (storeId) => mint(storeId, { tenant: 'other' })],
-    ['for another store', 403, (storeId) => mint(storeId, { stores: [`${storeId}-2`] })],
-    ['that allows nothing', 403, (storeId) => mint(storeId, { scope: '' })],
+    ['an expired token', 401, (storeId) => mint(storeId, { exp: now() - LEEWAY_S - 5 })],
+    ['a token signed with another secret', 401, (storeId) => mint(storeId, {}, 'another secret that is long enough, too')],
+    ['no JWT', 401, () => 'nonsense'],
+    ['a token for another tenant', 403, (storeId) => mint(storeId, { tenant: 'other' })],
+    ['a token for another store', 403, (storeId) => mint(storeId, { stores: [`${storeId}-2`] })],
+    ['a token without a scope', 403, (storeId) => mint(storeId, { scope: '' })],
   ]
   const deeds: [string, (backend: Backend) => Effect.Effect<unknown, unknown>][] = [
     ['a push', (backend) => backend.push(eventsFrom(0, 1))],
     ['a pull', (backend) => pullAll(backend)],
   ]
 
-  test.each(wrong)('%s: %i, whose detail each error has', (_, status, of) =>
+  test.each(wrong)('%s: a push and a pull fail with %i and the Worker’s detail', (_, status, of) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const token = of(storeId)
@@ -148,7 +147,7 @@ describe('a token that the Worker does not take', () => {
       expect(pull.note).toContain(problem.detail)
     })))
 
-  test('no token: 401, to a ping as well', () =>
+  test('no token: a ping, too, fails with 401', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url }, world.newStore())
       expect(yield* Effect.flip(pullAll(backend))).toMatchObject({ _tag: 'UnknownError', payload: { status: 401, _tag: 'UnauthorizedError' } })
@@ -156,7 +155,7 @@ describe('a token that the Worker does not take', () => {
       expect(yield* backend.isConnected.get).toBe(false)
     })))
 
-  test.each(wrong)('%s: %i to a live pull, which waits, and goes on with the first one that is taken', (_, status, of) =>
+  test.each(wrong)('%s: a live pull waits after %i, and goes on with the first token that the Worker accepts', (_, status, of) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       let token = of(storeId)
@@ -173,7 +172,7 @@ describe('a token that the Worker does not take', () => {
       expect([problems.slice(1), yield* backend.isConnected.get]).toEqual([[undefined], true])
     })))
 
-  test.each(['proxy', 'hybrid'] as const)('for what it does: a reader’s may not push in %s mode, but waits for others’ events', (mode) =>
+  test.each(['proxy', 'hybrid'] as const)('a reader’s token can’t push in %s mode, and the live pull waits for others’ events', (mode) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const token = mint(storeId, { scope: 'read' })

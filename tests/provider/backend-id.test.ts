@@ -1,11 +1,11 @@
-// A client learns that its backend was reset, and never wrongly.
+// A client learns that its backend was reset, but never by mistake.
 import { BackendIdMismatchError } from '@livestore/common'
 import { Effect, KeyValueStore, Option } from '@livestore/utils/effect'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { headerMessage } from '../../client/src/protocol/index.js'
 import type { Problem } from '../../client/src/index.ts'
 import { type Backend, cursorAt, eventually, follow, type Follower, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { eventsFrom } from './support/events.ts'
+import { eventsFrom } from '../support/events.ts'
 import { makeNetwork } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 
@@ -17,7 +17,7 @@ afterAll(() => world?.stop())
 
 const remembered = Effect.flatMap(KeyValueStore.KeyValueStore, (_) => _.get('backendId'))
 
-/** An administrator resets the store, and somebody begins anew. */
+/** An administrator resets the store, and somebody writes to it again. */
 const reset = (storeId: string, events: number) =>
   Effect.gen(function* () {
     yield* Effect.promise(() => fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'DELETE' }))
@@ -36,7 +36,7 @@ const headerOf = (storeId: string) =>
   Effect.map(Effect.promise(() => world.atUpstream(storeId).messages()), ([header]) =>
     (header as { livestore: { backendId: string } }).livestore.backendId)
 
-test('the first contact is remembered, by pull and by push', () =>
+test('a pull and a push remember the backend of the first contact', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
     const backend = yield* open({ url: world.network.url }, storeId)
@@ -72,18 +72,18 @@ test.each([['a shorter log', 1], ['a longer log', 9]])('after a reset with %s: p
     expect(yield* Effect.flip(pullAll(backend))).toEqual(mismatch)
     expect(yield* Effect.flip(pullAll(backend, cursorAt(items, 3)))).toEqual(mismatch)
     expect(yield* Effect.flip(backend.push(eventsFrom(5, 1)))).toMatchObject({ _tag: 'BackendIdMismatchError' })
-    // What LiveStore then clears includes the memory; were the new id written here, a store that keeps its data would mix both
+    // LiveStore then clears the remembered id, too. A store that keeps its data would mix both if the new id were written here
     expect(yield* remembered).toEqual(Option.some(expected))
   })), 90_000)
 
-/** What a live pull shows while the log is not the one that the store has: it waits, and nothing ends. */
+/** Expects that a live pull waits and does not end while the log is not the store's. */
 const waits = (problems: (Problem | undefined)[], follower: Follower, backend: Backend) =>
   Effect.gen(function* () {
     yield* follower.until('the store is halted', () => problems.at(-1)?.kind === 'halted')
     expect([follower.exit(), yield* backend.isConnected.get]).toEqual([undefined, false])
   })
 
-test('a log that is gone ends no live pull, until an administrator resets the store', () =>
+test('a missing log ends no live pull until an administrator resets the store', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
     const problems: (Problem | undefined)[] = []
@@ -100,7 +100,7 @@ test('a log that is gone ends no live pull, until an administrator resets the st
     expect(problems.at(-1)).toMatchObject({ kind: 'backend-mismatch' })
   })))
 
-test('another log in its place is not believed, until an administrator adopts it', () =>
+test('a live pull does not believe another log until an administrator adopts it', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
     const problems: (Problem | undefined)[] = []
@@ -112,7 +112,7 @@ test('another log in its place is not believed, until an administrator adopts it
     const begun = [headerMessage('another'), ...eventsFrom(0, 1, {}, 'other')]
     const headers = { 'content-type': 'application/json' }
     yield* Effect.promise(() => fetch(`${world.upstream.url}/default/${storeId}`, { method: 'PUT', headers, body: JSON.stringify(begun) }))
-    // The Sequencer looks when it is asked to append
+    // A push makes the Sequencer look at the log
     yield* eventually('the store is halted', () => problems.at(-1)?.kind === 'halted', () => problems).pipe(
       Effect.raceFirst(Effect.forever(Effect.zipRight(Effect.ignore(backend.push(eventsFrom(5, 1))), Effect.sleep(100)))),
     )
@@ -126,12 +126,12 @@ test('another log in its place is not believed, until an administrator adopts it
     expect(follower.seqNums()).toEqual([1, 2, 3, 4, 5])
   })))
 
-test('an id that the server does not confirm wipes nobody’s data: it is asked again', () =>
+test('an id that the server does not confirm is no mismatch: the client asks again', () =>
   run(Effect.gen(function* () {
     const network = makeNetwork()
     const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
     yield* backend.push(eventsFrom(0, 3))
-    // An edge that still, or already, believes in another backend
+    // An edge that still, or already, has another backend's id
     let stale = 2
     network.intercept((ask, next) =>
       ask.method !== 'GET' || ask.live !== null || stale-- <= 0 ? undefined : next().then((response) => {
@@ -144,7 +144,7 @@ test('an id that the server does not confirm wipes nobody’s data: it is asked 
     expect(network.count((_) => _.method === 'HEAD')).toBe(2)
   })))
 
-test('an id with a quote in it reaches LiveStore’s SQL without one, and comes back whole', () =>
+test('an id with a quote reaches LiveStore’s SQL escaped, and comes back unchanged', () =>
   run(Effect.gen(function* () {
     const network = makeNetwork()
     const id = "path:default/o'clock%27"
@@ -158,7 +158,7 @@ test('an id with a quote in it reaches LiveStore’s SQL without one, and comes 
     expect(new Headers(network.asked.at(-1)?.init?.headers).get('livestore-backend-id')).toBe(id)
   })))
 
-test('a first contact reads past the HTTP cache, a later one does not', () =>
+test('the first contact bypasses the HTTP cache, and later reads do not', () =>
   run(Effect.gen(function* () {
     const network = makeNetwork()
     const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())

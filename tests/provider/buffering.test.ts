@@ -1,9 +1,9 @@
-// Networks that hold a response back until it is whole: SSE does not get through there, and is given up for long-poll.
+// Networks that hold a response back until it ends. SSE does not get through them, so the provider uses long-poll.
 import { Effect, type Scope, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type BufferingProxy, type Server, startBufferingProxy, startNodeUpstream, startWorker } from '../harness/index.ts'
 import { type Backend, eventually, follow, openElsewhere, run } from './support/backend.ts'
-import { eventsFrom } from './support/events.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
 import { makeNetwork } from './support/network.ts'
 import { type Access, type Mode, startWorld, type World } from './support/world.ts'
 
@@ -12,8 +12,6 @@ beforeAll(async () => {
   world = await startWorld()
 })
 afterAll(() => world?.stop())
-
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 
 const proxy = (url: string, holds: 'body' | 'all'): Effect.Effect<BufferingProxy, never, Scope.Scope> =>
   Effect.acquireRelease(Effect.promise(() => startBufferingProxy(url, holds)), (_) => Effect.promise(() => _.stop()))
@@ -26,8 +24,8 @@ const connections = (backend: Backend) =>
     return seen
   })
 
-describe.each([['body', 'body'], ['whole', 'all']] as const)('where the %s of a response waits for its end', (_, holds) => {
-  test.each<Mode>(['proxy', 'direct'])('%s: two silent SSE connections, then long-poll; every event once, and connected all along', (mode) =>
+describe.each([['body', 'body'], ['whole', 'all']] as const)('on a network that holds back the %s of a response until its end', (_, holds) => {
+  test.each<Mode>(['proxy', 'direct'])('%s: after two silent SSE connections the provider uses long-poll, brings every event once, and stays connected', (mode) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const access = world.access(mode)
@@ -52,7 +50,7 @@ describe.each([['body', 'body'], ['whole', 'all']] as const)('where the %s of a 
     })))
 })
 
-describe('an SSE connection on which nothing happens is no reason', () => {
+describe('an idle SSE connection does not lead to long-poll', () => {
   let node: Server
   let workerOnNode: Server
   beforeAll(async () => {
@@ -81,7 +79,7 @@ describe('an SSE connection on which nothing happens is no reason', () => {
           yield* backend.push(eventsFrom(0, 1))
           const follower = yield* follow(backend)
           yield* eventually('live', () => network.count((_) => _.live !== null) > 0)
-          yield* Effect.sleep(firstByteTimeout * 2) // the silence is the point
+          yield* Effect.sleep(firstByteTimeout * 2) // tests the silence
           expect(network.asked.filter((_) => _.live !== null).map((_) => _.live)).toEqual(['sse'])
           yield* backend.push(eventsFrom(1, 1))
           yield* follower.until('the event', () => follower.seqNums().length === 2)

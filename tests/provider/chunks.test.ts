@@ -1,14 +1,14 @@
-// A push is cut to the limits, and the sizes are those of the wire.
+// The provider cuts a push to the limits, in bytes as sent.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { backoffDelay } from '../../client/src/http/backoff.ts'
 import { chunkBatch } from '../../client/src/writing/chunks.ts'
-import { check, type Event, eventsFrom } from './support/events.ts'
+import { check, type Event, eventsFrom } from '../support/events.ts'
 
 const bytes = (text: string) => Buffer.byteLength(text)
 
 describe('chunks', () => {
-  test('property: in order, complete, within both limits, and no two that would fit in one', () =>
+  test('property: chunks are in order, complete and within both limits, and no two would fit in one', () =>
     check(fc.property(
       fc.array(fc.string({ unit: 'grapheme', maxLength: 60 }), { maxLength: 60 }),
       fc.integer({ min: 1, max: 20 }),
@@ -33,7 +33,7 @@ describe('chunks', () => {
       },
     )))
 
-  test('exactly at the limit passes, one byte over is named', () => {
+  test('an event exactly at the limit is cut, and one byte more makes an obstacle', () => {
     const [event] = eventsFrom(41, 1)
     const size = bytes(JSON.stringify([event]))
     expect(chunkBatch([event!], { maxBatchEvents: 1, maxBatchBytes: size })).toMatchObject({ chunks: [{ events: [event] }], obstacle: undefined })
@@ -43,20 +43,20 @@ describe('chunks', () => {
     })
   })
 
-  test('nothing in, nothing out', () => {
+  test('an empty batch makes no chunks', () => {
     expect(chunkBatch([], { maxBatchEvents: 1, maxBatchBytes: 1 })).toEqual({ chunks: [], obstacle: undefined })
   })
 })
 
-describe('an event that can’t be pushed is named, and everything before it is cut as ever', () => {
+describe('an event that can’t be pushed becomes the obstacle, behind chunks of everything before it', () => {
   const nested = (levels: number) => JSON.parse('['.repeat(levels) + ']'.repeat(levels)) as unknown
   /** The event itself and its args are two levels. */
   const DEEPEST = 498
 
   test.each([
     ['too large', { text: 'x'.repeat(3_000) }, /^event 4 takes \d+ bytes/],
-    ['nested too deep', { deep: nested(DEEPEST + 1) }, /nested more than 500 levels/],
-    ['that JSON can’t say', { big: 1n }, /can't be written as JSON/],
+    ['nested too deeply', { deep: nested(DEEPEST + 1) }, /nested more than 500 levels/],
+    ['that JSON can’t express', { big: 1n }, /can't be written as JSON/],
     ['with an object as constructor', { race: 'Monza', constructor: { name: 'F' } }, /the key "constructor"/],
     ['with a toString that is no function', { toString: 'x' }, /the key "toString"/],
     ['with a valueOf that is no function', { list: [{ valueOf: 1 }] }, /the key "valueOf"/],
@@ -68,18 +68,18 @@ describe('an event that can’t be pushed is named, and everything before it is 
   })
 
   test.each([
-    ['as deep as may be', { deep: nested(DEEPEST) }],
+    ['of the deepest nesting', { deep: nested(DEEPEST) }],
     ['with brackets in strings', { text: `${'[{'.repeat(600)}\\" "\\\\` }],
-    ['with keys that are close', { Constructor: {}, to_string: 1, hasOwnProperty: 1, __proto__x: 1 }],
-    ['with what JSON drops', { a: undefined, b: Number.NaN, c: -0 }],
+    ['with keys that resemble reserved ones', { Constructor: {}, to_string: 1, hasOwnProperty: 1, __proto__x: 1 }],
+    ['with values that JSON drops', { a: undefined, b: Number.NaN, c: -0 }],
     ['with undefined args', undefined],
-  ])('but not one %s', (_, args) => {
+  ])('an event %s is no obstacle', (_, args) => {
     const event = { ...eventsFrom(0, 1)[0]!, args } as unknown as Event
     expect(chunkBatch([event], { maxBatchEvents: 1, maxBatchBytes: 1 << 20 }).obstacle).toBeUndefined()
   })
 })
 
-test('property: the delay doubles up to its limit, half of it random', () =>
+test('property: the backoff doubles up to its limit, and half of it is random', () =>
   check(fc.property(fc.integer({ min: 1, max: 100 }), (failures) => {
     const full = Math.min(10_000, 100 * 2 ** (failures - 1))
     const delay = backoffDelay(failures, { initialDelayMs: 100, maxDelayMs: 10_000 })

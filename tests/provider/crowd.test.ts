@@ -3,7 +3,7 @@ import { Effect } from '@livestore/utils/effect'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { problemType } from '../../client/src/protocol/index.js'
 import { eventually, follow, openElsewhere, run } from './support/backend.ts'
-import { eventsFrom } from './support/events.ts'
+import { eventsFrom } from '../support/events.ts'
 import { startWorld, type World } from './support/world.ts'
 
 const READERS = 20
@@ -14,7 +14,7 @@ beforeAll(async () => {
 })
 afterAll(() => world?.stop())
 
-/** A reader's `fetch`, which keeps the times of its reads, and can refuse the next one as the Worker would. */
+/** A reader's `fetch`. It records the times of its reads, and can refuse the next one as the Worker would. */
 const makeAsking = () => {
   const reads: number[] = []
   let refusal: Response | undefined
@@ -33,7 +33,7 @@ const makeAsking = () => {
   return { reads, asking, refuseOnce }
 }
 
-/** A crowd that follows one store, each with a device of its own. With `retryAfter` each first read is refused. */
+/** Readers that follow one store, each on a device of its own. With `retryAfter` the Worker refuses each first read. */
 const gather = (storeId: string, retryAfter?: number) =>
   Effect.forEach(
     Array.from({ length: READERS }),
@@ -51,14 +51,14 @@ const all = (what: string, holds: () => boolean) => eventually(what, holds, () =
 
 const spanOf = (times: readonly number[]) => Math.max(...times) - Math.min(...times)
 
-/** The most that fall into any stretch of so many milliseconds. */
+/** The largest number of times within any span of so many milliseconds. */
 const densest = (times: readonly number[], ms: number) =>
   Math.max(...times.map((from) => times.filter((time) => time >= from && time < from + ms).length))
 
 const report = (what: string, times: readonly number[]) =>
   console.log(`${what}: ${times.length} readers over ${Math.round(spanOf(times))} ms, at most ${densest(times, 200)} of them within 200 ms`)
 
-test('20 live readers that are cut at once come back over seconds, with about two requests each', () =>
+test('20 live readers that lose their connections at once come back over seconds, with about two requests each', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
     const writer = yield* openElsewhere(world.access('proxy'), storeId)
@@ -80,7 +80,7 @@ test('20 live readers that are cut at once come back over seconds, with about tw
     yield* all('the next event everywhere', () => readers.every((_) => _.seqNums().length === 2))
   })))
 
-test('20 readers that are told at once to come back after 2 s take at least that, and not all the same', () =>
+test('20 readers with the same Retry-After of 2 s come back later than that, and at different times', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
     const writer = yield* openElsewhere(world.access('proxy'), storeId)

@@ -1,12 +1,12 @@
-// Writing without a Worker: what goes over the wire, and what becomes of a push whose request or answer is lost, late or
-// cut off by a crash of the log's server.
+// Direct mode writes without a Worker: its requests, and the outcome of a push whose request or answer is lost, late, or cut
+// off by a crash of the log's server.
 import { BackendIdMismatchError, IsOfflineError, ServerAheadError, UnknownError } from '@livestore/common'
 import { Effect, Fiber, KeyValueStore, Option } from '@livestore/utils/effect'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { headerMessage } from '../../client/src/protocol/index.js'
 import type { Fault } from '../harness/index.ts'
 import { type Backend, eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { eventsFrom, randomFrom, seed } from './support/events.ts'
+import { eventsFrom, numbers, randomFrom, seed } from '../support/events.ts'
 import { makeNetwork } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 import { checkLog, makeWriter } from './support/writer.ts'
@@ -18,7 +18,6 @@ beforeAll(async () => {
 afterAll(() => world?.stop())
 afterEach(() => world.bypass.inject())
 
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const access = () => world.access('direct')
 const patience = { push: { requestTimeout: 400 } }
 const streamUrl = (storeId: string) => `${world.upstream.url}/default/${storeId}`
@@ -27,7 +26,7 @@ const logged = (storeId: string) =>
 const appends = (storeId: string) => world.bypass.requests.filter((_) => _.method === 'POST' && _.path.endsWith(storeId))
 
 describe('on the wire', () => {
-  test('a stream begins with its header, and each append carries fence, producer and streak', () =>
+  test('a stream begins with its header, and each append carries the fence, the producer and its number', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open(access(), storeId)
@@ -44,7 +43,7 @@ describe('on the wire', () => {
       expect(new Set(headers.map((_) => _['producer-id'])).size).toBe(1)
     })))
 
-  test('a push onto what was just pulled costs one look and one append, and the next one only an append', () =>
+  test('a push onto a head that was just pulled costs one check and one append, and the next push only an append', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       yield* Effect.flatMap(openElsewhere(access(), storeId), (_) => _.push(eventsFrom(0, 5)))
@@ -60,7 +59,7 @@ describe('on the wire', () => {
       expect([yield* pushed(eventsFrom(5, 1)), yield* pushed(eventsFrom(6, 1))]).toEqual([['GET', 'POST'], ['POST']])
     })))
 
-  test('whoever loses the race to create a stream reads the winner’s header', () =>
+  test('a writer that loses the race to create a stream reads the winner’s header', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const racers = yield* Effect.forEach(['a', 'b', 'c', 'd'], (name) =>
@@ -73,7 +72,7 @@ describe('on the wire', () => {
       expect((yield* logged(storeId)).length).toBe(1)
     })))
 
-  test('to a stream whose header is still on its way it waits for that', () =>
+  test('a push to a stream whose header is on its way waits for the header', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const headers = { 'content-type': 'application/json' }
@@ -91,7 +90,7 @@ describe('on the wire', () => {
       expect(yield* Effect.flatMap(KeyValueStore.KeyValueStore, (_) => _.get('backendId'))).toEqual(Option.some('late'))
     })))
 
-  test('an empty stream that gets no header was made by another tool, and is written to', () =>
+  test('a push to an empty stream that gets no header writes to it', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       yield* Effect.promise(() => fetch(streamUrl(storeId), { method: 'PUT', headers: { 'content-type': 'application/json' } }))
@@ -101,7 +100,7 @@ describe('on the wire', () => {
       expect(seqNums(yield* pullAll(backend))).toEqual([1, 2])
     })))
 
-  test('a stream of another tool has no header: its id is its path, and it is written to', () =>
+  test('a push to another tool’s stream without a header writes to it, and takes its path for its id', () =>
     run(Effect.gen(function* () {
       const storeId = `o'clock-${world.newStore()}`
       const url = streamUrl(storeId.replace("'", '~27'))
@@ -115,7 +114,7 @@ describe('on the wire', () => {
       expect(id).toEqual(Option.some(`path:default/${storeId.replace("'", '~27')}`))
     })))
 
-  test('a ping asks the log’s server, stream or no stream', () =>
+  test('a ping asks the log’s server, with or without a stream', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ ...access(), ping: { enabled: false } }, world.newStore())
       yield* backend.connect
@@ -130,14 +129,14 @@ describe('an append', () => {
   const lost: [string, Fault, boolean][] = [
     ['whose request is lost', 'drop request', false],
     ['whose answer is lost', 'drop response', true],
-    ['that is answered 503, and was not done', { status: 503 }, false],
-    ['that is answered 503, and was done', { status: 503, applied: true }, true],
-    ['that is answered 500, and was done', { status: 500, applied: true }, true],
-    ['that a captive portal says yes to', { status: 200, body: '<html>' }, false],
-    ['that is done, but not answered in time', { hold: 'response', ms: 1_000 }, true],
+    ['that is answered 503 and did not land', { status: 503 }, false],
+    ['that is answered 503 and landed', { status: 503, applied: true }, true],
+    ['that is answered 500 and landed', { status: 500, applied: true }, true],
+    ['that a captive portal answers 200', { status: 200, body: '<html>' }, false],
+    ['that landed, but is not answered in time', { hold: 'response', ms: 1_000 }, true],
   ]
 
-  test.each(lost)('%s: pushed again it is in the log once', (_, fault, done) =>
+  test.each(lost)('%s: after a repeated push it is in the log once', (_, fault, done) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open({ ...access(), ...patience }, storeId)
@@ -152,7 +151,7 @@ describe('an append', () => {
       expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual(numbers(1, 6))
     })))
 
-  test.each(lost)('%s, and another writer comes first: refused if it is not in, accepted if it is', (_, fault, done) =>
+  test.each(lost)('%s, and another writer goes first: the repeated push succeeds only if the append landed', (_, fault, done) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* openElsewhere({ ...access(), ...patience }, storeId)
@@ -168,7 +167,7 @@ describe('an append', () => {
       expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual(numbers(1, from + 4))
     })))
 
-  test('that arrives long after it was given up on does no harm', () =>
+  test('that arrives long after its time-out does no harm', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open({ ...access(), ...patience }, storeId)
@@ -182,7 +181,7 @@ describe('an append', () => {
       expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual(numbers(1, 6))
     })))
 
-  test('that is interrupted is looked for before it is sent again', () =>
+  test('that was interrupted: the writer looks for it before it sends it again', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open(access(), storeId)
@@ -196,7 +195,7 @@ describe('an append', () => {
       expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual(numbers(1, 5))
     })))
 
-  test.each([[413, 'too large'], [403, 'not yours']])('that is answered %i is refused for good, and the next one goes on', (status, detail) =>
+  test.each([[413, 'too large'], [403, 'not yours']])('that is answered %i fails without a retry, and the next one succeeds', (status, detail) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open(access(), storeId)
@@ -207,7 +206,7 @@ describe('an append', () => {
       expect((yield* logged(storeId)).length).toBe(4)
     })))
 
-  test('to a stream that was closed says so', () =>
+  test('to a closed stream fails and says so', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open(access(), storeId)
@@ -218,10 +217,10 @@ describe('an append', () => {
     })))
 })
 
-describe('somebody else', () => {
+describe('an answer of somebody else', () => {
   const page = (status: number) => Promise.resolve(new Response('<html>', { status, headers: { 'content-type': 'text/html' } }))
 
-  test('who says that a stream was made names no backend', () =>
+  test('that claims to have created a stream names no backend', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       yield* Effect.flatMap(openElsewhere(access(), storeId), (_) => _.push(eventsFrom(0, 2)))
@@ -234,7 +233,7 @@ describe('somebody else', () => {
       expect((yield* logged(storeId)).length).toBe(3)
     })))
 
-  test('who says yes to everything is not the log’s server', () =>
+  test('with status 200 to everything is not taken for the log’s server', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* openElsewhere({ ...access(), fetch: network.fetch, ping: { enabled: false } }, world.newStore())
@@ -248,7 +247,7 @@ describe('somebody else', () => {
     })))
 })
 
-test('a fork in the log, as a server makes one that keeps the fence for each writer, stops a writer whose pull has met it', () =>
+test('a fork, from a server that keeps the fence for each writer, stops a writer whose pull has met it', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
     const backend = yield* open(access(), storeId)
@@ -261,25 +260,25 @@ test('a fork in the log, as a server makes one that keeps the fence for each wri
     expect(error.note).toMatch(/the log is broken: .* keeps Stream-Seq for each writer/)
   })))
 
-describe('what comes from a server', () => {
+describe('an answer of the log’s server', () => {
   const offsetless = (response: Response) => {
     const headers = new Headers(response.headers)
     for (const name of [...headers.keys()]) if (name.startsWith('stream-')) headers.delete(name)
     return new Response(response.body, { status: response.status, headers })
   }
 
-  test.each(['GET', 'HEAD'])('is not believed where it brings no log: a 204 of something on the way to %s', (method) =>
+  test.each(['GET', 'HEAD'])('without a log is not believed: a 204 to %s from something on the way', (method) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const network = makeNetwork()
       const backend = yield* open({ ...access(), fetch: network.fetch }, storeId)
       yield* backend.push(eventsFrom(0, 2))
       const restarted = yield* open({ ...access(), fetch: network.fetch }, storeId)
-      yield* pullAll(restarted) // now it knows the tail, and looks whether it is still there
+      yield* pullAll(restarted) // now the client knows the tail, and checks it
       const undo = network.intercept((ask, next) => {
         if (ask.method === method) return Promise.resolve(new Response(null, { status: 204 }))
         if (ask.method !== 'GET') return undefined
-        // A server that answers in pages, so that its tail is asked for apart
+        // A server that answers in pages, so that the provider asks for its tail
         return next().then((response) => {
           const headers = new Headers(response.headers)
           headers.delete('stream-up-to-date')
@@ -292,7 +291,7 @@ describe('what comes from a server', () => {
       expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual([1, 2, 3])
     })))
 
-  test('is of no use where a browser hides its offsets, and the error says what to do', () =>
+  test('whose offsets a browser hides fails with an error that says what to do', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       yield* Effect.flatMap(openElsewhere(access(), storeId), (_) => _.push(eventsFrom(0, 2)))
@@ -307,7 +306,7 @@ describe('what comes from a server', () => {
       }
     })))
 
-  test('may take long in coming, if only it comes; silence is a lost connection', () =>
+  test('may come slowly, but silence is a lost connection', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       yield* Effect.flatMap(openElsewhere(access(), storeId), (_) => _.push(eventsFrom(0, 50)))
@@ -340,7 +339,7 @@ describe('what comes from a server', () => {
 })
 
 describe('a log that changed behind the writer’s back', () => {
-  test('made anew: the push fails with the mismatch, and nothing lands in the wrong one', () =>
+  test('recreated: the push fails with the mismatch, and nothing lands in the new log', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open(access(), storeId)
@@ -351,7 +350,7 @@ describe('a log that changed behind the writer’s back', () => {
       expect((yield* logged(storeId)).map((_) => _.clientId)).toEqual(['other', 'other'])
     })))
 
-  test('put back to an older state: nothing is appended, and the error says what is lost', () =>
+  test('restored to an older state: the push appends nothing, and the error says what is lost', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open(access(), storeId)
@@ -368,7 +367,7 @@ describe('a log that changed behind the writer’s back', () => {
       expect((yield* logged(storeId)).length).toBe(5)
     })))
 
-  test('its server was restarted, and forgot its fence and its producers: writing goes on', () =>
+  test('its server restarted and forgot its fence and its producers: writing goes on', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const [a, b] = [yield* openElsewhere(access(), storeId), yield* openElsewhere(access(), storeId)]
@@ -377,14 +376,14 @@ describe('a log that changed behind the writer’s back', () => {
       yield* Effect.promise(() => world.upstream.kill())
       expect(yield* Effect.flip(b.push(eventsFrom(4, 1, {}, 'b')))).toBeInstanceOf(IsOfflineError)
       yield* Effect.promise(() => world.upstream.restart())
-      // Writer a still believes that the head is 2; the fence that would refuse it is forgotten
+      // Writer a still has the head 2, and the server has forgotten the fence that would refuse it
       expect(yield* Effect.flip(a.push(eventsFrom(2, 1, {}, 'a')))).toBeInstanceOf(ServerAheadError)
       yield* b.push(eventsFrom(4, 1, {}, 'b'))
       expect((yield* logged(storeId)).map((_) => _.seqNum)).toEqual(numbers(1, 5))
     })))
 })
 
-test('writers go on through faults and kills of the log’s server: nothing is lost, nothing twice, nobody stuck', () =>
+test('writers survive faults and kills of the log’s server: every event is in the log once, and no writer is stuck', () =>
   run(Effect.gen(function* () {
     console.log(`SEED=${seed}`)
     const random = randomFrom(seed)
@@ -401,7 +400,7 @@ test('writers go on through faults and kills of the log’s server: nothing is l
     const kills = Effect.gen(function* () {
       for (let i = 0; i < 3; i++) {
         yield* Effect.sleep(700)
-        // What is under way is lost with the server: one that forgets its fence must not hear of it afterwards
+        // Requests under way are lost with the server: after it forgot its fence, they must not arrive
         yield* Effect.promise(async () => {
           await world.upstream.kill()
           world.bypass.abandon()

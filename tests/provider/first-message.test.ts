@@ -1,8 +1,8 @@
-// Whose log it is, told from its beginning.
+// The first message of a log, which names its backend, out of an answer that arrives in pieces.
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { firstMessage } from '../../client/src/direct/first-message.ts'
-import { check } from './support/events.ts'
+import { check } from '../support/events.ts'
 
 test.each([
   ['', 'Incomplete'], ['  ', 'Incomplete'], ['[', 'Incomplete'], ['[{"a":"]', 'Incomplete'], ['[12', 'Incomplete'],
@@ -11,7 +11,7 @@ test.each([
   expect(firstMessage(text)._tag).toBe(tag)
 })
 
-test('property: the first message, as soon as it is whole and never before', () =>
+test('property: the first message is found as soon as it is complete, and never before', () =>
   check(fc.property(fc.array(fc.json(), { minLength: 1, maxLength: 3 }), fc.nat(), (messages, cut) => {
     const text = `[${messages.join(',')}]`
     const found = { _tag: 'Found', message: JSON.parse(messages[0]!) }

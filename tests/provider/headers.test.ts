@@ -1,11 +1,10 @@
-// What is sent along, and what a server's "no" to it becomes. The server that says no is a fault here; auth.test.ts has
-// the real one.
+// The headers of requests, and the outcome of a refusal. The refusing server is a fault here; auth.test.ts has the real one.
 import { IsOfflineError, SyncBackend, UnknownError } from '@livestore/common'
 import { Effect, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { HeadersFunction, Problem, SyncBackendOptions } from '../../client/src/index.ts'
 import { type Backend, cursorAt, eventually, follow, type Item, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { eventsFrom } from './support/events.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
 import { makeNetwork, type Network, refusal } from './support/network.ts'
 import { type Mode, startWorld, type World } from './support/world.ts'
 
@@ -16,7 +15,6 @@ beforeAll(async () => {
 afterAll(() => world?.stop())
 
 type Ask = Network['asked'][number]
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const isLive = (ask: Ask) => ask.live !== null
 const tokenOf = (ask: Ask) => new Headers(ask.init?.headers).get('authorization')
 const sent = (network: Network) => network.asked.map(tokenOf)
@@ -24,11 +22,11 @@ const sent = (network: Network) => network.asked.map(tokenOf)
 const says = (status: number, detail: string) =>
   refusal(status, status === 401 ? 'unauthorized' : 'forbidden', { _tag: status === 401 ? 'UnauthorizedError' : 'ForbiddenError', title: 'No', detail })
 
-/** A server that takes only some tokens. */
+/** A server that accepts only some tokens. */
 const guard = (network: Network, takes: (token: string | null, ask: Ask) => boolean) =>
   network.intercept((ask) => (takes(tokenOf(ask), ask) ? undefined : says(401, 'the token has expired')))
 
-/** An app's memory for its token, as an auth library has it. */
+/** An app's cached token, as an auth library keeps it. */
 const tokenCache = () => {
   const asked: boolean[] = []
   let token = 0
@@ -48,7 +46,7 @@ const follows = (backend: Backend) =>
     yield* follower.exit() ?? Effect.void
   }))
 
-/** Everything a client asks a server for. */
+/** Every kind of request of a client. */
 const deeds: [string, (backend: Backend) => Effect.Effect<unknown, unknown>][] = [
   ['a push', (backend) => backend.push(eventsFrom(0, 1))],
   ['a pull', (backend) => pullAll(backend)],
@@ -61,8 +59,8 @@ const endingDeeds = deeds.filter(([what]) => what !== 'a live pull')
 const access = (mode: Mode, headers: SyncBackendOptions['headers']) =>
   (mode === 'proxy' ? { url: world.network.url, headers } : { mode, upstream: { url: world.bypass.url, headers } }) as SyncBackendOptions
 
-describe('what is sent', () => {
-  test('payload.authToken is a bearer token on every request', () =>
+describe('the headers of a request', () => {
+  test('payload.authToken becomes a bearer token on every request', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore(), { authToken: 'a-token' })
@@ -73,7 +71,7 @@ describe('what is sent', () => {
       expect(new Set(sent(network))).toEqual(new Set(['Bearer a-token']))
     })))
 
-  test('unless the headers say otherwise; a function is called for each request', () =>
+  test('headers go before payload.authToken, and the provider calls a function for each request', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       let calls = 0
@@ -86,8 +84,8 @@ describe('what is sent', () => {
     })))
 })
 
-describe.each(['proxy', 'direct'] as const)('%s: a token that is refused', (mode) => {
-  test.each(deeds)('%s goes on with a fresh one, which the function knows it must be', (_, deed) =>
+describe.each(['proxy', 'direct'] as const)('%s: a refused token', (mode) => {
+  test.each(deeds)('%s succeeds with a fresh one: the function learns that the last was refused', (_, deed) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const { headers, asked } = tokenCache()
@@ -102,7 +100,7 @@ describe.each(['proxy', 'direct'] as const)('%s: a token that is refused', (mode
       expect([second!.method, second!.url.href, second!.init?.body]).toEqual([first!.method, first!.url.href, first!.init?.body])
     })))
 
-  test.each(endingDeeds)('%s whose fresh one is refused too fails, and says where and why', (_, deed) =>
+  test.each(endingDeeds)('%s whose fresh one is refused too fails, with the URL and the reason', (_, deed) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const { headers, asked } = tokenCache()
@@ -117,7 +115,7 @@ describe.each(['proxy', 'direct'] as const)('%s: a token that is refused', (mode
       expect(asked).toEqual([false, true])
     })))
 
-  test.each(endingDeeds)('%s that has no other fails at once', (_, deed) =>
+  test.each(endingDeeds)('%s without a function fails at once', (_, deed) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* openElsewhere({ ...access(mode, { authorization: 'old' }), fetch: network.fetch, ping: { enabled: false } }, world.newStore())
@@ -126,7 +124,7 @@ describe.each(['proxy', 'direct'] as const)('%s: a token that is refused', (mode
       expect(sent(network)).toEqual(['old'])
     })))
 
-  test.each(endingDeeds)('%s that is forbidden fails at once', (_, deed) =>
+  test.each(endingDeeds)('%s that is answered 403 fails at once', (_, deed) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const { headers } = tokenCache()
@@ -138,7 +136,7 @@ describe.each(['proxy', 'direct'] as const)('%s: a token that is refused', (mode
       expect(sent(network)).toEqual(['token 0'])
     })))
 
-  test.each([401, 403])('a live pull that is answered %i waits for one that is taken, says so, and goes on by itself', (status) =>
+  test.each([401, 403])('a live pull that is answered %i waits for an accepted token, reports the problem, and goes on by itself', (status) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const storeId = world.newStore()
@@ -159,8 +157,8 @@ describe.each(['proxy', 'direct'] as const)('%s: a token that is refused', (mode
     })))
 })
 
-describe('a token that runs out', () => {
-  test.each(['sse', 'long-poll'] as const)('again and again, under a live pull by %s: every event comes once, and the connection never counts as lost', (live) =>
+describe('a token that expires', () => {
+  test.each(['sse', 'long-poll'] as const)('again and again during a live pull by %s: every event comes once, and isConnected stays true', (live) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const cache = tokenCache()
@@ -185,7 +183,7 @@ describe('a token that runs out', () => {
       expect(connection).toEqual([false, true])
     })))
 
-  test('while the network is away: a live pull and one that is not go on', () =>
+  test('while the network is down: a live pull and an ordinary pull go on afterwards', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const { headers } = tokenCache()
@@ -202,7 +200,7 @@ describe('a token that runs out', () => {
       yield* follower.until('the events', () => follower.seqNums().length === 2)
     })))
 
-  test('under many requests at once is renewed once for them all', () =>
+  test('during many requests at once is renewed once for all of them', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const { headers, asked } = tokenCache()
@@ -220,16 +218,16 @@ describe('a token that runs out', () => {
     })))
 })
 
-describe('a function that fails', () => {
+describe('a headers function that fails', () => {
   const failing: [string, HeadersFunction][] = [
     ['throws', () => {
       throw new Error('no fresh token')
     }],
     ['rejects', () => Promise.reject(new Error('no fresh token'))],
-    ['gives what no header can be', () => ({ authorization: 'no fresh\ntoken' })],
+    ['returns an invalid header', () => ({ authorization: 'no fresh\ntoken' })],
   ]
 
-  test.each(failing)('%s: being offline, and the reason is there to read', (_, headers) =>
+  test.each(failing)('%s: requests fail as offline, with the reason in the error', (_, headers) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const retry = { initialDelay: 5, maxDelay: 20 }
@@ -242,7 +240,7 @@ describe('a function that fails', () => {
       expect(network.asked).toEqual([])
     })))
 
-  test('only when it is to renew a token: that is offline too, and no 401', () =>
+  test('only to renew a token: requests fail as offline, not with 401', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const headers: HeadersFunction = ({ refused }) =>
@@ -255,7 +253,7 @@ describe('a function that fails', () => {
       })
     })))
 
-  test('a live pull rides it out', () =>
+  test('a live pull goes on once the function succeeds', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       let issuer: 'away' | 'back' = 'away'
@@ -276,12 +274,12 @@ describe('a function that fails', () => {
     })))
 })
 
-describe.each([['hybrid', 401], ['hybrid', 403], ['direct', 401], ['direct', 403]] as const)('%s: who may only read (%i)', (mode, status) => {
+describe.each([['hybrid', 401], ['hybrid', 403], ['direct', 401], ['direct', 403]] as const)('%s: a client that may only read (%i)', (mode, status) => {
   const retry = { initialDelay: 20, maxDelay: 100 }
   const forbidsToMake = (network: Network) =>
     network.intercept((ask) => (ask.method === 'PUT' ? says(status, 'this token may only read') : undefined))
 
-  test('waits for a stream that others make, connected and with nothing to come', () =>
+  test('waits for a stream that others create, connected and with nothing to come', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const network = makeNetwork()
@@ -297,7 +295,7 @@ describe.each([['hybrid', 401], ['hybrid', 403], ['direct', 401], ['direct', 403
       expect(follower.seqNums()).toEqual([1, 2, 3])
     })))
 
-  test('and does so with events of one that is gone, too', () =>
+  test('waits as well with events of a stream that is gone', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const writer = yield* openElsewhere(world.access('direct'), storeId)

@@ -1,16 +1,16 @@
-// Sealed history through the provider: what still comes while the upstream is down, and what follows.
+// Sealed history through the provider, while the upstream is down and afterwards.
 import { Effect, Either, SubscriptionRef } from 'effect'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { fenceHeader, JSON_TYPE } from '../../client/src/protocol/index.js'
 import { eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { eventsFrom } from './support/events.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
 import { startWorld, type World } from './support/world.ts'
 
-/** Events a segment; every push brings 10. */
+/** Events in a segment. Every push brings 10. */
 const SEGMENT = 20
 const EVENTS = 90
 const SEALED = Math.floor(EVENTS / SEGMENT) * SEGMENT
-/** A down upstream is given up on at once, and tried again soon. */
+/** The Worker gives up on an unreachable upstream at once, and tries again soon. */
 const patience = { retry: { initialDelay: 50, maxDelay: 500 } }
 
 let world: World
@@ -20,9 +20,7 @@ beforeAll(async () => {
 })
 afterAll(() => world?.stop())
 
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
-
-test('while the upstream is down a fresh client gets all sealed history, says that it is offline, and goes on later', () =>
+test('a fresh client gets all sealed history while the upstream is down, reports that it is offline, and goes on later', () =>
   run(
     Effect.gen(function* () {
       const storeId = world.newStore()
@@ -32,7 +30,7 @@ test('while the upstream is down a fresh client gets all sealed history, says th
       expect(seqNums(yield* pullAll(writer))).toEqual(numbers(1, EVENTS))
 
       yield* Effect.promise(() => world.upstream.kill())
-      // The Worker may forget what it remembers; the edge cache and the Sequencer's rows stay.
+      // The Worker may lose its memory; the edge cache and the Sequencer's rows stay.
       yield* Effect.promise(() => world.worker.restart())
       const fresh = yield* openElsewhere(options, storeId)
       const live = yield* follow(fresh)
@@ -54,7 +52,7 @@ test('while the upstream is down a fresh client gets all sealed history, says th
     }),
   ), 60_000)
 
-test('a log that comes in one long page is read whole', () =>
+test('a direct-mode pull reads a log that comes in one long page', () =>
   run(
     Effect.gen(function* () {
       const storeId = world.newStore()
@@ -62,7 +60,7 @@ test('a log that comes in one long page is read whole', () =>
       const long = 200_000
       const url = `${world.upstream.url}/default/${storeId}`
       yield* (yield* open(options, storeId)).push(eventsFrom(0, 1))
-      // As one append each, which is quicker than pushes
+      // Appends of 10,000 events are faster than pushes
       for (let head = 1; head < long; head += 10_000) {
         const body = JSON.stringify(eventsFrom(head, Math.min(10_000, long - head)))
         const headers = { ...JSON_TYPE, ...fenceHeader(head) }

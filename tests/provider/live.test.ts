@@ -1,11 +1,11 @@
-// The live pull: it follows, rides out what a network does, and says the truth about the connection.
+// The live pull follows the log, survives the faults of a network, and reports the connection truthfully.
 import { SyncBackend } from '@livestore/common'
 import { Effect, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { headerBody } from '../../client/src/protocol/index.js'
 import type { Problem } from '../../client/src/index.ts'
 import { type Backend, eventually, follow, open, run, seqNums } from './support/backend.ts'
-import { eventsFrom } from './support/events.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
 import { makeNetwork, mangle, type Network, silent } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 
@@ -15,7 +15,6 @@ beforeAll(async () => {
 })
 afterAll(() => world?.stop())
 
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const isLive = (ask: { live: string | null }) => ask.live !== null
 
 /** Every value of isConnected from now on. */
@@ -28,7 +27,7 @@ const watchConnection = (backend: Backend) =>
   })
 
 describe.each(['sse', 'long-poll'] as const)('by %s', (mode) => {
-  test('catches up, says NoMore, then brings every event once as it happens', () =>
+  test('a live pull catches up, says NoMore, then brings every event once as it happens', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch, live: { mode } }, world.newStore())
@@ -44,7 +43,7 @@ describe.each(['sse', 'long-poll'] as const)('by %s', (mode) => {
       expect(new Set(network.asked.filter(isLive).map((_) => _.live))).toEqual(new Set([mode]))
     })))
 
-  test('resumes from a live event’s metadata', () =>
+  test('a live pull resumes from a live event’s metadata', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url, live: { mode } }, world.newStore())
       const follower = yield* follow(backend)
@@ -58,7 +57,7 @@ describe.each(['sse', 'long-poll'] as const)('by %s', (mode) => {
       }
     })))
 
-  test('a connection that dies without a word is given up and made anew', () =>
+  test('a connection that dies silently is replaced', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const options = { url: world.network.url, fetch: network.fetch, live: { mode, stallTimeout: 300 } }
@@ -72,7 +71,7 @@ describe.each(['sse', 'long-poll'] as const)('by %s', (mode) => {
       expect(follower.exit()).toBeUndefined()
     })))
 
-  test('is renewed by a catch-up in time, though the server never ends it and it is not silent', () =>
+  test('a catch-up renews a connection in time, though the server never ends it and it is not silent', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const options = { url: world.network.url, fetch: network.fetch, live: { mode, renewInterval: 500 } }
@@ -85,7 +84,7 @@ describe.each(['sse', 'long-poll'] as const)('by %s', (mode) => {
 })
 
 describe('lost connections', () => {
-  test('the network goes and comes: offset kept, nothing lost or twice, connected only when it is', () =>
+  test('the network goes and comes: the pull keeps its offset, brings every event once, and reports the connection', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url, ping: { enabled: false } }, world.newStore())
       const connection = yield* watchConnection(backend)
@@ -102,7 +101,7 @@ describe('lost connections', () => {
       expect(connection.slice(0, 8)).toEqual([false, true, false, true, false, true, false, true])
     })))
 
-  test('the Worker restarts', () =>
+  test('the Worker restarts: the pull goes on', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url }, world.newStore())
       const follower = yield* follow(backend)
@@ -114,7 +113,7 @@ describe('lost connections', () => {
       expect(follower.exit()).toBeUndefined()
     })), 60_000)
 
-  test('a start without a network waits for it', () =>
+  test('a pull that starts without a network waits for it', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       world.network.setOnline(false)
@@ -128,7 +127,7 @@ describe('lost connections', () => {
       expect(follower.items).toEqual([SyncBackend.pullResItemEmpty()])
     })))
 
-  test.each([429, 500, 502, 503, 504, 522])('answers of %i are ridden out, in growing steps', (status) =>
+  test.each([429, 500, 502, 503, 504, 522])('answers of %i: the pull tries again, with growing pauses', (status) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -147,7 +146,7 @@ describe('lost connections', () => {
       expect(follower.exit()).toBeUndefined()
     })))
 
-  test('Retry-After is honoured', () =>
+  test('Retry-After: the pull waits so long', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -162,11 +161,11 @@ describe('lost connections', () => {
       expect(times[1]! - times[0]!).toBeGreaterThanOrEqual(990)
     })))
 
-  test('a delivery that is torn in the middle is read again', () =>
+  test('a torn delivery: the pull reads it again', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
-      // The first live read ends inside an event; what came of it has no offset yet
+      // The first live read ends inside an event, before any offset
       let torn = false
       network.intercept((ask, next) =>
         ask.live !== 'sse' || torn ? undefined : mangle(next, (text) => {
@@ -183,7 +182,7 @@ describe('lost connections', () => {
       expect(follower.seqNums()).toEqual([1, 2, 3])
     })))
 
-  test('where every SSE is cut at once, it falls back to long-poll', () =>
+  test('every SSE connection is cut at once: the pull falls back to long-poll', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -199,7 +198,7 @@ describe('lost connections', () => {
     })))
 })
 
-test('a live connection that brought nothing good is let go of: six of them are all that a browser has', () =>
+test('a live connection that brought nothing usable is closed, because a browser has only six', () =>
   run(Effect.gen(function* () {
     const network = makeNetwork()
     const backend = yield* open({ url: world.network.url, fetch: network.fetch, retry: { maxDelay: 50 }, live: { reconnectSpread: 0 } }, world.newStore())
@@ -223,8 +222,8 @@ test('a live connection that brought nothing good is let go of: six of them are 
     expect(follower.exit()).toBeUndefined()
   })))
 
-describe('what LiveStore’s leader relies on', () => {
-  test('isConnected is true before an item is out', () =>
+describe('the guarantees for LiveStore’s leader', () => {
+  test('isConnected is true before LiveStore receives an item', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url, ping: { enabled: false } }, world.newStore())
       const atItem: boolean[] = []
@@ -239,7 +238,7 @@ describe('what LiveStore’s leader relies on', () => {
       expect(atItem.every(Boolean)).toBe(true)
     })))
 
-  test('an item that said more is followed by NoMore before the connection counts as lost', () =>
+  test('NoMore follows an item that announced more, before the connection counts as lost', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -270,7 +269,7 @@ describe('what LiveStore’s leader relies on', () => {
       expect(yield* backend.isConnected.get).toBe(false)
     })))
 
-  /** The first page says that more is to come. */
+  /** The first page announces more. */
   const saysMore = (network: Network) => {
     let first = true
     network.intercept((ask, next) => {
@@ -284,7 +283,7 @@ describe('what LiveStore’s leader relies on', () => {
     })
   }
 
-  test('and before pages that lead nowhere', () =>
+  test('NoMore follows before pages that lead nowhere', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -302,7 +301,7 @@ describe('what LiveStore’s leader relies on', () => {
       yield* follower.until('the event', () => follower.seqNums().length === 4)
     })))
 
-  test('and where the stream is gone: a device that knows its backend makes no other one, and waits', () =>
+  test('NoMore follows if the stream is gone: a device that knows its backend waits, and creates no other stream', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const storeId = world.newStore()
@@ -327,7 +326,7 @@ describe('what LiveStore’s leader relies on', () => {
       expect([problems.at(-1), yield* backend.isConnected.get]).toEqual([undefined, true])
     })))
 
-  test('a slow consumer holds the reading back', () =>
+  test('a slow consumer slows the reading down', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch, live: { stallTimeout: 400 } }, world.newStore())
@@ -342,7 +341,7 @@ describe('what LiveStore’s leader relies on', () => {
       yield* eventually('live', () => network.count(isLive) > 0)
       const bytes = 4_000_000
       for (let n = 0; n < 40; n++) yield* backend.push(eventsFrom(n, 1, { text: 'x'.repeat(bytes / 40) }))
-      yield* Effect.sleep(1_500) // longer than a stall: waiting for the consumer is none
+      yield* Effect.sleep(1_500) // longer than a stall, but the server does not stall
       expect(arrived).toBeLessThan(bytes / 2)
       expect(network.count(isLive)).toBe(1)
       yield* gate.open
@@ -361,7 +360,7 @@ describe('what LiveStore’s leader relies on', () => {
 })
 
 describe('ping', () => {
-  test('runs while no live pull is open, and only then', () =>
+  test('the provider pings only while no live pull is open', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const pings = () => network.count((_) => _.method === 'HEAD')
@@ -378,7 +377,7 @@ describe('ping', () => {
       yield* eventually('pings again', () => pings() > before + 2)
     })))
 
-  test('notices that the network went, and that it came', () =>
+  test('pings notice that the network went, and that it came back', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url, ping: { requestInterval: 50 } }, world.newStore())
       const connection = yield* watchConnection(backend)
@@ -389,7 +388,7 @@ describe('ping', () => {
       yield* eventually('connected', () => connection.at(-1) === true)
     })))
 
-  test('beside a healthy live pull a failed one changes nothing', () =>
+  test('a failed ping beside a healthy live pull changes nothing', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -400,7 +399,7 @@ describe('ping', () => {
       expect(yield* backend.isConnected.get).toBe(true)
     })))
 
-  test('unanswered it times out', () =>
+  test('an unanswered ping times out', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       network.intercept(silent)

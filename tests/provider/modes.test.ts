@@ -1,15 +1,15 @@
-// What holds in all three modes, and between clients of different ones on one store.
+// The guarantees of all three modes, also between clients of different modes on one store.
 import { BackendIdMismatchError, ServerAheadError, SyncBackend } from '@livestore/common'
 import { Effect, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Problem, SyncBackendOptions } from '../../client/src/index.ts'
 import { type Backend, cursorAt, eventually, follow, type Item, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { eventsFrom } from './support/events.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
 import { makeNetwork, type Network, refusal } from './support/network.ts'
 import { type Mode, modes, startWorld, type World } from './support/world.ts'
 import { checkLog, makeWriter } from './support/writer.ts'
 
-/** History comes in several pages soon. */
+/** Few events already make several pages of history. */
 const SEGMENT_EVENTS = 10
 
 let world: World
@@ -18,16 +18,15 @@ beforeAll(async () => {
 })
 afterAll(() => world?.stop())
 
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const bare = modes.filter((_) => _ !== 'proxy')
 const options = (mode: Mode) => ({ ...world.access(mode), live: { renewInterval: 500 } })
 
-describe('many writers on one store end in one chain, and each event is in it once', () => {
+describe('many writers on one store make one chain with each event once', () => {
   test.each<[string, Mode[]]>([
     ['proxy', ['proxy', 'proxy', 'proxy']],
     ['hybrid', ['hybrid', 'hybrid', 'hybrid']],
     ['direct', ['direct', 'direct', 'direct']],
-    ['of different modes', ['proxy', 'hybrid', 'direct', 'direct']],
+    ['different modes', ['proxy', 'hybrid', 'direct', 'direct']],
   ])('%s', (_, each) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
@@ -53,7 +52,7 @@ describe('resuming', () => {
       return head
     })
 
-  /** From after each event: exactly the rest, once, in order; in the mode it was pulled in, or in another. */
+  /** A pull from behind each event gives exactly the rest, once and in order, in the same mode or in another. */
   const resumeFromEach = (items: readonly Item[], head: number, storeId: string, modeAt: (seqNum: number) => Mode) =>
     Effect.forEach(numbers(1, head), (seqNum) =>
       Effect.gen(function* () {
@@ -63,7 +62,7 @@ describe('resuming', () => {
         expect(rest.at(-1)?.pageInfo._tag).toBe('NoMore')
       }), { discard: true })
 
-  test.each(modes)('%s: after every event of a catch-up', (mode) =>
+  test.each(modes)('%s: a pull resumes after every event of a catch-up', (mode) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const head = yield* history(storeId)
@@ -74,7 +73,7 @@ describe('resuming', () => {
       yield* resumeFromEach(items, head, storeId, (seqNum) => modes[seqNum % 3]!)
     })), 60_000)
 
-  test.each(modes)('%s: after every event that came live', (mode) =>
+  test.each(modes)('%s: a pull resumes after every event that came live', (mode) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const follower = yield* Effect.flatMap(openElsewhere(world.access(mode), storeId), follow)
@@ -84,7 +83,7 @@ describe('resuming', () => {
       yield* resumeFromEach(follower.items, head, storeId, () => mode)
     })), 60_000)
 
-  test.each(modes)('%s: interrupted after every item, a pull goes on from there', (mode) =>
+  test.each(modes)('%s: a pull that is interrupted after every item goes on from there', (mode) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const head = yield* history(storeId)
@@ -98,7 +97,7 @@ describe('resuming', () => {
       expect(seqNums(pulled)).toEqual(numbers(1, head))
     })), 60_000)
 
-  test.each(modes)('%s: a cursor of another provider is found by its seqNum', (mode) =>
+  test.each(modes)('%s: a pull finds a cursor of another provider by its seqNum', (mode) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const head = yield* history(storeId)
@@ -113,11 +112,11 @@ describe('resuming', () => {
       }
       const asked = network.asked.filter((_) => _.method === 'GET' && _.live === null)
       expect(asked.some((_) => _.url.searchParams.has('after'))).toBe(mode === 'proxy')
-      // What was dropped was not read first, but for the append it lies in
+      // The pull read no dropped event, except in the append that holds the cursor
       if (mode === 'proxy') expect(asked.every((_) => _.url.searchParams.get('offset') !== '-1' || _.url.searchParams.has('after'))).toBe(true)
     })))
 
-  test('of events that were found by a seqNum: after every one of them', () =>
+  test('a pull resumes after every event that was found by a seqNum', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const head = yield* history(storeId)
@@ -130,7 +129,7 @@ describe('resuming', () => {
       }
     })))
 
-  test('a log that ends before the cursor’s seqNum is another log, and the pull says so', () =>
+  test('a log that ends before the cursor’s seqNum is another log: the pull fails and says so', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const head = yield* history(storeId)
@@ -141,13 +140,13 @@ describe('resuming', () => {
     })))
 })
 
-describe('a log that ends before the cursor’s seqNum and was made anew', () => {
+describe('a recreated log that ends before the cursor’s seqNum', () => {
   const shortened = (network: Network) =>
     Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open({ ...world.access('proxy'), fetch: network.fetch }, storeId)
       yield* backend.push(eventsFrom(0, 5))
-      // The Worker has not heard of another one yet, but for who asks it outright
+      // The Worker does not know the new log yet, unless it is asked for it directly
       network.intercept((ask) => {
         const problem = { title: 'Bad Request', detail: 'the log ends at 2', field: 'after' }
         return ask.method === 'GET' ? refusal(400, 'bad-request', problem) : undefined
@@ -157,7 +156,7 @@ describe('a log that ends before the cursor’s seqNum and was made anew', () =>
     })
   const isAnother = () => Promise.resolve(new Response(null, { headers: { 'livestore-backend-id': 'another', 'livestore-head': '2' } }))
 
-  test('is another backend’s, which is what the pull says', () =>
+  test('is another backend’s: the pull fails with the mismatch', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const { backend, cursor } = yield* shortened(network)
@@ -165,7 +164,7 @@ describe('a log that ends before the cursor’s seqNum and was made anew', () =>
       expect(yield* Effect.flip(pullAll(backend, cursor))).toMatchObject({ _tag: 'BackendIdMismatchError', received: 'another' })
     })))
 
-  test('is nothing that the pull believes before it knows whose it is', () =>
+  test('gives no event before the pull knows its backend', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const { backend, cursor } = yield* shortened(network)
@@ -180,7 +179,7 @@ describe('a log that ends before the cursor’s seqNum and was made anew', () =>
 })
 
 describe.each(modes)('%s', (mode) => {
-  test('a store without a stream is empty, and a live pull hears its first event', () =>
+  test('a store without a stream is empty, and a live pull brings its first event', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* openElsewhere(world.access(mode), storeId)
@@ -193,7 +192,7 @@ describe.each(modes)('%s', (mode) => {
       expect(yield* backend.isConnected.get).toBe(true)
     })))
 
-  test('says how much is to come only if it knows', () =>
+  test('a pull reports the remaining events only if it knows them', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open({ ...world.access(mode), pull: { maxItemEvents: 4 } }, storeId)
@@ -206,7 +205,7 @@ describe.each(modes)('%s', (mode) => {
       ])
     })))
 
-  test('a push behind the head is refused with its numbers, and makes the live pull catch up', () =>
+  test('a push behind the head fails with its numbers, and makes the live pull catch up', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* openElsewhere(world.access(mode), storeId)
@@ -219,7 +218,7 @@ describe.each(modes)('%s', (mode) => {
       yield* follower.until('what it missed', () => follower.seqNums().length === 5)
     })))
 
-  test('a push beyond the head, and one that is no chain, are errors that say so', () =>
+  test('a push beyond the head, or of no chain, fails and says so', () =>
     run(Effect.gen(function* () {
       const backend = yield* open(world.access(mode), world.newStore())
       yield* backend.push(eventsFrom(0, 5))
@@ -231,7 +230,7 @@ describe.each(modes)('%s', (mode) => {
       expect(seqNums(yield* pullAll(backend))).toEqual(numbers(1, 5))
     })))
 
-  test('names of every kind are the same store in each mode', () =>
+  test('names of every kind lead to the same store in each mode', () =>
     run(Effect.gen(function* () {
       for (const name of ['a/b', '%2f', '🙂 x', 'notes.js', '~h', 'x'.repeat(300)]) {
         const storeId = `${name}-${world.newStore()}`
@@ -243,11 +242,11 @@ describe.each(modes)('%s', (mode) => {
     })))
 })
 
-describe.each(bare)('%s: a stream that was made anew', (mode) => {
+describe.each(bare)('%s: a recreated stream', (mode) => {
   const atWorker = (route: 'stream' | 'adopt', storeId: string, method: string) =>
     Effect.promise(() => fetch(`${world.worker.url}/v1/${route}/default/${storeId}`, { method }))
 
-  /** In hybrid mode the Worker must have been told that it is meant. */
+  /** In hybrid mode an administrator must have told the Worker that the change is intended. */
   const recreate = (storeId: string, events: number) =>
     Effect.gen(function* () {
       yield* Effect.promise(() => world.atUpstream(storeId).remove())
@@ -255,7 +254,7 @@ describe.each(bare)('%s: a stream that was made anew', (mode) => {
       if (mode === 'hybrid') expect((yield* atWorker('adopt', storeId, 'POST')).status).toBe(200)
     })
 
-  test.each([['shorter', 1], ['longer', 9]])('%s: is noticed within one renewal, and nothing of it is applied', (_, count) =>
+  test.each([['shorter', 1], ['longer', 9]])('%s: the live pull notices within one renewal, and applies nothing of it', (_, count) =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* open(options(mode), storeId)
@@ -264,7 +263,7 @@ describe.each(bare)('%s: a stream that was made anew', (mode) => {
       const follower = yield* follow(backend)
       yield* follower.until('the events', () => follower.seqNums().length === 5)
       yield* recreate(storeId, count)
-      // The renewal (at most 500 ms), two looks at the log, and what a busy machine needs
+      // The renewal (at most 500 ms), two reads of the log, and time for a busy machine
       yield* follower.until('the end', () => follower.exit() !== undefined, 5_000)
       expect(follower.exit()).toMatchObject({ cause: { _tag: 'Fail', error: { _tag: 'BackendIdMismatchError' } } })
       expect(follower.seqNums()).toEqual([1, 2, 3, 4, 5])
@@ -272,7 +271,7 @@ describe.each(bare)('%s: a stream that was made anew', (mode) => {
       expect(yield* Effect.flip(backend.push(eventsFrom(5, 1)))).toBeInstanceOf(BackendIdMismatchError)
     })))
 
-  test('only after a while: nobody with events of the old one makes a new one, or ends', () =>
+  test('recreated only after a while: a client with events of the old one creates no stream, and does not end', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const problems: (Problem | undefined)[] = []
@@ -288,7 +287,7 @@ describe.each(bare)('%s: a stream that was made anew', (mode) => {
     })))
 })
 
-describe('who is sent what', () => {
+describe('the recipients of requests and tokens', () => {
   const tokens = (network: ReturnType<typeof makeNetwork>, url: string) =>
     new Set(network.asked.filter((_) => url.startsWith(_.url.origin)).map((_) => new Headers(_.init?.headers).get('authorization')))
 
@@ -307,7 +306,7 @@ describe('who is sent what', () => {
       expect(tokens(network, world.network.url)).toEqual(new Set(mode === 'hybrid' ? ['Bearer app'] : []))
     })))
 
-  test('hybrid reads at the upstream and writes at the Worker; direct does not know the Worker', () =>
+  test('hybrid reads from the upstream and writes to the Worker; direct does not contact the Worker', () =>
     run(Effect.gen(function* () {
       for (const mode of bare) {
         const network = makeNetwork()
@@ -320,7 +319,7 @@ describe('who is sent what', () => {
       }
     })))
 
-  test('hybrid goes on reading while the Worker is away', () =>
+  test('hybrid goes on reading while the Worker is down', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const backend = yield* openElsewhere(options('hybrid'), storeId)
@@ -338,8 +337,8 @@ describe('who is sent what', () => {
     })))
 })
 
-describe('the Sequencer goes on after writers that went past it', () => {
-  test('a push onto what it has not heard of is accepted', () =>
+describe('the Sequencer after direct writers', () => {
+  test('accepts a push onto an event that it has not seen', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const proxy = yield* openElsewhere(world.access('proxy'), storeId)
@@ -351,7 +350,7 @@ describe('the Sequencer goes on after writers that went past it', () => {
       expect(seqNums(yield* pullAll(proxy))).toEqual(numbers(1, 9))
     })))
 
-  test('a push onto the head it still believes in is refused, with the numbers of the log', () =>
+  test('refuses a push onto its stale head, with the numbers of the log', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const proxy = yield* openElsewhere(world.access('proxy'), storeId)

@@ -1,8 +1,8 @@
-// A store's path below the upstream, as src/names.rs makes it: what one of the two writes the other must find.
+// A store's path below the upstream. src/names.rs must make the same path (spec/names.json).
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { encodeUpstream, storePath } from '../../client/src/protocol/names.js'
-import { seed } from './support/events.ts'
+import { seed } from '../support/events.ts'
 
 /** The cases of tests/names.rs, `the_encoding_is_unchanged`. */
 test.each([
@@ -19,11 +19,11 @@ test.each([
   ['user@example.com', 'user~40example.com'],
   ['x'.repeat(1000), '~h44f8354494a5ba03ba1792a8d3e9c534c47a9181980fde7a3f44b06ef2ae7c7f'],
   ['x'.repeat(200), 'x'.repeat(200)],
-])('%s is %s', async (name, encoded) => {
+])('%s is encoded as %s', async (name, encoded) => {
   expect(await encodeUpstream(name)).toBe(encoded)
 })
 
-describe('whatever characters a name holds', () => {
+describe('a name of any characters', () => {
   const pieces = ['..', '%2f', '%2F', '~2F', '~h', '__ds', '\0', '😀', '/', '.', '_', '-', 'a', 'Z']
   const hostile = fc.array(fc.oneof(fc.constantFrom(...pieces), fc.string({ unit: 'grapheme', maxLength: 30 })), { minLength: 1, maxLength: 8 })
     .map((_) => _.join(''))
@@ -32,12 +32,12 @@ describe('whatever characters a name holds', () => {
     return fc.assert(property, { seed, numRuns: 2_000 })
   }
 
-  test('property: it becomes one plain segment', () =>
+  test('property: becomes one plain segment', () =>
     check(fc.asyncProperty(hostile, async (name) => {
       expect(await encodeUpstream(name)).toMatch(/^(?![._])[A-Za-z0-9._~-]{0,200}$/)
     })))
 
-  test('property: it can be read back, so no two names meet', () =>
+  test('property: can be decoded again, so no two names meet', () =>
     check(fc.asyncProperty(hostile, async (name) => {
       const encoded = await encodeUpstream(name)
       if (encoded.startsWith('~h')) expect(encoded).toMatch(/^~h[0-9a-f]{64}$/)
@@ -45,12 +45,12 @@ describe('whatever characters a name holds', () => {
     })))
 })
 
-describe('a name that can be no store’s', () => {
-  test.each([['', 's'], ['t', ''], ['..', 's'], ['t', '.'], ['t', '\ud800'], ['t', 'é'.repeat(2_049)]])('%s/%s', async (tenant, store) => {
+describe('storePath', () => {
+  test.each([['', 's'], ['t', ''], ['..', 's'], ['t', '.'], ['t', '\ud800'], ['t', 'é'.repeat(2_049)]])('refuses %s/%s', async (tenant, store) => {
     await expect(storePath(tenant, store)).rejects.toThrow(/cannot be part|well-formed|bytes long/)
   })
 
-  test('the longest that can', async () => {
+  test('accepts the longest name', async () => {
     expect(await storePath('t', 'é'.repeat(2_048))).toMatch(/^t\/~h[0-9a-f]{64}$/)
   })
 })

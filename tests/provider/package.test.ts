@@ -23,7 +23,7 @@ beforeAll(async () => {
   const tarball = stdout.trim()
   expect(tarball).toMatch(/^livestore-sync-durable-streams-\d+\.\d+\.\d+\.tgz$/)
 
-  // As npm installs it, without asking a registry for the peers that are here already
+  // Installs it as npm does, but links the peers from the repository
   const installed = join(app, 'node_modules', name)
   await mkdir(installed, { recursive: true })
   await run('tar', ['-xzf', join(app, tarball), '-C', installed, '--strip-components=1'])
@@ -83,7 +83,7 @@ test('runs in plain Node, pings nobody there, and lets the process exit', async 
   expect(stdout).toBe(`${name} IsOfflineError\n`)
 }, 30_000)
 
-// LiveStore's next release moves to Effect 4: what has to follow stays in one place
+// LiveStore's next release moves to Effect 4, so few files should have to follow
 test('Effect stays in three files', async () => {
   const { stdout } = await run('grep', ['-lrE', `from '(effect|@effect/|@livestore/utils)`, 'src'], { cwd: client })
   expect(stdout.trim().split('\n').sort()).toEqual(['src/options.ts', 'src/reading/cursor.ts', 'src/sync-backend.ts'])

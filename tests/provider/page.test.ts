@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest'
 import { headerMessage } from '../../client/src/protocol/index.js'
 import { startOf } from '../../client/src/reading/cursor.ts'
 import { cutPage, type PullItem, readPage, START_OFFSET } from '../../client/src/reading/page.ts'
-import { eventsFrom, check } from './support/events.ts'
+import { check, eventsFrom, numbers } from '../support/events.ts'
 
 const header = headerMessage('a-backend')
 
@@ -37,7 +37,7 @@ describe('the chain check', () => {
     ['a seqNum that is no integer', [{ ...eventsFrom(0, 1)[0], seqNum: 1.5 }]],
     ['null', [null]],
     ['a header without an id', [{ livestore: {} }]],
-  ])('%s makes a page of somebody else', (_, messages) => {
+  ])('%s makes the page foreign', (_, messages) => {
     expect(readPage(messages, 0)._tag).toBe('Foreign')
   })
 
@@ -45,7 +45,7 @@ describe('the chain check', () => {
     expect(readPage([...eventsFrom(0, 3), ...eventsFrom(1, 4)], 3)._tag).toBe('Broken')
   })
 
-  test('in a page that follows the cursor an event that seems known is a fork', () => {
+  test('in a page that continues the cursor, a known event is a fork', () => {
     const events = eventsFrom(3, 2)
     expect(readPage(events, 3, true)).toEqual({ _tag: 'Linked', events, backendId: undefined })
     expect(readPage([], 3, true)._tag).toBe('Linked')
@@ -53,23 +53,23 @@ describe('the chain check', () => {
     expect(readPage([...eventsFrom(2, 1), ...events], 3, true)._tag).toBe('Broken')
   })
 
-  test('only LiveStore’s own fields are passed on', () => {
+  test('an event keeps only LiveStore’s own fields', () => {
     const [event] = eventsFrom(0, 1)
     expect(readPage([{ ...event, extra: true }], 0)).toMatchObject({ events: [event] })
   })
 
-  test('an event without args is an event: JSON drops what is undefined', () => {
+  test('an event without args is an event, because JSON drops undefined', () => {
     const [event] = eventsFrom(0, 1)
     const { args, ...bare } = event!
     expect(readPage([bare], 0)._tag).toBe('Linked')
   })
 
-  test('property: from any cursor in a chain, exactly the events after it', () =>
+  test('property: a page gives exactly the events after any cursor in a chain', () =>
     check(fc.property(fc.nat(60), fc.nat(60), (length, at) => {
       const cursor = Math.min(length, at)
       const page = readPage([header, ...eventsFrom(0, length)], cursor)
       expect(page).toMatchObject({ _tag: 'Linked' })
-      if (page._tag === 'Linked') expect(page.events.map((_) => _.seqNum)).toEqual(range(cursor + 1, length))
+      if (page._tag === 'Linked') expect(page.events.map((_) => _.seqNum)).toEqual(numbers(cursor + 1, length))
     })))
 
   test('property: a page with one event missing, repeated or moved never passes', () =>
@@ -77,7 +77,7 @@ describe('the chain check', () => {
       fc.integer({ min: 3, max: 40 }), fc.nat(), fc.nat(), fc.constantFrom('missing', 'repeated', 'moved'),
       (length, where, to, how) => {
         const events: unknown[] = eventsFrom(0, length)
-        const index = where % (length - 1) // losing the last one is no break
+        const index = where % (length - 1) // a missing last event is no break
         const [event] = events.splice(index, how === 'repeated' ? 0 : 1)
         const target = to % length
         if (how === 'repeated') events.splice(index, 0, events[index])
@@ -106,21 +106,21 @@ describe('items', () => {
     expect(infos(cutPage(eventsFrom(0, 10), page(false, 3)))).toEqual([{ _tag: 'MoreUnknown' }])
   })
 
-  test('a server that does not speak of its head leaves the rest unknown', () => {
+  test('a server that does not tell its head leaves the rest unknown', () => {
     expect(infos(cutPage(eventsFrom(0, 25), page(true)))).toEqual([
       { _tag: 'MoreUnknown' }, { _tag: 'MoreUnknown' }, { _tag: 'NoMore' },
     ])
     expect(infos(cutPage(eventsFrom(0, 10), page(false)))).toEqual([{ _tag: 'MoreUnknown' }])
   })
 
-  test('a page that was read from a seqNum gives only its last event an offset to resume from', () => {
+  test('in a page that was read by seqNum, only the last event has an offset', () => {
     const items = cutPage(eventsFrom(7, 12), { ...page(true, 19), readFrom: undefined })
     const offsets = items.flatMap((_) => _.batch).map((_) => _.offset)
     expect(offsets.slice(0, -1).every((_) => _ === undefined)).toBe(true)
     expect(offsets.at(-1)).toBe('next')
   })
 
-  test('property: every event once and in order, items bounded, any event’s metadata resumes without loss', () =>
+  test('property: items are bounded, hold every event once and in order, and any event’s metadata resumes without loss', () =>
     check(fc.property(
       fc.integer({ min: 1, max: 80 }), fc.integer({ min: 1, max: 30 }), fc.boolean(), fc.nat(),
       (length, maxItemEvents, upToDate, stop) => {
@@ -133,7 +133,7 @@ describe('items', () => {
 
         const { event, offset } = pulled[stop % length]!
         const rest = readPage(offset === 'next' ? [] : events, event.seqNum)
-        expect(rest._tag === 'Linked' && rest.events.map((_) => _.seqNum)).toEqual(range(event.seqNum + 1, length))
+        expect(rest._tag === 'Linked' && rest.events.map((_) => _.seqNum)).toEqual(numbers(event.seqNum + 1, length))
       },
     )))
 })
@@ -141,9 +141,9 @@ describe('items', () => {
 describe('a cursor', () => {
   test.each([
     ['none', Option.none(), { seqNum: 0, offset: undefined }],
-    ['one without metadata', cursor(5, Option.none()), { seqNum: 5, offset: undefined }],
-    ['one with another provider’s', cursor(5, Option.some({ s2SeqNum: 4 })), { seqNum: 5, offset: undefined }],
-    ['one of ours', cursor(5, Option.some({ offset: '0_7' })), { seqNum: 5, offset: '0_7' }],
+    ['without metadata', cursor(5, Option.none()), { seqNum: 5, offset: undefined }],
+    ['with another provider’s metadata', cursor(5, Option.some({ s2SeqNum: 4 })), { seqNum: 5, offset: undefined }],
+    ['with our metadata', cursor(5, Option.some({ offset: '0_7' })), { seqNum: 5, offset: '0_7' }],
   ])('%s', (_, given, expected) => {
     expect(startOf(given)).toEqual(expected)
   })
@@ -152,5 +152,3 @@ describe('a cursor', () => {
 function cursor(eventSequenceNumber: number, metadata: Option.Option<unknown>) {
   return Option.some({ eventSequenceNumber, metadata })
 }
-
-const range = (from: number, to: number) => Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i)

@@ -1,11 +1,11 @@
-// What an app is told of problems, and how often.
+// The problems that an app receives, and how often.
 import { describe, expect, test } from 'vitest'
 import { problemType } from '../../client/src/protocol/index.js'
 import { ResponseError } from '../../client/src/http/errors.ts'
 import { makeProblems, type Problem, problemOf } from '../../client/src/store/problem.ts'
 
 const URL = 'http://127.0.0.1/v1/stream/a/b'
-/** As an answer to `HEAD` says it, which has no body. */
+/** The problem from an answer to `HEAD`, which has no body. */
 const bare = problemOf(new ResponseError(URL, 401, { type: problemType('unauthorized'), reason: 'missing' }, 0), 1_000)
 const explained = problemOf(new ResponseError(URL, 401, { title: 'Unauthorized', detail: 'A token is wanted.', reason: 'missing' }, 0), 2_000)
 
@@ -14,8 +14,8 @@ const told = () => {
   return { all, problems: makeProblems((problem) => void all.push(problem)) }
 }
 
-describe('one problem that several requests meet', () => {
-  test('is told once, and again by the answer that explains it', () => {
+describe('a problem that several requests meet', () => {
+  test('is reported once, and again with the answer that explains it', () => {
     const { all, problems } = told()
     for (const problem of [bare, bare, explained, bare, explained]) problems.reading(problem)
     expect(all).toEqual([bare, explained])
@@ -23,7 +23,7 @@ describe('one problem that several requests meet', () => {
     expect(all).toEqual([bare, explained, undefined])
   })
 
-  test('is told once where the answer that explains it comes first', () => {
+  test('is reported once if the answer that explains it comes first', () => {
     const { all, problems } = told()
     for (const problem of [explained, bare]) problems.reading(problem)
     expect(all).toEqual([explained])

@@ -1,10 +1,10 @@
-// What a pull decides, alone: random worlds in which others answer, connections break, and the log grows or is reset.
+// The decisions of a pull, in random worlds in which others answer, connections break, and the log grows or is reset.
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import type { Start } from '../../client/src/reading/cursor.ts'
 import { advance, commandOf, type PullState, requestCatchUp, startPull } from '../../client/src/reading/pull-core.ts'
 import type { Command, Moment, Outcome, PullEnd, PullSetup } from '../../client/src/reading/pull-terms.ts'
-import { check, eventsFrom, randomFrom } from './support/events.ts'
+import { check, eventsFrom, randomFrom } from '../support/events.ts'
 import { SimulatedServer, type Trouble, troubles } from './support/simulated-server.ts'
 
 const settings = {
@@ -17,7 +17,7 @@ const settings = {
   maxDelayMs: 10_000,
 }
 
-/** One pull in a world of its own: time passes only as the pull lets it. */
+/** One pull in a world of its own. Time passes only when the pull waits. */
 class World {
   readonly server: SimulatedServer
   readonly setup: PullSetup
@@ -27,10 +27,10 @@ class World {
   now = 0
   remembered: string | undefined
   end: PullEnd | 'done' | undefined
-  /** Every live connection brings what no page does: an event that links to nothing. */
+  /** Every live connection brings an event that links to nothing; pages do not. */
   breaksLive = false
   state: PullState
-  /** Where the live connection is, in appends. */
+  /** The position of the live connection, in appends. */
   #live: number | undefined
   readonly #random: () => number
 
@@ -46,7 +46,7 @@ class World {
     return { now: this.now, random: this.#random(), remembered: this.remembered }
   }
 
-  /** Carries out one command. `confirms`: what a question whose log it is comes to. */
+  /** Carries out one command. `confirms`: the server answers which backend it has. */
   step(trouble: Trouble, confirms = true): void {
     if (this.end !== undefined) return
     const command = commandOf(this.setup, this.state, this.#moment())
@@ -57,7 +57,7 @@ class World {
 
   #checkPromises(command: Command): void {
     if (command._tag !== 'Rest' || this.state.connected !== false) return
-    // LiveStore's pushes wait from an item that said more: a lost connection must not keep them waiting
+    // LiveStore's pushes wait after an item that announces more. A lost connection must not keep them waiting
     expect(this.pageInfos.at(-1) ?? 'NoMore').toBe('NoMore')
     expect(this.state.problem).toBeDefined()
   }
@@ -116,7 +116,7 @@ class World {
     this.requests.push({ at: this.now, command })
   }
 
-  /** Goes on without trouble until the pull waits at the log's end. */
+  /** Steps without trouble until the pull waits at the log's end. */
   settle(): void {
     for (let i = 0; i < 400; i++) {
       const atEnd = this.state.seqNum === this.server.head && this.state.ready.length === 0 && this.state.phase._tag === 'Following'
@@ -138,13 +138,13 @@ const step = fc.record({
 })
 
 describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
-  test('property: whoever answers in between, every event comes once and in order, and it never ends', () =>
+  test('property: whoever answers in between, gives every event once and in order, and never ends', () =>
     check(fc.property(fc.array(step, { maxLength: 120 }), fc.integer(), fc.integer({ min: 1, max: 5 }), (steps, seed, perPage) => {
       const world = new World({ party, perPage, random: randomFrom(seed) })
       for (const { trouble, confirms, appends, wanted: isWanted } of steps) {
         if (appends !== null) world.server.append(appends)
         if (isWanted) world.state = requestCatchUp(world.state, world.server.head)
-        // What breaks the chain is read once more before it counts: one that stays broken is the log itself
+        // The pull reads a break once more before it counts. A break that stays is the log's own
         world.step(trouble === 'mangled' && world.state.suspect ? 'none' : trouble, confirms)
       }
       world.settle()
@@ -153,12 +153,12 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
       expect([world.pageInfos.at(-1), world.state.connected, world.state.problem]).toEqual(['NoMore', true, undefined])
     }), 500))
 
-  test('property: a cursor with any offset, of this log or none, resumes without loss', () =>
+  test('property: resumes without loss from any offset, of this log or none', () =>
     check(fc.property(fc.array(fc.integer({ min: 1, max: 6 }), { minLength: 1, maxLength: 20 }), fc.nat(), fc.option(fc.nat(30)), (sizes, at, offset) => {
       const server = new SimulatedServer(party, 3)
       for (const size of sizes) server.append(size)
       const seqNum = at % (server.head + 1)
-      // Of a log that does not say its head nobody can tell that an offset beyond the cursor skips events
+      // A log that does not tell its head can't show that an offset beyond the cursor skips events
       const last = party === 'worker' ? sizes.length : server.appends.filter((events) => events.at(-1)!.seqNum <= seqNum).length
       const start = { seqNum, offset: offset === null ? undefined : offset > last ? 'of another server' : server.offset(offset) }
       const world = new World({ party, start, server })
@@ -167,7 +167,7 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
       expect([world.end, world.given]).toEqual([undefined, numbers(server.head, seqNum + 1)])
     })))
 
-  test('property: after a reset nothing of the new log is given, and the pull ends with the mismatch', () =>
+  test('property: after a reset gives nothing of the new log, and ends with the mismatch', () =>
     check(fc.property(fc.array(step, { maxLength: 40 }), fc.nat(12), (steps, count) => {
       const world = new World({ party })
       world.server.append(5)
@@ -180,12 +180,12 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
       expect(world.given).toEqual(numbers(5))
     })))
 
-  test.each(troubles.filter((_) => _ !== 'stale'))('%s for ever costs ever fewer requests', (trouble) => {
+  test.each(troubles.filter((_) => _ !== 'stale'))('%s for ever: makes ever fewer requests', (trouble) => {
     const world = new World({ party })
     world.server.append(5)
     for (let i = 0; i < 2_000 && world.now < 10 * 60_000; i++) world.step(trouble)
     const late = world.requests.filter(({ at }) => at > 5 * 60_000).length
-    // Five minutes at one run each 5 to 10 seconds; a run may read, read once more and ask whose log it is
+    // Five minutes with a run every 5 to 10 seconds. A run may read twice and ask for the backend
     expect(late).toBeLessThanOrEqual(60 * 4)
     expect(world.end === undefined || trouble === 'mangled').toBe(true)
   })
@@ -194,7 +194,7 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
 test.each([
   ['a live connection that breaks the chain, while pages do not', { breaksLive: true }],
   ['a long-poll that a cache answers at once', { liveMode: 'long-poll' as const }],
-])('%s is no reason to ask more and more', (_, { breaksLive = false, ...options }: { breaksLive?: boolean; liveMode?: 'long-poll' }) => {
+])('%s: the pull does not make more and more requests', (_, { breaksLive = false, ...options }: { breaksLive?: boolean; liveMode?: 'long-poll' }) => {
   const world = new World(options)
   world.breaksLive = breaksLive
   world.server.append(5)
@@ -204,12 +204,12 @@ test.each([
   expect(world.requests.filter(({ at }) => at > 5 * 60_000).length).toBeLessThanOrEqual(60 * 4)
 })
 
-test('a position that was good and is torn from now on is asked about, and left for another', () => {
+test('a good position that is torn from now on: the pull asks the server, and falls back to another', () => {
   const world = new World({})
   world.server.append(5)
   world.settle()
   const failure = world.server.read(query, 'torn')
-  // The log was moved: what is read from the old offset begins within a record
+  // The log was moved: the old offset lies inside a record
   for (let i = 0; i < 12 && world.state.offset !== '-1' && !world.state.bySeqNum; i++) {
     if (world.state.phase._tag === 'Following' || world.state.phase._tag === 'Reading') {
       world.state = advance(world.setup, world.state, failure, { now: world.now, random: 0.5, remembered: world.remembered })
@@ -221,7 +221,7 @@ test('a position that was good and is torn from now on is asked about, and left 
   expect([world.end, world.given]).toEqual([undefined, numbers(8)])
 })
 
-test('a break of the log itself ends the pull only once the server has answered a second time', () => {
+test('a break of the log ends the pull only once the server has answered a second time', () => {
   const world = new World({})
   world.server.append(3)
   world.settle()
@@ -231,13 +231,13 @@ test('a break of the log itself ends the pull only once the server has answered 
   expect(world.end).toBeUndefined()
   const since = world.now
   for (let i = 0; i < 200 && world.end === undefined; i++) world.step('none')
-  // Answers that were mixed up would be over by then
+  // Mixed-up answers would have ended by then
   expect(world.now - since).toBeGreaterThan(20_000)
   expect(world.end).toMatchObject({ _tag: 'Broken', note: expect.stringMatching(/expected an event whose parentSeqNum is 3, found seqNum 8 with parentSeqNum 7/) })
   expect(world.given).toEqual([1, 2, 3])
 })
 
-test('readers that lose their connections at the same moment come back spread over seconds, and over more where the server asks for it', () => {
+test('readers that lose their connections at the same moment come back over seconds, or over more if the server asks for it', () => {
   const returns = (failure: Outcome) =>
     numbers(20).map((reader) => {
       const world = new World({ random: randomFrom(reader) })

@@ -1,10 +1,10 @@
-// Reading: pages, metadata, page info, the chain check, what failures of a pull that is not live become.
+// Reading: pages, metadata, page info, the chain check, and the failures of a pull that is not live.
 import { SyncBackend, UnknownError } from '@livestore/common'
 import { Effect, Exit, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Problem } from '../../client/src/index.ts'
 import { cursorAt, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { eventsFrom } from './support/events.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
 import { mangle, makeNetwork, refusal } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 
@@ -14,12 +14,11 @@ beforeAll(async () => {
 })
 afterAll(() => world?.stop())
 
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const failureOf = (exit: Exit.Exit<unknown, unknown> | undefined) =>
   exit !== undefined && Exit.isFailure(exit) && exit.cause._tag === 'Fail' ? exit.cause.error : exit
 
 describe('sync metadata resumes without loss, also in the middle of a page', () => {
-  test('from every event of a page, by a fresh client too', () =>
+  test('from every event of a page, also for a fresh client', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const options = { url: world.network.url, pull: { maxItemEvents: 4 } }
@@ -37,7 +36,7 @@ describe('sync metadata resumes without loss, also in the middle of a page', () 
       expect(yield* pullAll(backend, cursorAt(items, 15))).toEqual([SyncBackend.pullResItemEmpty()])
     })))
 
-  test('the last event of a page resumes after it: nothing is read twice', () =>
+  test('from the last event of a page, without reading anything twice', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -49,7 +48,7 @@ describe('sync metadata resumes without loss, also in the middle of a page', () 
       expect(network.asked.at(-1)?.url.searchParams.get('offset')).toBe(metadata.at(-1))
     })))
 
-  test('a cursor without metadata reads from the start and drops', () =>
+  test('a cursor without metadata: the pull reads from the start and drops known events', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url }, world.newStore())
       yield* backend.push(eventsFrom(0, 10))
@@ -57,7 +56,7 @@ describe('sync metadata resumes without loss, also in the middle of a page', () 
       expect(seqNums(yield* pullAll(backend, cursor))).toEqual([8, 9, 10])
     })))
 
-  test('an offset that the upstream refuses is left for the start', () =>
+  test('an offset that the upstream refuses: the pull reads from the start', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url }, world.newStore())
       yield* backend.push(eventsFrom(0, 10))
@@ -79,12 +78,12 @@ describe('page info', () => {
       expect(infos(follower.items)).toEqual(expected)
     })))
 
-  test('a page that is not up to date is followed by another, and then by NoMore', () =>
+  test('a page that is not up to date: the pull reads the next one, then says NoMore', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
       yield* backend.push(eventsFrom(0, 10))
-      // As the Worker will cut history into segments
+      // Pages as the Worker cuts them
       let first = true
       network.intercept((ask, next) => (ask.method !== 'GET' || !first ? undefined : next().then((response) => {
         first = false
@@ -116,12 +115,12 @@ describe('a break of the chain is never applied', () => {
       )
       const plain = yield* Effect.exit(pullAll(backend))
       expect(failureOf(plain)).toBeInstanceOf(UnknownError)
-      // Nothing is pulled any more: no ping makes that a connection
+      // The pull has ended, so no ping may make isConnected true
       yield* Effect.exit(backend.ping)
       expect([yield* backend.isConnected.get, problems.at(-1)?.kind]).toEqual([false, 'log-broken'])
     })))
 
-  test('of a delivery: it is read again, once, and nobody notices', () =>
+  test('of a delivery: the pull reads once more, and goes on', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -130,7 +129,7 @@ describe('a break of the chain is never applied', () => {
       yield* follower.until('live', () => network.count((_) => _.live === 'sse') === 1 && follower.seqNums().length === 3)
       const undo = network.intercept((ask, next) =>
         ask.live === 'sse' ? mangle(next, (text) => text.replace('"seqNum":4', '"seqNum":5')) : undefined)
-      // A new session, whose live part goes through the fault
+      // A new session, whose live pull meets the fault
       world.network.setOnline(false)
       world.network.setOnline(true)
       yield* follower.until('live again', () => network.count((_) => _.live === 'sse') >= 2)
@@ -152,7 +151,7 @@ describe('a pull that is not live', () => {
       expect(seqNums(yield* pullAll(backend))).toEqual([1, 2, 3])
     })))
 
-  test('offline it fails with IsOfflineError, and paces whoever starts it anew at once', () =>
+  test('fails offline with IsOfflineError, and slows a caller down that restarts it at once', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -167,7 +166,7 @@ describe('a pull that is not live', () => {
       expect(yield* backend.isConnected.get).toBe(false)
     })))
 
-  test('pages that lead nowhere are a server that is away', () =>
+  test('fails as offline after pages that lead nowhere', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -184,7 +183,7 @@ describe('a pull that is not live', () => {
     [401, { title: 'Unauthorized', detail: 'no token' }],
     [403, { title: 'Forbidden', detail: 'not your tenant' }],
     [404, { title: 'Not Found', detail: 'no such route' }],
-  ])('%i is UnknownError with the problem’s detail, at once', (status, problem) =>
+  ])('fails at %i at once with UnknownError and the problem’s detail', (status, problem) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -196,7 +195,7 @@ describe('a pull that is not live', () => {
       expect(network.asked.length).toBe(1)
     })))
 
-  test('a page of a captive portal is no UnknownError', () =>
+  test('does not fail with UnknownError at a captive portal’s page', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -205,7 +204,7 @@ describe('a pull that is not live', () => {
     })))
 })
 
-test('taking only the first item leaves no request open', () =>
+test('a pull of which only the first item is taken leaves no request open', () =>
   run(Effect.gen(function* () {
     const network = makeNetwork()
     const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -214,7 +213,7 @@ test('taking only the first item leaves no request open', () =>
     expect(network.inFlight()).toBe(0)
   })))
 
-/** What JSON makes of an Option, made an Option again. */
+/** Turns the JSON of an Option into an Option. */
 function reviveOption(_key: string, value: unknown): unknown {
   if (typeof value !== 'object' || value === null || !('_id' in value) || value._id !== 'Option') return value
   return 'value' in value ? Option.some(value.value) : Option.none()

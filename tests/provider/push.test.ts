@@ -1,10 +1,11 @@
-// Writing: chunks, what each answer becomes, lost acknowledgements, and the catch-up a ServerAheadError forces.
+// Writing: chunks, the outcome of each answer, lost acknowledgements, and the catch-up after a ServerAheadError.
 import { BackendIdMismatchError, IsOfflineError, ServerAheadError, UnknownError } from '@livestore/common'
 import { Effect, Option, Schedule } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Problem } from '../../client/src/index.ts'
+import { problemType } from '../../client/src/protocol/index.js'
 import { eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { type Event, eventsFrom } from './support/events.ts'
+import { type Event, eventsFrom, numbers } from '../support/events.ts'
 import { makeNetwork, refusal, silent } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 
@@ -14,14 +15,13 @@ beforeAll(async () => {
 })
 afterAll(() => world?.stop())
 
-const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const isPush = (ask: { method: string }) => ask.method === 'POST'
 const isLive = (ask: { live: string | null }) => ask.live !== null
 const answerPushes = (network: ReturnType<typeof makeNetwork>, answer: () => Response | Promise<Response>) =>
   network.intercept((ask) => (isPush(ask) ? Promise.resolve(answer()) : undefined))
 
 describe('chunks', () => {
-  test('at most 100 events a request, in order', () =>
+  test('a request holds at most 100 events, in order', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -31,7 +31,7 @@ describe('chunks', () => {
       expect(seqNums(yield* pullAll(backend))).toEqual(numbers(1, 250))
     })))
 
-  test('at most 1 MiB a request', () =>
+  test('a request holds at most 1 MiB', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -42,7 +42,7 @@ describe('chunks', () => {
       expect(seqNums(yield* pullAll(backend))).toEqual(numbers(1, 30))
     })))
 
-  test('an event as big as a request may be is accepted; a bigger one fails and is named', () =>
+  test('an event as large as a request may be is accepted, and a larger one fails and is named', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url }, world.newStore())
       const overhead = Buffer.byteLength(JSON.stringify(eventsFrom(0, 1, { text: '' })))
@@ -52,7 +52,7 @@ describe('chunks', () => {
       expect((error as UnknownError).note).toMatch(/^event 2 takes 1048\d\d\d bytes, more than the 1048576 /)
     })))
 
-  test('the first that fails is the last that is sent', () =>
+  test('the first chunk that fails is the last one sent', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const options = { url: world.network.url, fetch: network.fetch, push: { maxBatchEvents: 10 } }
@@ -64,7 +64,7 @@ describe('chunks', () => {
       expect(seqNums(yield* pullAll(backend))).toEqual(numbers(1, 10))
     })))
 
-  test('nothing to push asks nobody', () =>
+  test('an empty push makes no request', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -73,7 +73,7 @@ describe('chunks', () => {
     })))
 })
 
-describe('what an answer becomes', () => {
+describe('the outcome of an answer', () => {
   test.each([408, 425, 429, 500, 502, 503, 504])('%i is IsOfflineError', (status) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
@@ -91,17 +91,17 @@ describe('what an answer becomes', () => {
     ['a page of a captive portal', () => page(200)],
     ['an empty 200', () => new Response('')],
     ['a 204', () => new Response(null, { status: 204, headers: vouched })],
-    ['a 201 with all that an acknowledgement has', () => new Response('', { status: 201, headers: vouched })],
+    ['a 201 with all headers of an acknowledgement', () => new Response('', { status: 201, headers: vouched })],
     ['an acknowledgement of other events', () => new Response('', { headers: { ...vouched, 'livestore-accepted': '1-2' } })],
-    ['one of a head before them', () => new Response('', { headers: { ...vouched, 'livestore-head': '0' } })],
-    ...Object.keys(without('stream-next-offset')).map((name): [string, () => Response] => [`one without ${name}`, () => new Response('', { headers: without(name) })]),
+    ['an acknowledgement with a head before the events', () => new Response('', { headers: { ...vouched, 'livestore-head': '0' } })],
+    ...Object.keys(without('stream-next-offset')).map((name): [string, () => Response] => [`an acknowledgement without ${name}`, () => new Response('', { headers: without(name) })]),
     ['a redirect', () => page(302, { location: 'https://sign-in.example.com/' })],
     ['a redirect that keeps the method', () => page(308, { location: 'https://www.example.com/' })],
-    ['what a redirect led to', () => Object.defineProperty(new Response('', { headers: vouched }), 'redirected', { value: true })],
+    ['the answer behind a redirect', () => Object.defineProperty(new Response('', { headers: vouched }), 'redirected', { value: true })],
     ...[400, 401, 403, 404, 405, 409, 413, 422].map((status): [string, () => Response] => [`a page with ${status}`, () => page(status)]),
     ['a problem of somebody else', () => new Response(JSON.stringify({ type: 'about:blank', status: 403, detail: 'no' }), { status: 403, headers: { 'content-type': 'application/problem+json' } })],
-    ['a refusal of ours as a page', () => new Response(JSON.stringify({ type: 'urn:headwater:problem:forbidden' }), { status: 403, headers: { 'content-type': 'text/html' } })],
-  ])('%s is nobody’s answer: the same push waits, and is accepted later', (_, answer) =>
+    ['a problem of Headwater as an HTML page', () => new Response(JSON.stringify({ type: problemType('forbidden') }), { status: 403, headers: { 'content-type': 'text/html' } })],
+  ])('%s does not count: the same push waits, and is accepted later', (_, answer) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const storeId = world.newStore()
@@ -121,8 +121,8 @@ describe('what an answer becomes', () => {
     })))
 
   test.each<[string, (body: string) => Response | undefined]>([
-    ['a firewall that looks into them', (body) => (body.length > 2 ? page(403) : undefined)],
-    ['a log that refuses appends', (body) => (body.length > 2 ? new Response(JSON.stringify({ type: 'urn:headwater:problem:upstream-refused' }), { status: 502, headers: { 'content-type': 'application/problem+json' } }) : undefined)],
+    ['a firewall refuses bodies', (body) => (body.length > 2 ? page(403) : undefined)],
+    ['a log refuses appends', (body) => (body.length > 2 ? new Response(JSON.stringify({ type: problemType('upstream-refused') }), { status: 502, headers: { 'content-type': 'application/problem+json' } }) : undefined)],
   ])('%s, but lets everything else pass: the problem stays until a push is accepted', (_, answer) =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
@@ -141,7 +141,7 @@ describe('what an answer becomes', () => {
       expect(problems.at(-1)).toBeUndefined()
     })))
 
-  test('a proxy’s limit of sizes is met with smaller chunks', () =>
+  test('after a proxy’s size limit the provider sends smaller chunks', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -153,7 +153,7 @@ describe('what an answer becomes', () => {
       expect(seqNums(yield* pullAll(backend))).toEqual(numbers(1, 30))
     })))
 
-  test('an acknowledgement of another backend than the remembered one is nobody’s answer', () =>
+  test('an acknowledgement of another backend than the remembered one does not count', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -186,7 +186,7 @@ describe('what an answer becomes', () => {
       const error = (yield* Effect.flip(backend.push(eventsFrom(0, 1)))) as UnknownError
       expect(error).toBeInstanceOf(UnknownError)
       expect(error.note).toMatch(new RegExp(`^HTTP ${status} from ${world.network.url}/v1/stream/default/[^ ?]+: A title: the detail`))
-      expect(error.payload).toEqual({ type: 'urn:headwater:problem:a-kind', status, title: 'A title', detail: 'the detail' })
+      expect(error.payload).toEqual({ type: problemType('a-kind'), status, title: 'A title', detail: 'the detail' })
     })))
 
   test('the Worker’s 422 names event and field', () =>
@@ -215,13 +215,13 @@ describe('what an answer becomes', () => {
       expect(error.payload).toMatchObject({ status: 409, _tag: 'InvalidPushError', reason: 'gap' })
     })))
 
-  test('a 409 for another backend is BackendIdMismatchError, once the server says so when it is asked', () =>
+  test('a 409 for another backend is BackendIdMismatchError once the server confirms it', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
       yield* backend.push(eventsFrom(0, 1))
       answerPushes(network, () => refusal(409, 'backend-id-mismatch', { _tag: 'BackendIdMismatchError', expected: 'a', received: 'b' }))
-      // Of another store, on its way here by mistake: the server knows nothing of it
+      // The 409 of another store, by mistake: the server does not confirm it
       expect(yield* Effect.flip(backend.push(eventsFrom(1, 1)))).toBeInstanceOf(IsOfflineError)
       network.intercept((ask) =>
         ask.method === 'HEAD' ? Promise.resolve(new Response(null, { headers: { 'livestore-head': '0', 'livestore-backend-id': 'a' } })) : undefined)
@@ -229,7 +229,7 @@ describe('what an answer becomes', () => {
       expect(error).toEqual(new BackendIdMismatchError({ expected: 'a', received: 'b' }))
     })))
 
-  test('a ServerAheadError of another push is nobody’s answer', () =>
+  test('a ServerAheadError of another push does not count', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -239,7 +239,7 @@ describe('what an answer becomes', () => {
       yield* backend.push(eventsFrom(0, 1))
     })))
 
-  test('a firewall that looks into bodies keeps only the event out that it does not like, and what follows', () =>
+  test('a firewall that inspects bodies blocks only the event that it refuses, and the following ones', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const storeId = world.newStore()
@@ -253,8 +253,8 @@ describe('what an answer becomes', () => {
     })))
 })
 
-describe('an acknowledgement that is lost', () => {
-  test('the same push again is accepted, and is in the stream once', () =>
+describe('after a lost acknowledgement', () => {
+  test('the repeated push is accepted, and is in the stream once', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url }, world.newStore())
       yield* backend.push(eventsFrom(0, 3))
@@ -264,7 +264,7 @@ describe('an acknowledgement that is lost', () => {
       expect(seqNums(yield* pullAll(backend))).toEqual(numbers(1, 6))
     })))
 
-  test('of the first of two chunks: the same push again, whole', () =>
+  test('of the first of two chunks, the repeated push is accepted as a whole', () =>
     run(Effect.gen(function* () {
       const backend = yield* open({ url: world.network.url, push: { maxBatchEvents: 3 } }, world.newStore())
       world.network.next({ method: 'POST' }, 'drop response')
@@ -274,7 +274,7 @@ describe('an acknowledgement that is lost', () => {
     })))
 })
 
-test('a device that knows no backend is not sent to wait for events that a reset took away', () =>
+test('a device without a backend does not wait for events that a reset took away', () =>
   run(Effect.gen(function* () {
     const storeId = world.newStore()
     const before = yield* openElsewhere({ url: world.network.url }, storeId)
@@ -287,8 +287,8 @@ test('a device that knows no backend is not sent to wait for events that a reset
   })))
 
 describe('ServerAheadError makes the live pull catch up at once', () => {
-  // What livestorejs/livestore issues 1394 and 1462 are about: the pull that LiveStore waits for is dead and nobody knows
-  test('though its connection has died without a word', () =>
+  // As in livestorejs/livestore issues 1394 and 1462: the pull that LiveStore waits for is dead, and nobody knows
+  test('though its connection has died silently', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const network = makeNetwork()
@@ -303,13 +303,13 @@ describe('ServerAheadError makes the live pull catch up at once', () => {
       expect(yield* backend.isConnected.get).toBe(true)
     })))
 
-  test('and again, until it has brought what the push missed', () =>
+  test('and again, until it has brought the events that the push lacked', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, storeId)
       const other = yield* openElsewhere({ url: world.worker.url }, storeId)
-      // Catch-ups that lag behind: a cache, or a replica
+      // A cache or a replica answers the catch-ups with old pages
       let lagging = 0
       const follower = yield* follow(backend)
       yield* eventually('live', () => network.count(isLive) > 0)
@@ -327,7 +327,7 @@ describe('ServerAheadError makes the live pull catch up at once', () => {
       expect(lagging).toBeGreaterThanOrEqual(5)
     })))
 
-  test('while it waits to try again', () =>
+  test('while it waits for its next try', () =>
     run(Effect.gen(function* () {
       const storeId = world.newStore()
       const network = makeNetwork()
@@ -343,7 +343,7 @@ describe('ServerAheadError makes the live pull catch up at once', () => {
       yield* follower.until('what it missed', () => follower.seqNums().length === 5, 2_000)
     })))
 
-  test('with no live pull open nothing is read', () =>
+  test('but reads nothing without a live pull', () =>
     run(Effect.gen(function* () {
       const network = makeNetwork()
       const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
@@ -362,7 +362,7 @@ describe('ServerAheadError makes the live pull catch up at once', () => {
           const follower = yield* follow(backend)
           const head = () => follower.seqNums().at(-1) ?? 0
           for (let n = 0; n < 25; n++) {
-            // As LiveStore's leader does: refused, it waits for the pull and rebases
+            // After a refusal LiveStore's leader waits for the pull and rebases
             yield* Effect.suspend(() => backend.push(eventsFrom(head(), 1, { n }, name))).pipe(
               Effect.tapErrorTag('ServerAheadError', ({ minimumExpectedNum }) =>
                 follower.until('what it missed', () => head() >= minimumExpectedNum - 1)),
@@ -383,7 +383,7 @@ describe('ServerAheadError makes the live pull catch up at once', () => {
 describe('names and URLs', () => {
   test.each([
     ['a tenant ..', { tenant: '..' }, 'store'], ['an empty tenant', { tenant: '' }, 'store'],
-    ['a store .', {}, '.'], ['an empty store', {}, ''], ['half a character', {}, '\ud800'],
+    ['a store .', {}, '.'], ['an empty store', {}, ''], ['a lone surrogate', {}, '\ud800'],
     ['no URL', { url: 'nonsense' }, 'store'], ['not http', { url: 'ftp://x' }, 'store'],
   ])('%s is refused', (_, options, storeId) =>
     run(Effect.gen(function* () {

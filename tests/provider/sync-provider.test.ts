@@ -1,9 +1,9 @@
-// What LiveStore's own suite asks of every provider (livestorejs/livestore v0.4.0, tests/sync-provider), of ours.
+// LiveStore's own suite for providers (livestorejs/livestore v0.4.0, tests/sync-provider), applied to this one.
 import { SyncBackend } from '@livestore/common'
 import { Effect, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { cursorAt, follow, open, pullAll, run, seqNums } from './support/backend.ts'
-import { type Event, eventsFrom } from './support/events.ts'
+import { type Event, eventsFrom } from '../support/events.ts'
 import { startWorld, type World } from './support/world.ts'
 
 let world: World
@@ -56,13 +56,13 @@ describe('live pull', () => {
       const backend = yield* openStore()
       const follower = yield* follow(backend)
       yield* follower.until('the first item', () => follower.items.length > 0)
-      yield* Effect.sleep(800) // the idling is the point
+      yield* Effect.sleep(800) // tests idling
       yield* backend.push(eventsFrom(0, 1))
       yield* follower.until('the event', () => follower.seqNums().length > 0)
       expect(follower.items.at(-1)?.batch.length).toBe(1)
     })))
 
-  test('goes on when the backend was away', () =>
+  test('goes on after the backend was down', () =>
     run(Effect.gen(function* () {
       const backend = yield* openStore()
       const follower = yield* follow(backend)
@@ -75,7 +75,7 @@ describe('live pull', () => {
     })))
 })
 
-test('pulls on from a cursor', () =>
+test('a pull goes on from a cursor', () =>
   run(Effect.gen(function* () {
     const backend = yield* openStore()
     yield* backend.push(eventsFrom(0, 1))
@@ -104,7 +104,7 @@ test.each([
     expect(items.flatMap((item) => item.batch.map(({ eventEncoded }) => eventEncoded))).toEqual(events)
   })), 60_000)
 
-test('a pull of which only some items are taken', () =>
+test('a pull gives only the items that are taken', () =>
   run(Effect.gen(function* () {
     const backend = yield* open({ url: world.network.url, pull: { maxItemEvents: 2 } }, world.newStore())
     const [first, ...rest] = eventsFrom(99, 10)

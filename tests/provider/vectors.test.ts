@@ -8,7 +8,7 @@ import { readPage } from '../../client/src/reading/page.ts'
 import { decodeEvent } from '../../client/src/store/event.ts'
 import { problemOf } from '../../client/src/store/problem.ts'
 import { filesIn, read } from '../docs/pages.ts'
-import type { Event } from './support/events.ts'
+import type { Event } from '../support/events.ts'
 
 type Vector<Input, Result> = Input & { readonly case: string } & (
   | { readonly expect: Result }

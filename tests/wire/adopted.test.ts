@@ -1,6 +1,7 @@
 // A log that Headwater did not write: the index has one run of it, longer than any segment, and it comes in pages all the same.
 import { beforeAll, describe, expect, test } from 'vitest'
 import { startWorker } from '../harness/index.ts'
+import { numbers } from '../support/events.ts'
 import { chain, type Event, json, type Problem, Store, upstreams, useParts } from './support.ts'
 
 const MIB = 2 ** 20
@@ -35,7 +36,6 @@ const walk = async (store: Store, from = '-1'): Promise<Page[]> => {
   return pages
 }
 
-const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const seqNums = (pages: readonly Page[]) => pages.flatMap((one) => one.seqNums)
 
 describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }) => {
@@ -55,7 +55,7 @@ describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }
   test('comes in pages, of which the second reader finds each in the cache', async () => {
     parts.proxy.clear()
     const cold = await walk(store)
-    expect(seqNums(cold)).toEqual(range(1, EVENTS + 5))
+    expect(seqNums(cold)).toEqual(numbers(1, EVENTS + 5))
     expect(cold.length).toBeGreaterThan(11)
     for (const { bytes } of cold) expect(bytes).toBeLessThan(1.1 * MIB)
     expect(cold.map(({ cache }) => cache)).toEqual(['MISS', ...cold.slice(2).map(() => 'HIT'), 'BYPASS'])
@@ -63,7 +63,7 @@ describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }
     console.log(`${cold.length} pages of ${cold.reduce((sum, { bytes }) => sum + bytes, 0)} bytes; the upstream sent ${sent()}`)
     parts.proxy.clear()
     const warm = await walk(store)
-    expect(seqNums(warm)).toEqual(range(1, EVENTS + 5))
+    expect(seqNums(warm)).toEqual(numbers(1, EVENTS + 5))
     expect(warm.slice(0, -1).map(({ cache }) => cache)).toEqual(warm.slice(1).map(() => 'HIT'))
     expect(sent()).toBe(warm.at(-1)?.bytes)
   })
@@ -78,9 +78,9 @@ describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }
       const [first, rest, ...more] = await walk(elsewhere)
       // What can't be kept is not read from the run's begin for each page.
       expect([first?.cache, rest?.cache, rest?.upToDate, more, parts.proxy.requests.length]).toEqual(['MISS', 'BYPASS', true, [], 2])
-      expect(seqNums([first!, rest!])).toEqual(range(1, EVENTS + 5))
+      expect(seqNums([first!, rest!])).toEqual(numbers(1, EVENTS + 5))
       for (const one of [pages[1], pages[5], pages.at(-2)]) {
-        expect(seqNums(await walk(elsewhere, one?.from))).toEqual(range(one?.seqNums[0] ?? 0, EVENTS + 5))
+        expect(seqNums(await walk(elsewhere, one?.from))).toEqual(numbers(one?.seqNums[0] ?? 0, EVENTS + 5))
       }
     } finally {
       await bare.stop()

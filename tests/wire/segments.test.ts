@@ -2,6 +2,7 @@
 import { describe, expect, test } from 'vitest'
 import { fenceHeader, JSON_TYPE } from '../../client/src/protocol/index.js'
 import { startRustUpstream } from '../harness/index.ts'
+import { numbers } from '../support/events.ts'
 import { chain, type Event, json, type Parts, type Problem, Store, upstreams, useParts } from './support.ts'
 
 /** Small segments, so that a short history has many. */
@@ -43,7 +44,6 @@ const walk = async (store: Store, query = 'offset=-1'): Promise<Page[]> => {
 }
 
 const seqs = (pages: readonly Page[]) => pages.flatMap((_) => _.events.map((event) => event.seqNum))
-const range = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => from + i)
 const caches = (pages: readonly Page[]) => pages.map((_) => _.cache)
 
 /** A store with a history of so many events, a few in each push. Says where each push ended. */
@@ -65,7 +65,7 @@ describe.each(upstreams)('with $name', ({ start }) => {
   test('a history is cut into segments, which the second reader finds in the cache', async () => {
     const { store } = await filled(parts, 100)
     const cold = await walk(store)
-    expect(seqs(cold)).toEqual(range(1, 100))
+    expect(seqs(cold)).toEqual(numbers(1, 100))
     expect(cold.length).toBeGreaterThan(4)
     expect(cold[0]?.cache).toBe('MISS')
     expect(cold.at(-1)?.cache).toBe('BYPASS')
@@ -73,7 +73,7 @@ describe.each(upstreams)('with $name', ({ start }) => {
 
     parts.proxy.clear()
     const warm = await walk(store)
-    expect(seqs(warm)).toEqual(range(1, 100))
+    expect(seqs(warm)).toEqual(numbers(1, 100))
     expect(caches(warm)).toEqual([...warm.slice(0, -1).map(() => 'HIT'), 'BYPASS'])
     expect(parts.proxy.requests.map((_) => _.query.get('offset'))).toEqual([warm.at(-2)?.next])
   })
@@ -81,7 +81,7 @@ describe.each(upstreams)('with $name', ({ start }) => {
   test('every offset that a push was answered with is one to go on from', async () => {
     const { store, ends } = await filled(parts, 60)
     for (let round = 0; round < 2; round++) {
-      for (const { head, offset } of ends) expect(seqs(await walk(store, `offset=${offset}`))).toEqual(range(head + 1, 60))
+      for (const { head, offset } of ends) expect(seqs(await walk(store, `offset=${offset}`))).toEqual(numbers(head + 1, 60))
     }
   })
 
@@ -90,7 +90,7 @@ describe.each(upstreams)('with $name', ({ start }) => {
     for (const after of [0, 1, 6, 7, 8, 20, 21, 27, 28, 34, 41, 42, 43, 59, 60]) {
       const pages = await walk(store, `after=${after}`)
       const begin = Math.max(0, ...ends.map((_) => _.head).filter((head) => head <= after))
-      expect(seqs(pages)).toEqual(range(begin + 1, 60))
+      expect(seqs(pages)).toEqual(numbers(begin + 1, 60))
     }
     expect((await page(store, 'after=60')).upToDate).toBe(true)
     expect(seqs([await page(store, `after=3&offset=${ends[2]?.offset}`)])[0]).toBe(22)
@@ -155,12 +155,12 @@ describe('on the Rust server', () => {
       return response.headers.get('stream-next-offset') ?? ''
     }
     const theirs = await appended(60)
-    for (const parent of range(61, 80)) await appended(parent)
+    for (const parent of numbers(61, 80)) await appended(parent)
     await store.request('HEAD')
     await store.pushed(chain(81, 40))
     const read = await page(store, `offset=${theirs}`)
-    expect([read.cache, read.upToDate, seqs([read])]).toEqual(['BYPASS', true, range(62, 121)])
-    expect(seqs(await walk(store, `offset=${offset}`))).toEqual(range(15, 121))
+    expect([read.cache, read.upToDate, seqs([read])]).toEqual(['BYPASS', true, numbers(62, 121)])
+    expect(seqs(await walk(store, `offset=${offset}`))).toEqual(numbers(15, 121))
     // No offset at all
     const refused = await store.read('offset=12')
     expect([refused.status, (await json<Problem>(refused))._tag]).toEqual([400, 'BadRequestError'])
@@ -199,7 +199,7 @@ describe('on the Rust server', () => {
     const { store } = await filled(parts, 30)
     const headers = { ...JSON_TYPE, ...fenceHeader(30) }
     await fetch(store.upstreamUrl, { method: 'POST', headers, body: JSON.stringify(chain(30, 5)) })
-    expect(seqs(await walk(store, 'after=33'))).toEqual(range(31, 35))
+    expect(seqs(await walk(store, 'after=33'))).toEqual(numbers(31, 35))
   })
 
   const appendDirectly = async (store: Store, messages: unknown[], fence: Record<string, string> = {}) => {
@@ -214,7 +214,7 @@ describe('on the Rust server', () => {
     await walk(store)
     await appendDirectly(store, chain(30, 40), fenceHeader(30))
     // The last page shows where the log ends, which nobody has told the Sequencer.
-    expect(seqs(await walk(store))).toEqual(range(1, 70))
+    expect(seqs(await walk(store))).toEqual(numbers(1, 70))
     // It looks, but nobody waits for that: the upstream does not answer for now.
     const held = parts.proxy.next({ method: 'GET', path: store.name }, 'hold request')
     let looks = false
@@ -229,7 +229,7 @@ describe('on the Rust server', () => {
     held.release()
     await expect.poll(head, { timeout: 40_000, interval: 1_000 }).toBe('70')
     const pages = await walk(store)
-    expect([seqs(pages), pages.at(-1)?.events.length]).toEqual([range(1, 70), 0])
+    expect([seqs(pages), pages.at(-1)?.events.length]).toEqual([numbers(1, 70), 0])
   }, 90_000)
 
   test.concurrent('a store that is halted costs a look, not a look for each read', async ({ expect }) => {
@@ -272,8 +272,8 @@ describe('on the Rust server', () => {
     const { store } = await filled(parts, 200)
     const history = Buffer.byteLength(await (await fetch(`${store.upstreamUrl}?offset=-1`)).text())
     parts.proxy.clear()
-    const walks = await Promise.all(range(1, 20).map(() => walk(store)))
-    for (const pages of walks) expect(seqs(pages)).toEqual(range(1, 200))
+    const walks = await Promise.all(numbers(1, 20).map(() => walk(store)))
+    for (const pages of walks) expect(seqs(pages)).toEqual(numbers(1, 200))
     const tail = walks[0]?.at(-1)?.bytes ?? 0
     const sent = parts.proxy.requests.reduce((sum, _) => sum + _.sent, 0)
     console.log(`20 cold walks at once: ${sent} bytes sent by the upstream for a history of ${history}`)

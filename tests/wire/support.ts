@@ -11,6 +11,7 @@ import {
   startRustUpstream,
   startWorker,
 } from '../harness/index.ts'
+import { linked } from '../support/events.ts'
 
 export const upstreams = [
   { name: 'the Rust server', start: startRustUpstream },
@@ -77,18 +78,11 @@ export interface Event {
   sessionId: string
 }
 
-export const event = (seqNum: number, args: unknown = { id: String(seqNum) }): Event => ({
-  name: 'todoCreated',
-  args,
-  seqNum,
-  parentSeqNum: seqNum - 1,
-  clientId: 'client',
-  sessionId: 'session',
-})
+export const event = (seqNum: number, args?: unknown): Event => chain(seqNum - 1, 1, args)[0]!
 
 /** `count` events that follow the event `after`. */
 export const chain = (after: number, count: number, args?: unknown): Event[] =>
-  Array.from({ length: count }, (_, index) => event(after + 1 + index, args))
+  linked(after, count, (seqNum) => ({ name: 'todoCreated', args: args === undefined ? { id: String(seqNum) } : args, clientId: 'client', sessionId: 'session' }))
 
 let stores = 0
 

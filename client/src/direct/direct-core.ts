@@ -15,9 +15,9 @@
  */
 import type { LiveStoreEvent } from '@livestore/common/schema'
 
-import { sameEvent } from '../store/event.ts'
 import { readPage } from '../reading/page.ts'
 import type { LogTail } from '../reading/source.ts'
+import { sameEvent } from '../store/event.ts'
 import type { Chunk } from '../writing/writer.ts'
 
 type Event = LiveStoreEvent.Global.Encoded

@@ -1,5 +1,9 @@
 /** The driver of a direct writer: it carries out the steps of direct-core.ts. */
+import { ResponseError, serverAhead, TransportError, unknownError } from '../http/errors.ts'
+import { sleep } from '../http/transport.ts'
+import { START_OFFSET } from '../reading/page.ts'
 import type { BackendId } from '../store/backend-id.ts'
+import type { Chunk, Writer } from '../writing/writer.ts'
 import {
   beginAppend,
   invalidate,
@@ -12,10 +16,6 @@ import {
   observeTip,
   type Tip,
 } from './direct-core.ts'
-import { ResponseError, serverAhead, TransportError, unknownError } from '../http/errors.ts'
-import { START_OFFSET } from '../reading/page.ts'
-import type { Chunk, Writer } from '../writing/writer.ts'
-import { sleep } from '../http/transport.ts'
 import { randomUuid, type Upstream } from './upstream.ts'
 
 export interface DirectWriter {

@@ -2,17 +2,17 @@
  * Requests to the Durable Streams server itself, for the modes that go there without a Worker: one function for each
  * protocol operation. None of them retries, because only the caller knows whether it may. Each rejects with an `HttpFailure`.
  */
+import { type AnswerHead, failureOf, headOf, isJson } from '../http/authenticity.ts'
 import type { UpstreamEndpoint } from '../http/endpoints.ts'
 import { ForeignAnswer, noOffset, ResponseError, TransportError } from '../http/errors.ts'
-import { decodeEvent } from '../store/event.ts'
-import { firstMessage } from './first-message.ts'
-import { type AnswerHead, failureOf, headOf, isJson } from '../http/authenticity.ts'
+import { type Answer, attempt, noStore, readText, type Transport } from '../http/transport.ts'
 import {
   backendIdIn, CLOSED, fenceHeader, headerBody, implicitBackendId, JSON_TYPE, NEXT_OFFSET, PRODUCER_EPOCH, PRODUCER_EXPECTED_SEQ,
   PRODUCER_ID, PRODUCER_SEQ, UP_TO_DATE,
 } from '../protocol/index.js'
 import { START_OFFSET } from '../reading/page.ts'
-import { type Answer, attempt, noStore, readText, type Transport } from '../http/transport.ts'
+import { decodeEvent } from '../store/event.ts'
+import { firstMessage } from './first-message.ts'
 
 export interface Upstream {
   readonly url: string

@@ -30,14 +30,14 @@ export const headOf = (url: string, { status, headers, redirected, type }: Respo
 /** Returns the failure, unless the answer is a success of this party. It reads `body` only for refusals. */
 export const failureOf = async (party: Party, answer: AnswerHead, body: () => Promise<string>): Promise<HttpFailure | undefined> => {
   if (isSuccess(answer)) return undefined
-  const retryAfter = retryAfterOf(answer.headers)
+  const retryAfterMs = retryAfterMsOf(answer.headers)
   // A stranger knows nothing of the store. Therefore its `Retry-After` is bounded.
-  const stranger = (why: string) => new ForeignAnswer(answer.url, answer.status, why, Math.min(retryAfter, MAX_FOREIGN_RETRY_AFTER_MS))
+  const stranger = (why: string) => new ForeignAnswer(answer.url, answer.status, why, Math.min(retryAfterMs, MAX_FOREIGN_RETRY_AFTER_MS))
   if (isRedirect(answer)) return stranger(describeRedirect(answer))
   // An HTML page may have no end, and says nothing.
   const problem = { ...typeInHeader(answer.headers), ...(isHtml(answer.headers) ? {} : parseProblem(await body())) }
   const own = party === 'worker' ? isWorkersProblem(answer.headers, problem) : !isHtml(answer.headers)
-  return own ? new ResponseError(answer.url, answer.status, problem, retryAfter) : stranger(describeRefusal(party, answer))
+  return own ? new ResponseError(answer.url, answer.status, problem, retryAfterMs) : stranger(describeRefusal(party, answer))
 }
 
 /** The backend's head. Every answer of the Worker has it, so it also shows that the answer is the Worker's. */
@@ -93,7 +93,7 @@ const MAX_RETRY_AFTER_MS = 5 * 60_000
 const MAX_FOREIGN_RETRY_AFTER_MS = 10_000
 
 /** RFC 9110 10.2.3: seconds or a date. */
-const retryAfterOf = (headers: Headers): number => {
+const retryAfterMsOf = (headers: Headers): number => {
   const value = headers.get('retry-after')
   if (value === null) return 0
   const seconds = Number(value)

@@ -1,6 +1,6 @@
 /** One request: its headers, the renewal of tokens, and its time-outs. An abort signal ends each promise. */
-import { type HttpFailure, isHttpFailure, TransportError } from './errors.ts'
 import { type AnswerHead, failureOf, headOf, NO_REDIRECT, type Party } from './authenticity.ts'
+import { type HttpFailure, isHttpFailure, TransportError } from './errors.ts'
 
 /** Headers sent with every request. */
 export type HeadersInput = Readonly<Record<string, string>> | HeadersFunction

@@ -1,9 +1,9 @@
 /** Proxy mode: the Worker reads and writes the log. Hybrid mode writes so. */
-import { BACKEND_ID_HEADER, NEXT_OFFSET } from '../protocol/index.js'
 import { unvouched, vouchedHead } from '../http/authenticity.ts'
 import { workerEndpoint } from '../http/endpoints.ts'
 import { authTokenOf, makeTransport, noStore } from '../http/transport.ts'
 import type { Settings, SyncBackendOptions } from '../options.ts'
+import { BACKEND_ID_HEADER, NEXT_OFFSET } from '../protocol/index.js'
 import type { DirectLog, LogIdentity } from '../reading/source.ts'
 import { makeWorkerPush } from '../writing/worker-push.ts'
 import type { Route, StoreArgs } from './route.ts'

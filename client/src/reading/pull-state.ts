@@ -79,7 +79,7 @@ export interface PullState {
   readonly problem: Problem | undefined
 }
 
-/** A run that lived so long shows that the server is there, whatever becomes of it. */
+/** A run that lived so long shows that the server is there, even if it brought nothing. */
 export const SHORTEST_LIFE_MS = 1_000
 
 /**

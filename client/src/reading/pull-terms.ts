@@ -16,7 +16,7 @@ export interface LogPage {
   readonly backendId: string | undefined
   /** The newest head that the Worker knows of. */
   readonly head: number | undefined
-  /** Whether this runtime hands over a body bit by bit. */
+  /** Whether this runtime delivers a body piece by piece. */
   readonly canStream: boolean
 }
 

@@ -1,17 +1,17 @@
 /** The driver of a pull: it carries out the commands of pull-core.ts one after the other while LiveStore asks for more. */
 import { BackendIdMismatchError, type IsOfflineError, UnknownError } from '@livestore/common'
 
+import { toSyncError, toUnknownError, unknownError } from '../http/errors.ts'
 import type { BackendId } from '../store/backend-id.ts'
 import type { Connection } from '../store/connection.ts'
-import type { Start } from './cursor.ts'
-import { toSyncError, toUnknownError, unknownError } from '../http/errors.ts'
-import type { PullItem } from './page.ts'
 import type { Problems } from '../store/problem.ts'
+import type { Start } from './cursor.ts'
+import type { PullItem } from './page.ts'
+import { makeCommandRunner } from './pull-commands.ts'
 import { advance, commandOf, isBehind, isFollowing, isSpreading, requestCatchUp, startPull } from './pull-core.ts'
 import type { Command, Moment, Outcome, PullEnd, PullSettings, PullSetup } from './pull-terms.ts'
-import { listen, type LiveRead, readPageOf, type ReadLimits } from './read.ts'
+import type { ReadLimits } from './read.ts'
 import type { Source } from './source.ts'
-import { sleep, toFailure } from '../http/transport.ts'
 
 export type PullError = IsOfflineError | BackendIdMismatchError | UnknownError
 
@@ -54,12 +54,10 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
   const closed = new AbortController()
   const live = isLive ? connection.live() : undefined
   let state = startPull(setup, start, isLive ? 0 : deps.failureCount.current, moment())
-  let connectionOpen: LiveRead | undefined
+  const { perform, wake, closeConnection } = makeCommandRunner(source, backendId, settings, closed.signal)
   /** A command that the driver began before LiveStore asked for the next item. */
   let ahead: { readonly command: Command; readonly outcome: Promise<Outcome> } | undefined
   let hasFailed = false
-  /** Ends the wait that is under way. */
-  let wake: AbortController | undefined
 
   const next = async (): Promise<PullItem | undefined> => {
     for (;;) {
@@ -86,16 +84,11 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
     }
   }
 
-  const endConnection = () => {
-    connectionOpen?.close()
-    connectionOpen = undefined
-  }
-
   const take = (command: Command, outcome: Outcome) => {
     const before = state
     state = advance(setup, state, outcome, moment())
     // A browser has six connections to a server. Unused ones must not hold them.
-    if (!isFollowing(state)) endConnection()
+    if (!isFollowing(state)) closeConnection()
     if (state.phase._tag === 'Ended' && command._tag === 'Confirm') source.directLog?.onBroken()
     if (state.phase._tag === 'Resting') source.directLog?.onLost()
     // The header of an empty stream may be on its way, and nothing may be written before it.
@@ -120,88 +113,29 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
     if (command._tag === 'Read' && command.withinMs === undefined) ahead = { command, outcome: perform(command) }
   }
 
-  const perform = async (command: Command): Promise<Outcome> => {
-    try {
-      return await performed(command)
-    } catch (cause) {
-      return { _tag: 'Failed', failure: toFailure('read', cause) }
-    }
-  }
-
-  const performed = async (command: Command): Promise<Outcome> => {
-    switch (command._tag) {
-      case 'Rest':
-        return untilWoken(command.ms, () => new Promise(() => {}))
-      case 'Read': {
-        const read = (signal: AbortSignal) => readPageOf(source, command.query, settings, signal)
-        return command.withinMs === undefined ? read(closed.signal) : untilWoken(command.withinMs, read)
-      }
-      case 'Listen':
-        connectionOpen = listen(source, command.query, settings)
-        return OK
-      case 'Next': {
-        const open = connectionOpen
-        return open === undefined ? { _tag: 'Ended' } : untilWoken(command.withinMs, () => open.next())
-      }
-      case 'Identify':
-        return { _tag: 'Identified', tail: undefined, backendId: undefined, ...(await source.directLog?.identify(closed.signal)) }
-      case 'Confirm':
-        return { _tag: 'Identified', tail: undefined, backendId: await source.askBackendId(closed.signal) }
-      case 'Create':
-        await source.directLog?.create(closed.signal)
-        return OK
-      case 'Learn':
-        await backendId.observe(command.backendId, closed.signal)
-        return OK
-      default:
-        return OK
-    }
-  }
-
-  /** Returns the outcome of `work`, unless the time is over or somebody wakes the pull before. */
-  const untilWoken = async (withinMs: number, work: (signal: AbortSignal) => Promise<Outcome>): Promise<Outcome> => {
-    const over = new AbortController()
-    const end = () => over.abort()
-    wake = over
-    closed.signal.addEventListener('abort', end, { once: true })
-    try {
-      const elapsed = sleep(Math.min(withinMs, MAX_TIMEOUT_MS), over.signal)
-      return await Promise.race([work(over.signal), elapsed.then((): Outcome => ({ _tag: over.signal.aborted ? 'Woken' : 'Elapsed' }))])
-    } finally {
-      wake = undefined
-      closed.signal.removeEventListener('abort', end)
-      over.abort()
-    }
-  }
-
   const pull: LivePull = {
     catchUpTo: (seqNum) => {
       state = requestCatchUp(state, seqNum)
-      if (isBehind(state)) wake?.abort()
+      if (isBehind(state)) wake()
     },
     wake: () => {
-      if (state.phase._tag === 'Resting') wake?.abort()
+      if (state.phase._tag === 'Resting') wake()
     },
     hurry: () => {
-      if (isSpreading(state)) wake?.abort()
+      if (isSpreading(state)) wake()
     },
   }
   if (isLive) deps.livePulls.add(pull)
 
   const close = () => {
     closed.abort()
-    endConnection()
+    closeConnection()
     // A failed pull stays in the decision about `isConnected`: it brings nothing more, whatever a ping finds.
     if (!hasFailed) live?.close()
     deps.livePulls.delete(pull)
   }
   return { next, close }
 }
-
-const OK: Outcome = { _tag: 'Ok' }
-
-/** The longest that timers take. */
-const MAX_TIMEOUT_MS = 2 ** 31 - 1
 
 const errorOf = (end: PullEnd): PullError => {
   switch (end._tag) {

@@ -4,13 +4,13 @@
  */
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 
-import { ForeignAnswer, type HttpFailure, noOffset, TransportError } from '../http/errors.ts'
-import { decodeEvent } from '../store/event.ts'
 import { type AnswerHead, failureOf, headOf, isEventStream, isJson, unvouched, vouchedHead } from '../http/authenticity.ts'
+import { ForeignAnswer, type HttpFailure, noOffset, TransportError } from '../http/errors.ts'
+import { attempt, noStore, readText, toFailure } from '../http/transport.ts'
 import { BACKEND_ID_HEADER, backendIdIn, CURSOR, NEXT_OFFSET, UP_TO_DATE } from '../protocol/index.js'
+import { decodeEvent } from '../store/event.ts'
 import type { LogPage, Outcome, ReadQuery } from './pull-terms.ts'
 import type { ReadSource } from './source.ts'
-import { attempt, noStore, readText, toFailure } from '../http/transport.ts'
 
 export interface ReadLimits {
   /** A read without a byte for so long fails. */

@@ -1,7 +1,7 @@
-/** Where a pull reads: a store's log, behind the Worker or on its own server. */
+/** The source of a pull: the log of a store, behind the Worker or on its own server. */
 import type { Transport } from '../http/transport.ts'
 
-/** Where a log is read. */
+/** The address of a log and the way to it. */
 export interface ReadSource {
   readonly url: string
   readonly transport: Transport

@@ -3,11 +3,11 @@ import { BackendIdMismatchError, ServerAheadError, UnknownError } from '@livesto
 import type { LiveStoreEvent } from '@livestore/common/schema'
 
 import { backoffDelay } from '../http/backoff.ts'
-import type { Connection } from '../store/connection.ts'
 import { ForeignAnswer, type HttpFailure, isHttpFailure, isTransient, ResponseError, type SyncError, toPushError, unknownError } from '../http/errors.ts'
-import { firstUnlinked } from '../protocol/index.js'
-import { type Problem, type Problems, problemOf } from '../store/problem.ts'
 import { sleep } from '../http/transport.ts'
+import { firstUnlinked } from '../protocol/index.js'
+import type { Connection } from '../store/connection.ts'
+import { type Problem, type Problems, problemOf } from '../store/problem.ts'
 import { chunkBatch, chunkOf, type PushLimits } from './chunks.ts'
 import type { Chunk, Writer } from './writer.ts'
 

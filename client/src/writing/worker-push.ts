@@ -1,9 +1,9 @@
 /** Pushes through the Worker, whose Sequencer accepts a repeated batch again. */
-import type { BackendId } from '../store/backend-id.ts'
-import { ForeignAnswer, isTransient, ResponseError, TransportError } from '../http/errors.ts'
 import { vouchedHead } from '../http/authenticity.ts'
+import { ForeignAnswer, isTransient, ResponseError, TransportError } from '../http/errors.ts'
 import type { Answer, Transport } from '../http/transport.ts'
 import { ACCEPTED_HEADER, BACKEND_ID_HEADER, JSON_TYPE } from '../protocol/index.js'
+import type { BackendId } from '../store/backend-id.ts'
 import type { Chunk, Writer } from './writer.ts'
 
 export interface WorkerPushDeps {

@@ -1,4 +1,4 @@
-// The provider as LiveStore's leader holds it, without LiveStore.
+// The provider as LiveStore's leader uses it, without LiveStore.
 import type { SyncBackend } from '@livestore/common'
 import { FetchHttpClient, KeyValueStore } from '@livestore/utils/effect'
 import { Effect, Exit, Fiber, type HttpClient, Layer, Option, type Scope, Stream } from '@livestore/utils/effect'
@@ -10,13 +10,13 @@ export type Cursor = Parameters<Backend['pull']>[0]
 
 type Env = Scope.Scope | HttpClient.HttpClient | KeyValueStore.KeyValueStore
 
-/** Runs a test as one client device: its memory is gone afterwards. */
+/** Runs a test as one client device, whose memory ends with the test. */
 export const run = <A, E>(effect: Effect.Effect<A, E, Env>): Promise<A> =>
   Effect.runPromise(
     effect.pipe(Effect.scoped, Effect.provide(Layer.mergeAll(FetchHttpClient.layer, KeyValueStore.layerMemory))),
   )
 
-/** A client on the device that the test is. */
+/** A client on the test's device. */
 export const open = (options: SyncBackendOptions, storeId: string, payload?: { authToken: string }) =>
   makeSyncBackend(options)({ storeId, clientId: 'a-client', payload }) as Effect.Effect<Backend, unknown, Env>
 
@@ -39,13 +39,13 @@ export const cursorAt = (items: readonly Item[], seqNum: number): Cursor => {
 export interface Follower {
   readonly items: Item[]
   readonly seqNums: () => number[]
-  /** How the pull ended, if it did. */
+  /** The exit of the pull, once it has ended. */
   readonly exit: () => Exit.Exit<void, unknown> | undefined
   readonly until: (what: string, holds: () => boolean, withinMs?: number) => Effect.Effect<void>
   readonly stop: Effect.Effect<void>
 }
 
-/** A live pull that keeps all it brings. */
+/** A live pull that keeps all its items. */
 export const follow = (
   backend: Backend,
   cursor: Cursor = Option.none(),
@@ -72,7 +72,7 @@ export const follow = (
     }
   })
 
-/** Waits for a condition; in vain, it dies with the state. */
+/** Waits for a condition. After the time-out it dies with the state. */
 export const eventually = (
   what: string,
   holds: () => boolean,
@@ -89,7 +89,7 @@ export const eventually = (
     }
   })
 
-/** Long runs as `1–2000`. */
+/** Prints long runs as `1–2000`. */
 const compact = (numbers: readonly number[]): string => {
   const runs: [number, number][] = []
   for (const n of numbers) {

@@ -1,4 +1,4 @@
-// Faults that only a client's own `fetch` can show at the right request: which one is live, what its bytes are.
+// Faults that only a client's own `fetch` can make, because it knows which request is live and sees its bytes.
 import { HEAD_HEADER, PROBLEM_HEADER, problemType } from '../../../client/src/protocol/index.js'
 type Fetch = typeof globalThis.fetch
 type Ask = { readonly url: URL; readonly live: string | null; readonly method: string; readonly init: RequestInit | undefined }
@@ -7,9 +7,9 @@ export interface Network {
   readonly fetch: Fetch
   readonly asked: Ask[]
   readonly count: (matching: (ask: Ask) => boolean) => number
-  /** Requests open or bodies unread right now. */
+  /** The number of open requests and unread bodies. */
   readonly inFlight: () => number
-  /** Answers a matching request in the server's stead, until undone. */
+  /** Answers a matching request in the server's place. The returned function ends that. */
   intercept: (handler: (ask: Ask, next: () => Promise<Response>) => Promise<Response> | undefined) => () => void
 }
 
@@ -58,7 +58,7 @@ export const refusal = (status: number, kind: string, problem: Record<string, un
     }),
   )
 
-/** Headers, then silence for ever: a connection that died without a word. */
+/** A connection that died silently: headers, then nothing. */
 export const silent = (ask: Ask): Promise<Response> => {
   const body = new ReadableStream({
     start: (controller) => ask.init?.signal?.addEventListener('abort', () => controller.error(ask.init?.signal?.reason)),
@@ -66,7 +66,7 @@ export const silent = (ask: Ask): Promise<Response> => {
   return Promise.resolve(new Response(body, { headers: { 'content-type': 'text/event-stream', [HEAD_HEADER]: '0' } }))
 }
 
-/** The server's bytes, changed on their way; `last` ends them there. */
+/** Changes the server's bytes on their way. `last` ends the body there. */
 export const mangle = async (
   next: () => Promise<Response>,
   change: (text: string) => string | { readonly last: string },

@@ -1,10 +1,10 @@
-// A log with the protocol's rules for appends, and clients that write to it by direct-core.ts as LiveStore's leader
-// would have them: pull, rebase, push again.
+// A log with the protocol's rules for appends, and clients that write to it with direct-core.ts as LiveStore's leader does:
+// pull, rebase, push again.
 import {
   beginAppend, invalidate, newPush, newWriter, nextStep, type Push, onReply, type Reply, type Request, observeTip,
 } from '../../../client/src/direct/direct-core.ts'
 import { fence, firstBreak, headerMessage } from '../../../client/src/protocol/index.js'
-import { type Event, eventsFrom } from './events.ts'
+import { type Event, eventsFrom } from '../../support/events.ts'
 
 interface Append {
   readonly events: readonly Event[]
@@ -69,7 +69,7 @@ export class SimulatedLog {
   arriveLate() {
     for (const append of this.late.splice(0)) this.append(append)
   }
-  /** A crash or restart that takes the fence and the producers with it, and what is still under way. */
+  /** A crash or restart that loses the fence, the producers, and the requests under way. */
   forget() {
     this.late = []
     this.lastSeq = ''
@@ -96,7 +96,7 @@ export class SimulatedClient {
   private producer = ''
   private producers = 0
   private next = 0
-  /** What it has pulled up to, and what it has not yet got in, by its ids. */
+  /** The head that it has pulled, and the ids of its events that are not in the log. */
   private head = 0
   private pending: string[] = []
   private push: Push | undefined
@@ -117,7 +117,7 @@ export class SimulatedClient {
     else this.step(luck)
   }
 
-  /** The request that is open fails, and the push with it: LiveStore tries again. */
+  /** The open request fails, and the push with it. LiveStore tries again. */
   loseRequest() {
     if (this.push !== undefined && !this.push.landed) this.push = newPush(this.push.chunk)
   }
@@ -128,7 +128,7 @@ export class SimulatedClient {
     for (let i = 0; i < 20 && this.pending.length > 0; i++) this.step(99)
   }
 
-  /** As LeaderSyncProcessor.ts: what of it is ours is confirmed; what is not makes it rebase, which interrupts the push. */
+  /** As in LeaderSyncProcessor.ts: the client's own events are confirmed. Others make it rebase, which interrupts the push. */
   private pull() {
     if (this.log.tail === '00000000') return
     const news = this.log.events.filter((_) => _.seqNum > this.head)
@@ -172,7 +172,7 @@ export class SimulatedClient {
     const before = this.writer
     const append = request._tag === 'Append' ? this.appendOf(request, push) : undefined
     if (request._tag === 'Append') this.writer = beginAppend(request.tip)
-    // The caller learns nothing in these three: it tries again, from the start
+    // The caller learns nothing from these three. It tries again from the start
     if (luck < 10 && append !== undefined) this.log.delay(append)
     else if (luck < 20) this.log.answer(request, append)
     if (luck < 30) return this.loseRequest()

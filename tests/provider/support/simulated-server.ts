@@ -3,7 +3,7 @@ import { headerMessage, problemType } from '../../../client/src/protocol/index.j
 import { ForeignAnswer, ResponseError, TransportError } from '../../../client/src/http/errors.ts'
 import { START_OFFSET } from '../../../client/src/reading/page.ts'
 import type { LogPage, Outcome, ReadQuery } from '../../../client/src/reading/pull-terms.ts'
-import { type Event, eventsFrom } from './events.ts'
+import { type Event, eventsFrom } from '../../support/events.ts'
 
 export type Trouble = 'none' | 'no answer' | 'a stranger' | 'refused' | 'unavailable' | 'torn' | 'mangled' | 'stale' | 'another backend' | 'nowhere'
 
@@ -15,7 +15,7 @@ const URL = 'https://sync.example.com/store'
 
 export class SimulatedServer {
   backendId = 'backend-1'
-  /** Each append, whole. */
+  /** The events of each append. */
   readonly appends: Event[][] = []
   readonly #party: 'worker' | 'log'
   readonly #perPage: number
@@ -38,7 +38,7 @@ export class SimulatedServer {
     this.backendId = `${this.backendId}'`
   }
 
-  /** The offset behind so many appends; the header is the first message. */
+  /** The offset behind so many appends. The header is the first message. */
   offset(appends: number): string {
     return `${this.backendId.length}-${String(appends).padStart(6, '0')}`
   }
@@ -64,7 +64,7 @@ export class SimulatedServer {
     const page = this.#page(from, trouble === 'stale' ? Math.max(from, this.appends.length - 1) : this.appends.length)
     if (trouble === 'nowhere') return { _tag: 'Page', page: { ...page, messages: [], next: query.offset, upToDate: false } }
     if (trouble === 'another backend') return { _tag: 'Page', page: { ...page, backendId: 'another' } }
-    // An event is missing, and not the last one: that would be no break
+    // An event is missing, but not the last one, which would be no break
     const missing = from === 0 ? 1 : 0
     if (trouble === 'mangled' && page.messages.length > missing + 1) {
       return { _tag: 'Page', page: { ...page, messages: page.messages.filter((_, i) => i !== missing) } }
@@ -72,7 +72,7 @@ export class SimulatedServer {
     return { _tag: 'Page', page }
   }
 
-  /** Where a reader begins, in appends; undefined for an offset that is none. */
+  /** The append at which a reader begins; undefined for an unknown offset. */
   #placeOf({ offset, after }: ReadQuery): number | undefined {
     if (after !== undefined) {
       if (after > this.head) return undefined

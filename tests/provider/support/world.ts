@@ -1,18 +1,18 @@
-// The real parts a test file needs, with the client's network between: `network` stands before the Worker, `bypass`
-// before the upstream for clients that go there without it.
+// The real parts that a test file needs, behind the client's network: `network` stands before the Worker, and `bypass` before
+// the upstream, for clients that go there directly.
 import type { DirectOptions, HybridOptions, ProxyOptions } from '../../../client/src/index.ts'
 import { type CountingProxy, type Server, startCountingProxy, startRustUpstream, startWorker } from '../../harness/index.ts'
 
 export interface World {
   readonly upstream: Server
   readonly worker: Server
-  /** What the provider talks to; see counting-proxy.ts for what it can break. */
+  /** The way to the Worker. counting-proxy.ts can break it. */
   readonly network: CountingProxy
-  /** What the provider reads, and in direct mode writes, without the Worker. */
+  /** The way to the upstream without the Worker. */
   readonly bypass: CountingProxy
   /** The options of a client in this mode. */
   readonly access: (mode: Mode) => Access
-  /** A store nobody has used. */
+  /** A new store. */
   newStore(): string
   /** The store's stream at the upstream, past the Worker. */
   readonly atUpstream: (storeId: string) => UpstreamStream
@@ -21,7 +21,7 @@ export interface World {
 
 export interface UpstreamStream {
   readonly messages: () => Promise<unknown[]>
-  /** As a foreign tool would: without the fence. */
+  /** Appends without the fence, as a foreign tool would. */
   readonly append: (messages: readonly unknown[]) => Promise<void>
   readonly remove: () => Promise<void>
 }

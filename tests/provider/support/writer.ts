@@ -1,16 +1,16 @@
-// A writer that keeps to the rules of LiveStore's leader (LeaderSyncProcessor.ts): it pulls live, rebases what is pending
-// onto what the pull brings, takes what comes back for confirmed, and pushes again; and an oracle that reads the log.
+// A writer that follows the rules of LiveStore's leader (LeaderSyncProcessor.ts), and an oracle that reads the log. The writer
+// pulls live, rebases its pending events onto pulled ones, confirms its own events that come back, and pushes again.
 import { Effect, type Scope } from '@livestore/utils/effect'
 import { firstBreak, isNext, ROOT } from '../../../client/src/protocol/index.js'
 import { type Backend, eventually, follow } from './backend.ts'
-import { type Event, eventsFrom } from './events.ts'
+import { type Event, eventsFrom } from '../../support/events.ts'
 import type { UpstreamStream } from './world.ts'
 
 export interface TestWriter {
   readonly name: string
-  /** Gets so many events in, in batches of up to `batch`. */
+  /** Writes `count` events in batches of up to `batch`, until all are in the log. */
   readonly write: (count: number, batch?: number) => Effect.Effect<void>
-  /** What the log must hold, in this order. */
+  /** The events that the log must hold, in this order. */
   readonly acknowledged: readonly string[]
   readonly pulled: () => readonly string[]
 }
@@ -46,7 +46,7 @@ export const makeWriter = (backend: Backend, name: string): Effect.Effect<TestWr
       Effect.gen(function* () {
         while (!isIn(ids.at(-1)!) && !(yield* pushOnce(ids))) continue
         acknowledged.push(...ids)
-        // The next one goes onto this one: LiveStore has it locally, we wait until it comes back
+        // The next batch follows this one. LiveStore has it locally; this writer waits until it comes back
         yield* eventually(`${name}: ${ids.at(-1)} comes back`, () => isIn(ids.at(-1)!), () => [head(), follower.exit()], 30_000)
       })
 
@@ -62,7 +62,7 @@ export const makeWriter = (backend: Backend, name: string): Effect.Effect<TestWr
     return { name, write, acknowledged, pulled: () => events().map(idOf) }
   })
 
-/** The chain (docs/http-api.md, "Events"), and in it each acknowledged event once and each writer's in order. */
+/** Checks the chain (docs/http-api.md, "Events"), with each acknowledged event once and each writer's in order. */
 export const checkLog = (stream: UpstreamStream, writers: readonly TestWriter[]): Effect.Effect<void> =>
   Effect.gen(function* () {
     const [header, ...log] = (yield* Effect.promise(() => stream.messages())) as [unknown, ...Event[]]
