@@ -2,7 +2,18 @@ import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
 /** The files that take longest, longest first. They begin first: none of them is left to run alone at the end. */
-const LONG = ['browser/todo', 'chaos/chaos', 'wire/segments', 'livestore/identity', 'livestore/wedge', 'livestore/strangers', 'livestore/server-side', 'livestore/cli', 'livestore/sync', 'wire/history']
+const LONG = [
+  'browser/todo',
+  'chaos/chaos',
+  'wire/segments',
+  'livestore/identity',
+  'livestore/wedge',
+  'livestore/strangers',
+  'livestore/server-side',
+  'livestore/cli',
+  'livestore/sync',
+  'wire/history',
+]
 
 class LongFirst extends BaseSequencer {
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {

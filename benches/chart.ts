@@ -40,12 +40,17 @@ export function chart(report: Report): string {
     bottoms[column] = top + height + GAP
     const values = bars.flatMap(({ value }) => value ?? [])
     // Who takes far longer than the others would leave nothing of them to see
-    const most = Math.max(...values.filter((value) => metric?.better === 'more' || value <= CUT_ABOVE * Math.min(...values)))
+    const most = Math.max(
+      ...values.filter((value) => metric?.better === 'more' || value <= CUT_ABOVE * Math.min(...values)),
+    )
     const rows = bars.map(({ system, value }, i) => {
       const y = HEAD + i * BAR
       const room = PANEL - LABEL - 60
       const width = value === undefined ? 0 : Math.min(room, Math.max(1, (value / most) * room))
-      const text = value === undefined ? `<text class="none" x="${LABEL}" y="${y + 10}">not done</text>` : `<text x="${(LABEL + width + 6).toFixed(1)}" y="${y + 10}">${figure(value)}${value > most ? ' (cut)' : ''}</text>`
+      const text =
+        value === undefined
+          ? `<text class="none" x="${LABEL}" y="${y + 10}">not done</text>`
+          : `<text x="${(LABEL + width + 6).toFixed(1)}" y="${y + 10}">${figure(value)}${value > most ? ' (cut)' : ''}</text>`
       return `<text x="${LABEL - 8}" y="${y + 10}" text-anchor="end">${escapeXml(SYSTEMS[system].title)}</text><rect class="${SYSTEMS[system].role}" x="${LABEL}" y="${y}" width="${width.toFixed(1)}" height="12" rx="2"/>${text}`
     })
     const better = metric?.better === 'more' ? 'more is better' : 'less is better'

@@ -20,9 +20,13 @@ const { values } = parseArgs({
 })
 const quick = values.quick
 const rounds = Number(values.rounds ?? (quick ? 1 : 5))
-const scenarios = values.only === '' ? SCENARIOS.filter(({ id }) => !quick || !['c200k', 'e10'].includes(id)) : values.only.split(',').flatMap(chosenBy)
+const scenarios =
+  values.only === ''
+    ? SCENARIOS.filter(({ id }) => !quick || !['c200k', 'e10'].includes(id))
+    : values.only.split(',').flatMap(chosenBy)
 const wanted = values.systems.split(',').map(systemNamed)
-if (!Number.isInteger(rounds) || rounds < 1) throw new Error(`--rounds must be a whole number above 0, not ${values.rounds}`)
+if (!Number.isInteger(rounds) || rounds < 1)
+  throw new Error(`--rounds must be a whole number above 0, not ${values.rounds}`)
 
 onEndSignal(async () => {
   await stopAll()
@@ -43,7 +47,11 @@ for (const scenario of scenarios) {
 }
 if (values.publish) publish(kept())
 console.log(`\n${kept().text}`)
-process.exitCode = Object.values(measured).some((results) => Object.values(results).some((all) => all.some((one) => 'error' in one))) ? 1 : 0
+process.exitCode = Object.values(measured).some((results) =>
+  Object.values(results).some((all) => all.some((one) => 'error' in one)),
+)
+  ? 1
+  : 0
 
 function circumstances(): string {
   const { cpu, cores, memoryGiB, system, node, loadBefore } = report.machine
@@ -55,7 +63,8 @@ function circumstances(): string {
 function chosenBy(name: string) {
   const exact = SCENARIOS.filter(({ id }) => id === name && name.length > 1)
   const found = exact.length > 0 ? exact : SCENARIOS.filter(({ id }) => id[0] === name)
-  if (found.length === 0) throw new Error(`no scenario '${name}'; there are: ${SCENARIOS.map(({ id }) => id).join(' ')}`)
+  if (found.length === 0)
+    throw new Error(`no scenario '${name}'; there are: ${SCENARIOS.map(({ id }) => id).join(' ')}`)
   return found
 }
 

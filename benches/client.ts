@@ -1,10 +1,20 @@
 // A system as LiveStore's leader holds it: through `SyncBackend`, and with nothing else known of it.
 import type { SyncBackend } from '@livestore/common'
-import { FetchHttpClient, KeyValueStore } from '@livestore/utils/effect'
-import { Cause, Effect, Exit, Layer, ManagedRuntime, Option, Scope, Stream } from '@livestore/utils/effect'
+import {
+  Cause,
+  Effect,
+  Exit,
+  FetchHttpClient,
+  KeyValueStore,
+  Layer,
+  ManagedRuntime,
+  Option,
+  Scope,
+  Stream,
+} from '@livestore/utils/effect'
 import { makeSyncBackend as headwater } from '../client/src/index.ts'
-import { makeFloor } from './floor.ts'
 import type { Event } from './events.ts'
+import { makeFloor } from './floor.ts'
 import type { Endpoint, Metadata } from './systems/model.ts'
 
 type Backend = SyncBackend.SyncBackend<Metadata>
@@ -50,12 +60,19 @@ export async function open(endpoint: Endpoint, storeId: string, fetch?: typeof g
         .runPromiseExit(
           backend.pull(Option.none(), { live }).pipe(
             Stream.runForEach((item) =>
-              Effect.sync(() => onEvents(item.batch.map(({ eventEncoded }) => eventEncoded), item)),
+              Effect.sync(() =>
+                onEvents(
+                  item.batch.map(({ eventEncoded }) => eventEncoded),
+                  item,
+                ),
+              ),
             ),
           ),
           { signal: abort.signal },
         )
-        .then((exit) => (Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause) ? undefined : describe(exit.cause)))
+        .then((exit) =>
+          Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause) ? undefined : describe(exit.cause),
+        )
       return {
         ended,
         async stop() {

@@ -7,7 +7,11 @@ import { runClient } from './rounds.ts'
 import type { SystemId } from './systems/model.ts'
 import { start } from './systems/start.ts'
 
-export async function fillStores(storage: 'streams' | 'sync-cf' | 'sync-s2', folder: string, stores: Readonly<Record<string, number>>) {
+export async function fillStores(
+  storage: 'streams' | 'sync-cf' | 'sync-s2',
+  folder: string,
+  stores: Readonly<Record<string, number>>,
+) {
   const system: SystemId = storage === 'streams' ? 'headwater' : storage === 'sync-cf' ? 'sync-cf-ws' : 'sync-s2'
   // At a thousand events a second sync-cf would take minutes: it begins its stores, and the rest goes into its tables
   const begun = storage === 'sync-cf' ? Object.fromEntries(Object.keys(stores).map((store) => [store, 1])) : stores
@@ -25,7 +29,9 @@ async function fillSyncCf(folder: string, stores: Readonly<Record<string, number
   for (const file of files.filter((name) => name.endsWith('.sqlite'))) {
     const database = new DatabaseSync(join(folder, 'objects', file))
     try {
-      const tables = database.prepare(`SELECT name FROM sqlite_master WHERE type = 'table'`).all() as Array<{ name: string }>
+      const tables = database.prepare(`SELECT name FROM sqlite_master WHERE type = 'table'`).all() as Array<{
+        name: string
+      }>
       const log = tables.find(({ name }) => name.startsWith('eventlog_'))?.name
       const store = Object.keys(stores).find((id) => log?.endsWith(id.replaceAll(/[^a-zA-Z0-9]/g, '_')))
       if (log === undefined || store === undefined) continue

@@ -36,7 +36,9 @@ export const makeFloor =
         batch: messages.filter(isEvent).map((eventEncoded) => ({ eventEncoded, metadata: Option.none() })),
         pageInfo: SyncBackend.pageInfoNoMore,
       })
-      const readAll = attempt(async (signal) => item(await (await fetch(`${url}?offset=-1`, { signal })).json() as unknown[]))
+      const readAll = attempt(async (signal) =>
+        item((await (await fetch(`${url}?offset=-1`, { signal })).json()) as unknown[]),
+      )
       const follow = Stream.async<SyncBackend.PullResItem<Metadata>, UnknownError>((emit) => {
         const abort = new AbortController()
         followArrays(url, abort.signal, (messages) => void emit.single(item(messages))).then(
@@ -57,10 +59,15 @@ export const makeFloor =
       })
     })
 
-const isEvent = (message: unknown): message is Event => typeof message === 'object' && message !== null && 'seqNum' in message
+const isEvent = (message: unknown): message is Event =>
+  typeof message === 'object' && message !== null && 'seqNum' in message
 
 /** Hands over the arrays of a live read, the one that it begins with included, until the signal or the end. */
-async function followArrays(url: string, signal: AbortSignal, take: (messages: readonly unknown[]) => void): Promise<void> {
+async function followArrays(
+  url: string,
+  signal: AbortSignal,
+  take: (messages: readonly unknown[]) => void,
+): Promise<void> {
   const { body } = await fetch(`${url}?offset=-1&live=sse`, { signal })
   let text = ''
   let first = true
@@ -71,7 +78,15 @@ async function followArrays(url: string, signal: AbortSignal, take: (messages: r
     for (const message of messages) {
       const lines = message.split('\n')
       const isData = lines.some((line) => /^event: ?data$/.test(line))
-      if (isData) take(JSON.parse(lines.filter((line) => line.startsWith('data:')).map((line) => line.slice(5)).join('\n')))
+      if (isData)
+        take(
+          JSON.parse(
+            lines
+              .filter((line) => line.startsWith('data:'))
+              .map((line) => line.slice(5))
+              .join('\n'),
+          ),
+        )
       else if (first) take([])
       first = false
     }

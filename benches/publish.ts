@@ -25,7 +25,10 @@ export function publish({ name, report, chart, text }: Kept): void {
   write(DOCS, published, report, chart)
   const page = join(DOCS, 'performance.md')
   const block = new RegExp(`(<!-- ${name} -->\n)[^]*?(<!-- /${name} -->)`)
-  writeFileSync(page, readFileSync(page, 'utf8').replace(block, (_, begin, end) => `${begin}\`\`\`\n${text}\n\`\`\`\n${end}`))
+  writeFileSync(
+    page,
+    readFileSync(page, 'utf8').replace(block, (_, begin, end) => `${begin}\`\`\`\n${text}\n\`\`\`\n${end}`),
+  )
 }
 
 function write(folder: string, name: string, report: object, chart: string | undefined): void {

@@ -63,21 +63,43 @@ function table(scenario: Scenario, { scenarios, quick }: Report): string {
     SYSTEMS[system].title,
     ...scenario.metrics.map(({ key }) => cell(spread(results[system], key))),
   ])
-  const notes = systems.flatMap((system) => [...new Set((results[system] ?? []).flatMap(remarks))].map((what) => `  ${system}: ${what}`))
-  return [`(${scenario.id}) ${scenario.title(quick)}`, columns([['', ...scenario.metrics.map(({ title }) => title)], ...rows]), ...notes].join('\n')
+  const notes = systems.flatMap((system) =>
+    [...new Set((results[system] ?? []).flatMap(remarks))].map((what) => `  ${system}: ${what}`),
+  )
+  return [
+    `(${scenario.id}) ${scenario.title(quick)}`,
+    columns([['', ...scenario.metrics.map(({ title }) => title)], ...rows]),
+    ...notes,
+  ].join('\n')
 }
 
-const remarks = (result: RoundResult): readonly string[] => ('error' in result ? [`FAILED: ${result.error}`] : result.problems)
+const remarks = (result: RoundResult): readonly string[] =>
+  'error' in result ? [`FAILED: ${result.error}`] : result.problems
 
 const cell = (value: Spread | undefined): string =>
-  value === undefined ? '—' : value.min === value.max ? figure(value.median) : `${figure(value.median)} [${figure(value.min)}–${figure(value.max)}]`
+  value === undefined
+    ? '—'
+    : value.min === value.max
+      ? figure(value.median)
+      : `${figure(value.median)} [${figure(value.min)}–${figure(value.max)}]`
 
 export const figure = (value: number): string =>
-  value >= 1_000 ? Math.round(value).toLocaleString('en') : value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : String(Number(value.toFixed(2)))
+  value >= 1_000
+    ? Math.round(value).toLocaleString('en')
+    : value >= 100
+      ? value.toFixed(0)
+      : value >= 10
+        ? value.toFixed(1)
+        : String(Number(value.toFixed(2)))
 
 function columns(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => (row[i] ?? '').length)))
-  return rows.map((row) => `  ${row.map((text, i) => (i === 0 ? text.padEnd(widths[i] ?? 0) : text.padStart(widths[i] ?? 0))).join('   ')}`).join('\n')
+  return rows
+    .map(
+      (row) =>
+        `  ${row.map((text, i) => (i === 0 ? text.padEnd(widths[i] ?? 0) : text.padStart(widths[i] ?? 0))).join('   ')}`,
+    )
+    .join('\n')
 }
 
 export interface Target {
@@ -109,8 +131,20 @@ export function targets({ scenarios }: Report): Target[] {
   target('(b) events/s / the raw append’s', ours('b', 'rate'), value('b', 'floor', 'rate'), 0.35, true)
   for (const id of ['c', 'c200k']) {
     target(`(${id}) events/s cold / the best rival’s`, ours(id, 'cold'), bestRival(id, 'cold', 'more'), 40, true)
-    target(`(${id}) events/s cold / the same client’s on the upstream`, ours(id, 'cold'), value(id, 'headwater-direct', 'cold'), 0.7, true)
-    target(`(${id}) events/s warm / the same client’s on the upstream`, ours(id, 'warm'), value(id, 'headwater-direct', 'warm'), 1, true)
+    target(
+      `(${id}) events/s cold / the same client’s on the upstream`,
+      ours(id, 'cold'),
+      value(id, 'headwater-direct', 'cold'),
+      0.7,
+      true,
+    )
+    target(
+      `(${id}) events/s warm / the same client’s on the upstream`,
+      ours(id, 'warm'),
+      value(id, 'headwater-direct', 'warm'),
+      1,
+      true,
+    )
   }
   target('(d) live delivery p50 / the best rival’s', ours('d', 'p50'), bestRival('d', 'p50', 'less'), 0.5)
   for (const id of ['e', 'e10']) {

@@ -7,7 +7,7 @@ import { node, root } from '../scripts/lib/tools.mjs'
 import { fillStores } from './fill.ts'
 import type { Job, Outcome } from './round-client.ts'
 import type { Scenario } from './scenarios/scenario.ts'
-import { storageOf, type SystemId } from './systems/model.ts'
+import { type SystemId, storageOf } from './systems/model.ts'
 import { start } from './systems/start.ts'
 
 export type RoundResult = Outcome | { readonly error: string }
@@ -31,9 +31,13 @@ export async function runScenario(scenario: Scenario, { systems, rounds, quick }
       for (const system of [...asked.slice(round % asked.length), ...asked.slice(0, round % asked.length)]) {
         if (round >= (scenario.rounds?.(system, rounds) ?? rounds)) continue
         const began = Date.now()
-        const result = await runRound(scenario, system, quick, filled).catch((error) => ({ error: String(error?.message ?? error) }))
+        const result = await runRound(scenario, system, quick, filled).catch((error) => ({
+          error: String(error?.message ?? error),
+        }))
         results[system]?.push(result)
-        console.log(`[bench] ${scenario.id} round ${round + 1}, ${system}, ${((Date.now() - began) / 1_000).toFixed(1)} s: ${brief(result)}`)
+        console.log(
+          `[bench] ${scenario.id} round ${round + 1}, ${system}, ${((Date.now() - began) / 1_000).toFixed(1)} s: ${brief(result)}`,
+        )
       }
     }
   } finally {
@@ -42,8 +46,14 @@ export async function runScenario(scenario: Scenario, { systems, rounds, quick }
   return results
 }
 
-async function runRound(scenario: Scenario, system: SystemId, quick: boolean, filled: Map<string, Folder>): Promise<Outcome> {
-  const folder = scenario.fill === undefined ? await makeFolder() : await filledFolder(scenario.fill(quick), system, filled)
+async function runRound(
+  scenario: Scenario,
+  system: SystemId,
+  quick: boolean,
+  filled: Map<string, Folder>,
+): Promise<Outcome> {
+  const folder =
+    scenario.fill === undefined ? await makeFolder() : await filledFolder(scenario.fill(quick), system, filled)
   try {
     const running = await start(system, folder.path)
     try {
@@ -57,7 +67,11 @@ async function runRound(scenario: Scenario, system: SystemId, quick: boolean, fi
 }
 
 /** What is only read is filled once for all rounds, and all systems that keep their data in the same way. */
-async function filledFolder(stores: Readonly<Record<string, number>>, system: SystemId, filled: Map<string, Folder>): Promise<Folder> {
+async function filledFolder(
+  stores: Readonly<Record<string, number>>,
+  system: SystemId,
+  filled: Map<string, Folder>,
+): Promise<Folder> {
   const storage = storageOf(system)
   let folder = filled.get(storage)
   if (folder === undefined) {
@@ -88,13 +102,21 @@ export function runClient(job: Job): Promise<Outcome> {
     child.once('close', (code, signal) => {
       clearTimeout(timer)
       if (outcome !== undefined) resolve(outcome)
-      else reject(new Error(`the client process ${signal ? `was ended by ${signal}` : `exited with ${code}`}: ${lastError(said)}`))
+      else
+        reject(
+          new Error(
+            `the client process ${signal ? `was ended by ${signal}` : `exited with ${code}`}: ${lastError(said)}`,
+          ),
+        )
     })
   })
 }
 
 const lastError = (text: string): string =>
-  text.split('\n').find((line) => /^\w*Error\b/.test(line.trim()))?.trim() ?? text.trim().slice(-300)
+  text
+    .split('\n')
+    .find((line) => /^\w*Error\b/.test(line.trim()))
+    ?.trim() ?? text.trim().slice(-300)
 
 interface Folder {
   readonly path: string

@@ -57,7 +57,8 @@ function send(method, url, signal) {
   const token = field('token').value.trim()
   /** @type {Record<string, string>} */
   const headers = {}
-  if (tokenHeader !== null && token !== '') headers[tokenHeader] = tokenHeader === 'authorization' ? `Bearer ${token}` : token
+  if (tokenHeader !== null && token !== '')
+    headers[tokenHeader] = tokenHeader === 'authorization' ? `Bearer ${token}` : token
   return fetch(url, { method, headers, signal, cache: 'no-store' })
 }
 
@@ -109,7 +110,11 @@ async function open(tenant, store) {
         byId('events').replaceChildren()
         if (tip !== null) void follow(names, tip, followed.controller.signal)
       }
-      if (backendId === '') say('following', state === 'no-stream' ? 'There is no stream yet.' : 'Not followed while the end of the log is not known.')
+      if (backendId === '')
+        say(
+          'following',
+          state === 'no-stream' ? 'There is no stream yet.' : 'Not followed while the end of the log is not known.',
+        )
     } catch (error) {
       if (signal.aborted) return
       connection('bad', error instanceof Refusal ? 'Refused' : 'No answer')
@@ -130,7 +135,8 @@ async function open(tenant, store) {
 function explain(error, scope) {
   if (!(error instanceof Refusal)) return 'The Worker does not answer. It is asked again every 2 seconds.'
   if (error.status === 401) return `${error.message} Put in a token that allows “${scope}” for this store.`
-  if (error.status === 403 && tokenHeader !== null) return `${error.message} This needs a token with the scope “${scope}” for this tenant and store.`
+  if (error.status === 403 && tokenHeader !== null)
+    return `${error.message} This needs a token with the scope “${scope}” for this tenant and store.`
   return error.message
 }
 
@@ -315,7 +321,9 @@ function showFigures({ store, age, head }) {
   const isHealthy = store.state === 'ready' || store.state === 'no-stream'
   const states = { ready: 'Ready', 'no-stream': 'No stream yet' }
   /** @type {[term: string, value: string, className?: string][]} */
-  const figures = [['State', states[/** @type {'ready'} */ (store.state)] ?? store.state.replaceAll('-', ' '), isHealthy ? '' : 'bad']]
+  const figures = [
+    ['State', states[/** @type {'ready'} */ (store.state)] ?? store.state.replaceAll('-', ' '), isHealthy ? '' : 'bad'],
+  ]
   if (store.detail !== null) figures.push(['Why', store.detail, 'wide'])
   if (tip !== null) {
     figures.push(
@@ -327,11 +335,21 @@ function showFigures({ store, age, head }) {
       ['Tail offset', tip.offset, 'wide mono'],
     )
   }
-  if (age !== null && head !== null) figures.push(['This isolate remembers', `head ${number(head)}, for ${number(Math.round(age / 1000))} s`])
-  fill(byId('figures'), figures.map(([term, value, className = '']) => make('div', className, make('dt', '', term), make('dd', '', value))))
+  if (age !== null && head !== null)
+    figures.push(['This isolate remembers', `head ${number(head)}, for ${number(Math.round(age / 1000))} s`])
+  fill(
+    byId('figures'),
+    figures.map(([term, value, className = '']) => make('div', className, make('dt', '', term), make('dd', '', value))),
+  )
 }
 
-const KINDS = { earlier: 'earlier', unlooked: 'not looked for', away: 'not in the edge cache here', cached: 'in the edge cache here', unsealed: 'unsealed tail' }
+const KINDS = {
+  earlier: 'earlier',
+  unlooked: 'not looked for',
+  away: 'not in the edge cache here',
+  cached: 'in the edge cache here',
+  unsealed: 'unsealed tail',
+}
 
 /** @typedef {keyof typeof KINDS} Kind */
 
@@ -350,24 +368,39 @@ function showLog({ store: { tip, segments, sealed }, cached }) {
     parts.unshift({ kind: 'earlier', bytes, what: `${number(sealed - segments.length)} segments` })
   }
   if (tip !== null && tip.bytes > tip.sealed.bytes) {
-    parts.push({ kind: 'unsealed', bytes: tip.bytes - tip.sealed.bytes, what: `${number(tip.events - tip.sealed.events)} events` })
+    parts.push({
+      kind: 'unsealed',
+      bytes: tip.bytes - tip.sealed.bytes,
+      what: `${number(tip.events - tip.sealed.events)} events`,
+    })
   }
 
-  fill(byId('strip'), parts.map(({ kind, bytes, what }) => {
-    const element = make('span', kind)
-    element.style.flexGrow = String(Math.max(1, bytes))
-    element.title = `${what}: ${KINDS[kind]}`
-    return element
-  }))
+  fill(
+    byId('strip'),
+    parts.map(({ kind, bytes, what }) => {
+      const element = make('span', kind)
+      element.style.flexGrow = String(Math.max(1, bytes))
+      element.title = `${what}: ${KINDS[kind]}`
+      return element
+    }),
+  )
   const legend = Object.entries(KINDS).flatMap(([kind, words]) => {
     const some = parts.filter((part) => part.kind === kind)
     if (some.length === 0) return []
     const alone = kind === 'earlier' || kind === 'unsealed'
-    const what = alone ? some.map(({ what }) => what).join() : `${number(some.length)} ${some.length === 1 ? 'segment' : 'segments'}`
+    const what = alone
+      ? some.map(({ what }) => what).join()
+      : `${number(some.length)} ${some.length === 1 ? 'segment' : 'segments'}`
     return [{ kind, what: `${words}: ${what}, ${size(some.reduce((sum, { bytes }) => sum + bytes, 0))}` }]
   })
-  byId('strip').setAttribute('aria-label', legend.length === 0 ? 'The log is empty' : `The log. ${legend.map(({ what }) => what).join('; ')}`)
-  fill(byId('legend'), legend.map(({ kind, what }) => make('li', '', make('i', kind), what)))
+  byId('strip').setAttribute(
+    'aria-label',
+    legend.length === 0 ? 'The log is empty' : `The log. ${legend.map(({ what }) => what).join('; ')}`,
+  )
+  fill(
+    byId('legend'),
+    legend.map(({ kind, what }) => make('li', '', make('i', kind), what)),
+  )
 
   byId('segments').hidden = segments.length === 0
   const isCached = { cached: 'yes', away: 'no', unlooked: KINDS.unlooked }
@@ -381,7 +414,11 @@ function showLog({ store: { tip, segments, sealed }, cached }) {
 /** Of the outcomes, those that are no fault. */
 const ORDINARY = {
   accepted: { className: 'good', words: 'accepted', detail: '' },
-  'accepted-again': { className: 'good', words: 'accepted again', detail: 'It was in the log already: its answer had got lost.' },
+  'accepted-again': {
+    className: 'good',
+    words: 'accepted again',
+    detail: 'It was in the log already: its answer had got lost.',
+  },
   'server-ahead': { className: 'busy', words: 'server ahead', detail: 'Another client was first.' },
 }
 /** @param {string} outcome */
@@ -392,7 +429,10 @@ const judged = (outcome) => {
 
 /** @param {Inspected} inspected */
 function showPushes({ store, refused }) {
-  const tallies = [{ by: 'Sequencer', tally: store.pushes }, { by: 'this isolate', tally: refused }]
+  const tallies = [
+    { by: 'Sequencer', tally: store.pushes },
+    { by: 'this isolate', tally: refused },
+  ]
   const counts = tallies.flatMap(({ by, tally }) => {
     if (tally === null) return []
     const chips = tally.counts.map(([outcome, count]) => {
@@ -405,17 +445,23 @@ function showPushes({ store, refused }) {
   fill(byId('counts'), counts)
 
   const all = tallies.flatMap(({ by, tally }) => (tally?.recent ?? []).map((push) => ({ ...push, by })))
-  const rows = all.sort((a, b) => b.at - a.at).slice(0, SHOWN).map(({ at, ms, batch, outcome, detail, by }) => {
-    const { className, words, detail: known } = judged(outcome)
-    const line = make('div', 'line', clock(at), make('span', `outcome ${className}`, words))
-    if (batch !== null) {
-      const range = batch.first === batch.last ? `event ${number(batch.first)}` : `events ${number(batch.first)} to ${number(batch.last)}`
-      line.append(make('span', '', range), make('span', 'muted', size(batch.bytes)))
-    }
-    line.append(make('span', 'muted', `${number(ms)} ms`), make('span', 'muted', by))
-    const why = [known, detail ?? ''].filter((one) => one !== '').join(' ')
-    return why === '' ? make('li', '', line) : make('li', '', line, make('p', 'muted', why))
-  })
+  const rows = all
+    .sort((a, b) => b.at - a.at)
+    .slice(0, SHOWN)
+    .map(({ at, ms, batch, outcome, detail, by }) => {
+      const { className, words, detail: known } = judged(outcome)
+      const line = make('div', 'line', clock(at), make('span', `outcome ${className}`, words))
+      if (batch !== null) {
+        const range =
+          batch.first === batch.last
+            ? `event ${number(batch.first)}`
+            : `events ${number(batch.first)} to ${number(batch.last)}`
+        line.append(make('span', '', range), make('span', 'muted', size(batch.bytes)))
+      }
+      line.append(make('span', 'muted', `${number(ms)} ms`), make('span', 'muted', by))
+      const why = [known, detail ?? ''].filter((one) => one !== '').join(' ')
+      return why === '' ? make('li', '', line) : make('li', '', line, make('p', 'muted', why))
+    })
   if (rows.length === 0) rows.push(make('li', 'muted', 'No push since then.'))
   fill(byId('pushes'), rows)
 }
@@ -437,13 +483,22 @@ const preview = (value) => {
 /** @param {Event} event */
 function eventRow({ seqNum, parentSeqNum, name, args, clientId, sessionId }) {
   const json = JSON.stringify(args, null, 1) ?? ''
-  const line = make('span', 'line',
-    make('span', 'number', number(seqNum)), make('span', 'outcome', preview(name)), make('span', 'muted', preview(clientId)),
-    make('code', 'muted', preview(json)))
+  const line = make(
+    'span',
+    'line',
+    make('span', 'number', number(seqNum)),
+    make('span', 'outcome', preview(name)),
+    make('span', 'muted', preview(clientId)),
+    make('code', 'muted', preview(json)),
+  )
   // Not only when it is unfolded: all the rest of an event, which may have 1 MiB, is let go now.
   const whole = json.length > UNFOLDED ? `${json.slice(0, UNFOLDED)} … (${number(json.length)} characters)` : json
   const origin = `${name} by ${clientId}, session ${sessionId}, after event ${number(parentSeqNum)}`
-  return make('li', '', make('details', '', make('summary', '', line), make('p', 'muted', origin), make('pre', '', whole)))
+  return make(
+    'li',
+    '',
+    make('details', '', make('summary', '', line), make('p', 'muted', origin), make('pre', '', whole)),
+  )
 }
 
 // Begin

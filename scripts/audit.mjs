@@ -10,12 +10,26 @@ import { root, toolEnv } from './lib/tools.mjs'
 const CARGO_DENY = '0.20.2'
 
 /** Licences that let Headwater be used and passed on under Apache-2.0. */
-const ALLOWED = ['Apache-2.0', 'MIT', 'BSD-2-Clause', 'BSD-3-Clause', 'ISC', '0BSD', 'CC0-1.0', 'BlueOak-1.0.0', 'Unlicense', 'Python-2.0', 'CC-BY-4.0']
+const ALLOWED = [
+  'Apache-2.0',
+  'MIT',
+  'BSD-2-Clause',
+  'BSD-3-Clause',
+  'ISC',
+  '0BSD',
+  'CC0-1.0',
+  'BlueOak-1.0.0',
+  'Unlicense',
+  'Python-2.0',
+  'CC-BY-4.0',
+]
 
 /** Packages whose licence is another, or not told, and why they may be here all the same. */
 const EXCEPTIONS = {
-  '@img/sharp-libvips-': 'LGPL: a library of miniflare, which runs the Worker locally and is no part of what is deployed',
-  '@livestore/wa-sqlite': 'MIT by its repository; its package.json does not say so. Used by LiveStore, in tests and examples',
+  '@img/sharp-libvips-':
+    'LGPL: a library of miniflare, which runs the Worker locally and is no part of what is deployed',
+  '@livestore/wa-sqlite':
+    'MIT by its repository; its package.json does not say so. Used by LiveStore, in tests and examples',
 }
 
 onEndSignal(async () => {
@@ -46,27 +60,38 @@ async function deny(...what) {
   if (!existsSync(tool)) {
     console.log('installing cargo-deny, which takes some minutes the first time …')
     const install = ['cargo', 'install', '--locked', '--root', prefix, `cargo-deny@${CARGO_DENY}`]
-    if (!(await run('cargo install cargo-deny', install, { env: { ...toolEnv(), CARGO_PROFILE_RELEASE_LTO: 'off' } }))) return false
+    if (!(await run('cargo install cargo-deny', install, { env: { ...toolEnv(), CARGO_PROFILE_RELEASE_LTO: 'off' } })))
+      return false
   }
   return run('cargo deny', [tool, 'check', '--hide-inclusion-graph', ...what])
 }
 
 async function npmLicences() {
-  const { stdout } = await promisify(execFile)('npm', ['sbom', '--sbom-format', 'cyclonedx'], { cwd: root, env: toolEnv(), maxBuffer: 1 << 28 })
+  const { stdout } = await promisify(execFile)('npm', ['sbom', '--sbom-format', 'cyclonedx'], {
+    cwd: root,
+    env: toolEnv(),
+    maxBuffer: 1 << 28,
+  })
   /** @type {{ components: { group?: string, name: string, version: string, licenses?: { expression?: string, license?: { id?: string, name?: string } }[] }[] }} */
   const { components } = JSON.parse(stdout)
   /** @type {Map<string, number>} */
   const counts = new Map()
   let ok = true
   for (const { name, version, licenses = [] } of components) {
-    const said = licenses.map(({ expression, license }) => expression ?? license?.id ?? license?.name ?? '').join(' AND ') || 'none'
+    const said =
+      licenses.map(({ expression, license }) => expression ?? license?.id ?? license?.name ?? '').join(' AND ') ||
+      'none'
     counts.set(said, (counts.get(said) ?? 0) + 1)
     // Of a choice (OR) one will do.
-    const isAllowed = said.replace(/[()]/g, '').split(' AND ').every((all) => all.split(' OR ').some((one) => ALLOWED.includes(one.trim())))
+    const isAllowed = said
+      .replace(/[()]/g, '')
+      .split(' AND ')
+      .every((all) => all.split(' OR ').some((one) => ALLOWED.includes(one.trim())))
     if (isAllowed || Object.keys(EXCEPTIONS).some((prefix) => name.startsWith(prefix))) continue
     console.error(`${name} ${version}: ${said}`)
     ok = false
   }
-  for (const [licence, count] of [...counts].sort(([, a], [, b]) => b - a)) console.log(`${String(count).padStart(5)}  ${licence}`)
+  for (const [licence, count] of [...counts].sort(([, a], [, b]) => b - a))
+    console.log(`${String(count).padStart(5)}  ${licence}`)
   return ok
 }

@@ -38,6 +38,7 @@ function readOptions() {
   const minutes = Number(values.minutes)
   const seed = Number(values.seed)
   if (!(minutes > 0)) throw new Error(`--minutes must be a number above 0, not ${values.minutes}`)
-  if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32) throw new Error(`--seed must be a whole number below 2^32, not ${values.seed}`)
+  if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32)
+    throw new Error(`--seed must be a whole number below 2^32, not ${values.seed}`)
   return ['--minutes', String(minutes), '--seed', String(seed), ...(values['no-kills'] ? ['--no-kills'] : [])]
 }

@@ -32,21 +32,26 @@ const CHECKS = [
     why: 'a store that has none yet, or was deleted behind us, is noticed',
     needed: true,
     async check() {
-      for (const [method, query] of /** @type {const} */ ([['HEAD', ''], ['GET', '?offset=-1'], ['POST', '']])) {
+      for (const [method, query] of /** @type {const} */ ([
+        ['HEAD', ''],
+        ['GET', '?offset=-1'],
+        ['POST', ''],
+      ])) {
         is((await send(method, query, method === 'POST' ? [event(1)] : undefined)).status, [404], method)
       }
     },
   },
   {
     what: 'A stream is created with its first message, once',
-    why: 'the log says itself whose it is, and whoever loses the race to create it reads the winner\'s',
+    why: "the log says itself whose it is, and whoever loses the race to create it reads the winner's",
     needed: true,
     async check() {
       is((await send('PUT', '', [HEADER])).status, [201], 'PUT')
       is((await send('PUT', '', [headerMessage('second')])).status, [200, 409], 'the second PUT')
       const took = await until('the first message', async () => {
         const { messages } = await read('-1')
-        if (messages.length > 0 && JSON.stringify(messages) !== JSON.stringify([HEADER])) throw new Error(`it holds ${JSON.stringify(messages)}`)
+        if (messages.length > 0 && JSON.stringify(messages) !== JSON.stringify([HEADER]))
+          throw new Error(`it holds ${JSON.stringify(messages)}`)
         return messages.length === 1
       })
       return took > 20 ? `its message was shown ${took} ms after the stream; Headwater waits for that` : undefined
@@ -66,7 +71,7 @@ const CHECKS = [
   },
   {
     what: 'A batch lands whole, in order, or not at all',
-    why: 'one push is one append; a gap inside of it can\'t be',
+    why: "one push is one append; a gap inside of it can't be",
     needed: true,
     async check() {
       is((await append(2, [event(3), event(4), event(5)])).status, [200, 204], 'an append of three')
@@ -103,7 +108,11 @@ const CHECKS = [
     needed: true,
     async check() {
       const producer = { 'producer-id': randomUUID(), 'producer-epoch': '0' }
-      is((await append(8, [event(9)], { ...producer, 'producer-seq': '0' })).status, [200, 204], 'the first append of a producer')
+      is(
+        (await append(8, [event(9)], { ...producer, 'producer-seq': '0' })).status,
+        [200, 204],
+        'the first append of a producer',
+      )
       const skipped = await append(9, [event(10)], { ...producer, 'producer-seq': '2' })
       is(skipped.status, [409], 'an append that skips one')
       if (!skipped.headers.has('producer-expected-seq')) fail('the refusal has no Producer-Expected-Seq')
@@ -137,7 +146,10 @@ const CHECKS = [
     async check() {
       const leaving = new AbortController()
       try {
-        const response = await fetch(`${stream}?live=sse&offset=${await tail()}`, { headers: credentials, signal: leaving.signal })
+        const response = await fetch(`${stream}?live=sse&offset=${await tail()}`, {
+          headers: credentials,
+          signal: leaving.signal,
+        })
         is(response.status, [200], 'the SSE')
         is((await append(11, [event(12)])).status, [200, 204], 'an append')
         let text = ''
@@ -174,7 +186,8 @@ const CHECKS = [
     async check() {
       const { headers } = await send('GET', '?offset=-1', undefined, { origin: 'https://app.example' })
       if (!headers.has('access-control-allow-origin')) fail('no Access-Control-Allow-Origin')
-      if (!/\*|stream-next-offset/i.test(headers.get('access-control-expose-headers') ?? '')) fail('Stream-Next-Offset is not exposed')
+      if (!/\*|stream-next-offset/i.test(headers.get('access-control-expose-headers') ?? ''))
+        fail('Stream-Next-Offset is not exposed')
     },
   },
   {
@@ -190,14 +203,16 @@ const CHECKS = [
     },
   },
   {
-    what: 'The fence is the stream\'s, whoever writes',
+    what: "The fence is the stream's, whoever writes",
     why: 'the protocol (§5.2) also lets a server keep Stream-Seq for each writer: two writers with different credentials would then both land on one parent',
     needed: true,
     async check() {
-      if (second === undefined) throw new NotTested('give UPSTREAM_TOKEN and UPSTREAM_SECOND_TOKEN, the tokens of two writers')
+      if (second === undefined)
+        throw new NotTested('give UPSTREAM_TOKEN and UPSTREAM_SECOND_TOKEN, the tokens of two writers')
       is((await append(1, [event(2)])).status, [200, 204], 'an append of the first writer')
       const { status } = await append(1, [event(2, 'second')], second)
-      if (status === 200 || status === 204) fail('two writers with different credentials were both acknowledged on one parent')
+      if (status === 200 || status === 204)
+        fail('two writers with different credentials were both acknowledged on one parent')
       is(status, [409], 'an append of the second writer on the same parent')
       is((await append(2, [event(3)], second)).status, [200, 204], 'an append of the second writer on the head')
       is((await append(2, [event(3, 'first')])).status, [409], 'an append of the first writer on the same parent')
@@ -261,10 +276,19 @@ async function send(method, query = '', body, headers = {}) {
   const init = body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }
   const type = body === undefined ? {} : { 'content-type': 'application/json' }
   const response = await within(
-    fetch(`${stream}${query}`, { method, redirect: 'manual', headers: { ...credentials, ...type, ...headers }, ...init }),
+    fetch(`${stream}${query}`, {
+      method,
+      redirect: 'manual',
+      headers: { ...credentials, ...type, ...headers },
+      ...init,
+    }),
     `an answer to ${method}`,
   )
-  return { status: response.status, headers: response.headers, body: await within(response.text(), `the body of ${method}`) }
+  return {
+    status: response.status,
+    headers: response.headers,
+    body: await within(response.text(), `the body of ${method}`),
+  }
 }
 
 /**
@@ -305,12 +329,14 @@ async function holds(seqNums) {
 /** Begins an append, and leaves in the middle of its body. @param {string} start */
 function cutOff(start) {
   return within(
-    /** @type {Promise<void>} */ (new Promise((resolve) => {
-      const headers = { ...credentials, ...JSON_TYPE, ...fenceHeader(5), 'content-length': start.length + 1_000 }
-      const outgoing = (stream.startsWith('https:') ? secureRequest : request)(stream, { method: 'POST', headers })
-      outgoing.on('error', () => resolve()).on('close', () => resolve())
-      outgoing.write(start, () => outgoing.destroy())
-    })),
+    /** @type {Promise<void>} */ (
+      new Promise((resolve) => {
+        const headers = { ...credentials, ...JSON_TYPE, ...fenceHeader(5), 'content-length': start.length + 1_000 }
+        const outgoing = (stream.startsWith('https:') ? secureRequest : request)(stream, { method: 'POST', headers })
+        outgoing.on('error', () => resolve()).on('close', () => resolve())
+        outgoing.write(start, () => outgoing.destroy())
+      })
+    ),
     'the end of a connection',
   )
 }

@@ -24,21 +24,30 @@ main().catch((error) => {
 
 async function main() {
   const { values: options } = parseArgs({
-    options: { env: { type: 'string' }, 'dry-run': { type: 'boolean', default: false }, help: { type: 'boolean', default: false } },
+    options: {
+      env: { type: 'string' },
+      'dry-run': { type: 'boolean', default: false },
+      help: { type: 'boolean', default: false },
+    },
   })
   if (options.help) return console.log(HELP)
   const environment = options.env
-  if (environment === undefined || !ENVIRONMENTS.includes(environment)) throw new Error(`--env must be ${ENVIRONMENTS.join(' or ')}`)
+  if (environment === undefined || !ENVIRONMENTS.includes(environment))
+    throw new Error(`--env must be ${ENVIRONMENTS.join(' or ')}`)
   const values = readValues(environment)
   if (!(await setUp())) throw new Error('set-up failed')
   const top = await wranglerConfig()
   const vars = top.vars
   const found = problems(values)
-  if (found.length > 0) throw new Error(`deploy/${environment}.env can't work:\n${found.map((one) => `  - ${one}`).join('\n')}`)
+  if (found.length > 0)
+    throw new Error(`deploy/${environment}.env can't work:\n${found.map((one) => `  - ${one}`).join('\n')}`)
   for (const key of differences(top, await wranglerConfig(environment))) {
-    console.log(`[deploy] wrangler.toml has another ${key} at its top than in [env.${environment}]; wrangler inherits no bindings`)
+    console.log(
+      `[deploy] wrangler.toml has another ${key} at its top than in [env.${environment}]; wrangler inherits no bindings`,
+    )
   }
-  if (!values['DOMAIN']) console.log('[deploy] no DOMAIN: on workers.dev the edge cache does nothing (docs/deployment.md)')
+  if (!values['DOMAIN'])
+    console.log('[deploy] no DOMAIN: on workers.dev the edge cache does nothing (docs/deployment.md)')
   if (!(await build()) || !checkSize()) throw new Error('the build failed')
   const args = wranglerDeploy(environment, values, vars, options['dry-run'] ? ['--dry-run'] : [])
   if (!(await run('wrangler deploy', [node, ...args], { env: { ...toolEnv(), HEADWATER_SKIP_BUILD: '1' } }))) {

@@ -58,7 +58,9 @@ async function main() {
   const there = target.events.length
   const other = target.events.findIndex((event, i) => canonical(event) !== canonical(events[i]))
   if (other >= 0) {
-    throw new Error(`the target has other events: its seqNum ${target.events[other]?.seqNum} is not the source's. Nothing was written; choose an empty store`)
+    throw new Error(
+      `the target has other events: its seqNum ${target.events[other]?.seqNum} is not the source's. Nothing was written; choose an empty store`,
+    )
   }
   if (config.adopt !== undefined) checkAdopted(source.backendId, target.backendId)
   if (there > 0) console.log(`to: has ${there} of them already`)
@@ -67,7 +69,9 @@ async function main() {
       for (let at = there; at < events.length; at += BATCH) {
         const batch = events.slice(at, at + BATCH)
         await run(backend.push(batch)).catch((error) => {
-          throw new Error(`the target took no events from seqNum ${batch[0]?.seqNum} to ${batch.at(-1)?.seqNum}: ${error}\nRun it again: it goes on from there`)
+          throw new Error(
+            `the target took no events from seqNum ${batch[0]?.seqNum} to ${batch.at(-1)?.seqNum}: ${error}\nRun it again: it goes on from there`,
+          )
         })
         console.log(`to: ${at + batch.length} of ${events.length}`)
       }
@@ -77,12 +81,16 @@ async function main() {
 
   const [before, after] = [await read('from'), await read('to')]
   if (before.events.length !== events.length) {
-    throw new Error(`the source has moved on, to ${told(before.events)}. Stop its writers, and run it again: it goes on from there`)
+    throw new Error(
+      `the source has moved on, to ${told(before.events)}. Stop its writers, and run it again: it goes on from there`,
+    )
   }
   if (digest(before.events) !== digest(after.events)) {
     throw new Error(`the two differ: from has ${told(before.events)}, to has ${told(after.events)}`)
   }
-  console.log(`same on both sides: ${told(events)}, SHA-256 ${digest(events)}; backendId now ${after.backendId ?? 'none'}`)
+  console.log(
+    `same on both sides: ${told(events)}, SHA-256 ${digest(events)}; backendId now ${after.backendId ?? 'none'}`,
+  )
 }
 
 /**
@@ -96,30 +104,47 @@ function inBackend(make, storeId, payload, work) {
   return Effect.gen(function* () {
     const backend = yield* make({ storeId, clientId: 'mover', payload })
     yield* backend.connect
-    const { events } = yield* Effect.tryPromise({ try: () => work(backend, (effect) => Effect.runPromise(effect)), catch: (error) => error })
+    const { events } = yield* Effect.tryPromise({
+      try: () => work(backend, (effect) => Effect.runPromise(effect)),
+      catch: (error) => error,
+    })
     const backendId = (yield* SyncBackend.makeBackendIdHelper).get()
     return { events, backendId: Option.getOrUndefined(backendId) }
-  }).pipe(Effect.scoped, Effect.provide(Layer.mergeAll(FetchHttpClient.layer, KeyValueStore.layerMemory)), Effect.runPromise)
+  }).pipe(
+    Effect.scoped,
+    Effect.provide(Layer.mergeAll(FetchHttpClient.layer, KeyValueStore.layerMemory)),
+    Effect.runPromise,
+  )
 }
 
 /** @type {(name: string, backend: SyncBackend.SyncBackend<any>) => Promise<{ events: readonly Event[] }>} */
 async function pullAll(name, backend) {
   /** @type {Event[]} */
   const events = []
-  await backend.pull(Option.none(), { live: false }).pipe(
-    Stream.takeUntil(({ pageInfo }) => pageInfo._tag === 'NoMore'),
-    Stream.runForEach(({ batch }) => Effect.sync(() => { for (const { eventEncoded } of batch) events.push(eventEncoded) })),
-    Effect.runPromise,
-  ).catch((error) => {
-    throw new Error(`'${name}' can't be read: ${error}`)
-  })
+  await backend
+    .pull(Option.none(), { live: false })
+    .pipe(
+      Stream.takeUntil(({ pageInfo }) => pageInfo._tag === 'NoMore'),
+      Stream.runForEach(({ batch }) =>
+        Effect.sync(() => {
+          for (const { eventEncoded } of batch) events.push(eventEncoded)
+        }),
+      ),
+      Effect.runPromise,
+    )
+    .catch((error) => {
+      throw new Error(`'${name}' can't be read: ${error}`)
+    })
   return { events }
 }
 
 /** @param {readonly Event[]} events */
 function checkChain(events) {
   const at = firstBreak(events)
-  if (at !== undefined) throw new Error(`the source's chain is broken at seqNum ${events[at]?.seqNum}: its parent is ${events[at]?.parentSeqNum}, and ${events[at - 1]?.seqNum ?? 0} comes before it`)
+  if (at !== undefined)
+    throw new Error(
+      `the source's chain is broken at seqNum ${events[at]?.seqNum}: its parent is ${events[at]?.parentSeqNum}, and ${events[at - 1]?.seqNum ?? 0} comes before it`,
+    )
 }
 
 /**
@@ -137,9 +162,13 @@ async function adopt({ url, tenant = 'default', headers, worker }, storeId, back
     body: headerBody(backendId),
   })
   // 409 and 200: it is there, and whose it is shows when the target is read
-  if (!answer.ok && answer.status !== 409) throw new Error(`the upstream did not create the stream: ${answer.status} ${await answer.text()}`)
+  if (!answer.ok && answer.status !== 409)
+    throw new Error(`the upstream did not create the stream: ${answer.status} ${await answer.text()}`)
   if (worker === undefined) return
-  const adopted = await fetch(`${worker.url.replace(/\/+$/, '')}/v1/adopt/${urlPath(tenant, storeId)}`, { method: 'POST', headers: worker.headers ?? {} })
+  const adopted = await fetch(`${worker.url.replace(/\/+$/, '')}/v1/adopt/${urlPath(tenant, storeId)}`, {
+    method: 'POST',
+    headers: worker.headers ?? {},
+  })
   if (!adopted.ok) throw new Error(`the Worker did not adopt the stream: ${adopted.status} ${await adopted.text()}`)
 }
 
@@ -149,9 +178,15 @@ async function adopt({ url, tenant = 'default', headers, worker }, storeId, back
  * @param {string | undefined} found
  */
 function checkAdopted(old, found) {
-  if (found === undefined) throw new Error("the target does not show the stream that 'adopt' made: its url or tenant is not that of 'to'. No event was written")
+  if (found === undefined)
+    throw new Error(
+      "the target does not show the stream that 'adopt' made: its url or tenant is not that of 'to'. No event was written",
+    )
   // Not by the Worker's DELETE, which begins a new backend at once
-  if (found !== old) throw new Error(`the target was there before, with backendId ${found}. No event was written; delete its stream on the upstream itself, and run it again with adopt.worker`)
+  if (found !== old)
+    throw new Error(
+      `the target was there before, with backendId ${found}. No event was written; delete its stream on the upstream itself, and run it again with adopt.worker`,
+    )
 }
 
 /** @param {readonly Event[]} events */
@@ -171,5 +206,8 @@ function canonical(event) {
   if (event === undefined) return undefined
   const { name, args, seqNum, parentSeqNum, clientId, sessionId } = event
   return JSON.stringify([name, args, seqNum, parentSeqNum, clientId, sessionId], (_, value) =>
-    value !== null && typeof value === 'object' && !Array.isArray(value) ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))) : value)
+    value !== null && typeof value === 'object' && !Array.isArray(value)
+      ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : value,
+  )
 }

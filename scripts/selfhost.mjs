@@ -13,8 +13,13 @@ main().catch((error) => {
 })
 
 async function main() {
-  const { values } = parseArgs({ options: { out: { type: 'string', default: 'dist/selfhost' }, help: { type: 'boolean', default: false } } })
-  if (values.help) return console.log('npm run selfhost -- [--out FOLDER]    (default dist/selfhost)\n\ndocs/deployment.md tells what to do with it.')
+  const { values } = parseArgs({
+    options: { out: { type: 'string', default: 'dist/selfhost' }, help: { type: 'boolean', default: false } },
+  })
+  if (values.help)
+    return console.log(
+      'npm run selfhost -- [--out FOLDER]    (default dist/selfhost)\n\ndocs/deployment.md tells what to do with it.',
+    )
   if (!(await setUp()) || !(await build())) throw new Error('the build failed')
   const { packSelfhost } = await import('./lib/selfhost.mjs') // once what it imports is installed
   packSelfhost(resolve(values.out))

@@ -44,7 +44,14 @@ async function main() {
   }
   const persistTo = workerData(options)
   const envFile = writeSettings(join(persistTo, 'settings.env'))
-  const service = worker({ port: options.port, upstreamUrl, persistTo, vars: { INSPECTOR: 'on' }, envFile, rebuild: true })
+  const service = worker({
+    port: options.port,
+    upstreamUrl,
+    persistTo,
+    vars: { INSPECTOR: 'on' },
+    envFile,
+    rebuild: true,
+  })
   await start(service, options)
   const app = todoApp({ port: options.appPort, syncUrl: service.url })
   await start(app, options)
@@ -104,7 +111,9 @@ async function checkPorts({ port, upstream, upstreamPort, appPort }) {
     throw new Error(`port ${port} is in use; choose another for the Worker: npm start -- --port ${port + 1}`)
   }
   if (!(await isFree(appPort))) {
-    throw new Error(`port ${appPort} is in use; choose another for the to-do app: npm start -- --app-port ${appPort + 1}`)
+    throw new Error(
+      `port ${appPort} is in use; choose another for the to-do app: npm start -- --app-port ${appPort + 1}`,
+    )
   }
   if (upstream === undefined && !(await isFree(upstreamPort))) {
     throw new Error(
@@ -133,7 +142,9 @@ function workerData({ upstream }) {
  * @param {string} file
  */
 function writeSettings(file) {
-  const passed = SETTINGS.filter(({ name, section }) => section === 'tokens' || ['AUTH_MODE', 'UPSTREAM_TOKEN'].includes(name))
+  const passed = SETTINGS.filter(
+    ({ name, section }) => section === 'tokens' || ['AUTH_MODE', 'UPSTREAM_TOKEN'].includes(name),
+  )
   const settings = passed.flatMap(({ name }) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]))
   const lines = settings.map(([name, value = '']) => {
     const quote = ["'", '"', '`'].find((one) => !value.includes(one))
@@ -203,7 +214,8 @@ Make a token, if you have set JWT_SECRET:
 
   TOKEN=$(npm run --silent token -- --tenant demo)
 `
-  const event = '{"name":"todoCreated","args":{"id":"1","text":"hello"},"seqNum":1,"parentSeqNum":0,"clientId":"c","sessionId":"s"}'
+  const event =
+    '{"name":"todoCreated","args":{"id":"1","text":"hello"},"seqNum":1,"parentSeqNum":0,"clientId":"c","sessionId":"s"}'
   return `
 Headwater is running.
 

@@ -21,7 +21,10 @@ const STEPS = {
   format: { title: 'biome, format and imports', run: (options) => formatRest('check', options) },
   lint: { title: 'biome, lint', run: (options) => run('biome', [...biome, 'lint', '--error-on-warnings'], options) },
   // The core builds for any host; the Worker's crate for Wasm only
-  clippy: { title: 'clippy, core', run: (options) => run('clippy', ['cargo', 'clippy', '-p', 'headwater-core', '--all-targets', ...CLIPPY], options) },
+  clippy: {
+    title: 'clippy, core',
+    run: (options) => run('clippy', ['cargo', 'clippy', '-p', 'headwater-core', '--all-targets', ...CLIPPY], options),
+  },
   rust: { title: 'Rust tests', run: rustTests },
   client: { title: 'build of the client', run: buildClient },
   types: { title: 'tsc, strict', run: types },
@@ -33,7 +36,10 @@ const STEPS = {
 const STAGES = [
   [['setup', 'fmt', 'format', 'lint']],
   // Much of a compiler's work is for one core. These two lock different folders of target/.
-  [['clippy', 'rust'], ['client', 'types', 'clippy-wasm', 'build']],
+  [
+    ['clippy', 'rust'],
+    ['client', 'types', 'clippy-wasm', 'build'],
+  ],
 ]
 
 /** Projects of vitest.config.ts: one run, after all steps, of those that are wanted. */
@@ -64,22 +70,27 @@ async function runAll() {
     if (!(await runLanes(lanes))) return false
   }
   const suites = SUITES.filter(isWanted)
-  return suites.length === 0 || runStep(suites.join(' '), { title: `tests: ${suites.join(', ')}`, run: () => vitest(suites) })
+  return (
+    suites.length === 0 ||
+    runStep(suites.join(' '), { title: `tests: ${suites.join(', ')}`, run: () => vitest(suites) })
+  )
 }
 
 /** @param {string[][]} lanes */
 async function runLanes(lanes) {
   let ok = true
-  await Promise.all(lanes.map(async (lane) => {
-    for (const name of lane) {
-      const step = STEPS[name]
-      if (!ok || step === undefined) return
-      const options = lanes.length > 1 ? { prefix: `${name} | ` } : {}
-      if (await runStep(name, step, options, () => ok)) continue
-      ok = false
-      return stopSteps()
-    }
-  }))
+  await Promise.all(
+    lanes.map(async (lane) => {
+      for (const name of lane) {
+        const step = STEPS[name]
+        if (!ok || step === undefined) return
+        const options = lanes.length > 1 ? { prefix: `${name} | ` } : {}
+        if (await runStep(name, step, options, () => ok)) continue
+        ok = false
+        return stopSteps()
+      }
+    }),
+  )
   return ok
 }
 

@@ -45,7 +45,9 @@ function main() {
     stores: values.stores ?? '*',
     scope: values.scope,
   }
-  const parts = [{ alg: 'HS256', typ: 'JWT' }, claims].map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
+  const parts = [{ alg: 'HS256', typ: 'JWT' }, claims].map((part) =>
+    Buffer.from(JSON.stringify(part)).toString('base64url'),
+  )
   const signed = parts.join('.')
   console.log(`${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`)
 }

@@ -19,14 +19,38 @@ export async function costs(quick: boolean): Promise<Figure[]> {
     }
     for (let i = 0; i < 100; i++) await push(1)
     const folders = { row: join(folder, 'objects'), log: join(folder, 'upstream') }
-    for (const [events, pushes] of quick ? ([[1, 200], [100, 50]] as const) : ([[1, 2_000], [100, 500]] as const)) {
-      const before = { worker: await cpuMs(processes['workerd']), upstream: await cpuMs(processes['upstream']), log: await bytesIn(folders.log) }
+    for (const [events, pushes] of quick
+      ? ([
+          [1, 200],
+          [100, 50],
+        ] as const)
+      : ([
+          [1, 2_000],
+          [100, 500],
+        ] as const)) {
+      const before = {
+        worker: await cpuMs(processes['workerd']),
+        upstream: await cpuMs(processes['upstream']),
+        log: await bytesIn(folders.log),
+      }
       for (let i = 0; i < pushes; i++) await push(events)
       const what = `push of ${events}`
       figures.push(
-        { what: `workerd, processor time a ${what}`, value: ((await cpuMs(processes['workerd'])) - before.worker) / pushes, unit: 'ms' },
-        { what: `upstream, processor time a ${what}`, value: ((await cpuMs(processes['upstream'])) - before.upstream) / pushes, unit: 'ms' },
-        { what: `upstream, bytes on disk a ${what}`, value: ((await bytesIn(folders.log)) - before.log) / pushes, unit: 'B' },
+        {
+          what: `workerd, processor time a ${what}`,
+          value: ((await cpuMs(processes['workerd'])) - before.worker) / pushes,
+          unit: 'ms',
+        },
+        {
+          what: `upstream, processor time a ${what}`,
+          value: ((await cpuMs(processes['upstream'])) - before.upstream) / pushes,
+          unit: 'ms',
+        },
+        {
+          what: `upstream, bytes on disk a ${what}`,
+          value: ((await bytesIn(folders.log)) - before.log) / pushes,
+          unit: 'B',
+        },
       )
     }
     await client.close()
@@ -56,6 +80,13 @@ export async function weight(quick: boolean): Promise<Figure[]> {
 
 async function bytesIn(folder: string): Promise<number> {
   const names = await readdir(folder, { recursive: true })
-  const sizes = await Promise.all(names.map(async (name) => stat(join(folder, name)).then((file) => (file.isFile() ? file.size : 0), () => 0)))
+  const sizes = await Promise.all(
+    names.map(async (name) =>
+      stat(join(folder, name)).then(
+        (file) => (file.isFile() ? file.size : 0),
+        () => 0,
+      ),
+    ),
+  )
   return sizes.reduce((sum, size) => sum + size, 0)
 }

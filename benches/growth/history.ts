@@ -19,17 +19,29 @@ export async function history(quick: boolean): Promise<Figure[]> {
       if (length > 0) await write(endpoint, storeId, length)
       const client = await open(endpoint, storeId)
       const first = await accepted(client, chain(length, 1))
-      figures.push({ what: `first push, storage lost, ${length.toLocaleString('en')} events`, value: first, unit: 'ms' })
+      figures.push({
+        what: `first push, storage lost, ${length.toLocaleString('en')} events`,
+        value: first,
+        unit: 'ms',
+      })
       stores.push({ length, client, head: length + 1, times: [] as number[] })
     }
     // In turns, so that whatever else the machine does falls on all of them
     const pushes = quick ? 100 : 500
-    for (let i = 0; i < pushes; i++) for (const store of stores) store.times.push(await accepted(store.client, chain(store.head++, 1)))
+    for (let i = 0; i < pushes; i++)
+      for (const store of stores) store.times.push(await accepted(store.client, chain(store.head++, 1)))
     for (const { client } of stores) await client.close()
     const p50s = stores.map(({ times }) => percentile(times.slice(pushes / 5), 50))
-    stores.forEach(({ length }, i) => figures.push({ what: `push p50 at ${length.toLocaleString('en')} events`, value: p50s[i] ?? 0, unit: 'ms' }))
+    stores.forEach(({ length }, i) =>
+      figures.push({ what: `push p50 at ${length.toLocaleString('en')} events`, value: p50s[i] ?? 0, unit: 'ms' }),
+    )
     const most = lengths.at(-1) ?? 0
-    figures.push({ what: `push p50 at ${most.toLocaleString('en')} / at 0`, value: (p50s.at(-1) ?? 0) / (p50s[0] ?? 0), unit: '×', target: 1.2 })
+    figures.push({
+      what: `push p50 at ${most.toLocaleString('en')} / at 0`,
+      value: (p50s.at(-1) ?? 0) / (p50s[0] ?? 0),
+      unit: '×',
+      target: 1.2,
+    })
     return figures
   })
 }

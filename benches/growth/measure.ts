@@ -2,7 +2,7 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Running, start, type StartOptions } from '../systems/start.ts'
+import { type Running, type StartOptions, start } from '../systems/start.ts'
 
 export interface Figure {
   readonly what: string

@@ -30,7 +30,8 @@ export async function memory(quick: boolean): Promise<Figure[]> {
       over.abort()
       await watching
       inspector.close()
-      if (read.some((bytes) => bytes < megabytes * 0.98e6)) throw new Error(`read ${read} bytes instead of ${megabytes} MB`)
+      if (read.some((bytes) => bytes < megabytes * 0.98e6))
+        throw new Error(`read ${read} bytes instead of ${megabytes} MB`)
       const what = `while ${megabytes} MB are read twice`
       return [
         { what: `isolate, most ${what}`, value: most.isolate, unit: 'MiB', target: 64 },
@@ -47,7 +48,10 @@ async function write(endpoint: Endpoint, megabytes: number): Promise<void> {
   const client = await open(endpoint, 'memory')
   const text = 'x'.repeat(EVENT_BYTES - 200)
   for (let head = 0; head < (megabytes * 1e6) / EVENT_BYTES; head += EVENTS_A_PUSH) {
-    await accepted(client, chain(head, EVENTS_A_PUSH).map((event) => ({ ...event, args: { text } })))
+    await accepted(
+      client,
+      chain(head, EVENTS_A_PUSH).map((event) => ({ ...event, args: { text } })),
+    )
   }
   await client.close()
 }
@@ -71,7 +75,10 @@ interface Inspector {
 }
 
 async function inspect(url: string): Promise<Inspector> {
-  const listed = (await (await fetch(new URL('/json', url))).json()) as Array<{ id: string; webSocketDebuggerUrl: string }>
+  const listed = (await (await fetch(new URL('/json', url))).json()) as Array<{
+    id: string
+    webSocketDebuggerUrl: string
+  }>
   const socket = new WebSocket(listed.find(({ id }) => id.endsWith('worker'))?.webSocketDebuggerUrl ?? '')
   await new Promise((resolve, reject) => {
     socket.onopen = resolve
@@ -91,7 +98,10 @@ async function inspect(url: string): Promise<Inspector> {
         socket.send(JSON.stringify({ id: asked, method: 'Runtime.getHeapUsage' }))
       })
       // The heap's pages, what it keeps outside of them, and buffers, of which Wasm's memory is one
-      return ((usage['totalSize'] ?? 0) + (usage['embedderHeapUsedSize'] ?? 0) + (usage['backingStorageSize'] ?? 0)) / 2 ** 20
+      return (
+        ((usage['totalSize'] ?? 0) + (usage['embedderHeapUsedSize'] ?? 0) + (usage['backingStorageSize'] ?? 0)) /
+        2 ** 20
+      )
     },
     close: () => socket.close(),
   }

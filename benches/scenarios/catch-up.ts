@@ -1,6 +1,6 @@
 // (c) a new client reads a store from its start: first with nothing of it in the edge cache, then with all of it.
 import type { Endpoint } from '../systems/model.ts'
-import { ChainCheck, count, rate, type Round, type Scenario } from './scenario.ts'
+import { ChainCheck, count, type Round, rate, type Scenario } from './scenario.ts'
 
 /** Who takes longer is measured by what it has read until then. */
 const CAP_MS = 20_000
@@ -9,15 +9,23 @@ const WARM_UP = 2_000
 const catchUp = (id: string, events: number, title: string): Scenario => ({
   id,
   title: () => title,
-  metrics: [rate('cold', 'events/s, cold'), rate('warm', 'events/s, warm'), count('misses', 'cache misses cold'), count('hits', 'hits warm')],
+  metrics: [
+    rate('cold', 'events/s, cold'),
+    rate('warm', 'events/s, warm'),
+    count('misses', 'cache misses cold'),
+    count('hits', 'hits warm'),
+  ],
   fill: () => ({ 'warm-up': WARM_UP, history: events }),
-  rounds: (system, asked) => (events > 10_000 && !system.startsWith('headwater') && system !== 'floor' ? Math.min(asked, 2) : asked),
+  rounds: (system, asked) =>
+    events > 10_000 && !system.startsWith('headwater') && system !== 'floor' ? Math.min(asked, 2) : asked,
   async run(round) {
     for (let i = 0; i < 3; i++) await read(round, 'warm-up', WARM_UP)
     await wake(round.endpoint, 'history')
     const cold = await read(round, 'history', events)
     if (cold.cut) {
-      round.problem(`cut after ${CAP_MS / 1_000} s, with ${cold.events.toLocaleString('en')} of ${events.toLocaleString('en')} events`)
+      round.problem(
+        `cut after ${CAP_MS / 1_000} s, with ${cold.events.toLocaleString('en')} of ${events.toLocaleString('en')} events`,
+      )
       return { cold: cold.rate, warm: cold.rate, misses: cold.misses, hits: cold.hits }
     }
     // The Worker fills the cache behind the answer

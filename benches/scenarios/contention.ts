@@ -10,8 +10,14 @@ const RETRY_MS = 1_000
 
 const contention = (id: string, eventsAPush: number): Scenario => ({
   id,
-  title: (quick) => `${sizes(quick).writers} contending writers, ${sizes(quick).events} events each, ${eventsAPush} a push`,
-  metrics: [seconds('total', 'until all are done'), count('spread', 'last done / first done'), count('refused'), count('failed', 'errored')],
+  title: (quick) =>
+    `${sizes(quick).writers} contending writers, ${sizes(quick).events} events each, ${eventsAPush} a push`,
+  metrics: [
+    seconds('total', 'until all are done'),
+    count('spread', 'last done / first done'),
+    count('refused'),
+    count('failed', 'errored'),
+  ],
   not: (system) => (system === 'sync-s2' ? 'refuses nothing: contending writers break its chain' : undefined),
   rounds: (system, asked) => (system.startsWith('sync-cf') ? Math.min(asked, 2) : asked),
   async run(round) {
@@ -19,12 +25,17 @@ const contention = (id: string, eventsAPush: number): Scenario => ({
     const withinMs = round.quick ? 4_000 : 90_000
     const over = { is: false }
     const writers = await Promise.all(
-      Array.from({ length: size }, async (_, i) => new Writer(await round.open('contended'), `writer-${i}`, events, over)),
+      Array.from(
+        { length: size },
+        async (_, i) => new Writer(await round.open('contended'), `writer-${i}`, events, over),
+      ),
     )
     await until(() => writers.every(({ began }) => began), 15_000)
     const start = performance.now()
     const timer = setTimeout(() => (over.is = true), withinMs)
-    const ends = await Promise.all(writers.map((writer) => writer.work(eventsAPush).then(() => performance.now() - start)))
+    const ends = await Promise.all(
+      writers.map((writer) => writer.work(eventsAPush).then(() => performance.now() - start)),
+    )
     clearTimeout(timer)
     const landed = writers.reduce((sum, { own }) => sum + own.size, 0)
     const failures = writers.flatMap(({ failures }) => failures)

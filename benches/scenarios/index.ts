@@ -5,4 +5,15 @@ import { bulk, refused, single } from './push.ts'
 import type { Scenario } from './scenario.ts'
 import { manyStores } from './tenants.ts'
 
-export const SCENARIOS: readonly Scenario[] = [single, bulk, short, long, delivery, one, ten, crowd, manyStores, refused]
+export const SCENARIOS: readonly Scenario[] = [
+  single,
+  bulk,
+  short,
+  long,
+  delivery,
+  one,
+  ten,
+  crowd,
+  manyStores,
+  refused,
+]

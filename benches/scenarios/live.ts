@@ -1,7 +1,18 @@
 // (d) from one client's push to another client's live pull; (f) to a thousand of them.
 import type { Client, Pull } from '../client.ts'
 import { chain } from '../events.ts'
-import { accepted, ChainCheck, count, ms, percentile, type Round, type Scenario, seconds, until, verify } from './scenario.ts'
+import {
+  accepted,
+  ChainCheck,
+  count,
+  ms,
+  percentile,
+  type Round,
+  type Scenario,
+  seconds,
+  until,
+  verify,
+} from './scenario.ts'
 
 export const delivery: Scenario = {
   id: 'd',
@@ -10,14 +21,23 @@ export const delivery: Scenario = {
   async run(round) {
     const pushes = round.quick ? 50 : 300
     const latencies = await deliver(round, 'live', { readers: 1, pushes, everyMs: 20, warmUp: 20 })
-    return { p50: percentile(latencies.all, 50), p95: percentile(latencies.all, 95), p99: percentile(latencies.all, 99) }
+    return {
+      p50: percentile(latencies.all, 50),
+      p95: percentile(latencies.all, 95),
+      p99: percentile(latencies.all, 99),
+    }
   },
 }
 
 export const crowd: Scenario = {
   id: 'f',
   title: (quick) => `${quick ? 40 : '1,000'} live readers of one store, in one process`,
-  metrics: [ms('last', 'until the last has it, p50'), ms('p50', 'a reader, p50'), seconds('connected', 'all connected after'), count('missed', 'deliveries missed')],
+  metrics: [
+    ms('last', 'until the last has it, p50'),
+    ms('p50', 'a reader, p50'),
+    seconds('connected', 'all connected after'),
+    count('missed', 'deliveries missed'),
+  ],
   rounds: (_, asked) => Math.min(asked, 3),
   async run(round) {
     const { all, last, connectedMs, missed } = await deliver(round, 'crowd', {
@@ -70,7 +90,8 @@ async function deliver(
     const reader: Reader = { client, pull, check, began: false, ended: undefined }
     void pull.ended.then((why) => (reader.ended = why ?? 'the pull ended'))
     readers.push(reader)
-    if (!(await until(() => reader.began || reader.ended !== undefined, PATIENCE_MS))) throw new Error('a live pull brought nothing')
+    if (!(await until(() => reader.began || reader.ended !== undefined, PATIENCE_MS)))
+      throw new Error('a live pull brought nothing')
     if (reader.ended !== undefined) throw new Error(reader.ended)
   }
   for (let begun = 0; begun < size; begun += AT_ONCE) {

@@ -66,7 +66,8 @@ export async function verify(round: Round, storeId: string, expected: number): P
   try {
     const why = await client.pull((events) => check.take(events)).ended
     if (why !== undefined) throw new Error(why)
-    if (check.events !== expected) throw new Error(`the store ${storeId} has ${check.events} events instead of ${expected}`)
+    if (check.events !== expected)
+      throw new Error(`the store ${storeId} has ${check.events} events instead of ${expected}`)
   } finally {
     await client.close()
   }
@@ -77,7 +78,8 @@ export async function accepted(client: Client, batch: readonly Event[]): Promise
   const start = performance.now()
   const outcome = await client.push(batch)
   const took = performance.now() - start
-  if (outcome._tag !== 'accepted') throw new Error(`a push was ${outcome._tag}${outcome._tag === 'failed' ? `: ${outcome.why}` : ''}`)
+  if (outcome._tag !== 'accepted')
+    throw new Error(`a push was ${outcome._tag}${outcome._tag === 'failed' ? `: ${outcome.why}` : ''}`)
   return took
 }
 

@@ -9,7 +9,7 @@ import type { Child } from '../../scripts/lib/child.mjs'
 import { freePort } from '../../scripts/lib/ports.mjs'
 import { launch, rustUpstream, type Service } from '../../scripts/lib/services.mjs'
 import { root, toolchain, toolEnv } from '../../scripts/lib/tools.mjs'
-import { edgeCache, headwaterModules, workerd, type WorkerCode, workerdConfig } from '../../scripts/lib/workerd.mjs'
+import { edgeCache, headwaterModules, type WorkerCode, workerd, workerdConfig } from '../../scripts/lib/workerd.mjs'
 import type { Endpoint, SystemId } from './model.ts'
 
 export interface Running {
@@ -32,7 +32,9 @@ const s2Lite = process.env['S2_LITE'] ?? join(toolchain, 's2-lite/bin/server')
 
 /** Why a system can't be measured here. */
 export const missing = (system: SystemId): string | undefined =>
-  system === 'sync-s2' && !existsSync(s2Lite) ? `no s2-lite at ${s2Lite.replace(root, '')} (docs/performance.md)` : undefined
+  system === 'sync-s2' && !existsSync(s2Lite)
+    ? `no s2-lite at ${s2Lite.replace(root, '')} (docs/performance.md)`
+    : undefined
 
 const running = new Set<Running>()
 
@@ -75,7 +77,8 @@ export async function start(system: SystemId, folder: string, options: StartOpti
       worker = await runWorker(await bundled('sync-cf'))
     } else {
       upstreamUrl = (await upstream()).url
-      if (system !== 'floor' && system !== 'headwater-direct') worker = await runWorker(headwater, { UPSTREAM_URL: upstreamUrl })
+      if (system !== 'floor' && system !== 'headwater-direct')
+        worker = await runWorker(headwater, { UPSTREAM_URL: upstreamUrl })
     }
     self.endpoint = { system, workerUrl: worker?.url ?? '', upstreamUrl }
     self.inspectorUrl = worker?.inspectorUrl
@@ -132,7 +135,11 @@ async function bundled(name: 'sync-cf' | 'sync-s2'): Promise<WorkerCode> {
 }
 
 /** Plain workerd: no proxy before the Worker, none behind it, objects on disk, an edge cache in memory. */
-async function workerdService(code: WorkerCode, folder: string, options: StartOptions): Promise<Service & { inspectorUrl: string | undefined }> {
+async function workerdService(
+  code: WorkerCode,
+  folder: string,
+  options: StartOptions,
+): Promise<Service & { inspectorUrl: string | undefined }> {
   const objects = join(folder, 'objects')
   await mkdir(objects, { recursive: true })
   const config = join(folder, 'workerd.capnp')
@@ -144,7 +151,13 @@ async function workerdService(code: WorkerCode, folder: string, options: StartOp
   return {
     name: 'workerd',
     command: workerd,
-    args: ['serve', config, `--socket-addr=http=127.0.0.1:${port}`, `--directory-path=objects=${objects}`, ...(inspectorPort === undefined ? [] : [`--inspector-addr=127.0.0.1:${inspectorPort}`])],
+    args: [
+      'serve',
+      config,
+      `--socket-addr=http=127.0.0.1:${port}`,
+      `--directory-path=objects=${objects}`,
+      ...(inspectorPort === undefined ? [] : [`--inspector-addr=127.0.0.1:${inspectorPort}`]),
+    ],
     env: toolEnv(),
     cwd: folder,
     url: `http://127.0.0.1:${port}`,

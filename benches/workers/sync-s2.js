@@ -1,7 +1,14 @@
 // The API proxy that `@livestore/sync-s2` needs, made of its own helpers. Two things are kinder to it than its documentation:
 // basin and stream are made once, not before every request, and answers are passed on as they come.
 import { ApiSchema, decodePullArgsFromSearchParams, makeS2StreamName } from '@livestore/sync-s2'
-import { buildPullRequest, buildPushRequests, ensureBasin, ensureStream, errorResponse, successResponse } from '@livestore/sync-s2/s2-proxy-helpers'
+import {
+  buildPullRequest,
+  buildPushRequests,
+  ensureBasin,
+  ensureStream,
+  errorResponse,
+  successResponse,
+} from '@livestore/sync-s2/s2-proxy-helpers'
 import { Schema } from '@livestore/utils/effect'
 
 const known = new Set()

@@ -1,3 +1,4 @@
+export type { HeadersFunction, HeadersInput } from './http/transport.ts'
 export type {
   CommonOptions,
   DirectOptions,
@@ -6,8 +7,7 @@ export type {
   SyncBackendOptions,
   UpstreamOptions,
 } from './options.ts'
-export type { HeadersFunction, HeadersInput } from './http/transport.ts'
-export type { LiveMode } from './reading/live-mode.ts'
 export { SyncMetadata } from './reading/cursor.ts'
+export type { LiveMode } from './reading/live-mode.ts'
 export type { Problem, ProblemKind } from './store/problem.ts'
 export { makeSyncBackend } from './sync-backend.ts'

@@ -1,11 +1,11 @@
 import { IsOfflineError, SyncBackend, UnknownError } from '@livestore/common'
 import { Cause, Effect, Option, Runtime, Stream, SubscriptionRef } from 'effect'
 
-import { isHttpFailure, type SyncError, toSyncError, TransportError } from './http/errors.ts'
+import { isHttpFailure, type SyncError, TransportError, toSyncError } from './http/errors.ts'
 import { sleep } from './http/transport.ts'
 import { makeRoute } from './modes/make-route.ts'
 import { resolveSettings, type SyncBackendOptions } from './options.ts'
-import { startOf, type SyncMetadata, toPullResItem } from './reading/cursor.ts'
+import { type SyncMetadata, startOf, toPullResItem } from './reading/cursor.ts'
 import { type LivePull, openPull, type PullDeps, type PullError } from './reading/pull.ts'
 import { makeBackendId } from './store/backend-id.ts'
 import { makeConnection } from './store/connection.ts'
@@ -36,7 +36,9 @@ export const makeSyncBackend =
 
       const runtime = yield* Effect.runtime<never>()
       const isConnected = yield* SubscriptionRef.make(false)
-      const connection = makeConnection((connected) => void Runtime.runFork(runtime)(SubscriptionRef.set(isConnected, connected)))
+      const connection = makeConnection(
+        (connected) => void Runtime.runFork(runtime)(SubscriptionRef.set(isConnected, connected)),
+      )
       const problems = makeProblems(options.onProblem)
       const backendId = makeBackendId(yield* idStorage(runtime), route.source.askBackendId)
       const livePulls = new Set<LivePull>()
@@ -73,7 +75,16 @@ export const makeSyncBackend =
         closed: closed.signal,
       })
 
-      const pullDeps: PullDeps = { source: route.source, backendId, connection, problems, settings, livePulls, onPulled: pulled, failureCount: { current: 0 } }
+      const pullDeps: PullDeps = {
+        source: route.source,
+        backendId,
+        connection,
+        problems,
+        settings,
+        livePulls,
+        onPulled: pulled,
+        failureCount: { current: 0 },
+      }
       /** LiveStore learns of the connection before it receives the item. */
       const isConnectedNow = Effect.suspend(() => setIfOther(isConnected, connection.isUp()))
 
@@ -87,7 +98,9 @@ export const makeSyncBackend =
             ({ next }) =>
               Stream.repeatEffectOption(
                 Effect.tryPromise({ try: next, catch: (error) => Option.some(error as PullError) }).pipe(
-                  Effect.flatMap((item) => (item === undefined ? Effect.fail(Option.none()) : Effect.succeed(toPullResItem(item)))),
+                  Effect.flatMap((item) =>
+                    item === undefined ? Effect.fail(Option.none()) : Effect.succeed(toPullResItem(item)),
+                  ),
                   Effect.zipLeft(isConnectedNow),
                 ),
               ),
@@ -95,7 +108,10 @@ export const makeSyncBackend =
         )
 
       // LiveStore's CLI connects its backend in an uninterruptible region. The ping must be interruptible there, too.
-      const ping = Effect.tryPromise({ try: pingOnce, catch: toPingError }).pipe(Effect.ensuring(isConnectedNow), Effect.interruptible)
+      const ping = Effect.tryPromise({ try: pingOnce, catch: toPingError }).pipe(
+        Effect.ensuring(isConnectedNow),
+        Effect.interruptible,
+      )
 
       return SyncBackend.of<SyncMetadata>({
         connect: Effect.catchTag(ping, 'TimeoutException', (cause) => new IsOfflineError({ cause })),
@@ -127,9 +143,13 @@ const idStorage = (runtime: Runtime.Runtime<never>) =>
   }))
 
 const setIfOther = (ref: SubscriptionRef.SubscriptionRef<boolean>, value: boolean): Effect.Effect<void> =>
-  Effect.flatMap(SubscriptionRef.get(ref), (current) => (current === value ? Effect.void : SubscriptionRef.set(ref, value)))
+  Effect.flatMap(SubscriptionRef.get(ref), (current) =>
+    current === value ? Effect.void : SubscriptionRef.set(ref, value),
+  )
 
 const toPingError = (cause: unknown): IsOfflineError | UnknownError | Cause.TimeoutException => {
   const failure = isHttpFailure(cause) ? cause : new TransportError(String(cause), { cause })
-  return failure._tag === 'TransportError' && failure.timedOut ? new Cause.TimeoutException(failure.message) : toSyncError(failure)
+  return failure._tag === 'TransportError' && failure.timedOut
+    ? new Cause.TimeoutException(failure.message)
+    : toSyncError(failure)
 }

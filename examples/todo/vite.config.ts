@@ -10,6 +10,8 @@ export default defineConfig({
     exclude: ['@livestore/wa-sqlite'],
     // What only the workers import: found late, it would make Vite reload the page.
     entries: ['index.html', 'src/livestore.worker.ts'],
-    include: ['@livestore/common', '@livestore/common/schema', 'effect'].map((name) => `@livestore/adapter-web > ${name}`),
+    include: ['@livestore/common', '@livestore/common/schema', 'effect'].map(
+      (name) => `@livestore/adapter-web > ${name}`,
+    ),
   },
 })

@@ -8,7 +8,7 @@ use std::fmt;
 
 use headwater_core::batch::{Batch, BatchError, BatchLimits, check};
 use headwater_core::event::{MAX_SEQ_NUM, ROOT};
-use headwater_core::log::{Probe, LogScanner, LogRange};
+use headwater_core::log::{LogRange, LogScanner, Probe};
 use headwater_fuzz::{elements, split};
 use libfuzzer_sys::fuzz_target;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, Visitor};
@@ -32,14 +32,19 @@ fn limits(events: usize) -> BatchLimits {
 
 fn accepted(body: &[u8], batch: Batch) {
     let events = elements(body).expect("an accepted body is a JSON array");
-    assert_eq!(split([body]), (events.clone(), Ok(())), "the splitter cuts other events than the check saw");
+    assert_eq!(
+        split([body]),
+        (events.clone(), Ok(())),
+        "the splitter cuts other events than the check saw"
+    );
 
     assert_eq!((batch.events, batch.bytes), (events.len() as u64, body.len() as u64));
     assert_eq!(batch.last - batch.first, batch.events - 1, "numbers rise by exactly 1");
     assert!(batch.parent + 1 == batch.first || (batch.parent == ROOT && batch.first > ROOT));
     assert!(batch.last <= MAX_SEQ_NUM);
 
-    let probe = Probe { parent: batch.parent, events: batch.events, fingerprint: batch.fingerprint };
+    let probe =
+        Probe { parent: batch.parent, events: batch.events, fingerprint: batch.fingerprint };
     let read_back = |scan| stretch(scan, &events);
     same_chain(read_back(LogScanner::onward(Some(probe))), batch, true);
     same_chain(read_back(LogScanner::onward(None)), batch, false);
@@ -72,11 +77,18 @@ fn same_chain(read: LogRange, batch: Batch, probe_found: bool) {
 
 /// The same rules again, on serde's derived reader instead of the check's own.
 fn is_batch(body: &[u8]) -> bool {
-    let Some(events) = elements(body).filter(|events| (1..=MAX_EVENTS).contains(&events.len())) else { return false };
-    let Some(events) = events.iter().map(|json| event(json)).collect::<Option<Vec<Event>>>() else { return false };
+    let Some(events) = elements(body).filter(|events| (1..=MAX_EVENTS).contains(&events.len()))
+    else {
+        return false;
+    };
+    let Some(events) = events.iter().map(|json| event(json)).collect::<Option<Vec<Event>>>() else {
+        return false;
+    };
     let starts_a_store = events[0].parent == ROOT && events[0].seq > ROOT;
     (starts_a_store || events[0].seq == events[0].parent + 1)
-        && events.windows(2).all(|pair| pair[1].parent == pair[0].seq && pair[1].seq == pair[0].seq + 1)
+        && events
+            .windows(2)
+            .all(|pair| pair[1].parent == pair[0].seq && pair[1].seq == pair[0].seq + 1)
 }
 
 #[derive(serde::Deserialize)]
@@ -98,7 +110,10 @@ fn event(json: &[u8]) -> Option<Event> {
     // Serde would read an array as a struct, too.
     let event: Event = serde_json::from_slice(json).ok().filter(|_| json.starts_with(b"{"))?;
     let texts = [&event.name, &event.client, &event.session];
-    (texts.iter().all(|text| !text.empty) && event.seq <= MAX_SEQ_NUM && event.parent <= MAX_SEQ_NUM).then_some(event)
+    (texts.iter().all(|text| !text.empty)
+        && event.seq <= MAX_SEQ_NUM
+        && event.parent <= MAX_SEQ_NUM)
+        .then_some(event)
 }
 
 /// A JSON string, lone surrogates allowed.

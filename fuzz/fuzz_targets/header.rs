@@ -5,7 +5,7 @@
 #![no_main]
 
 use headwater_core::event::{BackendId, Fingerprint, MAX_SEQ_NUM, ROOT, SeqNum};
-use headwater_core::log::{Break, Probe, LogScanner, LogRange, header_message, header_of};
+use headwater_core::log::{Break, LogRange, LogScanner, Probe, header_message, header_of};
 use headwater_fuzz::split;
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
@@ -72,10 +72,16 @@ fn checked_kind_of(message: &[u8]) -> Kind {
 
 fn seems(value: &Value) -> Kind {
     let link = |field| value.get(field).and_then(Value::as_u64);
-    if let (Some(parent), Some(seq)) = (link("parentSeqNum"), link("seqNum").filter(|seq| *seq <= MAX_SEQ_NUM)) {
+    if let (Some(parent), Some(seq)) =
+        (link("parentSeqNum"), link("seqNum").filter(|seq| *seq <= MAX_SEQ_NUM))
+    {
         return Kind::Event { parent, seq };
     }
-    match value.get("livestore").and_then(|identity| identity.get("backendId")).and_then(Value::as_str) {
+    match value
+        .get("livestore")
+        .and_then(|identity| identity.get("backendId"))
+        .and_then(Value::as_str)
+    {
         Some(id) => Kind::Header(BackendId(id.into())),
         None => Kind::Neither,
     }
@@ -122,17 +128,23 @@ fn adds_up(log: &[(&[u8], Kind)]) {
 
     let whole = scan(LogScanner::from_start(), log);
     assert_eq!(whole.broken.is_none(), is_chain && head == ROOT);
-    assert_eq!((whole.events, whole.link, whole.fingerprint), (onward.events, onward.link, onward.fingerprint));
+    assert_eq!(
+        (whole.events, whole.link, whole.fingerprint),
+        (onward.events, onward.link, onward.fingerprint)
+    );
 
     // Cut anywhere, the parts continue each other exactly when the whole is one.
     let (before, after) = log.split_at(log.len() / 2);
-    let (before, after) = (scan(LogScanner::onward(None), before), scan(LogScanner::onward(None), after));
+    let (before, after) =
+        (scan(LogScanner::onward(None), before), scan(LogScanner::onward(None), after));
     let between = before.link.map_or(head, |(_, last)| last);
     assert_eq!(onward.continues(head), before.continues(head) && after.continues(between));
 
     // The first events are found as a probe, and nothing else is.
     let parent = onward.link.map_or(ROOT, |(first, _)| first);
-    let found = |events, fingerprint| scan(LogScanner::onward(Some(Probe { parent, events, fingerprint })), log).probe_found;
+    let found = |events, fingerprint| {
+        scan(LogScanner::onward(Some(Probe { parent, events, fingerprint })), log).probe_found
+    };
     let Fingerprint(print) = before.fingerprint;
     assert_eq!(found(before.events, Fingerprint(print)), before.events > 0);
     assert!(!found(before.events, Fingerprint(print ^ 1)));

@@ -33,7 +33,10 @@ fn comes_out_whole(body: &[u8], lengths: &[u8]) {
         }
         // Nothing but the elements themselves can be wrong with a body that it takes.
         None if end.is_ok() => {
-            assert!(!messages.iter().all(|message| is_json(message)), "an array to the splitter only")
+            assert!(
+                !messages.iter().all(|message| is_json(message)),
+                "an array to the splitter only"
+            )
         }
         None => {}
     }

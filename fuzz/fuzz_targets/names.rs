@@ -24,14 +24,20 @@ fuzz_target!(|input: &str| {
 
 fn encodes(name: &str) {
     let encoded = encode(name);
-    assert!(encoded.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)), "{encoded}");
+    assert!(
+        encoded.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)),
+        "{encoded}"
+    );
     assert!(!encoded.starts_with(['.', '_']), "{encoded}");
     assert!(encoded.len() <= MAX_ENCODED, "{encoded}");
     if plain_length(name) <= MAX_ENCODED {
         assert_eq!(decode(&encoded).as_deref(), Some(name.as_bytes()));
     } else {
         let hash = encoded.strip_prefix("~h").expect("a long name is hashed");
-        assert!(hash.len() == 64 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')), "{encoded}");
+        assert!(
+            hash.len() == 64 && hash.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')),
+            "{encoded}"
+        );
         assert_eq!(decode(&encoded), None, "a hash is no other name's encoding");
     }
 }
@@ -41,7 +47,11 @@ fn decode(encoded: &str) -> Option<Vec<u8>> {
     let mut bytes = encoded.bytes();
     let mut name = Vec::new();
     while let Some(byte) = bytes.next() {
-        name.push(if byte == b'~' { upper_hex(bytes.next()?)? << 4 | upper_hex(bytes.next()?)? } else { byte });
+        name.push(if byte == b'~' {
+            upper_hex(bytes.next()?)? << 4 | upper_hex(bytes.next()?)?
+        } else {
+            byte
+        });
     }
     Some(name)
 }
@@ -55,8 +65,9 @@ fn upper_hex(digit: u8) -> Option<u8> {
 }
 
 fn plain_length(name: &str) -> usize {
-    let stays =
-        |(at, byte): (usize, u8)| byte.is_ascii_alphanumeric() || byte == b'-' || (b"_.".contains(&byte) && at > 0);
+    let stays = |(at, byte): (usize, u8)| {
+        byte.is_ascii_alphanumeric() || byte == b'-' || (b"_.".contains(&byte) && at > 0)
+    };
     name.bytes().enumerate().map(|byte| if stays(byte) { 1 } else { 3 }).sum()
 }
 
@@ -90,8 +101,9 @@ fn is_read(tenant: &str, store: &str) {
 }
 
 fn decoded(segment: &str) -> Option<String> {
-    let is_escape =
-        |text: &str| text.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    let is_escape = |text: &str| {
+        text.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
     let whole = segment.split('%').skip(1).all(is_escape);
     percent_decode_str(segment).decode_utf8().ok().filter(|_| whole).map(|name| name.into_owned())
 }

@@ -5,10 +5,10 @@
 
 #![no_main]
 
-use headwater_core::route::{Live, Read, Route, Target, Verb, route};
 use headwater_core::event::MAX_SEQ_NUM;
 use headwater_core::names::MAX_NAME_BYTES;
 use headwater_core::problem::Problem;
+use headwater_core::route::{Live, Read, Route, Target, Verb, route};
 use headwater_core::sequencer::call::Position;
 use libfuzzer_sys::fuzz_target;
 use url::{Url, form_urlencoded};
@@ -22,7 +22,8 @@ fuzz_target!(|input: &str| {
 
     let pairs: Query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
     answers(method, path, &pairs);
-    let tokens = [("offset", query), ("cursor", path)].map(|(name, value)| (name.to_string(), value.to_string()));
+    let tokens = [("offset", query), ("cursor", path)]
+        .map(|(name, value)| (name.to_string(), value.to_string()));
     answers("GET", "/v1/stream/t/s", &tokens.to_vec());
     // As the Worker is called: everything has been through a URL.
     if let Ok(url) = Url::parse(&format!("http://edge.test{path}?{query}")) {
@@ -47,7 +48,10 @@ fn answers(method: &str, path: &str, query: &Query) {
             match (method, verb) {
                 ("GET", Verb::Read(read)) => can_be_passed_on(&read),
                 ("GET" | "HEAD", Verb::Inspect) | ("POST", Verb::Adopt) => {}
-                ("POST", Verb::Push) | ("HEAD", Verb::Head) | ("PUT", Verb::Create) | ("DELETE", Verb::Reset) => {}
+                ("POST", Verb::Push)
+                | ("HEAD", Verb::Head)
+                | ("PUT", Verb::Create)
+                | ("DELETE", Verb::Reset) => {}
                 other => panic!("{other:?}"),
             }
         }
@@ -77,13 +81,16 @@ fn can_be_passed_on(read: &Read) {
         Position::After(seq) => return assert!(*seq <= MAX_SEQ_NUM),
     };
     let pairs = [("cursor", read.cursor.as_deref()), ("live", live), ("offset", Some(offset))];
-    let pairs: Vec<(&str, &str)> = pairs.into_iter().filter_map(|(name, value)| value.map(|v| (name, v))).collect();
-    let written: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let pairs: Vec<(&str, &str)> =
+        pairs.into_iter().filter_map(|(name, value)| value.map(|v| (name, v))).collect();
+    let written: Vec<String> =
+        pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
 
     let url = Url::parse(&format!("http://log.test/v1/t/s?{}", written.join("&"))).unwrap();
     assert_eq!((url.host_str(), url.path(), url.fragment()), (Some("log.test"), "/v1/t/s", None));
     let understood: Query = url.query_pairs().into_owned().collect();
-    let sent: Query = pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+    let sent: Query =
+        pairs.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
     assert_eq!(understood, sent);
 
     let tokens = [Some(offset), read.cursor.as_deref()];

@@ -47,12 +47,13 @@ export function startChild({ name, command, args, env, cwd }, { logFile, onLine 
   /** @type {string[]} */
   const lines = []
   for (const stream of [child.stdout, child.stderr]) {
-    if (stream) eachLine(stream, (line) => {
-      lines.push(line)
-      if (lines.length > TAIL_LINES) lines.shift()
-      log?.write(`${line}\n`)
-      onLine?.(line)
-    })
+    if (stream)
+      eachLine(stream, (line) => {
+        lines.push(line)
+        if (lines.length > TAIL_LINES) lines.shift()
+        log?.write(`${line}\n`)
+        onLine?.(line)
+      })
   }
 
   let alive = true

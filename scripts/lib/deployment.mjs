@@ -34,19 +34,29 @@ export function problems(values) {
   const found = Object.entries(values).flatMap(([name, value = '']) => (name === 'DOMAIN' ? [] : wrong(name, value)))
   const upstream = URL.parse(values['UPSTREAM_URL'] ?? '')
   if (!upstream || !/^https?:$/.test(upstream.protocol)) {
-    found.push('UPSTREAM_URL must be the URL of your Durable Streams server, such as https://streams.example.com/v1/stream.')
+    found.push(
+      'UPSTREAM_URL must be the URL of your Durable Streams server, such as https://streams.example.com/v1/stream.',
+    )
   } else if (upstream.username || upstream.password) {
-    found.push('UPSTREAM_URL has a user or a password in it. Take it out; the Worker sends UPSTREAM_TOKEN: npx wrangler secret put UPSTREAM_TOKEN --env ENVIRONMENT')
+    found.push(
+      'UPSTREAM_URL has a user or a password in it. Take it out; the Worker sends UPSTREAM_TOKEN: npx wrangler secret put UPSTREAM_TOKEN --env ENVIRONMENT',
+    )
   } else if (isLocal(upstream.hostname)) {
     found.push(`UPSTREAM_URL is ${upstream.href}, which Cloudflare can't reach. Give a server on the Internet.`)
   } else if (/(^|\.)example\.com$/.test(upstream.hostname)) {
     found.push('UPSTREAM_URL is still the example. Give your own server.')
   }
   if (values['AUTH_MODE'] !== 'jwt') {
-    found.push('AUTH_MODE must be jwt: with none, a deployed Worker refuses everybody. docs/security.md has the settings.')
+    found.push(
+      'AUTH_MODE must be jwt: with none, a deployed Worker refuses everybody. docs/security.md has the settings.',
+    )
   }
-  if (/"(d|k)"\s*:/.test(values['JWT_JWKS'] ?? '')) found.push('JWT_JWKS has a secret or private key in it ("k" or "d"). Give the public keys; a secret goes into JWT_SECRET.')
-  if (values['JWT_JWKS_URL']?.includes('YOUR-')) found.push('JWT_JWKS_URL is still the example. Give that of your sign-in service, or take it out.')
+  if (/"(d|k)"\s*:/.test(values['JWT_JWKS'] ?? ''))
+    found.push(
+      'JWT_JWKS has a secret or private key in it ("k" or "d"). Give the public keys; a secret goes into JWT_SECRET.',
+    )
+  if (values['JWT_JWKS_URL']?.includes('YOUR-'))
+    found.push('JWT_JWKS_URL is still the example. Give that of your sign-in service, or take it out.')
   if (values['DOMAIN'] !== undefined && !/^[a-z0-9-]+(\.[a-z0-9-]+)+$/i.test(values['DOMAIN'])) {
     found.push(`DOMAIN must be a host name such as sync.example.com, not ${values['DOMAIN']}.`)
   }
@@ -63,19 +73,25 @@ function wrong(name, value) {
   const setting = SETTINGS.find((one) => one.name === name)
   if (setting === undefined) return [`${name} is not a setting of Headwater (docs/configuration.md lists them).`]
   const { kind, values = [], atMost = Number.MAX_SAFE_INTEGER } = setting
-  if (kind === 'secret') return [`${name} is a secret. Take it out, and run: npx wrangler secret put ${name} --env ENVIRONMENT`]
+  if (kind === 'secret')
+    return [`${name} is a secret. Take it out, and run: npx wrangler secret put ${name} --env ENVIRONMENT`]
   // Empty is as good as absent.
   if (value === '') return []
-  if (kind === 'one-of' && !values.includes(value)) return [`${name} is ${JSON.stringify(value)}, but must be one of: ${values.join(', ')}.`]
-  if (kind === 'list' && value.split(',').some((one) => one.trim() === '')) return [`${name} must be a list with commas between its members, none of them empty.`]
+  if (kind === 'one-of' && !values.includes(value))
+    return [`${name} is ${JSON.stringify(value)}, but must be one of: ${values.join(', ')}.`]
+  if (kind === 'list' && value.split(',').some((one) => one.trim() === ''))
+    return [`${name} must be a list with commas between its members, none of them empty.`]
   if (kind !== 'number') return []
-  if (!/^\+?\d+$/.test(value) || Number(value) < 1) return [`${name} is ${JSON.stringify(value)}, but must be a whole number from 1.`]
+  if (!/^\+?\d+$/.test(value) || Number(value) < 1)
+    return [`${name} is ${JSON.stringify(value)}, but must be a whole number from 1.`]
   return Number(value) > atMost ? [`${name} may be ${atMost} at most.`] : []
 }
 
 /** @param {string} host */
 function isLocal(host) {
-  return /^(localhost|.*\.localhost|127\..*|10\..*|172\.(1[6-9]|2\d|3[01])\..*|192\.168\..*|169\.254\..*|0\.0\.0\.0|\[.*\])$/.test(host)
+  return /^(localhost|.*\.localhost|127\..*|10\..*|172\.(1[6-9]|2\d|3[01])\..*|192\.168\..*|169\.254\..*|0\.0\.0\.0|\[.*\])$/.test(
+    host,
+  )
 }
 
 /**
@@ -88,7 +104,10 @@ function isLocal(host) {
 export function wranglerDeploy(environment, { DOMAIN: domain, ...values }, vars, more = []) {
   const all = Object.entries({ ...vars, ...values })
   return [
-    wrangler, 'deploy', '--env', environment,
+    wrangler,
+    'deploy',
+    '--env',
+    environment,
     ...(domain ? ['--domain', domain] : []),
     ...all.flatMap(([name, value]) => ['--var', `${name}:${value}`]),
     ...more,
@@ -106,7 +125,9 @@ const OWN = ['vars', 'name', 'topLevelName', 'targetEnvironment', 'definedEnviro
  */
 export function differences(top, config) {
   const others = new Map(Object.entries(config))
-  return Object.entries(top).flatMap(([key, value]) => (OWN.includes(key) || isDeepStrictEqual(value, others.get(key)) ? [] : [key]))
+  return Object.entries(top).flatMap(([key, value]) =>
+    OWN.includes(key) || isDeepStrictEqual(value, others.get(key)) ? [] : [key],
+  )
 }
 
 /** wrangler.toml as wrangler understands it, at its top or for an environment. @param {string} [environment] */

@@ -15,7 +15,8 @@ export const biome = [node, join(root, 'node_modules/@biomejs/biome/bin/biome')]
 export async function formatRust(mode, options) {
   const flags = mode === 'check' ? ['--check'] : []
   for (const manifest of WORKSPACES) {
-    if (!(await run('cargo fmt', ['cargo', 'fmt', '--all', '--manifest-path', manifest, ...flags], options))) return false
+    if (!(await run('cargo fmt', ['cargo', 'fmt', '--all', '--manifest-path', manifest, ...flags], options)))
+      return false
   }
   return true
 }

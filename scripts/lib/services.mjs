@@ -39,10 +39,22 @@ export function rustUpstream({ port, dataDir }) {
 export function worker({ port, upstreamUrl, persistTo, vars = {}, envFile, rebuild = false, variant }) {
   const url = `http://127.0.0.1:${port}`
   const script = variant === undefined ? [] : [`build-${variant}/index.js`]
-  const args = [wrangler, 'dev', ...script, '--local', '--ip', '127.0.0.1', '--port', String(port), '--persist-to', persistTo]
+  const args = [
+    wrangler,
+    'dev',
+    ...script,
+    '--local',
+    '--ip',
+    '127.0.0.1',
+    '--port',
+    String(port),
+    '--persist-to',
+    persistTo,
+  ]
   args.push('--show-interactive-dev-session=false')
   if (envFile !== undefined) args.push('--env-file', envFile)
-  for (const [name, value] of Object.entries({ UPSTREAM_URL: upstreamUrl, ...vars })) args.push('--var', `${name}:${value}`)
+  for (const [name, value] of Object.entries({ UPSTREAM_URL: upstreamUrl, ...vars }))
+    args.push('--var', `${name}:${value}`)
   return {
     name: 'worker',
     command: node,

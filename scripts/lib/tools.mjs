@@ -24,7 +24,9 @@ export function toolEnv() {
   if (!sourced) {
     const out = execFileSync('bash', ['-c', '. "$0" && env -0', join(toolchain, 'env')], { encoding: 'utf8' })
     const pairs = out.split('\0').filter(Boolean)
-    sourced = Object.fromEntries(pairs.map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]))
+    sourced = Object.fromEntries(
+      pairs.map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]),
+    )
   }
   return sourced
 }

@@ -16,7 +16,9 @@ export const workerd = createRequire(createRequire(import.meta.url).resolve('min
 export const headwaterModules = [join(root, 'build/index.js'), join(root, 'build/index_bg.wasm')]
 export const edgeCache = join(root, 'selfhost/edge-cache.js')
 /** What the inspector is made of; the Worker serves nothing else from its binding ASSETS. */
-export const inspectorFiles = ['index.html', 'inspector.css', 'inspector.js'].map((name) => join(root, 'inspector', name))
+export const inspectorFiles = ['index.html', 'inspector.css', 'inspector.js'].map((name) =>
+  join(root, 'inspector', name),
+)
 
 /**
  * workerd's configuration. Its files lie beside it; where it listens and where its objects are stored is said on the
@@ -26,19 +28,30 @@ export const inspectorFiles = ['index.html', 'inspector.css', 'inspector.js'].ma
  *   `fromEnvironment`: variables that have their values from workerd's environment; `assets`: files of the binding ASSETS,
  *   with selfhost/assets.js to serve them
  */
-export function workerdConfig({ modules, compatibilityFlags, object }, { vars = {}, fromEnvironment = [], assets } = {}) {
+export function workerdConfig(
+  { modules, compatibilityFlags, object },
+  { vars = {}, fromEnvironment = [], assets } = {},
+) {
   const bindings = Object.entries(vars).map(([name, value]) => `(name = ${text(name)}, text = ${text(value)})`)
   bindings.push(...fromEnvironment.map((name) => `(name = ${text(name)}, fromEnvironment = ${text(name)})`))
   if (object !== undefined) bindings.push(`(name = ${text(object[0])}, durableObjectNamespace = ${text(object[1])})`)
   if (assets !== undefined) bindings.push('(name = "ASSETS", service = "assets")')
   const embedded = modules.map((file) => {
     const name = basename(file)
-    return name.endsWith('.wasm') ? `(name = ${text(`./${name}`)}, wasm = embed ${text(name)})` : `(name = ${text(name)}, esModule = embed ${text(name)})`
+    return name.endsWith('.wasm')
+      ? `(name = ${text(`./${name}`)}, wasm = embed ${text(name)})`
+      : `(name = ${text(name)}, esModule = embed ${text(name)})`
   })
-  const storage = object === undefined ? '' : `
+  const storage =
+    object === undefined
+      ? ''
+      : `
   durableObjectNamespaces = [ (className = ${text(object[1])}, uniqueKey = ${text(object[1])}, enableSql = true) ],
   durableObjectStorage = (localDisk = "objects"),`
-  const assetsWorker = assets === undefined ? '' : `
+  const assetsWorker =
+    assets === undefined
+      ? ''
+      : `
 const assets :Workerd.Worker = (
   modules = [ (name = "assets.js", esModule = embed "assets.js") ],
   compatibilityDate = "2026-10-01",

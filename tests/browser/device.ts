@@ -9,7 +9,13 @@ const DEBIANS = '/usr/bin/chromium'
 export const launchBrowser = (): Promise<Browser> =>
   chromium.launch({
     ...(existsSync(DEBIANS) ? { executablePath: DEBIANS } : {}),
-    args: ['--disable-background-networking', '--disable-component-update', '--disable-quic', '--disable-sync', '--no-first-run'],
+    args: [
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-quic',
+      '--disable-sync',
+      '--no-first-run',
+    ],
   })
 
 /** What its user sees. */
@@ -88,5 +94,6 @@ const inPage = async (page: Page, name: string, url: string): Promise<Device> =>
 
 /** Waits until every device shows this. */
 export const allSee = async (devices: readonly Device[], expected: Partial<Seen>): Promise<void> => {
-  for (const device of devices) await expect.poll(device.see, { message: device.name, timeout: 20_000 }).toMatchObject(expected)
+  for (const device of devices)
+    await expect.poll(device.see, { message: device.name, timeout: 20_000 }).toMatchObject(expected)
 }

@@ -44,7 +44,11 @@ const openPage = async (query: string) => {
 }
 /** The page asks every 2 seconds. */
 const eventually = <T>(read: () => Promise<T>) => expect.poll(read, { timeout: 15_000 })
-const figure = (term: string) => page.locator('dt', { hasText: new RegExp(`^${term}$`) }).locator('+ dd').innerText()
+const figure = (term: string) =>
+  page
+    .locator('dt', { hasText: new RegExp(`^${term}$`) })
+    .locator('+ dd')
+    .innerText()
 const texts = (selector: string) => page.locator(selector).allInnerTexts()
 const pictures = async (name: string) => {
   if (PICTURES === undefined) return
@@ -69,10 +73,13 @@ test('shows a store as it changes: head, segments, pushes accepted and refused, 
   await eventually(() => figure('Head')).toBe('33')
   expect(await figure('State')).toBe('Ready')
   expect(await figure('Sealed segments')).toBe('3')
-  await eventually(() => texts('#legend li')).toMatchObject([expect.stringMatching(/^in the edge cache here: 3 segments/), expect.stringMatching(/^unsealed tail: 3 events/)])
+  await eventually(() => texts('#legend li')).toMatchObject([
+    expect.stringMatching(/^in the edge cache here: 3 segments/),
+    expect.stringMatching(/^unsealed tail: 3 events/),
+  ])
   // The last 20 events, or somewhat more: from the beginning of an append.
   await eventually(async () => (await texts('#events .number')).slice(0, 3)).toEqual(['33', '32', '31'])
-  expect((await texts('#pushes .outcome'))).toEqual(['accepted', 'accepted', 'accepted', 'accepted'])
+  expect(await texts('#pushes .outcome')).toEqual(['accepted', 'accepted', 'accepted', 'accepted'])
 
   const hostile = '<img src=x onerror="window.hacked = true"><script>window.hacked = true</script>'
   await store.pushed([{ ...event(34, { text: hostile }), name: hostile, clientId: hostile }])
@@ -80,7 +87,11 @@ test('shows a store as it changes: head, segments, pushes accepted and refused, 
   await eventually(() => figure('Head')).toBe('34')
   expect((await store.push(chain(3, 1))).status).toBe(409)
   expect((await store.push('[]')).status).toBe(422)
-  await eventually(async () => (await texts('#pushes .outcome')).slice(0, 3)).toEqual(['invalid push', 'server ahead', 'accepted'])
+  await eventually(async () => (await texts('#pushes .outcome')).slice(0, 3)).toEqual([
+    'invalid push',
+    'server ahead',
+    'accepted',
+  ])
   expect((await texts('#pushes li'))[0]).toContain('A batch holds 1 to 100 events')
   await page.locator('#events summary').first().click()
   expect(await page.locator('#events pre').first().innerText()).toContain('onerror')
@@ -100,7 +111,8 @@ test('shows a store as it changes: head, segments, pushes accepted and refused, 
 
 test('asks for a token with the scope admin, and says which one is missing', async () => {
   const parts = await deploy({ AUTH_MODE: 'jwt', JWT_SECRET: SECRET })
-  const signed = (scope: string) => token({ alg: 'HS256' }, { exp: now() + 600, tenant: 'acme', stores: '*', scope }, hmac(SECRET))
+  const signed = (scope: string) =>
+    token({ alg: 'HS256' }, { exp: now() + 600, tenant: 'acme', stores: '*', scope }, hmac(SECRET))
   const store = new Store(parts, { name: 'notes' })
   expect((await store.push(chain(0, 2), { authorization: `Bearer ${signed('write')}` })).status).toBe(200)
   await openPage('?tenant=acme&store=notes')

@@ -12,7 +12,11 @@ import { type Server, startRustUpstream, startWorker } from '../harness/index.ts
 import { launchBrowser } from './device.ts'
 
 /** Each file has its name before it. */
-const files = new Map([...read('docs/quick-start.md').matchAll(/^`([\w./-]+)`\n\n```\w+\n(.*?)^```$/gms)].map(([, name = '', text = '']) => [name, text]))
+const files = new Map(
+  [...read('docs/quick-start.md').matchAll(/^`([\w./-]+)`\n\n```\w+\n(.*?)^```$/gms)].map(
+    ([, name = '', text = '']) => [name, text],
+  ),
+)
 
 let folder: string
 let upstream: Server

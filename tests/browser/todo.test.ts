@@ -1,7 +1,14 @@
 // The example app in a real browser, on a real Worker and upstream: what its users see when all goes well, and when not.
 import type { Browser } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import { type CountingProxy, makeStranger, type Server, startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
+import {
+  type CountingProxy,
+  makeStranger,
+  type Server,
+  startCountingProxy,
+  startRustUpstream,
+  startWorker,
+} from '../harness/index.ts'
 import { checkLog } from '../livestore/support.ts'
 import { upstreamStream } from '../provider/support/world.ts'
 import { startTodoApp, type TodoApp } from './app.ts'
@@ -91,7 +98,13 @@ test('both work offline on the same list, and agree once both are back', async (
   await b.complete('bread')
   await b.add('from b')
   await allSee([a], { todos: ['oat milk', 'bread', 'from a'], completed: [], badge: 'Offline', pending: 2, head: 2 })
-  await allSee([b], { todos: ['soy milk', 'bread', 'from b'], completed: ['bread'], badge: 'Offline', pending: 3, head: 2 })
+  await allSee([b], {
+    todos: ['soy milk', 'bread', 'from b'],
+    completed: ['bread'],
+    badge: 'Offline',
+    pending: 3,
+    head: 2,
+  })
 
   await Promise.all([a, b].map((_) => _.setOffline(false)))
   await allSee([a, b], { completed: ['bread'], head: 7, ...SYNCED })
@@ -137,7 +150,11 @@ test('the Worker goes away and comes back', async () => {
 test('a server that wants a token that the app has not got is no silence', async () => {
   const { port } = worker
   await worker.stop()
-  worker = await startWorker({ upstreamUrl: upstream.url, port, vars: { AUTH_MODE: 'jwt', JWT_SECRET: 'a secret of this test, long enough for its hash' } })
+  worker = await startWorker({
+    upstreamUrl: upstream.url,
+    port,
+    vars: { AUTH_MODE: 'jwt', JWT_SECRET: 'a secret of this test, long enough for its hash' },
+  })
   try {
     const context = await browser.newContext()
     const page = await context.newPage()
@@ -145,7 +162,9 @@ test('a server that wants a token that the app has not got is no silence', async
     const alert = page.getByRole('alert').getByText('The server refuses this device')
     await alert.waitFor({ timeout: 20_000 })
     // The first answer may be one to HEAD, which can't say more than its kind.
-    await expect.poll(() => alert.getAttribute('title'), { timeout: 20_000 }).toMatch(/^HTTP 401 from .* A token is wanted/)
+    await expect
+      .poll(() => alert.getAttribute('title'), { timeout: 20_000 })
+      .toMatch(/^HTTP 401 from .* A token is wanted/)
     expect(await page.getByRole('status').innerText()).toBe('Offline')
     await context.close()
   } finally {
@@ -159,8 +178,17 @@ test('somebody else answers for a while: the app says so, keeps what is new, and
   await a.add('before')
   await allSee([a, b], { todos: ['before'], ...SYNCED })
   // A gateway whose pages the app may read; where it may not, the browser says no more than that nobody answers
-  const cors = { 'access-control-allow-origin': '*', 'access-control-allow-headers': '*', 'access-control-allow-methods': '*', 'access-control-expose-headers': '*' }
-  const visit = makeStranger(network).comes(() => ({ status: 200, headers: { ...cors, 'content-type': 'text/html' }, body: '<html>sign in' }))
+  const cors = {
+    'access-control-allow-origin': '*',
+    'access-control-allow-headers': '*',
+    'access-control-allow-methods': '*',
+    'access-control-expose-headers': '*',
+  }
+  const visit = makeStranger(network).comes(() => ({
+    status: 200,
+    headers: { ...cors, 'content-type': 'text/html' },
+    body: '<html>sign in',
+  }))
   network.abandon()
   await Promise.all([a.add('meanwhile'), b.add('meanwhile, too')])
   await allSee([a, b], { badge: 'Offline', pending: 1 })

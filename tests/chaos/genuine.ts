@@ -41,7 +41,8 @@ export function problemOf({ redirected, headers }: Answered, body: string): Prob
 }
 
 /** It can be the Worker that answers a read: a page, or a stream of events. */
-export const isRead = ({ status, headers }: Answered): boolean => status === 200 && headers.get('livestore-head') !== null
+export const isRead = ({ status, headers }: Answered): boolean =>
+  status === 200 && headers.get('livestore-head') !== null
 
 /** A page's messages; undefined if it is no page. */
 export function messagesOf(body: string): readonly Message[] | undefined {
@@ -52,7 +53,11 @@ export function messagesOf(body: string): readonly Message[] | undefined {
 function isMessage(message: unknown): message is Message {
   if (!isRecord(message)) return false
   if (isRecord(message['livestore'])) return typeof message['livestore']['backendId'] === 'string'
-  return Number.isSafeInteger(message['seqNum']) && Number.isSafeInteger(message['parentSeqNum']) && isRecord(message['args'])
+  return (
+    Number.isSafeInteger(message['seqNum']) &&
+    Number.isSafeInteger(message['parentSeqNum']) &&
+    isRecord(message['args'])
+  )
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>

@@ -23,7 +23,9 @@ describe('the oracle', () => {
 
   test('finds an acknowledged event that is lost', () => {
     const { log, ...rest } = sound()
-    expect(judge(seenByAll(rest, log.slice(0, 3)))).toEqual(wrong({ lost: ['d@w/2 was acknowledged'], missing: ['d was made'] }))
+    expect(judge(seenByAll(rest, log.slice(0, 3)))).toEqual(
+      wrong({ lost: ['d@w/2 was acknowledged'], missing: ['d was made'] }),
+    )
   })
 
   test('finds an event that never got in, though nobody acknowledged it', () => {
@@ -46,21 +48,27 @@ describe('the oracle', () => {
   test('finds an event that landed in two attempts', () => {
     const { log, attempts, ...rest } = sound()
     attempts.set(...attempt('c', 'v/3', 'maybe'))
-    expect(judge(seenByAll({ attempts, ...rest }, [...log, event(5, 'c', 'v/3')]))).toEqual(wrong({ doubled: ['c is there 2 times'] }))
+    expect(judge(seenByAll({ attempts, ...rest }, [...log, event(5, 'c', 'v/3')]))).toEqual(
+      wrong({ doubled: ['c is there 2 times'] }),
+    )
   })
 
   test('finds a fork', () => {
     const { log, attempts, ...rest } = sound()
     attempts.set(...attempt('e', 'u/1', 'maybe'))
     const forked = [...log, event(4, 'e', 'u/1')]
-    expect(judge(seenByAll({ attempts, ...rest }, forked))).toEqual(wrong({ broken: ['event 4 (e@u/1) with the parent 3 follows event 4'] }))
+    expect(judge(seenByAll({ attempts, ...rest }, forked))).toEqual(
+      wrong({ broken: ['event 4 (e@u/1) with the parent 3 follows event 4'] }),
+    )
   })
 
   test('finds a gap', () => {
     const { log, attempts, ...rest } = sound()
     attempts.set(...attempt('e', 'u/1', 'maybe'))
     const gapped = [...log, event(6, 'e', 'u/1')]
-    expect(judge(seenByAll({ attempts, ...rest }, gapped))).toEqual(wrong({ broken: ['event 6 (e@u/1) with the parent 5 follows event 4'] }))
+    expect(judge(seenByAll({ attempts, ...rest }, gapped))).toEqual(
+      wrong({ broken: ['event 6 (e@u/1) with the parent 5 follows event 4'] }),
+    )
   })
 
   test('finds a chain that does not begin at the root', () => {
@@ -78,7 +86,9 @@ describe('the oracle', () => {
 
   test('finds an event that nobody pushed', () => {
     const { log, ...rest } = sound()
-    expect(judge(seenByAll(rest, [...log, event(5, 'x', 'x/1')]))).toEqual(wrong({ unknown: ['x@x/1 was pushed by nobody'] }))
+    expect(judge(seenByAll(rest, [...log, event(5, 'x', 'x/1')]))).toEqual(
+      wrong({ unknown: ['x@x/1 was pushed by nobody'] }),
+    )
   })
 
   test('finds a batch of which a part is there', () => {
@@ -123,7 +133,10 @@ const event = (seqNum: number, name: string, batch: string): ChaosEvent => ({
   sessionId: 'session',
 })
 
-const attempt = (name: string, batch: string, outcome: Outcome): [string, Attempt] => [id(name, batch), { event: name, batch, outcome }]
+const attempt = (name: string, batch: string, outcome: Outcome): [string, Attempt] => [
+  id(name, batch),
+  { event: name, batch, outcome },
+]
 
 function viewOf(name: string, log: ChaosEvent[]): View {
   const view = new View(name)

@@ -38,11 +38,15 @@ export function judge({ log, made, attempts, views }: Evidence): Verdict {
   const all = [...attempts]
   const landed = (id: string) => times.get(id) ?? 0
   return {
-    lost: all.filter(([id, { outcome }]) => outcome === 'acknowledged' && landed(id) === 0).map(([id]) => `${id} was acknowledged`),
+    lost: all
+      .filter(([id, { outcome }]) => outcome === 'acknowledged' && landed(id) === 0)
+      .map(([id]) => `${id} was acknowledged`),
     missing: [...made].filter((event) => !eventTimes.has(event)).map((event) => `${event} was made`),
     doubled: [...eventTimes].filter(([, n]) => n > 1).map(([event, n]) => `${event} is there ${n} times`),
     broken: breaksOf(log),
-    refused: all.filter(([id, { outcome }]) => outcome === 'refused' && landed(id) > 0).map(([id]) => `${id} was refused`),
+    refused: all
+      .filter(([id, { outcome }]) => outcome === 'refused' && landed(id) > 0)
+      .map(([id]) => `${id} was refused`),
     unknown: inLog.filter((id) => !attempts.has(id)).map((id) => `${id} was pushed by nobody`),
     torn: tornBatches(all.map(([id, { batch }]) => ({ batch, landed: landed(id) > 0 }))),
     misread: views.flatMap((view) => misreadings(view, inLog)),

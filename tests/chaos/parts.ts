@@ -3,7 +3,13 @@ import { mkdtemp, rename, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
-import { type CountingProxy, type Server, startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
+import {
+  type CountingProxy,
+  type Server,
+  startCountingProxy,
+  startRustUpstream,
+  startWorker,
+} from '../harness/index.ts'
 import { UPSTREAM_TIMEOUT_MS } from './faults.ts'
 import type { Random } from './random.ts'
 import type { Tally } from './tally.ts'
@@ -50,11 +56,19 @@ export async function stopParts({ upstream, dataDir, proxy, worker, front, aside
  * data for a while. When it resolves all of them run again, with all their data. `mayEmpty`: whether the Sequencers know of
  * every store. One that knows nothing of its store begins on whatever log there is.
  */
-export async function crashNowAndThen(parts: Parts, random: Random, tally: Tally, mayEmpty: () => boolean, over: AbortSignal): Promise<void> {
+export async function crashNowAndThen(
+  parts: Parts,
+  random: Random,
+  tally: Tally,
+  mayEmpty: () => boolean,
+  over: AbortSignal,
+): Promise<void> {
   for (let crashes = 0; ; crashes++) {
     await pause(random.between(1_500, 5_000), undefined, { signal: over }).catch(() => {})
     if (over.aborted) return
-    const what = ['worker', 'upstream', 'emptied'][crashes] ?? random.pick(['worker', 'worker', 'upstream', 'upstream', 'both', 'emptied'])
+    const what =
+      ['worker', 'upstream', 'emptied'][crashes] ??
+      random.pick(['worker', 'worker', 'upstream', 'upstream', 'both', 'emptied'])
     const downMs = random.pick([0, 200, 1_500])
     if (what === 'emptied' && mayEmpty()) {
       await emptyUpstream(parts, random, tally)
@@ -79,7 +93,11 @@ async function crashWorker({ worker }: Parts, tally: Tally): Promise<void> {
  * Rust server forgets the last `Stream-Seq` when it is killed, so it would take a batch whose parent was passed: the one
  * combination, an append in flight across a crash that forgets the fence, that Headwater doesn't promise to survive.
  */
-async function crashUpstream({ proxy, aside, upstream }: Parts, tally: Tally, meanwhile: () => Promise<unknown>): Promise<void> {
+async function crashUpstream(
+  { proxy, aside, upstream }: Parts,
+  tally: Tally,
+  meanwhile: () => Promise<unknown>,
+): Promise<void> {
   tally.troubles['upstream killed'] += 1
   const roads = [proxy, aside.upstream]
   for (const road of roads) {

@@ -2,7 +2,7 @@
 // from the last offset it was told whenever the connection ends, or now and then from the start, as a new device would.
 // It has no time-out of its own: a stream that falls silent is to be found, not healed.
 import { setTimeout as pause } from 'node:timers/promises'
-import { isRead, messagesOf, type Message } from './genuine.ts'
+import { isRead, type Message, messagesOf } from './genuine.ts'
 import { View } from './history.ts'
 import type { Random } from './random.ts'
 import type { Tally } from './tally.ts'
@@ -69,12 +69,14 @@ export class Reader {
       const body = await response.text()
       const messages = messagesOf(body)
       const offset = response.headers.get('stream-next-offset')
-      if (!isRead(response) || messages === undefined || offset === null) throw new Error(`status ${response.status}: ${body.slice(0, 200)}`)
+      if (!isRead(response) || messages === undefined || offset === null)
+        throw new Error(`status ${response.status}: ${body.slice(0, 200)}`)
       // What it has had before is checked as well: a hole there would be no news to the view
       for (const message of messages) {
         if ('livestore' in message) continue
         const { seqNum, parentSeqNum } = message
-        if (parentSeqNum !== (before ?? parentSeqNum)) this.view.breaks.push(`${seqNum} with the parent ${parentSeqNum} followed ${before} in a catch-up`)
+        if (parentSeqNum !== (before ?? parentSeqNum))
+          this.view.breaks.push(`${seqNum} with the parent ${parentSeqNum} followed ${before} in a catch-up`)
         before = seqNum
       }
       this.#events(messages)
@@ -122,7 +124,9 @@ async function* serverSentEvents(body: ReadableStream<Uint8Array>): AsyncGenerat
       const lines = text.slice(0, end).split('\n')
       text = text.slice(end + 2)
       const field = (name: string) =>
-        lines.flatMap((line) => (line.startsWith(`${name}:`) ? [line.slice(name.length + 1).replace(/^ /, '')] : [])).join('\n')
+        lines
+          .flatMap((line) => (line.startsWith(`${name}:`) ? [line.slice(name.length + 1).replace(/^ /, '')] : []))
+          .join('\n')
       yield { event: field('event'), data: field('data') }
     }
   }

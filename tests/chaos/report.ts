@@ -47,13 +47,28 @@ export function figures(seed: number, rounds: readonly Round[]) {
   }
 }
 
-const WRONGS = ['lost', 'missing', 'doubled', 'broken', 'refusedButThere', 'unknown', 'torn', 'misread', 'stuck', 'anomalies'] as const
+const WRONGS = [
+  'lost',
+  'missing',
+  'doubled',
+  'broken',
+  'refusedButThere',
+  'unknown',
+  'torn',
+  'misread',
+  'stuck',
+  'anomalies',
+] as const
 
 export function table(seed: number, rounds: readonly Round[]): string {
   const { faultsByKind, lateAppends, answers, seeds, ...rest } = figures(seed, rounds)
   const answered = Object.entries(answers).sort(([a], [b]) => a.localeCompare(b))
   const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`
-  return section('faults injected', [...TROUBLE_KINDS.map((kind) => [kind, faultsByKind[kind]] as const), ['all', rest.faults]]) +
+  return (
+    section('faults injected', [
+      ...TROUBLE_KINDS.map((kind) => [kind, faultsByKind[kind]] as const),
+      ['all', rest.faults],
+    ]) +
     section('appends that came after the time-out', Object.entries(lateAppends)) +
     section('answers to pushes', answered) +
     section('events, by attempt', [
@@ -62,7 +77,10 @@ export function table(seed: number, rounds: readonly Round[]): string {
       ['maybe', rest.maybe],
       ['maybe, and in the log', rest.maybeLanded],
     ]) +
-    section('wrong', WRONGS.map((key) => [key, rest[key]])) +
+    section(
+      'wrong',
+      WRONGS.map((key) => [key, rest[key]]),
+    ) +
     section('clients', [
       ['live reads opened anew', rest.reconnects],
       ['longest stall of a writer', seconds(rest.longestStallMs)],
@@ -70,6 +88,7 @@ export function table(seed: number, rounds: readonly Round[]): string {
       ['longest of all writers of a store', seconds(rest.longestStoreStallMs)],
     ]) +
     `rounds ${rest.rounds}, seed ${seed}, their seeds ${seeds.join(' ')}`
+  )
 }
 
 export function progress({ seed, tally }: Round): string {

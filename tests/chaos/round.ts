@@ -68,7 +68,9 @@ export async function runRound(parts: Parts, { seed, seconds, kills }: RoundOpti
     const verdict = await judgeAll(parts, stores, tally)
     const anomalies = stores.flatMap(({ history }) => history.anomalies)
     const good = isGood({ verdict, stuck, anomalies })
-    const dump = good ? '' : [...clients.map((client) => client.state()), ...partsState(parts), ...aboutBatches(parts, verdict)].join('\n')
+    const dump = good
+      ? ''
+      : [...clients.map((client) => client.state()), ...partsState(parts), ...aboutBatches(parts, verdict)].join('\n')
     countLate(tally, lateAppends)
     return { seed, tally, verdict, stuck, anomalies, dump }
   } finally {
@@ -136,7 +138,8 @@ async function trouble(
   { seconds, kills }: { seconds: number; kills: boolean },
 ): Promise<void> {
   const over = new AbortController()
-  const begun = () => stores.every(({ history }) => [...history.attempts.values()].some(({ outcome }) => outcome === 'acknowledged'))
+  const begun = () =>
+    stores.every(({ history }) => [...history.attempts.values()].some(({ outcome }) => outcome === 'acknowledged'))
   const crashes = kills ? crashNowAndThen(parts, random.fork('crashes'), tally, begun, over.signal) : undefined
   await Promise.race([pause(seconds * 1_000), crashes ?? new Promise(() => {})])
   over.abort()
@@ -157,7 +160,9 @@ async function drain(parts: Parts, stores: Store[], running: Map<Writer | Reader
   for (const { name, writers, readers } of stores) {
     const { length } = await readLog(parts, name)
     const views = [
-      ...readers.map((reader) => inTime(reader.view.reaches(length), () => `${reader.state()}; the log has ${length} events`)),
+      ...readers.map((reader) =>
+        inTime(reader.view.reaches(length), () => `${reader.state()}; the log has ${length} events`),
+      ),
       ...writers.map((writer) => inTime(writer.catchUp(), () => `${writer.state()}; the log has ${length} events`)),
     ]
     stuck.push(...(await Promise.all(views)))
@@ -183,7 +188,8 @@ async function judgeAll(parts: Parts, stores: Store[], tally: Tally): Promise<Ve
     const log = await readLog(parts, name)
     const views = [...writers, ...readers].map(({ view }) => view)
     const verdict = judge({ log, made: history.made, attempts: history.attempts, views })
-    for (const key of Object.keys(all) as (keyof Verdict)[]) all[key].push(...verdict[key].map((wrong) => `${name}: ${wrong}`))
+    for (const key of Object.keys(all) as (keyof Verdict)[])
+      all[key].push(...verdict[key].map((wrong) => `${name}: ${wrong}`))
 
     const inLog = new Set(log.map(({ args }) => args.attempt))
     for (const [attempt, { outcome }] of history.attempts) {
@@ -210,15 +216,34 @@ async function readLog({ upstream }: Parts, store: string): Promise<ChaosEvent[]
 function partsState({ proxy, worker, upstream }: Parts): string[] {
   const requests = proxy.requests
     .slice(-30)
-    .map(({ method, path, query, headers, status }) => `${method} ${path}?${query} ${headers['stream-seq'] ?? ''} ${status ?? 'no answer'}`)
-  return ['--- the last requests to the upstream', ...requests, '--- the Worker', worker.logs(), '--- the upstream', upstream.logs()]
+    .map(
+      ({ method, path, query, headers, status }) =>
+        `${method} ${path}?${query} ${headers['stream-seq'] ?? ''} ${status ?? 'no answer'}`,
+    )
+  return [
+    '--- the last requests to the upstream',
+    ...requests,
+    '--- the Worker',
+    worker.logs(),
+    '--- the upstream',
+    upstream.logs(),
+  ]
 }
 
 /** What the servers were asked about the batches that something is wrong with, and what else was asked of their log then. */
 function aboutBatches({ front, aside, proxy }: Parts, verdict: Verdict): string[] {
-  const batches = new Set([...verdict.refused, ...verdict.lost, ...verdict.doubled].flatMap((wrong) => /@(\S+)/.exec(wrong)?.[1] ?? []))
-  const roads = Object.entries({ 'the Worker': front, 'the Worker, aside': aside.worker, 'the upstream': proxy, 'the upstream, aside': aside.upstream })
-  const all = roads.flatMap(([who, { requests }]) => requests.map((request) => ({ who, request }))).sort((a, b) => a.request.at - b.request.at)
+  const batches = new Set(
+    [...verdict.refused, ...verdict.lost, ...verdict.doubled].flatMap((wrong) => /@(\S+)/.exec(wrong)?.[1] ?? []),
+  )
+  const roads = Object.entries({
+    'the Worker': front,
+    'the Worker, aside': aside.worker,
+    'the upstream': proxy,
+    'the upstream, aside': aside.upstream,
+  })
+  const all = roads
+    .flatMap(([who, { requests }]) => requests.map((request) => ({ who, request })))
+    .sort((a, b) => a.request.at - b.request.at)
   return [...batches].slice(0, 3).flatMap((batch) => {
     const isAbout = (request: RecordedRequest) => request.body.includes(`@${batch}"`)
     const about = all.filter(({ request }) => isAbout(request)).map(({ request }) => request)

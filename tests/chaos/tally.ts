@@ -23,7 +23,10 @@ export class Tally {
   /** Live reads that were opened anew. */
   reconnects = 0
   /** The longest of any writer, and of all the writers of any store. */
-  readonly stalls: Record<'writer' | 'store', LongestStall> = { writer: { ms: 0, calmMs: 0 }, store: { ms: 0, calmMs: 0 } }
+  readonly stalls: Record<'writer' | 'store', LongestStall> = {
+    writer: { ms: 0, calmMs: 0 },
+    store: { ms: 0, calmMs: 0 },
+  }
 
   get faults(): number {
     return TROUBLE_KINDS.reduce((sum, kind) => sum + this.troubles[kind], 0)

@@ -134,7 +134,10 @@ export class Writer {
     giveUp.throwIfAborted()
     const tooLong = AbortSignal.timeout(ANSWER_MS)
     const leave = random.chance(0.04) ? AbortSignal.timeout(random.between(1, 400)) : undefined
-    const headers = { 'content-type': 'application/json', ...(this.#backendId ? { 'livestore-backend-id': this.#backendId } : {}) }
+    const headers = {
+      'content-type': 'application/json',
+      ...(this.#backendId ? { 'livestore-backend-id': this.#backendId } : {}),
+    }
     const signal = AbortSignal.any([giveUp, tooLong, ...(leave ? [leave] : [])])
     try {
       const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(events), signal })
@@ -178,7 +181,8 @@ export class Writer {
     if (!doubtful) for (const event of events) this.#outcome(event, 'refused')
     await this.#pull()
     // LiveStore waits for the events it was told of: if no pull brings them, it waits for ever
-    if (this.view.head === parent) this.#options.history.anomalies.push(`${id} on ${parent} was refused, but a pull brought nothing`)
+    if (this.view.head === parent)
+      this.#options.history.anomalies.push(`${id} on ${parent} was refused, but a pull brought nothing`)
   }
 
   #outcome({ args }: ChaosEvent, outcome: 'acknowledged' | 'refused'): void {
@@ -215,7 +219,8 @@ export class Writer {
       return response.headers.has('stream-up-to-date')
     } catch {
       giveUp.throwIfAborted()
-      if (tooLong.aborted) history.anomalies.push(`a pull of ${name} from ${this.#offset} did not end in ${ANSWER_MS / 1000} s`)
+      if (tooLong.aborted)
+        history.anomalies.push(`a pull of ${name} from ${this.#offset} did not end in ${ANSWER_MS / 1000} s`)
       return false // no answer, or one that was broken off
     }
   }
@@ -223,7 +228,8 @@ export class Writer {
   /** A store is told to start over if this changes. */
   #learn(backendId: string): void {
     const { name, history } = this.#options
-    if (backendId !== (this.#backendId ?? backendId)) history.anomalies.push(`${name} met the backend ${backendId} after ${this.#backendId}`)
+    if (backendId !== (this.#backendId ?? backendId))
+      history.anomalies.push(`${name} met the backend ${backendId} after ${this.#backendId}`)
     this.#backendId = backendId
   }
 

@@ -9,7 +9,12 @@ import { SIZE_BUDGET, workerSize } from '../../scripts/lib/size.mjs'
 import { node, root, toolEnv } from '../../scripts/lib/tools.mjs'
 
 let top: Awaited<ReturnType<typeof wranglerConfig>>
-const good = { UPSTREAM_URL: 'https://streams.acme.dev/v1/stream', AUTH_MODE: 'jwt', JWT_STORES: '*', DOMAIN: 'sync.acme.dev' }
+const good = {
+  UPSTREAM_URL: 'https://streams.acme.dev/v1/stream',
+  AUTH_MODE: 'jwt',
+  JWT_STORES: '*',
+  DOMAIN: 'sync.acme.dev',
+}
 const wrong = (values: NodeJS.Dict<string>) => problems({ ...good, ...values }).join('\n')
 
 beforeAll(async () => {
@@ -41,7 +46,9 @@ test('what can work is let through, what can not is refused with a word on what 
   expect(wrong({ UPSTREAM_URL: String(top.vars['UPSTREAM_URL']) })).toContain("Cloudflare can't reach")
   expect(wrong({ UPSTREAM_URL: 'streams' })).toContain('UPSTREAM_URL must be the URL')
   expect(wrong({ UPSTREAM_URL: undefined })).toContain('UPSTREAM_URL must be the URL')
-  expect(wrong({ UPSTREAM_URL: 'https://me:secret@streams.acme.dev/v1' })).toMatch(/^UPSTREAM_URL has a user or a password(?!.*me:secret)/)
+  expect(wrong({ UPSTREAM_URL: 'https://me:secret@streams.acme.dev/v1' })).toMatch(
+    /^UPSTREAM_URL has a user or a password(?!.*me:secret)/,
+  )
   expect(wrong({ AUTH_MODE: 'none' })).toContain('AUTH_MODE must be jwt')
   expect(wrong({ JWT_SECRET: 'x' })).toContain('wrangler secret put JWT_SECRET')
   expect(wrong({ UPSTREM_URL: 'x' })).toContain('UPSTREM_URL is not a setting')

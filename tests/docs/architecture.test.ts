@@ -34,7 +34,9 @@ test('every promise names what keeps it', () => {
 
 function foldersIn(folder: string): string[] {
   const entries = readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
-  return entries.filter((entry) => entry.isDirectory()).map((entry) => join(entry.parentPath, entry.name).slice(root.length).replace(/^\//, ''))
+  return entries
+    .filter((entry) => entry.isDirectory())
+    .map((entry) => join(entry.parentPath, entry.name).slice(root.length).replace(/^\//, ''))
 }
 
 /** The folder, and those above it, but not the source's own: that one stands for itself only. */

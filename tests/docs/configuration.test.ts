@@ -24,6 +24,12 @@ test('settings.rs reads every variable of the table', () => {
 })
 
 test('configuration.md has every binding', () => {
-  const bindings = [...read('src/settings.rs').matchAll(/pub const [A-Z_]+_BINDING: &str = "([A-Z_]+)"/g)].map(([, name]) => name)
-  expect(table(page, 'Binding').map(([name]) => code(name)[0]).sort()).toEqual(bindings.sort())
+  const bindings = [...read('src/settings.rs').matchAll(/pub const [A-Z_]+_BINDING: &str = "([A-Z_]+)"/g)].map(
+    ([, name]) => name,
+  )
+  expect(
+    table(page, 'Binding')
+      .map(([name]) => code(name)[0])
+      .sort(),
+  ).toEqual(bindings.sort())
 })

@@ -23,7 +23,7 @@ afterEach(async () => {
   rmSync(folder, { recursive: true, force: true })
 })
 
-test('two processes of the app show each other\'s note, and the log has both', async () => {
+test("two processes of the app show each other's note, and the log has both", async () => {
   const app = read('docs/direct-mode.md').match(/```js\n(.*?)```/s)?.[1] ?? ''
   expect(app).toContain('http://127.0.0.1:4437/v1/stream')
   writeFileSync(join(folder, 'notes.mjs'), app.replace('http://127.0.0.1:4437/v1/stream', upstream.url))
@@ -31,7 +31,13 @@ test('two processes of the app show each other\'s note, and the log has both', a
   const said = (device: string, note: string) => {
     const cwd = join(folder, device) // LiveStore's adapter may write beside
     mkdirSync(cwd)
-    const child = startChild({ name: device, command: node, args: [join(folder, 'notes.mjs'), note], env: toolEnv(), cwd })
+    const child = startChild({
+      name: device,
+      command: node,
+      args: [join(folder, 'notes.mjs'), note],
+      env: toolEnv(),
+      cwd,
+    })
     children.push(child)
     return child
   }

@@ -6,23 +6,49 @@ import { filesIn, read } from './pages.ts'
 
 /** Lower ones first. A module may import those before it. */
 const LAYERS = {
-  'core/src': ['event', 'messages', 'names', 'timing', 'budget', 'problem', 'log', 'batch', 'push_stats', 'auth', 'route', 'request_log', 'segments', 'sequencer', 'settings'],
+  'core/src': [
+    'event',
+    'messages',
+    'names',
+    'timing',
+    'budget',
+    'problem',
+    'log',
+    'batch',
+    'push_stats',
+    'auth',
+    'route',
+    'request_log',
+    'segments',
+    'sequencer',
+    'settings',
+  ],
   src: ['isolate', 'failpoints', 'settings', 'lease', 'upstream', 'sequencer', 'edge'],
 }
 
 test.each(Object.entries(LAYERS))('no module of %s imports a higher one', (folder, layers) => {
   const upward = filesIn(folder, /\.rs$/).flatMap((file) => {
-    const own = file.slice(folder.length + 1).split('/')[0]?.replace('.rs', '') ?? ''
+    const own =
+      file
+        .slice(folder.length + 1)
+        .split('/')[0]
+        ?.replace('.rs', '') ?? ''
     if (own === 'lib') return []
     const imported = [...read(file).matchAll(/\bcrate::(\w+)/g)].map(([, name = '']) => name)
     expect(layers).toContain(own)
-    return imported.filter((name) => name !== own && layers.indexOf(name) > layers.indexOf(own)).map((name) => `${file} → ${name}`)
+    return imported
+      .filter((name) => name !== own && layers.indexOf(name) > layers.indexOf(own))
+      .map((name) => `${file} → ${name}`)
   })
   expect(upward).toEqual([])
 })
 
 test('the core depends on nothing of the Workers runtime', () => {
-  const tree = execFileSync('cargo', ['tree', '-p', 'headwater-core', '-e', 'normal', '--prefix', 'none'], { cwd: root, env: toolEnv(), encoding: 'utf8' })
+  const tree = execFileSync('cargo', ['tree', '-p', 'headwater-core', '-e', 'normal', '--prefix', 'none'], {
+    cwd: root,
+    env: toolEnv(),
+    encoding: 'utf8',
+  })
   const crates = tree.split('\n').map((line) => line.split(' ')[0])
   expect(crates).toContain('serde_json')
   expect(crates.filter((name) => /^(worker|js-sys|web-sys|wasm-bindgen)/.test(name ?? ''))).toEqual([])

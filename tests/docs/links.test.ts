@@ -5,7 +5,10 @@ import { expect, test } from 'vitest'
 import { root } from '../../scripts/lib/tools.mjs'
 import { anchors, pages, prose, read } from './pages.ts'
 
-const links = (text: string) => [...text.matchAll(/\]\(([^)\s]+)[^)]*\)/g), ...text.matchAll(/(?:src|srcset|href)="([^"]+)"/g)].map(([, link = '']) => link)
+const links = (text: string) =>
+  [...text.matchAll(/\]\(([^)\s]+)[^)]*\)/g), ...text.matchAll(/(?:src|srcset|href)="([^"]+)"/g)].map(
+    ([, link = '']) => link,
+  )
 
 test('the pages are found', () => {
   expect(pages).toEqual(expect.arrayContaining(['README.md', join('docs', 'http-api.md'), join('client', 'README.md')]))
@@ -18,7 +21,8 @@ test.each(pages)('every link of %s has a target', (page) => {
     const [path = '', anchor] = link.split('#')
     const target = path === '' ? page : join(dirname(page), decodeURIComponent(path))
     if (!existsSync(join(root, target))) broken.push(link)
-    else if (anchor !== undefined && statSync(join(root, target)).isFile() && !anchors(read(target)).has(anchor)) broken.push(link)
+    else if (anchor !== undefined && statSync(join(root, target)).isFile() && !anchors(read(target)).has(anchor))
+      broken.push(link)
   }
   expect(broken).toEqual([])
 })

@@ -20,7 +20,9 @@ export const read = (page: string): string => readFileSync(join(root, page), 'ut
 
 /** The files of a folder whose names match, as paths from the root. */
 export const filesIn = (folder: string, ending: RegExp): string[] =>
-  readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' }).filter((file) => ending.test(file)).map((file) => join(folder, file))
+  readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((file) => ending.test(file))
+    .map((file) => join(folder, file))
 
 /** A page without its code blocks and inline code. */
 export const prose = (text: string): string => text.replaceAll(/^```.*?^```/gms, '').replaceAll(/`[^`\n]*`/g, '')
@@ -29,13 +31,18 @@ export const prose = (text: string): string => text.replaceAll(/^```.*?^```/gms,
 export const anchors = (text: string): Set<string> => {
   const seen = new Map<string, number>()
   const headings = text.replaceAll(/^```.*?^```/gms, '').matchAll(/^#{1,6} +(.+)$/gm)
-  return new Set([...headings].map(([, heading = '']) => {
-    const plain = heading.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1').toLowerCase()
-    const slug = plain.replaceAll(/[^\p{L}\p{N} _-]/gu, '').trim().replaceAll(' ', '-')
-    const times = seen.get(slug) ?? 0
-    seen.set(slug, times + 1)
-    return times === 0 ? slug : `${slug}-${times}`
-  }))
+  return new Set(
+    [...headings].map(([, heading = '']) => {
+      const plain = heading.replaceAll(/\[([^\]]*)\]\([^)]*\)/g, '$1').toLowerCase()
+      const slug = plain
+        .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+        .trim()
+        .replaceAll(' ', '-')
+      const times = seen.get(slug) ?? 0
+      seen.set(slug, times + 1)
+      return times === 0 ? slug : `${slug}-${times}`
+    }),
+  )
 }
 
 /** The rows, as cells, of all tables whose header begins with this cell. */
@@ -45,7 +52,10 @@ export const table = (text: string, first: string): string[][] => {
   for (const line of text.split('\n')) {
     if (!line.startsWith('|')) inside = false
     else {
-      const cells = line.split(/(?<!\\)\|/).slice(1, -1).map((cell) => cell.trim())
+      const cells = line
+        .split(/(?<!\\)\|/)
+        .slice(1, -1)
+        .map((cell) => cell.trim())
       if (cells[0] === first) inside = true
       else if (inside && !/^[-: ]+$/.test(cells[0] ?? '')) rows.push(cells)
     }

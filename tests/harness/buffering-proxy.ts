@@ -16,17 +16,20 @@ export async function startBufferingProxy(upstreamUrl: string, holds: 'body' | '
   const sockets = new Set<Socket>()
   const server = createServer((incoming, outgoing) => {
     const { method, url: path, headers } = incoming
-    const onward = request({ host: upstream.hostname, port: upstream.port, method, path, headers }, async (response) => {
-      const begin = () => outgoing.writeHead(response.statusCode ?? 502, response.headers)
-      if (holds === 'body') begin().flushHeaders()
-      try {
-        const body = await buffer(response)
-        if (holds === 'all') begin()
-        outgoing.end(body)
-      } catch {
-        incoming.socket.destroy()
-      }
-    })
+    const onward = request(
+      { host: upstream.hostname, port: upstream.port, method, path, headers },
+      async (response) => {
+        const begin = () => outgoing.writeHead(response.statusCode ?? 502, response.headers)
+        if (holds === 'body') begin().flushHeaders()
+        try {
+          const body = await buffer(response)
+          if (holds === 'all') begin()
+          outgoing.end(body)
+        } catch {
+          incoming.socket.destroy()
+        }
+      },
+    )
     onward.on('error', () => incoming.socket.destroy())
     outgoing.once('close', () => onward.destroy())
     incoming.pipe(onward)

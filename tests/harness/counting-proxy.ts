@@ -32,7 +32,10 @@ export interface CountingProxy {
    * From now on `decide` chooses the fault of each request that no `next` waits for; `met` hears of those that bit.
    * Without arguments no request meets a fault any more.
    */
-  inject(decide?: (request: RecordedRequest) => Fault | undefined, met?: (fault: Fault, request: RecordedRequest) => void): void
+  inject(
+    decide?: (request: RecordedRequest) => Fault | undefined,
+    met?: (fault: Fault, request: RecordedRequest) => void,
+  ): void
   /** Resolves once no request waits here with a fault, neither to go on nor for its answer. */
   settled(): Promise<void>
   /** Everything under way is forgotten and cut on both sides, held requests too: none reaches the upstream later. */

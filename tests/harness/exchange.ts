@@ -1,5 +1,12 @@
 // One request's way through the counting proxy, and every way it can go wrong on it.
-import { type Agent, type ClientRequest, type IncomingHttpHeaders, type IncomingMessage, request, type ServerResponse } from 'node:http'
+import {
+  type Agent,
+  type ClientRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+  request,
+  type ServerResponse,
+} from 'node:http'
 import { pipeline } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 
@@ -140,7 +147,11 @@ function pass(exchange: Exchange): void {
   incoming.pipe(onward)
 }
 
-async function respond(exchange: Exchange, fault: Exclude<Fault, 'drop request'>, response: IncomingMessage): Promise<void> {
+async function respond(
+  exchange: Exchange,
+  fault: Exclude<Fault, 'drop request'>,
+  response: IncomingMessage,
+): Promise<void> {
   if (fault === 'drop response' || isAnswer(fault) || isSwap(fault)) {
     // An event stream has no end to wait for
     if (isLive(response)) response.destroy()
@@ -153,7 +164,8 @@ async function respond(exchange: Exchange, fault: Exclude<Fault, 'drop request'>
   if (holds(fault, 'response')) await hold(exchange)
   begin(exchange, response)
   // Not awaited: a stream of events may never become that long
-  if (typeof fault === 'object' && 'cutBody' in fault) return void cutShort(exchange, fault, response).catch(() => cutOff(exchange))
+  if (typeof fault === 'object' && 'cutBody' in fault)
+    return void cutShort(exchange, fault, response).catch(() => cutOff(exchange))
   pipeline(response, exchange.outgoing, (error) => {
     if (error) cutOff(exchange)
   })
@@ -232,7 +244,11 @@ function begin({ fault, outgoing }: Exchange, response: IncomingMessage): void {
   outgoing.flushHeaders() // an event stream that is still silent has begun all the same
 }
 
-async function cutShort({ incoming, outgoing, met }: Exchange, { cutBody, after }: BodyCut, response: IncomingMessage): Promise<void> {
+async function cutShort(
+  { incoming, outgoing, met }: Exchange,
+  { cutBody, after }: BodyCut,
+  response: IncomingMessage,
+): Promise<void> {
   outgoing.once('close', () => response.destroy())
   let left = Math.min(after, Number(response.headers['content-length'] ?? Number.POSITIVE_INFINITY) - 1)
   for await (const chunk of response as AsyncIterable<Buffer>) {

@@ -1,7 +1,15 @@
 // The harness itself, on the real upstreams: what a test relies on when it counts, cuts, kills and restarts.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { type CountingProxy, type Server, startCountingProxy, startNodeUpstream, startRustUpstream, startWorker, startWranglerDev } from './index.ts'
 import { chain, Store } from '../wire/support.ts'
+import {
+  type CountingProxy,
+  type Server,
+  startCountingProxy,
+  startNodeUpstream,
+  startRustUpstream,
+  startWorker,
+  startWranglerDev,
+} from './index.ts'
 
 const upstreams = { rust: startRustUpstream, node: startNodeUpstream }
 

@@ -1,7 +1,14 @@
 // Does the stranger say what it should, to whom it should, and does it leave?
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import {
-  answerOf, answers, type CountingProxy, makeStranger, type Server, startCountingProxy, startRustUpstream, type Stranger,
+  answerOf,
+  answers,
+  type CountingProxy,
+  makeStranger,
+  type Server,
+  type Stranger,
+  startCountingProxy,
+  startRustUpstream,
 } from './index.ts'
 
 let upstream: Server
@@ -101,7 +108,11 @@ test('gives bodies of other services', async () => {
   }
   expect(await said(answers.json(null))).toEqual([200, 'application/json', 'null'])
   expect(await said(answers.json({ error: 'x' }, 502))).toEqual([502, 'application/json', '{"error":"x"}'])
-  expect(await said(answers.problem(403))).toEqual([403, 'application/problem+json', expect.not.stringContaining('urn:headwater')])
+  expect(await said(answers.problem(403))).toEqual([
+    403,
+    'application/problem+json',
+    expect.not.stringContaining('urn:headwater'),
+  ])
   expect(await said(answers.events)).toEqual([200, 'text/event-stream', expect.stringContaining('event: data')])
   expect(await said(answers.empty)).toEqual([200, null, ''])
   expect(await said(answers.noContent)).toEqual([204, null, ''])

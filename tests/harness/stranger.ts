@@ -135,7 +135,10 @@ export const answers: {
   challenge: (status) => () => html(status, 'Just a moment...', { 'cf-mitigated': 'challenge' }),
   redirect:
     (status, origin) =>
-    ({ path, query }) => ({ status, headers: { location: `${new URL(origin).origin}${path}${query.size === 0 ? '' : `?${query}`}` } }),
+    ({ path, query }) => ({
+      status,
+      headers: { location: `${new URL(origin).origin}${path}${query.size === 0 ? '' : `?${query}`}` },
+    }),
   json:
     (body, status = 200) =>
     () => ({ status, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }),
@@ -162,4 +165,10 @@ export async function answerOf(url: string): Promise<Answer> {
   return { status: response.status, headers, body: await response.text() }
 }
 
-const OF_THE_CONNECTION = new Set(['connection', 'content-encoding', 'content-length', 'keep-alive', 'transfer-encoding'])
+const OF_THE_CONNECTION = new Set([
+  'connection',
+  'content-encoding',
+  'content-length',
+  'keep-alive',
+  'transfer-encoding',
+])

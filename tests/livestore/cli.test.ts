@@ -44,13 +44,20 @@ interface Run {
 /** `livestore sync <args>`, with a store in one of the modes. */
 const livestore = async (mode: Mode, args: readonly string[]): Promise<Run> => {
   const config = join(folder, `${mode}.config.ts`)
-  await writeFile(config, `
+  await writeFile(
+    config,
+    `
 import { makeSyncBackend } from 'livestore-sync-durable-streams'
 export { schema } from '../../tests/livestore/support.ts'
 export const syncBackend = makeSyncBackend(${JSON.stringify(world.access(mode))})
-`)
+`,
+  )
   const bin = join(root, 'node_modules/@livestore/cli/dist/bin.js')
-  const child = spawn(node, [bin, 'sync', ...args, '--config', config], { cwd: folder, env: toolEnv(), stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(node, [bin, 'sync', ...args, '--config', config], {
+    cwd: folder,
+    env: toolEnv(),
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
   children.add(child)
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk: Buffer) => (output += chunk))
@@ -64,7 +71,9 @@ export const syncBackend = makeSyncBackend(${JSON.stringify(world.access(mode))}
 }
 
 const within = <A>(ms: number, what: string, work: Promise<A>): Promise<A> => {
-  const late = new Promise<never>((_, reject) => setTimeout(() => reject(new Error(`not within ${ms} ms: ${what}`)), ms).unref())
+  const late = new Promise<never>((_, reject) =>
+    setTimeout(() => reject(new Error(`not within ${ms} ms: ${what}`)), ms).unref(),
+  )
   return Promise.race([work, late])
 }
 
@@ -83,11 +92,18 @@ describe.concurrent('livestore sync', { timeout: 90_000 }, () => {
     await seed(from)
     const exported = await run(mode, ['export', '--store-id', from, file])
     expect(exported).toEqual({ code: 0, signal: null, output: expect.stringContaining(`Exported ${EVENTS} events`) })
-    const { eventCount, events } = JSON.parse(await readFile(file, 'utf8')) as { eventCount: number; events: { seqNum: number }[] }
+    const { eventCount, events } = JSON.parse(await readFile(file, 'utf8')) as {
+      eventCount: number
+      events: { seqNum: number }[]
+    }
     expect([eventCount, events.at(0)?.seqNum, events.at(-1)?.seqNum]).toEqual([EVENTS, 1, EVENTS])
 
     const imported = await run(mode, ['import', '--force', '--store-id', to, file])
-    expect(imported).toEqual({ code: 0, signal: null, output: expect.stringContaining(`Successfully imported ${EVENTS} events`) })
+    expect(imported).toEqual({
+      code: 0,
+      signal: null,
+      output: expect.stringContaining(`Successfully imported ${EVENTS} events`),
+    })
     const log = checkLog(await world.atUpstream(to).messages())
     expect([log.events, log.notesOf('w')]).toEqual([EVENTS, notesOf('w', EVENTS)])
   })
@@ -100,30 +116,38 @@ const roads = (mode: Mode): { connect: CountingProxy; read: CountingProxy } => (
 })
 
 describe('livestore sync while the server is down', () => {
-  test.each(modes)('%s: ends by itself if nobody listens', async (mode) => {
-    for (const network of [world.network, world.bypass]) network.setOnline(false)
-    try {
-      const { code, output } = await run(mode, ['export', '--store-id', world.newStore(), join(folder, 'away.json')])
-      expect([code, output]).toEqual([1, expect.stringContaining('offline')])
-    } finally {
-      for (const network of [world.network, world.bypass]) network.setOnline(true)
-    }
-  }, 40_000)
+  test.each(modes)(
+    '%s: ends by itself if nobody listens',
+    async (mode) => {
+      for (const network of [world.network, world.bypass]) network.setOnline(false)
+      try {
+        const { code, output } = await run(mode, ['export', '--store-id', world.newStore(), join(folder, 'away.json')])
+        expect([code, output]).toEqual([1, expect.stringContaining('offline')])
+      } finally {
+        for (const network of [world.network, world.bypass]) network.setOnline(true)
+      }
+    },
+    40_000,
+  )
 
   describe.each(modes)('%s', (mode) => {
-    test.each(['connect', 'read'] as const)('SIGTERM ends it while it waits for the answer to its first %s', async (stage) => {
-      const storeId = world.newStore()
-      await seed(storeId)
-      const held = roads(mode)[stage].next(stage === 'read' ? { method: 'GET', path: storeId } : {}, 'hold request')
-      try {
-        const { ended, signal } = await livestore(mode, ['export', '--store-id', storeId, join(folder, 'held.json')])
-        await within(RUN_MS, 'the request that is held', held.met)
-        signal('SIGTERM')
-        const { output } = await within(EXIT_MS, 'the end of the process', ended)
-        expect(output).not.toContain('Exported')
-      } finally {
-        held.release()
-      }
-    }, 40_000)
+    test.each(['connect', 'read'] as const)(
+      'SIGTERM ends it while it waits for the answer to its first %s',
+      async (stage) => {
+        const storeId = world.newStore()
+        await seed(storeId)
+        const held = roads(mode)[stage].next(stage === 'read' ? { method: 'GET', path: storeId } : {}, 'hold request')
+        try {
+          const { ended, signal } = await livestore(mode, ['export', '--store-id', storeId, join(folder, 'held.json')])
+          await within(RUN_MS, 'the request that is held', held.met)
+          signal('SIGTERM')
+          const { output } = await within(EXIT_MS, 'the end of the process', ended)
+          expect(output).not.toContain('Exported')
+        } finally {
+          held.release()
+        }
+      },
+      40_000,
+    )
   })
 })

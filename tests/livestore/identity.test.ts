@@ -47,7 +47,8 @@ const boot = async (name: string, options: { policy?: Policy; sync?: CommonOptio
 const url = () => `${parts.worker.url}/v1/stream/default/${storeId}`
 const log = async () => checkLog(await parts.atUpstream(storeId).messages())
 const backendId = async () => (await fetch(url(), { method: 'HEAD' })).headers.get('livestore-backend-id')
-const refusals = (status: number) => parts.network.requests.filter((_) => _.method === 'POST' && _.path.includes(storeId) && _.status === status)
+const refusals = (status: number) =>
+  parts.network.requests.filter((_) => _.method === 'POST' && _.path.includes(storeId) && _.status === status)
 
 const push = (body: string) => fetch(url(), { method: 'POST', headers: { 'content-type': 'application/json' }, body })
 
@@ -62,13 +63,22 @@ const whileDown = async <T>(work: () => Promise<T>): Promise<T> => {
 const endOf = async (store: TestStore, since: number) => {
   let reason: string | undefined
   void store.ended.then((_) => (reason = String(_)))
-  await eventually(`the end of ${store.name}`, () => reason !== undefined, () => store.status(), NOTICE_MS)
+  await eventually(
+    `the end of ${store.name}`,
+    () => reason !== undefined,
+    () => store.status(),
+    NOTICE_MS,
+  )
   await opened.stop(store).catch(() => {})
   return { reason, ms: performance.now() - since }
 }
 
 const synced = (stores: readonly TestStore[]) =>
-  eventually('all synced', () => stores.every((_) => _.pending() === 0), () => stores.map((_) => _.status()))
+  eventually(
+    'all synced',
+    () => stores.every((_) => _.pending() === 0),
+    () => stores.map((_) => _.status()),
+  )
 
 const reset = async () => expect((await fetch(url(), { method: 'DELETE' })).status).toBe(204)
 
@@ -76,7 +86,10 @@ const reset = async () => expect((await fetch(url(), { method: 'DELETE' })).stat
 const ways: [string, () => Promise<unknown>][] = [
   ['is reset with DELETE', reset],
   ['loses its stream at the upstream, and is reset', () => parts.atUpstream(storeId).remove().then(reset)],
-  ['comes back with an upstream that has lost its data, and is reset', () => whileDown(() => parts.data.upstream.wipe()).then(reset)],
+  [
+    'comes back with an upstream that has lost its data, and is reset',
+    () => whileDown(() => parts.data.upstream.wipe()).then(reset),
+  ],
 ]
 
 describe.each(ways)('the backend %s:', (way, wipe) => {
@@ -91,10 +104,17 @@ describe.each(ways)('the backend %s:', (way, wipe) => {
     await wipe()
     const since = performance.now()
     const [endOfA, endOfB, endOfStopping] = await Promise.all([a, b, stopping].map((_) => endOf(_, since)))
-    report(`the backend ${way}: noticed by a live pull`, [endOfA, endOfB, endOfStopping].map((_) => _?.ms ?? Number.NaN), NOTICE_MS)
+    report(
+      `the backend ${way}: noticed by a live pull`,
+      [endOfA, endOfB, endOfStopping].map((_) => _?.ms ?? Number.NaN),
+      NOTICE_MS,
+    )
 
     // 'reset', LiveStore's default: the app ends, and its next boot starts without data
-    expect([endOfA?.reason, endOfB?.reason]).toEqual([expect.stringContaining('backend-id-mismatch'), expect.stringContaining('backend-id-mismatch')])
+    expect([endOfA?.reason, endOfB?.reason]).toEqual([
+      expect.stringContaining('backend-id-mismatch'),
+      expect.stringContaining('backend-id-mismatch'),
+    ])
     expect(await backendId()).not.toBe(before)
     const [a2, b2] = [await boot('a'), await boot('b')]
     expect([a2.count(), b2.count()]).toEqual([0, 0])
@@ -112,7 +132,11 @@ describe.each(ways)('the backend %s:', (way, wipe) => {
     // 'ignore': the store goes on alone, with its old data. Its commits stay on the device
     parts.network.clear()
     ignoring.note(1)
-    await eventually('a refused push', () => refusals(409).length > 0, () => parts.network.requests.length)
+    await eventually(
+      'a refused push',
+      () => refusals(409).length > 0,
+      () => parts.network.requests.length,
+    )
     expect([ignoring.count(), ignoring.pending()]).toEqual([4, 1])
     a2.note(1)
     await converged([a2, b2], 5)
@@ -134,7 +158,11 @@ test('a push notices a reset at once, though its live read is dead and renewed o
   network.intercept((ask) => (ask.live === null ? undefined : silent(ask)))
   const a = await boot('a', { sync: { fetch: network.fetch, live: {} } })
   a.note(3)
-  await eventually('pushed', () => refusals(200).length > 0, () => a.status())
+  await eventually(
+    'pushed',
+    () => refusals(200).length > 0,
+    () => a.status(),
+  )
   await fetch(url(), { method: 'DELETE' })
   const since = performance.now()
   a.note(1)
@@ -162,13 +190,21 @@ test('an upstream restored to an older state: pushes are refused and stay pendin
   const restoreNew = await whileDown(async () => {
     // Somebody writes meanwhile. A push without an answer makes the Sequencer look at the log before it writes again
     a.note(2)
-    await eventually('a push in vain', () => refusals(503).length > 0, () => a.status())
+    await eventually(
+      'a push in vain',
+      () => refusals(503).length > 0,
+      () => a.status(),
+    )
     const restoreNew = await parts.data.upstream.save()
     await restoreOld()
     return restoreNew
   })
   const inVain = refusals(503).length
-  await eventually('a refused push', () => refusals(503).length > inVain, () => a.status())
+  await eventually(
+    'a refused push',
+    () => refusals(503).length > inVain,
+    () => a.status(),
+  )
   const refused = await push(refusals(503)[0]?.body.toString() ?? '')
   expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '30'])
   expect(await refused.json()).toMatchObject({

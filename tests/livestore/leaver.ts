@@ -41,7 +41,12 @@ export const makeLeaver = (options: {
   const batchOn = (parent: number) =>
     linked(parent, BATCH, () => {
       next += 1
-      return { name: 'v1.Noted', args: { id: `${name}-${next}`, writer: name, slot: next % 7 }, clientId: name, sessionId: name }
+      return {
+        name: 'v1.Noted',
+        args: { id: `${name}-${next}`, writer: name, slot: next % 7 },
+        clientId: name,
+        sessionId: name,
+      }
     })
 
   const tryOnce = async (departure: Departure): Promise<Push> => {

@@ -22,7 +22,8 @@ beforeEach(() => {
 })
 afterEach(() => opened.stopAll())
 
-const start = async (mode: Mode, name: string) => opened.add(await openStore({ name, storeId, sync: world.access(mode) }))
+const start = async (mode: Mode, name: string) =>
+  opened.add(await openStore({ name, storeId, sync: world.access(mode) }))
 const log = async () => checkLog(await world.atUpstream(storeId).messages())
 const everywhere = (online: boolean) => [world.network, world.bypass].forEach((_) => _.setOnline(online))
 
@@ -49,7 +50,11 @@ describe.each<[string, Mode[]]>([
     for (const store of stores) store.note(2)
     await converged(stores, 2 * stores.length)
     everywhere(false)
-    await eventually('all cut off', () => stores.every((_) => !_.isConnected()), () => stores.map((_) => _.status()))
+    await eventually(
+      'all cut off',
+      () => stores.every((_) => !_.isConnected()),
+      () => stores.map((_) => _.status()),
+    )
     for (const store of stores) store.note(20)
     everywhere(true)
     await converged(stores, 22 * stores.length, 40_000)
@@ -63,35 +68,39 @@ describe('an app shows the progress of its first sync', () => {
   const EVENTS = 450
   const ITEM = 100
 
-  test.each<Mode>(['proxy', 'direct'])('%s', async (mode) => {
-    expect(new Set(await fill(world.worker.url, storeId, EVENTS))).toEqual(new Set([200]))
-    const seen: BootStatus[] = []
-    const sync = { ...world.access(mode), pull: { maxItemEvents: ITEM } }
-    const store = await createStorePromise({
-      schema,
-      storeId: `${storeId}-on-reader`,
-      disableDevtools: true,
-      logLevel: LogLevel.None,
-      onBootStatus: (status) => seen.push(status),
-      adapter: makeWorkerAdapter({
-        storage: { type: 'in-memory' },
-        clientId: 'reader',
-        workerUrl: new URL('./leader-worker.ts', import.meta.url),
-        workerExtraArgs: JSON.parse(JSON.stringify({ storeId, sync } satisfies LeaderArgs)),
-      }),
-    })
-    // The app waits until the store is in sync
-    expect(store.query(tables.notes.count())).toBe(EVENTS)
-    await store.shutdownPromise()
-    const progress = seen.flatMap((_) => (_.stage === 'syncing' ? [_.progress] : []))
-    const total = mode === 'proxy' ? EVENTS : -1
-    // Nobody knows the total before the first item. Then the Worker tells it; the log itself does not
-    expect(progress[0]).toEqual({ done: 0, total: -1 })
-    expect(new Set(progress.slice(1).map((_) => _.total))).toEqual(new Set([total]))
-    const done = progress.map((_) => _.done)
-    expect(done).toEqual(done.toSorted((a, b) => a - b))
-    expect(done.at(-1)).toBe(EVENTS)
-    expect(done.length).toBeGreaterThan(EVENTS / ITEM)
-    expect(seen.at(-1)).toEqual({ stage: 'done' })
-  }, 60_000)
+  test.each<Mode>(['proxy', 'direct'])(
+    '%s',
+    async (mode) => {
+      expect(new Set(await fill(world.worker.url, storeId, EVENTS))).toEqual(new Set([200]))
+      const seen: BootStatus[] = []
+      const sync = { ...world.access(mode), pull: { maxItemEvents: ITEM } }
+      const store = await createStorePromise({
+        schema,
+        storeId: `${storeId}-on-reader`,
+        disableDevtools: true,
+        logLevel: LogLevel.None,
+        onBootStatus: (status) => seen.push(status),
+        adapter: makeWorkerAdapter({
+          storage: { type: 'in-memory' },
+          clientId: 'reader',
+          workerUrl: new URL('./leader-worker.ts', import.meta.url),
+          workerExtraArgs: JSON.parse(JSON.stringify({ storeId, sync } satisfies LeaderArgs)),
+        }),
+      })
+      // The app waits until the store is in sync
+      expect(store.query(tables.notes.count())).toBe(EVENTS)
+      await store.shutdownPromise()
+      const progress = seen.flatMap((_) => (_.stage === 'syncing' ? [_.progress] : []))
+      const total = mode === 'proxy' ? EVENTS : -1
+      // Nobody knows the total before the first item. Then the Worker tells it; the log itself does not
+      expect(progress[0]).toEqual({ done: 0, total: -1 })
+      expect(new Set(progress.slice(1).map((_) => _.total))).toEqual(new Set([total]))
+      const done = progress.map((_) => _.done)
+      expect(done).toEqual(done.toSorted((a, b) => a - b))
+      expect(done.at(-1)).toBe(EVENTS)
+      expect(done.length).toBeGreaterThan(EVENTS / ITEM)
+      expect(seen.at(-1)).toEqual({ stage: 'done' })
+    },
+    60_000,
+  )
 })

@@ -2,9 +2,15 @@
 import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type CountingProxy, type Server, startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
+import {
+  type CountingProxy,
+  type Server,
+  startCountingProxy,
+  startRustUpstream,
+  startWorker,
+} from '../harness/index.ts'
 import { type UpstreamStream, upstreamStream } from '../provider/support/world.ts'
-import { type TestStore } from './support.ts'
+import type { TestStore } from './support.ts'
 
 export interface Parts {
   readonly upstream: Server
@@ -111,6 +117,7 @@ export const timed = async (work: () => Promise<unknown>): Promise<number> => {
 /** Prints a test's measurements in one line, because a bound means little without the real figures. */
 export const report = (what: string, times: readonly number[], boundMs: number): void => {
   const sorted = times.toSorted((a, b) => a - b)
-  const at = (share: number) => `${Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN)} ms`
+  const at = (share: number) =>
+    `${Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN)} ms`
   console.log(`${what}: ${times.length} measured, median ${at(0.5)}, longest ${at(1)}; the bound is ${boundMs} ms`)
 }

@@ -29,27 +29,33 @@ const withoutBodies =
   }
 
 describe.concurrent('a fetch whose responses have no body', () => {
-  test.for([undefined, null])('but %s: live pulls use long-poll, in both directions, without wasted requests', async (body, { expect, onTestFinished }) => {
-    const scene = makeScene(parts)
-    onTestFinished(scene.close)
-    const live = { firstByteTimeout: 300 }
-    const [a, b] = await Promise.all([scene.open('a', { sync: { fetch: withoutBodies(body), live } }), scene.open('b')])
-    a.note(1)
-    await whole([a, b], 1)
-    for (let round = 1; round <= 3; round++) {
-      b.note(1)
-      await whole([a, b], 2 * round)
+  test.for([undefined, null])(
+    'but %s: live pulls use long-poll, in both directions, without wasted requests',
+    async (body, { expect, onTestFinished }) => {
+      const scene = makeScene(parts)
+      onTestFinished(scene.close)
+      const live = { firstByteTimeout: 300 }
+      const [a, b] = await Promise.all([
+        scene.open('a', { sync: { fetch: withoutBodies(body), live } }),
+        scene.open('b'),
+      ])
       a.note(1)
-      await whole([a, b], 2 * round + 1)
-    }
-    const { events, notesOf: logged } = await scene.log()
-    expect([events, logged('a'), logged('b')]).toEqual([7, notesOf('a', 4), notesOf('b', 3)])
-    expect(a.network.count({ live: 'long-poll' })).toBeGreaterThan(2)
-    // The provider may need two requests to learn that no stream comes
-    expect(a.network.count({ live: 'sse' })).toBeLessThanOrEqual(2)
-    expect(a.network.count({ method: 'GET' })).toBeLessThan(30)
-    expect(a.badge.told.filter((_) => _ !== undefined)).toEqual([])
-  })
+      await whole([a, b], 1)
+      for (let round = 1; round <= 3; round++) {
+        b.note(1)
+        await whole([a, b], 2 * round)
+        a.note(1)
+        await whole([a, b], 2 * round + 1)
+      }
+      const { events, notesOf: logged } = await scene.log()
+      expect([events, logged('a'), logged('b')]).toEqual([7, notesOf('a', 4), notesOf('b', 3)])
+      expect(a.network.count({ live: 'long-poll' })).toBeGreaterThan(2)
+      // The provider may need two requests to learn that no stream comes
+      expect(a.network.count({ live: 'sse' })).toBeLessThanOrEqual(2)
+      expect(a.network.count({ method: 'GET' })).toBeLessThan(30)
+      expect(a.badge.told.filter((_) => _ !== undefined)).toEqual([])
+    },
+  )
 })
 
 /** Answers every repeated GET from its cache, whatever the request's cache mode. */
@@ -69,7 +75,10 @@ const makeCacheFirst = (): typeof fetch => {
   }
 }
 
-test('a cache-first service worker keeps the first page over a reset: the store resets once and is in sync', async ({ expect, onTestFinished }) => {
+test('a cache-first service worker keeps the first page over a reset: the store resets once and is in sync', async ({
+  expect,
+  onTestFinished,
+}) => {
   const scene = makeScene(parts)
   onTestFinished(scene.close)
   const directory = join(parts.disks, scene.storeId)
@@ -93,7 +102,16 @@ test('a cache-first service worker keeps the first page over a reset: the store 
   let resets = 0
   void a2.ended.then(() => resets++)
   b.note(2)
-  await eventually('b’s notes at a', () => a2.count() === 2, () => [a2.status(), a2.badge.told, a2.network.requests.slice(-8).map((_) => [_.method, _.path, `${_.query}`, _.status])], 8_000)
+  await eventually(
+    'b’s notes at a',
+    () => a2.count() === 2,
+    () => [
+      a2.status(),
+      a2.badge.told,
+      a2.network.requests.slice(-8).map((_) => [_.method, _.path, `${_.query}`, _.status]),
+    ],
+    8_000,
+  )
   a2.note(1)
   await whole([a2, b], 3)
   expect(resets).toBe(0)

@@ -63,7 +63,12 @@ export const makeScene = (parts: Pick<Parts, 'newStore' | 'newNetwork' | 'atUpst
       const network = await parts.newNetwork()
       const badge = makeBadge()
       const store = opened.add(
-        await openStore({ name, storeId, sync: { url: network.url, retry: RETRY, ...badge.options, ...sync }, ...device }),
+        await openStore({
+          name,
+          storeId,
+          sync: { url: network.url, retry: RETRY, ...badge.options, ...sync },
+          ...device,
+        }),
       )
       return { ...store, network, stranger: makeStranger(network), badge, cut: network.abandon }
     },
@@ -77,26 +82,39 @@ const statusOf = (devices: readonly Device[]) =>
   devices.map((device) => ({ ...(device.status() as object), told: device.badge.told, asked: lastAsked(device) }))
 
 const lastAsked = ({ network }: Device) =>
-  network.requests.slice(-8).map(({ method, path, query, status }) => `${method} ${path}?${query} ${status ?? 'no answer'}`)
+  network.requests
+    .slice(-8)
+    .map(({ method, path, query, status }) => `${method} ${path}?${query} ${status ?? 'no answer'}`)
 
 /** Waits until all have the same `count` notes, nothing is pending, and each user sees that all is well. */
 export const whole = (devices: readonly Device[], count: number, withinMs = 10_000): Promise<void> =>
   eventually(
     `everywhere the same ${count} notes, nothing pending, connected, and no problem`,
     () =>
-      devices.every((_) => _.count() === count && _.pending() === 0 && _.isConnected() && _.badge.shows() === undefined) &&
-      new Set(devices.map((_) => JSON.stringify(_.state()))).size === 1,
+      devices.every(
+        (_) => _.count() === count && _.pending() === 0 && _.isConnected() && _.badge.shows() === undefined,
+      ) && new Set(devices.map((_) => JSON.stringify(_.state()))).size === 1,
     () => statusOf(devices),
     withinMs,
   )
 
 /** Waits until the stranger has answered the device. */
 export const met = (device: Device, visit: Visit): Promise<void> =>
-  eventually(`${device.name} meets the stranger`, () => visit.answered.length > 0, () => statusOf([device]), 5_000)
+  eventually(
+    `${device.name} meets the stranger`,
+    () => visit.answered.length > 0,
+    () => statusOf([device]),
+    5_000,
+  )
 
 /** Waits until the device's user sees a problem of this kind. */
 export const shown = (device: Device, kind: string, withinMs = 3_000): Promise<void> =>
-  eventually(`${device.name} tells of ${kind}`, () => device.badge.shows()?.kind === kind, () => statusOf([device]), withinMs)
+  eventually(
+    `${device.name} tells of ${kind}`,
+    () => device.badge.shows()?.kind === kind,
+    () => statusOf([device]),
+    withinMs,
+  )
 
 /** Waits until the device's user sees a problem of this kind, and that no events flow. */
 export const troubled = (device: Device, kind: string, withinMs = 3_000): Promise<void> =>
@@ -109,4 +127,6 @@ export const troubled = (device: Device, kind: string, withinMs = 3_000): Promis
 
 /** Each reported problem once, and its end. It leaves out `unreachable`, because a cut connection may have been reported, too. */
 export const toldOnce = ({ badge }: Device): (string | undefined)[] =>
-  badge.told.map((problem) => problem?.kind).filter((kind, i, all) => kind !== 'unreachable' && (kind !== undefined || i === all.length - 1))
+  badge.told
+    .map((problem) => problem?.kind)
+    .filter((kind, i, all) => kind !== 'unreachable' && (kind !== undefined || i === all.length - 1))

@@ -1,8 +1,16 @@
 // Real stores behind a Worker whose upstream has lost its data, or in whose place somebody else answers. No store starts over
 // unless an administrator says so.
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, test, type TestContext } from 'vitest'
-import { answers, type CountingProxy, makeStranger, type RequestFilter, type Says, startCountingProxy, type Stranger } from '../harness/index.ts'
+import { afterAll, beforeAll, describe, type TestContext, test } from 'vitest'
+import {
+  answers,
+  type CountingProxy,
+  makeStranger,
+  type RequestFilter,
+  type Says,
+  type Stranger,
+  startCountingProxy,
+} from '../harness/index.ts'
 import { type Parts, startParts } from './parts.ts'
 import { makeScene, shown, whole } from './scene.ts'
 import { eventually, notesOf } from './support.ts'
@@ -59,12 +67,26 @@ const whileDown = async <T>(work: () => Promise<T>): Promise<T> => {
 const halted = ({ a, b }: Stores) => Promise.all([shown(a, 'halted', 8_000), shown(b, 'halted', 8_000)])
 
 const pushByHand = async ({ url }: Stores) => {
-  const batch = [{ name: 'v1.Noted', args: { id: 'x-1', writer: 'x', slot: 1 }, seqNum: 6, parentSeqNum: 5, clientId: 'x', sessionId: 'x' }]
-  const response = await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(batch) })
+  const batch = [
+    {
+      name: 'v1.Noted',
+      args: { id: 'x-1', writer: 'x', slot: 1 },
+      seqNum: 6,
+      parentSeqNum: 5,
+      clientId: 'x',
+      sessionId: 'x',
+    },
+  ]
+  const response = await fetch(url, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify(batch),
+  })
   return [response.status, response.headers.has('retry-after'), ((await response.json()) as { _tag: string })._tag]
 }
 
-const statusUpstream = async ({ storeId }: Stores) => (await fetch(`${parts.upstream.url}/default/${storeId}?offset=-1`)).status
+const statusUpstream = async ({ storeId }: Stores) =>
+  (await fetch(`${parts.upstream.url}/default/${storeId}?offset=-1`)).status
 
 const goesOn = async ({ expect }: TestContext, { a, b, log, backendId, before }: Stores, pending: number) => {
   await whole([a, b], 5 + pending, 30_000)
@@ -91,7 +113,14 @@ describe('an upstream that comes back on an empty folder', () => {
     // A Sequencer that starts now knows only its row
     await parts.worker.restart()
     expect(await pushByHand(stores)).toEqual([503, true, 'StoreHaltedError'])
-    expect([a.end(), b.end(), a.count(), b.count(), a.pending(), await statusUpstream(stores)]).toEqual([undefined, undefined, 7, 5, 2, 404])
+    expect([a.end(), b.end(), a.count(), b.count(), a.pending(), await statusUpstream(stores)]).toEqual([
+      undefined,
+      undefined,
+      7,
+      5,
+      2,
+      404,
+    ])
 
     await whileDown(restore)
     await goesOn(context, stores, 2)
@@ -107,11 +136,23 @@ test('a stream that is gone upstream resets no store until an administrator does
   a.note(2)
   await halted(stores)
   expect(await pushByHand(stores)).toEqual([503, true, 'StoreHaltedError'])
-  expect([a.end(), b.end(), a.count(), b.count(), a.pending(), await statusUpstream(stores)]).toEqual([undefined, undefined, 7, 5, 2, 404])
+  expect([a.end(), b.end(), a.count(), b.count(), a.pending(), await statusUpstream(stores)]).toEqual([
+    undefined,
+    undefined,
+    7,
+    5,
+    2,
+    404,
+  ])
 
   expect((await fetch(url, { method: 'DELETE' })).status).toBe(204)
   expect(await backendId()).not.toBe(before)
-  await eventually('both are told to start over', () => [a, b].every((_) => _.end()?.includes('backend-id-mismatch')), () => [a.end(), b.end()], 15_000)
+  await eventually(
+    'both are told to start over',
+    () => [a, b].every((_) => _.end()?.includes('backend-id-mismatch')),
+    () => [a.end(), b.end()],
+    15_000,
+  )
   await Promise.all([a, b].map((_) => _.stop().catch(() => {})))
   const again = await Promise.all([open('a'), open('b')])
   expect(again.map((_) => _.count())).toEqual([0, 0])
@@ -151,12 +192,17 @@ describe.concurrent('somebody else answers the Worker for 2 s', () => {
     ['a redirect to the right place', (request) => answers.redirect(301, moved.url)(request)],
     ['204', answers.noContent],
   ]
-  test.for(all)('everything with %s: no store resets, and all events arrive', ([, says], context) => visited(context, says))
-  test.for([page(404), page(410)])('only reads with %s', ([, says], context) => visited(context, says, { method: 'GET' }))
-  test.for([page(404), ['204', answers.noContent] as [string, Says], ['a captive portal’s page', answers.portal] as [string, Says]])(
-    'appends alone with %s',
-    ([, says], context) => visited(context, says, { method: 'POST' }),
+  test.for(all)('everything with %s: no store resets, and all events arrive', ([, says], context) =>
+    visited(context, says),
   )
+  test.for([page(404), page(410)])('only reads with %s', ([, says], context) =>
+    visited(context, says, { method: 'GET' }),
+  )
+  test.for([
+    page(404),
+    ['204', answers.noContent] as [string, Says],
+    ['a captive portal’s page', answers.portal] as [string, Says],
+  ])('appends alone with %s', ([, says], context) => visited(context, says, { method: 'POST' }))
 
   const visited = async (context: TestContext, says: Says, which: RequestFilter = {}) => {
     const { expect } = context
@@ -166,7 +212,11 @@ describe.concurrent('somebody else answers the Worker for 2 s', () => {
     const visit = stranger.comes(says, { ...which, path: storeId, ms: 2_000 })
     const before = asked()
     a.note(2)
-    await eventually('the stranger answers', () => visit.answered.length > 0, () => a.status())
+    await eventually(
+      'the stranger answers',
+      () => visit.answered.length > 0,
+      () => a.status(),
+    )
     await visit.over
     expect(asked() - before).toBeLessThan(MOST_REQUESTS)
     await goesOn(context, stores, 2)

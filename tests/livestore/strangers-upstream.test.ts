@@ -2,10 +2,19 @@
 // become an `UnknownError`.
 import { Effect } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, test } from 'vitest'
-import { answers, type CountingProxy, makeStranger, type RequestFilter, type Says, startCountingProxy, type Stranger, type Visit } from '../harness/index.ts'
+import {
+  answers,
+  type CountingProxy,
+  makeStranger,
+  type RequestFilter,
+  type Says,
+  type Stranger,
+  startCountingProxy,
+  type Visit,
+} from '../harness/index.ts'
 import { open as openBackend, run } from '../provider/support/backend.ts'
-import { eventsFrom } from '../support/events.ts'
 import { type Access, type Mode, modes, startWorld, type World } from '../provider/support/world.ts'
+import { eventsFrom } from '../support/events.ts'
 import { makeOpened } from './parts.ts'
 import { makeBadge } from './scene.ts'
 import { checkLog, eventually, notesOf, openStore, type TestStore } from './support.ts'
@@ -25,12 +34,18 @@ interface Way {
   readonly access: Access
   /** The networks before the Worker and before the upstream. */
   readonly roads: readonly CountingProxy[]
-  readonly comes: (says: (road: CountingProxy) => Says, which: RequestFilter & { ms?: number; times?: number }) => readonly Visit[]
+  readonly comes: (
+    says: (road: CountingProxy) => Says,
+    which: RequestFilter & { ms?: number; times?: number },
+  ) => readonly Visit[]
 }
 
 /** A client's own network to the servers of a mode. */
 const newWay = async (mode: Mode): Promise<Way> => {
-  const [network, bypass] = await Promise.all([startCountingProxy(world.worker.url), startCountingProxy(world.upstream.url)])
+  const [network, bypass] = await Promise.all([
+    startCountingProxy(world.worker.url),
+    startCountingProxy(world.upstream.url),
+  ])
   const roads = mode === 'proxy' ? [network] : mode === 'direct' ? [bypass] : [network, bypass]
   networks.push(network, bypass)
   const strangers = new Map<CountingProxy, Stranger>(roads.map((road) => [road, makeStranger(road)]))
@@ -40,11 +55,16 @@ const newWay = async (mode: Mode): Promise<Way> => {
       : mode === 'hybrid'
         ? { mode, url: network.url, upstream: { url: bypass.url } }
         : { mode, upstream: { url: bypass.url } }
-  return { access, roads, comes: (says, which) => [...strangers].map(([road, stranger]) => stranger.comes(says(road), which)) }
+  return {
+    access,
+    roads,
+    comes: (says, which) => [...strangers].map(([road, stranger]) => stranger.comes(says(road), which)),
+  }
 }
 
 /** The same server by another host name. */
-const movedFrom = (road: CountingProxy): string => (road.url.endsWith('/v1/stream') ? world.bypass.url : world.network.url)
+const movedFrom = (road: CountingProxy): string =>
+  road.url.endsWith('/v1/stream') ? world.bypass.url : world.network.url
 
 const whole = (stores: readonly TestStore[], count: number, withinMs = 15_000) =>
   eventually(
@@ -68,41 +88,50 @@ describe.for<Mode>(['hybrid', 'direct'])('%s mode: somebody else answers', (mode
     ['reads with [], without a header of ours', () => answers.json([]), { method: 'GET' }],
     ['pushes with 204', () => answers.noContent, { method: 'POST' }],
     ['pushes with a page, 404', () => answers.page(404), { method: 'POST' }],
-  ])('%s, for 2 s: no store starts over, and every event arrives once', { timeout: 40_000 }, async ([, says, which], { expect, onTestFinished }) => {
-    const storeId = world.newStore()
-    const opened = makeOpened()
-    onTestFinished(opened.stopAll)
-    const [way, other] = await Promise.all([newWay(mode), newWay(mode)])
-    const badge = makeBadge()
-    const sync = { ...way.access, retry: { maxDelay: 500 }, live: { renewInterval: 500 }, ...badge.options }
-    const [a, b] = await Promise.all([
-      openStore({ name: 'a', storeId, sync }).then(opened.add),
-      openStore({ name: 'b', storeId, sync: other.access }).then(opened.add),
-    ])
-    let end: unknown
-    void a.ended.then((reason) => (end = String(reason)))
-    a.note(1)
-    await whole([a, b], 1)
-    b.note(1)
-    await whole([a, b], 2)
+  ])(
+    '%s, for 2 s: no store starts over, and every event arrives once',
+    { timeout: 40_000 },
+    async ([, says, which], { expect, onTestFinished }) => {
+      const storeId = world.newStore()
+      const opened = makeOpened()
+      onTestFinished(opened.stopAll)
+      const [way, other] = await Promise.all([newWay(mode), newWay(mode)])
+      const badge = makeBadge()
+      const sync = { ...way.access, retry: { maxDelay: 500 }, live: { renewInterval: 500 }, ...badge.options }
+      const [a, b] = await Promise.all([
+        openStore({ name: 'a', storeId, sync }).then(opened.add),
+        openStore({ name: 'b', storeId, sync: other.access }).then(opened.add),
+      ])
+      let end: unknown
+      void a.ended.then((reason) => (end = String(reason)))
+      a.note(1)
+      await whole([a, b], 1)
+      b.note(1)
+      await whole([a, b], 2)
 
-    const visits = way.comes(says, { ...which, ms: 2_000 })
-    for (const road of way.roads) road.abandon()
-    if (which.method !== 'GET') a.note(2)
-    const made = which.method === 'GET' ? 1 : 3
-    b.note(1)
-    await eventually('the stranger answers', () => visits.some((_) => _.answered.length > 0), () => a.status(), 5_000)
-    await Promise.race(visits.map((_) => _.over))
-    for (const visit of visits) visit.leave()
+      const visits = way.comes(says, { ...which, ms: 2_000 })
+      for (const road of way.roads) road.abandon()
+      if (which.method !== 'GET') a.note(2)
+      const made = which.method === 'GET' ? 1 : 3
+      b.note(1)
+      await eventually(
+        'the stranger answers',
+        () => visits.some((_) => _.answered.length > 0),
+        () => a.status(),
+        5_000,
+      )
+      await Promise.race(visits.map((_) => _.over))
+      for (const visit of visits) visit.leave()
 
-    await whole([a, b], made + 2)
-    a.note(1)
-    b.note(1)
-    await whole([a, b], made + 4)
-    expect([end, badge.shows()]).toEqual([undefined, undefined])
-    const { events, notesOf: logged } = checkLog(await world.atUpstream(storeId).messages())
-    expect([events, logged('a'), logged('b')]).toEqual([made + 4, notesOf('a', made + 1), notesOf('b', 3)])
-  })
+      await whole([a, b], made + 2)
+      a.note(1)
+      b.note(1)
+      await whole([a, b], made + 4)
+      expect([end, badge.shows()]).toEqual([undefined, undefined])
+      const { events, notesOf: logged } = checkLog(await world.atUpstream(storeId).messages())
+      expect([events, logged('a'), logged('b')]).toEqual([made + 4, notesOf('a', made + 1), notesOf('b', 3)])
+    },
+  )
 })
 
 // LiveStore repeats a push after either error, but only `IsOfflineError` says that the fault will pass
@@ -120,17 +149,20 @@ describe.for(modes)('%s mode: a push that somebody else, or a server in trouble,
     ['a page, 413', answers.page(413)],
     ['another service’s problem, 403', answers.problem(403)],
   ]
-  test.concurrent.for([...anywhere, ...(mode === 'direct' ? [] : fromTheWorker)])('%s', async ([, says], { expect }) => {
-    const way = await newWay(mode)
-    const failure = await run(
-      Effect.gen(function* () {
-        const backend = yield* openBackend({ ...way.access, push: { requestTimeout: 300 } }, world.newStore())
-        yield* backend.push(eventsFrom(0, 1))
-        way.comes(() => says, {})
-        return yield* Effect.flip(backend.push(eventsFrom(1, 1)))
-      }),
-    )
-    expect((failure as { _tag: string })._tag).toBe('IsOfflineError')
-    for (const road of way.roads) road.abandon()
-  })
+  test.concurrent.for([...anywhere, ...(mode === 'direct' ? [] : fromTheWorker)])(
+    '%s',
+    async ([, says], { expect }) => {
+      const way = await newWay(mode)
+      const failure = await run(
+        Effect.gen(function* () {
+          const backend = yield* openBackend({ ...way.access, push: { requestTimeout: 300 } }, world.newStore())
+          yield* backend.push(eventsFrom(0, 1))
+          way.comes(() => says, {})
+          return yield* Effect.flip(backend.push(eventsFrom(1, 1)))
+        }),
+      )
+      expect((failure as { _tag: string })._tag).toBe('IsOfflineError')
+      for (const road of way.roads) road.abandon()
+    },
+  )
 })

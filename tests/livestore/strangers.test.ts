@@ -1,6 +1,6 @@
 // Somebody else answers on the way to the Worker for a while. The store believes nothing of it, loses no event, and tells the
 // user meanwhile.
-import { afterAll, beforeAll, describe, test, type TestContext } from 'vitest'
+import { afterAll, beforeAll, describe, type TestContext, test } from 'vitest'
 import { type Answer, answerOf, answers, type CountingProxy, type Says } from '../harness/index.ts'
 import { type Parts, startParts } from './parts.ts'
 import { makeScene, met, toldOnce, troubled, whole } from './scene.ts'
@@ -16,7 +16,16 @@ beforeAll(async () => {
   parts = await startParts()
   moved = await parts.newNetwork()
   const url = `${parts.worker.url}/v1/stream/default/another`
-  const body = JSON.stringify([{ name: 'v1.Noted', args: { id: 'x-1', writer: 'x', slot: 1 }, seqNum: 1, parentSeqNum: 0, clientId: 'x', sessionId: 'x' }])
+  const body = JSON.stringify([
+    {
+      name: 'v1.Noted',
+      args: { id: 'x-1', writer: 'x', slot: 1 },
+      seqNum: 1,
+      parentSeqNum: 0,
+      clientId: 'x',
+      sessionId: 'x',
+    },
+  ])
   await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
   elsewhere = await answerOf(`${url}?offset=-1`)
 })
@@ -45,7 +54,11 @@ const goesOn = async (
   b.note(1)
   await whole([a, b], made.a + made.b + 2)
   const { events, notesOf: logged } = await log()
-  expect([events, logged('a'), logged('b')]).toEqual([made.a + made.b + 2, notesOf('a', made.a + 1), notesOf('b', made.b + 1)])
+  expect([events, logged('a'), logged('b')]).toEqual([
+    made.a + made.b + 2,
+    notesOf('a', made.a + 1),
+    notesOf('b', made.b + 1),
+  ])
 }
 
 describe.concurrent('pushes', () => {
@@ -57,7 +70,10 @@ describe.concurrent('pushes', () => {
     a.note(3)
     await met(a, visit)
     await troubled(a, 'foreign-answer')
-    expect([a.pending(), a.badge.shows()]).toEqual([3, expect.objectContaining({ status: 200, retryAfterMs: expect.any(Number) })])
+    expect([a.pending(), a.badge.shows()]).toEqual([
+      3,
+      expect.objectContaining({ status: 200, retryAfterMs: expect.any(Number) }),
+    ])
     await visit.over
     expect(a.pending()).toBe(3)
     await goesOn(context, scene, { a: 4, b: 1 })
@@ -75,7 +91,10 @@ describe.concurrent('pushes', () => {
     ['204', answers.noContent],
     ['200 without a body', answers.empty],
     ['200 and other JSON', answers.json({ ok: true })],
-    ['409 and JSON that only looks like ours', answers.json({ _tag: 'ServerAheadError', minimumExpectedNum: 9, providedNum: 3 }, 409)],
+    [
+      '409 and JSON that only looks like ours',
+      answers.json({ _tag: 'ServerAheadError', minimumExpectedNum: 9, providedNum: 3 }, 409),
+    ],
     ['another service’s problem, 403', answers.problem(403)],
   ])('one is answered with %s: LiveStore repeats it', async ([, says], context) => {
     const scene = await begin(context)
@@ -105,36 +124,42 @@ describe.concurrent('everything', () => {
   })
 
   // After 301 and 302 a POST becomes a GET, which the right server answers 200
-  test.for([301, 302])('is answered %i to the right place for 2 s: a push is not acknowledged, and the user sees a problem', async (status, context) => {
-    const scene = await begin(context)
-    const { a } = scene
-    const visit = a.stranger.comes(answers.redirect(status, moved.url), { ms: 2_000 })
-    a.cut()
-    a.note(2)
-    await met(a, visit)
-    await troubled(a, 'foreign-answer')
-    context.expect(a.pending()).toBe(2)
-    await visit.over
-    context.expect(a.pending()).toBe(2)
-    await goesOn(context, scene, { a: 3, b: 1 })
-  })
+  test.for([301, 302])(
+    'is answered %i to the right place for 2 s: a push is not acknowledged, and the user sees a problem',
+    async (status, context) => {
+      const scene = await begin(context)
+      const { a } = scene
+      const visit = a.stranger.comes(answers.redirect(status, moved.url), { ms: 2_000 })
+      a.cut()
+      a.note(2)
+      await met(a, visit)
+      await troubled(a, 'foreign-answer')
+      context.expect(a.pending()).toBe(2)
+      await visit.over
+      context.expect(a.pending()).toBe(2)
+      await goesOn(context, scene, { a: 3, b: 1 })
+    },
+  )
 
-  test.for([307, 308])('is answered %i to the right place for 2 s: the push arrives there, or the user sees a problem', async (status, context) => {
-    const scene = await begin(context)
-    const { a, b } = scene
-    const visit = a.stranger.comes(answers.redirect(status, moved.url), { ms: 2_000 })
-    a.cut()
-    a.note(2)
-    await met(a, visit)
-    await eventually(
-      'followed, or named',
-      () => (a.pending() === 0 ? b.count() === 4 : a.pending() === 2 && a.badge.shows()?.kind === 'foreign-answer'),
-      () => [a.status(), b.status(), a.badge.told],
-      3_000,
-    )
-    await visit.over
-    await goesOn(context, scene, { a: 3, b: 1 })
-  })
+  test.for([307, 308])(
+    'is answered %i to the right place for 2 s: the push arrives there, or the user sees a problem',
+    async (status, context) => {
+      const scene = await begin(context)
+      const { a, b } = scene
+      const visit = a.stranger.comes(answers.redirect(status, moved.url), { ms: 2_000 })
+      a.cut()
+      a.note(2)
+      await met(a, visit)
+      await eventually(
+        'followed, or named',
+        () => (a.pending() === 0 ? b.count() === 4 : a.pending() === 2 && a.badge.shows()?.kind === 'foreign-answer'),
+        () => [a.status(), b.status(), a.badge.told],
+        3_000,
+      )
+      await visit.over
+      await goesOn(context, scene, { a: 3, b: 1 })
+    },
+  )
 })
 
 describe.concurrent('reads', () => {
@@ -189,16 +214,19 @@ describe.concurrent('reads', () => {
     ['[null]', answers.json([null])],
     ['other server-sent events', answers.events],
     ['a page', answers.portal],
-  ])('by a live connection are answered 200 with %s for 2.5 s: the pull goes on afterwards', async ([, says], context) => {
-    const scene = await begin(context)
-    const { a, b } = scene
-    const visit = a.stranger.comes(says, { method: 'GET', live: 'any', ms: 2_500 })
-    a.cut()
-    b.note(1)
-    await met(a, visit)
-    await visit.over
-    await goesOn(context, scene, { a: 1, b: 2 })
-  })
+  ])(
+    'by a live connection are answered 200 with %s for 2.5 s: the pull goes on afterwards',
+    async ([, says], context) => {
+      const scene = await begin(context)
+      const { a, b } = scene
+      const visit = a.stranger.comes(says, { method: 'GET', live: 'any', ms: 2_500 })
+      a.cut()
+      b.note(1)
+      await met(a, visit)
+      await visit.over
+      await goesOn(context, scene, { a: 1, b: 2 })
+    },
+  )
 
   test('are answered with another store’s log for 2.5 s: the store believes nothing of it', async (context) => {
     const scene = await begin(context)

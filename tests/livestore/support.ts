@@ -79,6 +79,7 @@ export const openStore = async (options: {
   readonly storeId: string
   readonly sync: SyncBackendOptions
   /** Replaces Headwater's provider. */
+  // biome-ignore lint/suspicious/noExplicitAny: LiveStore's adapter takes a backend with any metadata, and they are invariant
   readonly backend?: SyncBackend.SyncBackendConstructor<any>
   /** Without it the store is in memory. */
   readonly directory?: string
@@ -107,8 +108,13 @@ export const openStore = async (options: {
   const leader = () => Effect.runSync(store[StoreInternalsSymbol].clientSession.leaderThread.syncState.get)
   const session = () => Effect.runSync(store[StoreInternalsSymbol].syncProcessor.syncState.get)
   // A rebase changes the number, in the leader first
-  const idOf = ({ args, seqNum }: { readonly args: { readonly id: string } | undefined; readonly seqNum: { readonly global: number } }) =>
-    args?.id ?? seqNum.global
+  const idOf = ({
+    args,
+    seqNum,
+  }: {
+    readonly args: { readonly id: string } | undefined
+    readonly seqNum: { readonly global: number }
+  }) => args?.id ?? seqNum.global
   const pendingInSession = () => store.syncStatus().pendingCount
   let next = store.query(tables.notes.where({ writer: name }).count())
   return {
@@ -141,16 +147,24 @@ export const openStore = async (options: {
         return { name, ended: String(error) }
       }
     },
-    ended: Effect.runPromise(Effect.exit(Deferred.await(shutdown))).then((exit) => (Exit.isFailure(exit) ? exit.cause : exit.value)),
+    ended: Effect.runPromise(Effect.exit(Deferred.await(shutdown))).then((exit) =>
+      Exit.isFailure(exit) ? exit.cause : exit.value,
+    ),
     stop: () => store.shutdownPromise(),
   }
 }
 
 /** Waits for a condition. After the time-out it throws with the state. */
-export const eventually = async (what: string, holds: () => boolean, state: () => unknown, withinMs = 20_000): Promise<void> => {
+export const eventually = async (
+  what: string,
+  holds: () => boolean,
+  state: () => unknown,
+  withinMs = 20_000,
+): Promise<void> => {
   const deadline = Date.now() + withinMs
   while (!holds()) {
-    if (Date.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}\n${JSON.stringify(state(), null, 2)}`)
+    if (Date.now() > deadline)
+      throw new Error(`not within ${withinMs} ms: ${what}\n${JSON.stringify(state(), null, 2)}`)
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
 }
@@ -172,20 +186,25 @@ interface LoggedEvent {
 }
 
 /** Checks the chain of the upstream's messages, and returns each writer's notes in order. */
-export const checkLog = (messages: readonly unknown[]): { readonly events: number; readonly notesOf: (writer: string) => string[] } => {
+export const checkLog = (
+  messages: readonly unknown[],
+): { readonly events: number; readonly notesOf: (writer: string) => string[] } => {
   const [header, ...log] = messages as [{ livestore?: { backendId?: string } }, ...LoggedEvent[]]
   if (typeof header.livestore?.backendId !== 'string') throw new Error(`no header: ${JSON.stringify(header)}`)
   const broken = firstBreak(log, ROOT, isNext)
-  if (broken !== undefined) throw new Error(`broken at message ${broken + 1}: after ${log[broken - 1]?.seqNum ?? ROOT} comes ${JSON.stringify(log[broken])}`)
+  if (broken !== undefined)
+    throw new Error(
+      `broken at message ${broken + 1}: after ${log[broken - 1]?.seqNum ?? ROOT} comes ${JSON.stringify(log[broken])}`,
+    )
   const notes = log.flatMap((_) => (_.args === undefined ? [] : [_.args]))
   return { events: log.length, notesOf: (writer) => notes.filter((_) => _.writer === writer).map((_) => _.id) }
 }
 
-export const notesOf = (name: string, count: number): string[] => Array.from({ length: count }, (_, i) => `${name}-${i + 1}`)
+export const notesOf = (name: string, count: number): string[] =>
+  Array.from({ length: count }, (_, i) => `${name}-${i + 1}`)
 
 /** `count` linked notes of the writer `w`, which is no store, as a push carries them. */
-export const notesFrom = (parent: number, count: number) =>
-  eventsFrom(parent, count, { writer: 'w', slot: 1 }, 'w')
+export const notesFrom = (parent: number, count: number) => eventsFrom(parent, count, { writer: 'w', slot: 1 }, 'w')
 
 /** Fills an empty store through the Worker. Returns the status of each push. */
 export const fill = async (workerUrl: string, storeId: string, count: number): Promise<number[]> => {

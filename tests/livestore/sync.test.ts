@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { CommonOptions } from '../../client/src/index.ts'
 import { makeNetwork, silent } from '../provider/support/network.ts'
 import { startWorld, type World } from '../provider/support/world.ts'
-import { checkLog, converged, eventually, events, notesOf, openStore, type TestStore } from './support.ts'
+import { checkLog, converged, events, eventually, notesOf, openStore, type TestStore } from './support.ts'
 
 let world: World
 let storeId: string
@@ -59,7 +59,11 @@ describe('stores converge', () => {
     world.network.setOnline(false)
     a.note(15)
     b.note(15)
-    await eventually('both cut off', () => !a.isConnected() && !b.isConnected(), () => undefined)
+    await eventually(
+      'both cut off',
+      () => !a.isConnected() && !b.isConnected(),
+      () => undefined,
+    )
     a.note(15)
     b.note(15)
     world.network.setOnline(true)
@@ -89,9 +93,17 @@ describe('stores converge', () => {
     await converged([a, b], 1)
     network.intercept((ask) => (ask.live === null ? undefined : silent(ask)))
     world.network.setOnline(false)
-    await eventually('both cut off', () => !a.isConnected() && !b.isConnected(), () => undefined)
+    await eventually(
+      'both cut off',
+      () => !a.isConnected() && !b.isConnected(),
+      () => undefined,
+    )
     world.network.setOnline(true)
-    await eventually('a follows silence', () => network.asked.at(-1)?.live === 'sse' && a.isConnected(), () => network.asked.length)
+    await eventually(
+      'a follows silence',
+      () => network.asked.at(-1)?.live === 'sse' && a.isConnected(),
+      () => network.asked.length,
+    )
     b.note(5)
     await expect.poll(async () => (await log()).events, { timeout: 20_000 }).toBe(6)
     expect(a.count()).toBe(1)

@@ -1,6 +1,12 @@
 // The Worker refuses a token for a while. The store waits, reports the problem, and goes on by itself once the token is good.
 import { afterAll, beforeAll, describe, test } from 'vitest'
-import { type CountingProxy, type Server, startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
+import {
+  type CountingProxy,
+  type Server,
+  startCountingProxy,
+  startRustUpstream,
+  startWorker,
+} from '../harness/index.ts'
 import { upstreamStream } from '../provider/support/world.ts'
 import { hmac, now, token } from '../wire/tokens.ts'
 import type { Parts } from './parts.ts'
@@ -35,7 +41,11 @@ const parts: Pick<Parts, 'newStore' | 'newNetwork' | 'atUpstream'> = {
 }
 
 const tokenFor = (claims: Record<string, unknown> = {}) =>
-  token({ alg: 'HS256', typ: 'JWT' }, { exp: now() + 600, tenant: 'default', stores: '*', scope: 'read write', ...claims }, hmac(SECRET))
+  token(
+    { alg: 'HS256', typ: 'JWT' },
+    { exp: now() + 600, tenant: 'default', stores: '*', scope: 'read write', ...claims },
+    hmac(SECRET),
+  )
 
 const good = tokenFor()
 
@@ -45,40 +55,43 @@ describe.concurrent('for 2.5 s', () => {
     ['a token is not signed by the issuer', `${good.slice(0, -6)}AAAAAA`, 401, false],
     ['a token is for another tenant', tokenFor({ tenant: 'other' }), 403, false],
     ['a token does not allow writing', tokenFor({ scope: 'read' }), 403, true],
-  ])('%s: no event is lost, the user sees one problem, and all goes on by itself', async ([, refused, status, mayRead], context) => {
-    const { expect } = context
-    const scene = makeScene(parts)
-    context.onTestFinished(scene.close)
-    let mine = good
-    const [a, b] = await Promise.all([
-      scene.open('a', { sync: { headers: () => ({ authorization: `Bearer ${mine}` }) } }),
-      scene.open('b', { sync: { headers: () => ({ authorization: `Bearer ${good}` }) } }),
-    ])
-    a.note(1)
-    b.note(1)
-    await whole([a, b], 2)
+  ])(
+    '%s: no event is lost, the user sees one problem, and all goes on by itself',
+    async ([, refused, status, mayRead], context) => {
+      const { expect } = context
+      const scene = makeScene(parts)
+      context.onTestFinished(scene.close)
+      let mine = good
+      const [a, b] = await Promise.all([
+        scene.open('a', { sync: { headers: () => ({ authorization: `Bearer ${mine}` }) } }),
+        scene.open('b', { sync: { headers: () => ({ authorization: `Bearer ${good}` }) } }),
+      ])
+      a.note(1)
+      b.note(1)
+      await whole([a, b], 2)
 
-    mine = refused
-    const timer = new Promise((resolve) => setTimeout(resolve, 2_500))
-    a.cut()
-    a.note(2)
-    b.note(1)
-    await shown(a, 'refused')
-    expect(a.badge.shows()).toMatchObject({ status, retryAfterMs: expect.any(Number) })
-    await timer
-    expect([a.pending(), a.badge.shows()?.kind]).toEqual([2, 'refused'])
-    // A client that may read goes on reading
-    if (!mayRead) expect(a.isConnected()).toBe(false)
-    const before = a.network.requests.length
+      mine = refused
+      const timer = new Promise((resolve) => setTimeout(resolve, 2_500))
+      a.cut()
+      a.note(2)
+      b.note(1)
+      await shown(a, 'refused')
+      expect(a.badge.shows()).toMatchObject({ status, retryAfterMs: expect.any(Number) })
+      await timer
+      expect([a.pending(), a.badge.shows()?.kind]).toEqual([2, 'refused'])
+      // A client that may read goes on reading
+      if (!mayRead) expect(a.isConnected()).toBe(false)
+      const before = a.network.requests.length
 
-    mine = good
-    await whole([a, b], 5)
-    a.note(1)
-    await whole([a, b], 6)
-    // The provider asks slowly while the Worker refuses the token
-    expect(before).toBeLessThan(60)
-    expect(toldOnce(a)).toEqual(['refused', undefined])
-    const { events, notesOf: logged } = await scene.log()
-    expect([events, logged('a'), logged('b')]).toEqual([6, notesOf('a', 4), notesOf('b', 2)])
-  })
+      mine = good
+      await whole([a, b], 5)
+      a.note(1)
+      await whole([a, b], 6)
+      // The provider asks slowly while the Worker refuses the token
+      expect(before).toBeLessThan(60)
+      expect(toldOnce(a)).toEqual(['refused', undefined])
+      const { events, notesOf: logged } = await scene.log()
+      expect([events, logged('a'), logged('b')]).toEqual([6, notesOf('a', 4), notesOf('b', 2)])
+    },
+  )
 })

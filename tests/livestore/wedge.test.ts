@@ -50,7 +50,11 @@ const cutOff = async (stores: readonly TestStore[]) =>
 
 /** Waits until the leaders have all commits. From then on it is the backend's turn. */
 const handedOver = (stores: readonly TestStore[]) =>
-  eventually('all with the leader', () => stores.every((_) => _.pendingInSession() === 0), () => stores.map((_) => _.status()))
+  eventually(
+    'all with the leader',
+    () => stores.every((_) => _.pendingInSession() === 0),
+    () => stores.map((_) => _.status()),
+  )
 
 const log = async () => checkLog(await parts.atUpstream(storeId).messages())
 
@@ -84,14 +88,17 @@ test('two stores that commit offline and reconnect at the same moment, 50 times,
     await handedOver(stores)
     await cutOff(stores)
     // In every other round both pushes are on their way, on one parent, before either arrives
-    const held = round % 2 === 0 ? [1, 2].map(() => parts.network.next({ method: 'POST', path: storeId }, 'hold request')) : []
+    const held =
+      round % 2 === 0 ? [1, 2].map(() => parts.network.next({ method: 'POST', path: storeId }, 'hold request')) : []
     parts.network.clear()
-    times.push(await timed(async () => {
-      parts.network.setOnline(true)
-      await Promise.all(held.map((_) => _.met))
-      for (const { release } of held) release()
-      await whole(stores, made.a + made.b)
-    }))
+    times.push(
+      await timed(async () => {
+        parts.network.setOnline(true)
+        await Promise.all(held.map((_) => _.met))
+        for (const { release } of held) release()
+        await whole(stores, made.a + made.b)
+      }),
+    )
     collisions += parts.network.requests.filter((_) => _.method === 'POST' && _.status === 409).length
     if (held.length > 0) expect(parts.network.requests.filter((_) => _.status === 409).length).toBeGreaterThan(0)
   }
@@ -113,7 +120,11 @@ describe('a push is accepted, its acknowledgement lost and the live pull cut, an
   const ofB = 5
 
   /** Commits `count` notes, whose first push lands without an answer, then b's. Returns the number of a's pending events. */
-  const lose = async ({ store: a, reads, writes }: Awaited<ReturnType<typeof startSplit>>, b: TestStore, count: number) => {
+  const lose = async (
+    { store: a, reads, writes }: Awaited<ReturnType<typeof startSplit>>,
+    b: TestStore,
+    count: number,
+  ) => {
     const before = b.count() === 0 ? 0 : (await log()).notesOf('a').length
     const held = parts.between.next({ method: 'POST', path: storeId }, 'hold request')
     const lost = writes.next({ method: 'POST' }, 'drop response')
@@ -136,41 +147,63 @@ describe('a push is accepted, its acknowledgement lost and the live pull cut, an
   }
 
   // More events than LiveStore pushes at once (50), and fewer
-  test.each([3, 70])('and the pull comes back first: %i events', async (count) => {
-    const [split, b] = [await startSplit('a'), await start('b')]
-    const { store: a, reads, writes } = split
-    const times: number[] = []
-    for (let round = 1; round <= rounds; round++) {
-      const pending = await lose(split, b, count)
-      times.push(await timed(async () => {
-        reads.setOnline(true)
-        await eventually('a has pulled', () => a.pending() === pending, () => a.status(), BOUND_MS)
-        writes.setOnline(true)
-        await whole([a, b], round * (count + ofB))
-      }))
-    }
-    await expectOnce({ a: rounds * count, b: rounds * ofB })
-    report(`an acknowledgement lost, and pulled (${count} events)`, times, BOUND_MS)
-  }, 90_000)
+  test.each([3, 70])(
+    'and the pull comes back first: %i events',
+    async (count) => {
+      const [split, b] = [await startSplit('a'), await start('b')]
+      const { store: a, reads, writes } = split
+      const times: number[] = []
+      for (let round = 1; round <= rounds; round++) {
+        const pending = await lose(split, b, count)
+        times.push(
+          await timed(async () => {
+            reads.setOnline(true)
+            await eventually(
+              'a has pulled',
+              () => a.pending() === pending,
+              () => a.status(),
+              BOUND_MS,
+            )
+            writes.setOnline(true)
+            await whole([a, b], round * (count + ofB))
+          }),
+        )
+      }
+      await expectOnce({ a: rounds * count, b: rounds * ofB })
+      report(`an acknowledgement lost, and pulled (${count} events)`, times, BOUND_MS)
+    },
+    90_000,
+  )
 
-  test.each([3, 70])('and the push is repeated first, and refused: %i events', async (count) => {
-    const [split, b] = [await startSplit('a'), await start('b')]
-    const { store: a, reads, writes } = split
-    const times: number[] = []
-    for (let round = 1; round <= rounds; round++) {
-      await lose(split, b, count)
-      writes.clear()
-      times.push(await timed(async () => {
-        writes.setOnline(true)
-        await eventually('a is refused', () => writes.requests.some((_) => _.status === 409), () => a.status(), BOUND_MS)
-        expect(a.pending()).toBe(count)
-        reads.setOnline(true)
-        await whole([a, b], round * (count + ofB))
-      }))
-    }
-    await expectOnce({ a: rounds * count, b: rounds * ofB })
-    report(`an acknowledgement lost, and refused (${count} events)`, times, BOUND_MS)
-  }, 90_000)
+  test.each([3, 70])(
+    'and the push is repeated first, and refused: %i events',
+    async (count) => {
+      const [split, b] = [await startSplit('a'), await start('b')]
+      const { store: a, reads, writes } = split
+      const times: number[] = []
+      for (let round = 1; round <= rounds; round++) {
+        await lose(split, b, count)
+        writes.clear()
+        times.push(
+          await timed(async () => {
+            writes.setOnline(true)
+            await eventually(
+              'a is refused',
+              () => writes.requests.some((_) => _.status === 409),
+              () => a.status(),
+              BOUND_MS,
+            )
+            expect(a.pending()).toBe(count)
+            reads.setOnline(true)
+            await whole([a, b], round * (count + ofB))
+          }),
+        )
+      }
+      await expectOnce({ a: rounds * count, b: rounds * ofB })
+      report(`an acknowledgement lost, and refused (${count} events)`, times, BOUND_MS)
+    },
+    90_000,
+  )
 })
 
 test('the Durable Object restarts between a push’s append and its record: the stores are in sync soon', async () => {
@@ -210,7 +243,9 @@ test('clients leave in mid-push, 200 times, while others push: the log is one ch
   const [a, b] = [await start('a'), await start('b')]
   const stores = [a, b]
   const names = ['v', 'w', 'x', 'y', 'z']
-  const leavers = names.map((name) => makeLeaver({ name, workerUrl: parts.worker.url, storeId, between: parts.between }))
+  const leavers = names.map((name) =>
+    makeLeaver({ name, workerUrl: parts.worker.url, storeId, between: parts.between }),
+  )
   const pushes: Push[] = []
   const times: number[] = []
   const rounds = 40
@@ -221,10 +256,12 @@ test('clients leave in mid-push, 200 times, while others push: the log is one ch
     const leaving = leavers.map((leaver, i) => leaver.leave(departures[(i + round) % departures.length] ?? held))
     for (const store of stores) store.note(1 + (round % 3))
     const tried = Promise.all(leaving).then((all) => pushes.push(...all.flat()))
-    times.push(await timed(async () => {
-      await tried
-      await settled(stores)
-    }))
+    times.push(
+      await timed(async () => {
+        await tried
+        await settled(stores)
+      }),
+    )
   }
 
   const left = pushes.filter((_) => _.status === undefined)
@@ -237,7 +274,8 @@ test('clients leave in mid-push, 200 times, while others push: the log is one ch
   for (const push of pushes) {
     const found = push.notes.filter((_) => inLog.has(_)).length
     expect({ ...push, found }).toEqual({ ...push, found: found === 0 ? 0 : push.notes.length })
-    if (push.status === 200 || push.departure.endsWith('the append') && push.status === undefined) expect(found).toBeGreaterThan(0)
+    if (push.status === 200 || (push.departure.endsWith('the append') && push.status === undefined))
+      expect(found).toBeGreaterThan(0)
     if (push.departure === 'in mid-body' || push.status === 409) expect(found).toBe(0)
   }
   const landed = left.filter((_) => inLog.has(_.notes[0] ?? ''))
@@ -248,12 +286,18 @@ test('clients leave in mid-push, 200 times, while others push: the log is one ch
 const settled = async (stores: readonly TestStore[]) => {
   const deadline = Date.now() + BOUND_MS
   for (;;) {
-    await eventually('nothing pending', () => stores.every((_) => _.pending() === 0), () => stores.map((_) => _.status()), BOUND_MS)
+    await eventually(
+      'nothing pending',
+      () => stores.every((_) => _.pending() === 0),
+      () => stores.map((_) => _.status()),
+      BOUND_MS,
+    )
     // The request goes through the Worker, behind the pushes of the clients that left
     const url = `${parts.worker.url}/v1/stream/default/${storeId}`
     const head = Number((await fetch(url, { method: 'HEAD' })).headers.get('livestore-head'))
     if (stores.every((_) => _.pending() === 0 && _.count() === head)) break
-    if (Date.now() > deadline) throw new Error(`not within ${BOUND_MS} ms: ${head} notes in ${JSON.stringify(stores.map((_) => _.status()))}`)
+    if (Date.now() > deadline)
+      throw new Error(`not within ${BOUND_MS} ms: ${head} notes in ${JSON.stringify(stores.map((_) => _.status()))}`)
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
   expect(new Set(stores.map((_) => JSON.stringify(_.state()))).size).toBe(1)

@@ -4,7 +4,17 @@ import { expect, test } from 'vitest'
 import { filesIn, read } from '../docs/pages.ts'
 
 /** From the bottom up. Parts of one layer do not know one another. `import()` counts as well: that is how `direct` is loaded. */
-const LAYERS = [['protocol'], ['http'], ['store'], ['reading', 'writing'], ['direct'], ['options.ts'], ['modes'], ['sync-backend.ts'], ['index.ts']]
+const LAYERS = [
+  ['protocol'],
+  ['http'],
+  ['store'],
+  ['reading', 'writing'],
+  ['direct'],
+  ['options.ts'],
+  ['modes'],
+  ['sync-backend.ts'],
+  ['index.ts'],
+]
 
 const SRC = 'client/src'
 const partOf = (file: string): string => file.slice(SRC.length + 1).split('/')[0] ?? ''
@@ -12,7 +22,11 @@ const layerOf = (file: string): number => LAYERS.findIndex((parts) => parts.incl
 
 const files = filesIn(SRC, /\.(ts|js)$/)
 const imports = files.flatMap((file) =>
-  [...read(file).matchAll(/(?:from |import\()'(\.[^']+)'/g)].map(([, to = '']) => ({ file, to: normalize(join(file, '..', to)) })))
+  [...read(file).matchAll(/(?:from |import\()'(\.[^']+)'/g)].map(([, to = '']) => ({
+    file,
+    to: normalize(join(file, '..', to)),
+  })),
+)
 
 test('every file of the provider belongs to a layer', () => {
   expect(files.filter((file) => layerOf(file) < 0)).toEqual([])

@@ -1,6 +1,12 @@
 // The choice between SSE and long-poll.
 import { describe, expect, test } from 'vitest'
-import { afterSse, liveModeAt, type LiveModeState, type SseLife, startLiveMode } from '../../client/src/reading/live-mode.ts'
+import {
+  afterSse,
+  type LiveModeState,
+  liveModeAt,
+  type SseLife,
+  startLiveMode,
+} from '../../client/src/reading/live-mode.ts'
 
 const cutAtOnce: SseLife = { lastedMs: 20, heard: false, end: 'cut' }
 const served: SseLife = { lastedMs: 60_000, heard: true, end: 'cut' }
@@ -8,9 +14,9 @@ const silent: SseLife = { lastedMs: 5_000, heard: false, end: 'silence' }
 const renewed: SseLife = { lastedMs: 50_000, heard: true, end: 'left' }
 const leftAtOnce: SseLife = { lastedMs: 20, heard: false, end: 'left' }
 
-const after = (lives: readonly SseLife[], start: LiveModeState = startLiveMode('sse')) =>
+const stateAfter = (lives: readonly SseLife[], start: LiveModeState = startLiveMode('sse')) =>
   lives.reduce((state, life) => afterSse(state, life, 0), start)
-const modeAfter = (...lives: SseLife[]) => liveModeAt(after(lives), 0)
+const modeAfter = (...lives: SseLife[]) => liveModeAt(stateAfter(lives), 0)
 
 describe('after SSE connections', () => {
   test.each([
@@ -18,7 +24,11 @@ describe('after SSE connections', () => {
     ['two that were cut at once', [cutAtOnce, cutAtOnce], 'sse'],
     ['two that stayed silent', [silent, silent], 'long-poll'],
     ['one that stayed silent', [silent], 'sse'],
-    ['two that stayed silent, with one between that was left before it could bring anything', [silent, leftAtOnce, silent], 'long-poll'],
+    [
+      'two that stayed silent, with one between that was left before it could bring anything',
+      [silent, leftAtOnce, silent],
+      'long-poll',
+    ],
     ['two that stayed silent, with a good one between', [silent, served, silent], 'sse'],
     ['two that stayed silent, with a renewed one between', [silent, renewed, silent], 'sse'],
     ['three that were cut at once, with a good one between', [cutAtOnce, cutAtOnce, served, cutAtOnce], 'sse'],
@@ -33,17 +43,20 @@ describe('long-poll', () => {
   const later = 11 * 60_000
 
   test('ends after some minutes', () => {
-    const state = after([silent, silent])
+    const state = stateAfter([silent, silent])
     expect([0, 60_000, later].map((now) => liveModeAt(state, now))).toEqual(['long-poll', 'long-poll', 'sse'])
   })
 
-  test.each([['silent', silent], ['cut at once', cutAtOnce]])('returns at once if SSE is still %s', (_, life) => {
-    const again = afterSse(after([life, life, life]), life, later)
+  test.each([
+    ['silent', silent],
+    ['cut at once', cutAtOnce],
+  ])('returns at once if SSE is still %s', (_, life) => {
+    const again = afterSse(stateAfter([life, life, life]), life, later)
     expect(liveModeAt(again, later)).toBe('long-poll')
   })
 
   test('does not return if SSE works again', () => {
-    const good = afterSse(after([silent, silent]), served, later)
+    const good = afterSse(stateAfter([silent, silent]), served, later)
     expect(liveModeAt(afterSse(good, silent, later), later)).toBe('sse')
   })
 

@@ -2,10 +2,10 @@
 import { SyncBackend } from '@livestore/common'
 import { Effect, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { headerBody } from '../../client/src/protocol/index.js'
 import type { Problem } from '../../client/src/index.ts'
-import { type Backend, eventually, follow, open, run, seqNums } from './support/backend.ts'
+import { headerBody } from '../../client/src/protocol/index.js'
 import { eventsFrom, numbers } from '../support/events.ts'
+import { type Backend, eventually, follow, open, run, seqNums } from './support/backend.ts'
 import { makeNetwork, mangle, type Network, silent } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 
@@ -21,253 +21,308 @@ const isLive = (ask: { live: string | null }) => ask.live !== null
 const watchConnection = (backend: Backend) =>
   Effect.gen(function* () {
     const seen: boolean[] = []
-    yield* backend.isConnected.changes.pipe(Stream.runForEach((_) => Effect.sync(() => seen.push(_))), Effect.forkScoped)
+    yield* backend.isConnected.changes.pipe(
+      Stream.runForEach((_) => Effect.sync(() => seen.push(_))),
+      Effect.forkScoped,
+    )
     yield* eventually('watching', () => seen.length > 0)
     return seen
   })
 
 describe.each(['sse', 'long-poll'] as const)('by %s', (mode) => {
   test('a live pull catches up, says NoMore, then brings every event once as it happens', () =>
-    run(Effect.gen(function* () {
-      const network = makeNetwork()
-      const backend = yield* open({ url: world.network.url, fetch: network.fetch, live: { mode } }, world.newStore())
-      yield* backend.push(eventsFrom(0, 3))
-      const follower = yield* follow(backend)
-      yield* follower.until('the catch-up', () => follower.items.length > 0)
-      expect(follower.items.map((_) => _.pageInfo._tag)).toEqual(['NoMore'])
-      yield* eventually('live', () => network.count(isLive) > 0)
-      for (let n = 3; n < 30; n++) yield* backend.push(eventsFrom(n, 1))
-      yield* follower.until('the events', () => follower.seqNums().length === 30)
-      expect(follower.seqNums()).toEqual(numbers(1, 30))
-      expect(follower.items.every((_) => _.pageInfo._tag === 'NoMore')).toBe(true)
-      expect(new Set(network.asked.filter(isLive).map((_) => _.live))).toEqual(new Set([mode]))
-    })))
+    run(
+      Effect.gen(function* () {
+        const network = makeNetwork()
+        const backend = yield* open({ url: world.network.url, fetch: network.fetch, live: { mode } }, world.newStore())
+        yield* backend.push(eventsFrom(0, 3))
+        const follower = yield* follow(backend)
+        yield* follower.until('the catch-up', () => follower.items.length > 0)
+        expect(follower.items.map((_) => _.pageInfo._tag)).toEqual(['NoMore'])
+        yield* eventually('live', () => network.count(isLive) > 0)
+        for (let n = 3; n < 30; n++) yield* backend.push(eventsFrom(n, 1))
+        yield* follower.until('the events', () => follower.seqNums().length === 30)
+        expect(follower.seqNums()).toEqual(numbers(1, 30))
+        expect(follower.items.every((_) => _.pageInfo._tag === 'NoMore')).toBe(true)
+        expect(new Set(network.asked.filter(isLive).map((_) => _.live))).toEqual(new Set([mode]))
+      }),
+    ))
 
   test('a live pull resumes from a live event’s metadata', () =>
-    run(Effect.gen(function* () {
-      const backend = yield* open({ url: world.network.url, live: { mode } }, world.newStore())
-      const follower = yield* follow(backend)
-      yield* follower.until('the first item', () => follower.items.length > 0)
-      for (let n = 0; n < 6; n += 2) yield* backend.push(eventsFrom(n, 2))
-      yield* follower.until('the events', () => follower.seqNums().length === 6)
-      for (const { eventEncoded, metadata } of follower.items.flatMap((_) => _.batch)) {
-        const cursor = Option.some({ eventSequenceNumber: eventEncoded.seqNum, metadata })
-        const rest = yield* backend.pull(cursor).pipe(Stream.runCollect)
-        expect(seqNums([...rest])).toEqual(numbers(eventEncoded.seqNum + 1, 6))
-      }
-    })))
+    run(
+      Effect.gen(function* () {
+        const backend = yield* open({ url: world.network.url, live: { mode } }, world.newStore())
+        const follower = yield* follow(backend)
+        yield* follower.until('the first item', () => follower.items.length > 0)
+        for (let n = 0; n < 6; n += 2) yield* backend.push(eventsFrom(n, 2))
+        yield* follower.until('the events', () => follower.seqNums().length === 6)
+        for (const { eventEncoded, metadata } of follower.items.flatMap((_) => _.batch)) {
+          const cursor = Option.some({ eventSequenceNumber: eventEncoded.seqNum, metadata })
+          const rest = yield* backend.pull(cursor).pipe(Stream.runCollect)
+          expect(seqNums([...rest])).toEqual(numbers(eventEncoded.seqNum + 1, 6))
+        }
+      }),
+    ))
 
   test('a connection that dies silently is replaced', () =>
-    run(Effect.gen(function* () {
-      const network = makeNetwork()
-      const options = { url: world.network.url, fetch: network.fetch, live: { mode, stallTimeout: 300 } }
-      const backend = yield* open(options, world.newStore())
-      const undo = network.intercept((ask) => (isLive(ask) ? silent(ask) : undefined))
-      const follower = yield* follow(backend)
-      yield* follower.until('the first item', () => follower.items.length > 0)
-      yield* backend.push(eventsFrom(0, 3))
-      yield* follower.until('the events', () => follower.seqNums().length === 3)
-      undo()
-      expect(follower.exit()).toBeUndefined()
-    })))
+    run(
+      Effect.gen(function* () {
+        const network = makeNetwork()
+        const options = { url: world.network.url, fetch: network.fetch, live: { mode, stallTimeout: 300 } }
+        const backend = yield* open(options, world.newStore())
+        const undo = network.intercept((ask) => (isLive(ask) ? silent(ask) : undefined))
+        const follower = yield* follow(backend)
+        yield* follower.until('the first item', () => follower.items.length > 0)
+        yield* backend.push(eventsFrom(0, 3))
+        yield* follower.until('the events', () => follower.seqNums().length === 3)
+        undo()
+        expect(follower.exit()).toBeUndefined()
+      }),
+    ))
 
   test('a catch-up renews a connection in time, though the server never ends it and it is not silent', () =>
-    run(Effect.gen(function* () {
-      const network = makeNetwork()
-      const options = { url: world.network.url, fetch: network.fetch, live: { mode, renewInterval: 500 } }
-      const backend = yield* open(options, world.newStore())
-      const connection = yield* watchConnection(backend)
-      yield* follow(backend)
-      yield* eventually('three sessions', () => network.count((_) => _.method === 'GET' && _.live === null) >= 3)
-      expect(connection).toEqual([false, true])
-    })))
+    run(
+      Effect.gen(function* () {
+        const network = makeNetwork()
+        const options = { url: world.network.url, fetch: network.fetch, live: { mode, renewInterval: 500 } }
+        const backend = yield* open(options, world.newStore())
+        const connection = yield* watchConnection(backend)
+        yield* follow(backend)
+        yield* eventually('three sessions', () => network.count((_) => _.method === 'GET' && _.live === null) >= 3)
+        expect(connection).toEqual([false, true])
+      }),
+    ))
 })
 
 describe('lost connections', () => {
   test('the network goes and comes: the pull keeps its offset, brings every event once, and reports the connection', () =>
-    run(Effect.gen(function* () {
-      const backend = yield* open({ url: world.network.url, ping: { enabled: false } }, world.newStore())
-      const connection = yield* watchConnection(backend)
-      const follower = yield* follow(backend)
-      for (let round = 0; round < 4; round++) {
-        yield* eventually('connected', () => connection.at(-1) === true)
-        yield* backend.push(eventsFrom(round * 5, 5))
-        yield* follower.until('the events', () => follower.seqNums().length === (round + 1) * 5)
-        world.network.setOnline(false)
-        yield* eventually('not connected', () => connection.at(-1) === false)
-        world.network.setOnline(true)
-      }
-      expect(follower.seqNums()).toEqual(numbers(1, 20))
-      expect(connection.slice(0, 8)).toEqual([false, true, false, true, false, true, false, true])
-    })))
+    run(
+      Effect.gen(function* () {
+        const backend = yield* open({ url: world.network.url, ping: { enabled: false } }, world.newStore())
+        const connection = yield* watchConnection(backend)
+        const follower = yield* follow(backend)
+        for (let round = 0; round < 4; round++) {
+          yield* eventually('connected', () => connection.at(-1) === true)
+          yield* backend.push(eventsFrom(round * 5, 5))
+          yield* follower.until('the events', () => follower.seqNums().length === (round + 1) * 5)
+          world.network.setOnline(false)
+          yield* eventually('not connected', () => connection.at(-1) === false)
+          world.network.setOnline(true)
+        }
+        expect(follower.seqNums()).toEqual(numbers(1, 20))
+        expect(connection.slice(0, 8)).toEqual([false, true, false, true, false, true, false, true])
+      }),
+    ))
 
-  test('the Worker restarts: the pull goes on', () =>
-    run(Effect.gen(function* () {
-      const backend = yield* open({ url: world.network.url }, world.newStore())
-      const follower = yield* follow(backend)
-      yield* backend.push(eventsFrom(0, 2))
-      yield* follower.until('the events', () => follower.seqNums().length === 2)
-      yield* Effect.promise(() => world.worker.restart())
-      yield* backend.push(eventsFrom(2, 2)).pipe(Effect.retry({ times: 20 }))
-      yield* follower.until('the events', () => follower.seqNums().length === 4)
-      expect(follower.exit()).toBeUndefined()
-    })), 60_000)
+  test(
+    'the Worker restarts: the pull goes on',
+    () =>
+      run(
+        Effect.gen(function* () {
+          const backend = yield* open({ url: world.network.url }, world.newStore())
+          const follower = yield* follow(backend)
+          yield* backend.push(eventsFrom(0, 2))
+          yield* follower.until('the events', () => follower.seqNums().length === 2)
+          yield* Effect.promise(() => world.worker.restart())
+          yield* backend.push(eventsFrom(2, 2)).pipe(Effect.retry({ times: 20 }))
+          yield* follower.until('the events', () => follower.seqNums().length === 4)
+          expect(follower.exit()).toBeUndefined()
+        }),
+      ),
+    60_000,
+  )
 
   test('a pull that starts without a network waits for it', () =>
-    run(Effect.gen(function* () {
-      const storeId = world.newStore()
-      world.network.setOnline(false)
-      const backend = yield* open({ url: world.network.url }, storeId)
-      const follower = yield* follow(backend)
-      yield* Effect.sleep(500)
-      expect(follower.items).toEqual([])
-      expect(follower.exit()).toBeUndefined()
-      world.network.setOnline(true)
-      yield* follower.until('the first item', () => follower.items.length > 0)
-      expect(follower.items).toEqual([SyncBackend.pullResItemEmpty()])
-    })))
+    run(
+      Effect.gen(function* () {
+        const storeId = world.newStore()
+        world.network.setOnline(false)
+        const backend = yield* open({ url: world.network.url }, storeId)
+        const follower = yield* follow(backend)
+        yield* Effect.sleep(500)
+        expect(follower.items).toEqual([])
+        expect(follower.exit()).toBeUndefined()
+        world.network.setOnline(true)
+        yield* follower.until('the first item', () => follower.items.length > 0)
+        expect(follower.items).toEqual([SyncBackend.pullResItemEmpty()])
+      }),
+    ))
 
   test.each([429, 500, 502, 503, 504, 522])('answers of %i: the pull tries again, with growing pauses', (status) =>
-    run(Effect.gen(function* () {
-      const network = makeNetwork()
-      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
-      yield* backend.push(eventsFrom(0, 1))
-      const times: number[] = []
-      const undo = network.intercept((ask) => {
-        if (ask.method !== 'GET') return undefined
-        times.push(Date.now())
-        return Promise.resolve(new Response('', { status }))
-      })
-      const follower = yield* follow(backend)
-      yield* eventually('five tries', () => times.length >= 5)
-      undo()
-      yield* follower.until('the event', () => follower.seqNums().length === 1)
-      expect(times[4]! - times[3]!).toBeGreaterThanOrEqual(390) // half of 800 ms
-      expect(follower.exit()).toBeUndefined()
-    })))
+    run(
+      Effect.gen(function* () {
+        const network = makeNetwork()
+        const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+        yield* backend.push(eventsFrom(0, 1))
+        const times: number[] = []
+        const undo = network.intercept((ask) => {
+          if (ask.method !== 'GET') return undefined
+          times.push(Date.now())
+          return Promise.resolve(new Response('', { status }))
+        })
+        const follower = yield* follow(backend)
+        yield* eventually('five tries', () => times.length >= 5)
+        undo()
+        yield* follower.until('the event', () => follower.seqNums().length === 1)
+        expect(times[4]! - times[3]!).toBeGreaterThanOrEqual(390) // half of 800 ms
+        expect(follower.exit()).toBeUndefined()
+      }),
+    ),
+  )
 
   test('Retry-After: the pull waits so long', () =>
-    run(Effect.gen(function* () {
-      const network = makeNetwork()
-      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
-      const times: number[] = []
-      const undo = network.intercept((ask) => {
-        if (ask.method !== 'GET' || times.push(Date.now()) > 1) return undefined
-        return Promise.resolve(new Response('', { status: 503, headers: { 'retry-after': '1' } }))
-      })
-      const follower = yield* follow(backend)
-      yield* follower.until('the first item', () => follower.items.length > 0)
-      undo()
-      expect(times[1]! - times[0]!).toBeGreaterThanOrEqual(990)
-    })))
+    run(
+      Effect.gen(function* () {
+        const network = makeNetwork()
+        const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+        const times: number[] = []
+        const undo = network.intercept((ask) => {
+          if (ask.method !== 'GET' || times.push(Date.now()) > 1) return undefined
+          return Promise.resolve(new Response('', { status: 503, headers: { 'retry-after': '1' } }))
+        })
+        const follower = yield* follow(backend)
+        yield* follower.until('the first item', () => follower.items.length > 0)
+        undo()
+        expect(times[1]! - times[0]!).toBeGreaterThanOrEqual(990)
+      }),
+    ))
 
   test('a torn delivery: the pull reads it again', () =>
-    run(Effect.gen(function* () {
-      const network = makeNetwork()
-      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
-      // The first live read ends inside an event, before any offset
-      let torn = false
-      network.intercept((ask, next) =>
-        ask.live !== 'sse' || torn ? undefined : mangle(next, (text) => {
-          const at = text.indexOf('"seqNum":2')
-          if (at < 0) return text
-          torn = true
-          return { last: text.slice(0, at) }
-        }))
-      const follower = yield* follow(backend)
-      yield* eventually('live', () => network.count(isLive) > 0)
-      yield* backend.push(eventsFrom(0, 3))
-      yield* follower.until('the events', () => follower.seqNums().length === 3)
-      expect(torn).toBe(true)
-      expect(follower.seqNums()).toEqual([1, 2, 3])
-    })))
+    run(
+      Effect.gen(function* () {
+        const network = makeNetwork()
+        const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+        // The first live read ends inside an event, before any offset
+        let torn = false
+        network.intercept((ask, next) =>
+          ask.live !== 'sse' || torn
+            ? undefined
+            : mangle(next, (text) => {
+                const at = text.indexOf('"seqNum":2')
+                if (at < 0) return text
+                torn = true
+                return { last: text.slice(0, at) }
+              }),
+        )
+        const follower = yield* follow(backend)
+        yield* eventually('live', () => network.count(isLive) > 0)
+        yield* backend.push(eventsFrom(0, 3))
+        yield* follower.until('the events', () => follower.seqNums().length === 3)
+        expect(torn).toBe(true)
+        expect(follower.seqNums()).toEqual([1, 2, 3])
+      }),
+    ))
 
   test('every SSE connection is cut at once: the pull falls back to long-poll', () =>
-    run(Effect.gen(function* () {
-      const network = makeNetwork()
-      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
-      network.intercept((ask) =>
-        ask.live === 'sse'
-          ? Promise.resolve(new Response('', { headers: { 'content-type': 'text/event-stream' } }))
-          : undefined)
-      const follower = yield* follow(backend)
-      yield* eventually('long-poll', () => network.count((_) => _.live === 'long-poll') > 0)
-      expect(network.count((_) => _.live === 'sse')).toBe(3)
-      yield* backend.push(eventsFrom(0, 1))
-      yield* follower.until('the event', () => follower.seqNums().length === 1)
-    })))
+    run(
+      Effect.gen(function* () {
+        const network = makeNetwork()
+        const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+        network.intercept((ask) =>
+          ask.live === 'sse'
+            ? Promise.resolve(new Response('', { headers: { 'content-type': 'text/event-stream' } }))
+            : undefined,
+        )
+        const follower = yield* follow(backend)
+        yield* eventually('long-poll', () => network.count((_) => _.live === 'long-poll') > 0)
+        expect(network.count((_) => _.live === 'sse')).toBe(3)
+        yield* backend.push(eventsFrom(0, 1))
+        yield* follower.until('the event', () => follower.seqNums().length === 1)
+      }),
+    ))
 })
 
 test('a live connection that brought nothing usable is closed, because a browser has only six', () =>
-  run(Effect.gen(function* () {
-    const network = makeNetwork()
-    const backend = yield* open({ url: world.network.url, fetch: network.fetch, retry: { maxDelay: 50 }, live: { reconnectSpread: 0 } }, world.newStore())
-    yield* backend.push(eventsFrom(0, 2))
-    const pieces = ['[{"message":"hi"}]', JSON.stringify(eventsFrom(90, 1)), headerBody('another')]
-    let opened = 0
-    const undo = network.intercept((ask) => {
-      if (ask.live !== 'sse') return undefined
-      const body = new ReadableStream<Uint8Array>({
-        start: (controller) => controller.enqueue(new TextEncoder().encode(`event: data\ndata: ${pieces[opened++ % 3]}\n\nevent: control\ndata: {"streamNextOffset":"~","upToDate":true}\n\n`)),
+  run(
+    Effect.gen(function* () {
+      const network = makeNetwork()
+      const backend = yield* open(
+        { url: world.network.url, fetch: network.fetch, retry: { maxDelay: 50 }, live: { reconnectSpread: 0 } },
+        world.newStore(),
+      )
+      yield* backend.push(eventsFrom(0, 2))
+      const pieces = ['[{"message":"hi"}]', JSON.stringify(eventsFrom(90, 1)), headerBody('another')]
+      let opened = 0
+      const undo = network.intercept((ask) => {
+        if (ask.live !== 'sse') return undefined
+        const body = new ReadableStream<Uint8Array>({
+          start: (controller) =>
+            controller.enqueue(
+              new TextEncoder().encode(
+                `event: data\ndata: ${pieces[opened++ % 3]}\n\nevent: control\ndata: {"streamNextOffset":"~","upToDate":true}\n\n`,
+              ),
+            ),
+        })
+        return Promise.resolve(
+          new Response(body, { headers: { 'content-type': 'text/event-stream', 'livestore-head': '2' } }),
+        )
       })
-      return Promise.resolve(new Response(body, { headers: { 'content-type': 'text/event-stream', 'livestore-head': '2' } }))
-    })
-    const follower = yield* follow(backend)
-    yield* follower.until('some of them', () => opened >= 3)
-    const openNow = () => network.asked.filter(({ live, init }) => live === 'sse' && init?.signal?.aborted !== true).length
-    yield* eventually('at most one is open', () => openNow() <= 1)
-    undo()
-    yield* backend.push(eventsFrom(2, 1))
-    yield* follower.until('the events', () => follower.seqNums().length === 3)
-    expect(follower.exit()).toBeUndefined()
-  })))
+      const follower = yield* follow(backend)
+      yield* follower.until('some of them', () => opened >= 3)
+      const openNow = () =>
+        network.asked.filter(({ live, init }) => live === 'sse' && init?.signal?.aborted !== true).length
+      yield* eventually('at most one is open', () => openNow() <= 1)
+      undo()
+      yield* backend.push(eventsFrom(2, 1))
+      yield* follower.until('the events', () => follower.seqNums().length === 3)
+      expect(follower.exit()).toBeUndefined()
+    }),
+  ))
 
 describe('the guarantees for LiveStore’s leader', () => {
   test('isConnected is true before LiveStore receives an item', () =>
-    run(Effect.gen(function* () {
-      const backend = yield* open({ url: world.network.url, ping: { enabled: false } }, world.newStore())
-      const atItem: boolean[] = []
-      const noteConnection = () => Effect.map(backend.isConnected.get, (_) => void atItem.push(_))
-      const follower = yield* follow(backend, Option.none(), noteConnection)
-      for (let n = 0; n < 5; n++) {
-        yield* backend.push(eventsFrom(n, 1)).pipe(Effect.retry({ times: 20 }))
-        yield* follower.until('the event', () => follower.seqNums().length === n + 1)
-        world.network.setOnline(false)
-        world.network.setOnline(true)
-      }
-      expect(atItem.every(Boolean)).toBe(true)
-    })))
+    run(
+      Effect.gen(function* () {
+        const backend = yield* open({ url: world.network.url, ping: { enabled: false } }, world.newStore())
+        const atItem: boolean[] = []
+        const noteConnection = () => Effect.map(backend.isConnected.get, (_) => void atItem.push(_))
+        const follower = yield* follow(backend, Option.none(), noteConnection)
+        for (let n = 0; n < 5; n++) {
+          yield* backend.push(eventsFrom(n, 1)).pipe(Effect.retry({ times: 20 }))
+          yield* follower.until('the event', () => follower.seqNums().length === n + 1)
+          world.network.setOnline(false)
+          world.network.setOnline(true)
+        }
+        expect(atItem.every(Boolean)).toBe(true)
+      }),
+    ))
 
   test('NoMore follows an item that announced more, before the connection counts as lost', () =>
-    run(Effect.gen(function* () {
-      const network = makeNetwork()
-      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
-      yield* backend.push(eventsFrom(0, 3))
-      let gets = 0
-      let itemIsOut = () => {}
-      const firstItem = new Promise<void>((resolve) => {
-        itemIsOut = resolve
-      })
-      network.intercept((ask, next) => {
-        if (ask.method !== 'GET') return undefined
-        gets++
-        if (gets > 1) return firstItem.then(() => Promise.reject(new TypeError('fetch failed')))
-        return next().then((response) => {
-          const headers = new Headers(response.headers)
-          headers.delete('stream-up-to-date')
-          return new Response(response.body, { headers })
+    run(
+      Effect.gen(function* () {
+        const network = makeNetwork()
+        const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+        yield* backend.push(eventsFrom(0, 3))
+        let gets = 0
+        let itemIsOut = () => {}
+        const firstItem = new Promise<void>((resolve) => {
+          itemIsOut = resolve
         })
-      })
-      const seen: [string, boolean][] = []
-      const follower = yield* follow(backend, Option.none(), (item) =>
-        Effect.map(backend.isConnected.get, (_) => {
-          seen.push([item.pageInfo._tag, _])
-          itemIsOut()
-        }))
-      yield* follower.until('lost', () => gets >= 3)
-      expect(seen).toEqual([['MoreUnknown', true], ['NoMore', true]])
-      expect(yield* backend.isConnected.get).toBe(false)
-    })))
+        network.intercept((ask, next) => {
+          if (ask.method !== 'GET') return undefined
+          gets++
+          if (gets > 1) return firstItem.then(() => Promise.reject(new TypeError('fetch failed')))
+          return next().then((response) => {
+            const headers = new Headers(response.headers)
+            headers.delete('stream-up-to-date')
+            return new Response(response.body, { headers })
+          })
+        })
+        const seen: [string, boolean][] = []
+        const follower = yield* follow(backend, Option.none(), (item) =>
+          Effect.map(backend.isConnected.get, (_) => {
+            seen.push([item.pageInfo._tag, _])
+            itemIsOut()
+          }),
+        )
+        yield* follower.until('lost', () => gets >= 3)
+        expect(seen).toEqual([
+          ['MoreUnknown', true],
+          ['NoMore', true],
+        ])
+        expect(yield* backend.isConnected.get).toBe(false)
+      }),
+    ))
 
   /** The first page announces more. */
   const saysMore = (network: Network) => {
@@ -284,127 +339,169 @@ describe('the guarantees for LiveStore’s leader', () => {
   }
 
   test('NoMore follows before pages that lead nowhere', () =>
-    run(Effect.gen(function* () {
-      const network = makeNetwork()
-      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
-      yield* backend.push(eventsFrom(0, 3))
-      saysMore(network)
-      const undo = network.intercept((ask) => {
-        const headers = { 'content-type': 'application/json', 'stream-next-offset': ask.url.searchParams.get('offset')! }
-        return ask.method === 'GET' ? Promise.resolve(new Response('[]', { headers })) : undefined
-      })
-      const follower = yield* follow(backend)
-      yield* follower.until('several tries', () => network.count((_) => _.method === 'GET') >= 4)
-      expect(follower.items.map((_) => [_.batch.length, _.pageInfo._tag])).toEqual([[3, 'MoreUnknown'], [0, 'NoMore']])
-      undo()
-      yield* backend.push(eventsFrom(3, 1))
-      yield* follower.until('the event', () => follower.seqNums().length === 4)
-    })))
+    run(
+      Effect.gen(function* () {
+        const network = makeNetwork()
+        const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+        yield* backend.push(eventsFrom(0, 3))
+        saysMore(network)
+        const undo = network.intercept((ask) => {
+          const headers = {
+            'content-type': 'application/json',
+            'stream-next-offset': ask.url.searchParams.get('offset')!,
+          }
+          return ask.method === 'GET' ? Promise.resolve(new Response('[]', { headers })) : undefined
+        })
+        const follower = yield* follow(backend)
+        yield* follower.until('several tries', () => network.count((_) => _.method === 'GET') >= 4)
+        expect(follower.items.map((_) => [_.batch.length, _.pageInfo._tag])).toEqual([
+          [3, 'MoreUnknown'],
+          [0, 'NoMore'],
+        ])
+        undo()
+        yield* backend.push(eventsFrom(3, 1))
+        yield* follower.until('the event', () => follower.seqNums().length === 4)
+      }),
+    ))
 
   test('NoMore follows if the stream is gone: a device that knows its backend waits, and creates no other stream', () =>
-    run(Effect.gen(function* () {
-      const network = makeNetwork()
-      const storeId = world.newStore()
-      const problems: (Problem | undefined)[] = []
-      const options = { ...world.access('direct'), fetch: network.fetch, retry: { initialDelay: 20 }, onProblem: (_: Problem | undefined) => void problems.push(_) }
-      const backend = yield* open(options, storeId)
-      yield* backend.push(eventsFrom(0, 3))
-      saysMore(network)
-      const itemIsOut = Promise.withResolvers<void>()
-      const undo = network.intercept((ask) =>
-        ask.method === 'GET' ? itemIsOut.promise.then(() => new Response('', { status: 404 })) : undefined)
-      const follower = yield* follow(backend, Option.none(), () => Effect.sync(itemIsOut.resolve))
-      yield* follower.until('several tries', () => network.count((_) => _.method === 'GET') >= 8)
-      expect(follower.items.map((_) => [_.batch.length, _.pageInfo._tag])).toEqual([[3, 'MoreUnknown'], [0, 'NoMore']])
-      const made = network.count((_) => _.method === 'PUT')
-      expect([follower.exit(), yield* backend.isConnected.get, made]).toEqual([undefined, false, 1])
-      expect(problems.at(-1)).toMatchObject({ kind: 'log-missing' })
-      expect(yield* Effect.flip(backend.push(eventsFrom(3, 1)))).toMatchObject({ _tag: 'IsOfflineError' })
-      undo()
-      yield* backend.push(eventsFrom(3, 1))
-      yield* follower.until('the event', () => follower.seqNums().length === 4)
-      expect([problems.at(-1), yield* backend.isConnected.get]).toEqual([undefined, true])
-    })))
+    run(
+      Effect.gen(function* () {
+        const network = makeNetwork()
+        const storeId = world.newStore()
+        const problems: (Problem | undefined)[] = []
+        const options = {
+          ...world.access('direct'),
+          fetch: network.fetch,
+          retry: { initialDelay: 20 },
+          onProblem: (_: Problem | undefined) => void problems.push(_),
+        }
+        const backend = yield* open(options, storeId)
+        yield* backend.push(eventsFrom(0, 3))
+        saysMore(network)
+        const itemIsOut = Promise.withResolvers<void>()
+        const undo = network.intercept((ask) =>
+          ask.method === 'GET' ? itemIsOut.promise.then(() => new Response('', { status: 404 })) : undefined,
+        )
+        const follower = yield* follow(backend, Option.none(), () => Effect.sync(itemIsOut.resolve))
+        yield* follower.until('several tries', () => network.count((_) => _.method === 'GET') >= 8)
+        expect(follower.items.map((_) => [_.batch.length, _.pageInfo._tag])).toEqual([
+          [3, 'MoreUnknown'],
+          [0, 'NoMore'],
+        ])
+        const made = network.count((_) => _.method === 'PUT')
+        expect([follower.exit(), yield* backend.isConnected.get, made]).toEqual([undefined, false, 1])
+        expect(problems.at(-1)).toMatchObject({ kind: 'log-missing' })
+        expect(yield* Effect.flip(backend.push(eventsFrom(3, 1)))).toMatchObject({ _tag: 'IsOfflineError' })
+        undo()
+        yield* backend.push(eventsFrom(3, 1))
+        yield* follower.until('the event', () => follower.seqNums().length === 4)
+        expect([problems.at(-1), yield* backend.isConnected.get]).toEqual([undefined, true])
+      }),
+    ))
 
   test('a slow consumer slows the reading down', () =>
-    run(Effect.gen(function* () {
-      const network = makeNetwork()
-      const backend = yield* open({ url: world.network.url, fetch: network.fetch, live: { stallTimeout: 400 } }, world.newStore())
-      let arrived = 0
-      network.intercept((ask, next) =>
-        ask.live === 'sse' ? mangle(next, (text) => {
-          arrived += text.length
-          return text
-        }) : undefined)
-      const gate = yield* Effect.makeLatch(false)
-      const follower = yield* follow(backend, Option.none(), (item) => (item.batch.length > 0 ? gate.await : Effect.void))
-      yield* eventually('live', () => network.count(isLive) > 0)
-      const bytes = 4_000_000
-      for (let n = 0; n < 40; n++) yield* backend.push(eventsFrom(n, 1, { text: 'x'.repeat(bytes / 40) }))
-      yield* Effect.sleep(1_500) // longer than a stall, but the server does not stall
-      expect(arrived).toBeLessThan(bytes / 2)
-      expect(network.count(isLive)).toBe(1)
-      yield* gate.open
-      yield* follower.until('all', () => follower.seqNums().length === 40)
-    })))
+    run(
+      Effect.gen(function* () {
+        const network = makeNetwork()
+        const backend = yield* open(
+          { url: world.network.url, fetch: network.fetch, live: { stallTimeout: 400 } },
+          world.newStore(),
+        )
+        let arrived = 0
+        network.intercept((ask, next) =>
+          ask.live === 'sse'
+            ? mangle(next, (text) => {
+                arrived += text.length
+                return text
+              })
+            : undefined,
+        )
+        const gate = yield* Effect.makeLatch(false)
+        const follower = yield* follow(backend, Option.none(), (item) =>
+          item.batch.length > 0 ? gate.await : Effect.void,
+        )
+        yield* eventually('live', () => network.count(isLive) > 0)
+        const bytes = 4_000_000
+        for (let n = 0; n < 40; n++) yield* backend.push(eventsFrom(n, 1, { text: 'x'.repeat(bytes / 40) }))
+        yield* Effect.sleep(1_500) // longer than a stall, but the server does not stall
+        expect(arrived).toBeLessThan(bytes / 2)
+        expect(network.count(isLive)).toBe(1)
+        yield* gate.open
+        yield* follower.until('all', () => follower.seqNums().length === 40)
+      }),
+    ))
 
   test('interruption ends every request at once', () =>
-    run(Effect.gen(function* () {
-      const network = makeNetwork()
-      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
-      const follower = yield* follow(backend)
-      yield* eventually('live', () => network.count(isLive) > 0)
-      yield* follower.stop
-      expect(network.inFlight()).toBe(0)
-    })))
+    run(
+      Effect.gen(function* () {
+        const network = makeNetwork()
+        const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+        const follower = yield* follow(backend)
+        yield* eventually('live', () => network.count(isLive) > 0)
+        yield* follower.stop
+        expect(network.inFlight()).toBe(0)
+      }),
+    ))
 })
 
 describe('ping', () => {
   test('the provider pings only while no live pull is open', () =>
-    run(Effect.gen(function* () {
-      const network = makeNetwork()
-      const pings = () => network.count((_) => _.method === 'HEAD')
-      const options = { url: world.network.url, fetch: network.fetch, ping: { requestInterval: 50 } }
-      const backend = yield* open(options, world.newStore())
-      yield* eventually('pings', () => pings() >= 2)
-      expect(yield* backend.isConnected.get).toBe(true)
-      const follower = yield* follow(backend)
-      yield* follower.until('the first item', () => follower.items.length > 0)
-      const before = pings()
-      yield* Effect.sleep(300)
-      expect(pings() - before).toBeLessThanOrEqual(1)
-      yield* follower.stop
-      yield* eventually('pings again', () => pings() > before + 2)
-    })))
+    run(
+      Effect.gen(function* () {
+        const network = makeNetwork()
+        const pings = () => network.count((_) => _.method === 'HEAD')
+        const options = { url: world.network.url, fetch: network.fetch, ping: { requestInterval: 50 } }
+        const backend = yield* open(options, world.newStore())
+        yield* eventually('pings', () => pings() >= 2)
+        expect(yield* backend.isConnected.get).toBe(true)
+        const follower = yield* follow(backend)
+        yield* follower.until('the first item', () => follower.items.length > 0)
+        const before = pings()
+        yield* Effect.sleep(300)
+        expect(pings() - before).toBeLessThanOrEqual(1)
+        yield* follower.stop
+        yield* eventually('pings again', () => pings() > before + 2)
+      }),
+    ))
 
   test('pings notice that the network went, and that it came back', () =>
-    run(Effect.gen(function* () {
-      const backend = yield* open({ url: world.network.url, ping: { requestInterval: 50 } }, world.newStore())
-      const connection = yield* watchConnection(backend)
-      yield* eventually('connected', () => connection.at(-1) === true)
-      world.network.setOnline(false)
-      yield* eventually('not connected', () => connection.at(-1) === false)
-      world.network.setOnline(true)
-      yield* eventually('connected', () => connection.at(-1) === true)
-    })))
+    run(
+      Effect.gen(function* () {
+        const backend = yield* open({ url: world.network.url, ping: { requestInterval: 50 } }, world.newStore())
+        const connection = yield* watchConnection(backend)
+        yield* eventually('connected', () => connection.at(-1) === true)
+        world.network.setOnline(false)
+        yield* eventually('not connected', () => connection.at(-1) === false)
+        world.network.setOnline(true)
+        yield* eventually('connected', () => connection.at(-1) === true)
+      }),
+    ))
 
   test('a failed ping beside a healthy live pull changes nothing', () =>
-    run(Effect.gen(function* () {
-      const network = makeNetwork()
-      const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
-      const follower = yield* follow(backend)
-      yield* follower.until('the first item', () => follower.items.length > 0)
-      network.intercept((ask) => (ask.method === 'HEAD' ? Promise.reject(new TypeError('no')) : undefined))
-      expect(yield* Effect.flip(backend.ping)).toMatchObject({ _tag: 'IsOfflineError' })
-      expect(yield* backend.isConnected.get).toBe(true)
-    })))
+    run(
+      Effect.gen(function* () {
+        const network = makeNetwork()
+        const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
+        const follower = yield* follow(backend)
+        yield* follower.until('the first item', () => follower.items.length > 0)
+        network.intercept((ask) => (ask.method === 'HEAD' ? Promise.reject(new TypeError('no')) : undefined))
+        expect(yield* Effect.flip(backend.ping)).toMatchObject({ _tag: 'IsOfflineError' })
+        expect(yield* backend.isConnected.get).toBe(true)
+      }),
+    ))
 
   test('an unanswered ping times out', () =>
-    run(Effect.gen(function* () {
-      const network = makeNetwork()
-      network.intercept(silent)
-      const backend = yield* open({ url: world.network.url, fetch: network.fetch, ping: { requestTimeout: 100 } }, world.newStore())
-      expect(yield* Effect.flip(backend.ping)).toMatchObject({ _tag: 'TimeoutException' })
-      expect(yield* Effect.flip(backend.connect)).toMatchObject({ _tag: 'IsOfflineError' })
-    })))
+    run(
+      Effect.gen(function* () {
+        const network = makeNetwork()
+        network.intercept(silent)
+        const backend = yield* open(
+          { url: world.network.url, fetch: network.fetch, ping: { requestTimeout: 100 } },
+          world.newStore(),
+        )
+        expect(yield* Effect.flip(backend.ping)).toMatchObject({ _tag: 'TimeoutException' })
+        expect(yield* Effect.flip(backend.connect)).toMatchObject({ _tag: 'IsOfflineError' })
+      }),
+    ))
 })

@@ -25,7 +25,11 @@ test.each([
 
 describe('a name of any characters', () => {
   const pieces = ['..', '%2f', '%2F', '~2F', '~h', '__ds', '\0', '😀', '/', '.', '_', '-', 'a', 'Z']
-  const hostile = fc.array(fc.oneof(fc.constantFrom(...pieces), fc.string({ unit: 'grapheme', maxLength: 30 })), { minLength: 1, maxLength: 8 })
+  const hostile = fc
+    .array(fc.oneof(fc.constantFrom(...pieces), fc.string({ unit: 'grapheme', maxLength: 30 })), {
+      minLength: 1,
+      maxLength: 8,
+    })
     .map((_) => _.join(''))
   const check = (property: fc.IAsyncProperty<unknown>) => {
     console.log(`SEED=${seed}`)
@@ -33,20 +37,31 @@ describe('a name of any characters', () => {
   }
 
   test('property: becomes one plain segment', () =>
-    check(fc.asyncProperty(hostile, async (name) => {
-      expect(await encodeUpstream(name)).toMatch(/^(?![._])[A-Za-z0-9._~-]{0,200}$/)
-    })))
+    check(
+      fc.asyncProperty(hostile, async (name) => {
+        expect(await encodeUpstream(name)).toMatch(/^(?![._])[A-Za-z0-9._~-]{0,200}$/)
+      }),
+    ))
 
   test('property: can be decoded again, so no two names meet', () =>
-    check(fc.asyncProperty(hostile, async (name) => {
-      const encoded = await encodeUpstream(name)
-      if (encoded.startsWith('~h')) expect(encoded).toMatch(/^~h[0-9a-f]{64}$/)
-      else expect(decodeURIComponent(encoded.replaceAll('~', '%'))).toBe(name)
-    })))
+    check(
+      fc.asyncProperty(hostile, async (name) => {
+        const encoded = await encodeUpstream(name)
+        if (encoded.startsWith('~h')) expect(encoded).toMatch(/^~h[0-9a-f]{64}$/)
+        else expect(decodeURIComponent(encoded.replaceAll('~', '%'))).toBe(name)
+      }),
+    ))
 })
 
 describe('storePath', () => {
-  test.each([['', 's'], ['t', ''], ['..', 's'], ['t', '.'], ['t', '\ud800'], ['t', 'é'.repeat(2_049)]])('refuses %s/%s', async (tenant, store) => {
+  test.each([
+    ['', 's'],
+    ['t', ''],
+    ['..', 's'],
+    ['t', '.'],
+    ['t', '\ud800'],
+    ['t', 'é'.repeat(2_049)],
+  ])('refuses %s/%s', async (tenant, store) => {
     await expect(storePath(tenant, store)).rejects.toThrow(/cannot be part|well-formed|bytes long/)
   })
 

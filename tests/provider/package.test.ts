@@ -40,9 +40,12 @@ test('holds what it should and nothing else', async () => {
   const files = stdout.trim().split('\n').sort()
   expect(files).toContain('README.md')
   expect(files).toContain('LICENSE')
-  for (const file of ['index.js', 'index.d.ts', 'index.js.map', 'index.d.ts.map']) expect(files).toContain(`dist/${file}`)
+  for (const file of ['index.js', 'index.d.ts', 'index.js.map', 'index.d.ts.map'])
+    expect(files).toContain(`dist/${file}`)
   expect(files.filter((_) => !/^(dist|src)\/([a-z]+\/)?[a-z-]+\.(js|ts|d\.ts|js\.map|d\.ts\.map)$/.test(_))).toEqual([
-    'LICENSE', 'README.md', 'package.json',
+    'LICENSE',
+    'README.md',
+    'package.json',
   ])
 })
 
@@ -53,7 +56,9 @@ test('asks for the peers that LiveStore’s own providers ask for', async () => 
 
 test('its types check in an app, strictly', async () => {
   await writeFile(join(app, 'package.json'), JSON.stringify({ type: 'module' }))
-  await writeFile(join(app, 'app.ts'), `
+  await writeFile(
+    join(app, 'app.ts'),
+    `
     import type { SyncOptions } from '@livestore/common'
     import { makeSyncBackend, SyncMetadata, type SyncBackendOptions } from '${name}'
     const options: SyncBackendOptions = { url: 'https://sync.example.com', headers: async () => ({ authorization: 'x' }) }
@@ -61,13 +66,26 @@ test('its types check in an app, strictly', async () => {
     export const metadata: typeof SyncMetadata.Type = { offset: '-1' }
     // @ts-expect-error no such option
     makeSyncBackend({ url: 'https://sync.example.com', nonsense: true })
-  `)
-  const options = ['--module', 'nodenext', '--target', 'es2022', '--lib', 'es2022,dom', '--strict', '--skipLibCheck', '--noEmit']
+  `,
+  )
+  const options = [
+    '--module',
+    'nodenext',
+    '--target',
+    'es2022',
+    '--lib',
+    'es2022,dom',
+    '--strict',
+    '--skipLibCheck',
+    '--noEmit',
+  ]
   await run(node, [tsc, ...options, 'app.ts'], { cwd: app }).catch(({ stdout }) => expect(stdout).toBe(''))
 }, 60_000)
 
 test('runs in plain Node, pings nobody there, and lets the process exit', async () => {
-  await writeFile(join(app, 'app.mjs'), `
+  await writeFile(
+    join(app, 'app.mjs'),
+    `
     import { makeSyncBackend } from '${name}'
     import { Effect, Fiber, Layer, Option, Stream } from 'effect'
     import { FetchHttpClient, KeyValueStore } from '@effect/platform'
@@ -78,7 +96,8 @@ test('runs in plain Node, pings nobody there, and lets the process exit', async 
       console.log(backend.metadata.name, error._tag)
       yield* Fiber.interrupt(pull)
     }).pipe(Effect.scoped, Effect.provide(Layer.merge(KeyValueStore.layerMemory, FetchHttpClient.layer)), Effect.runPromise)
-  `)
+  `,
+  )
   const { stdout } = await run(node, ['app.mjs'], { cwd: app, timeout: 20_000 })
   expect(stdout).toBe(`${name} IsOfflineError\n`)
 }, 30_000)
@@ -91,7 +110,10 @@ test('Effect stays in three files', async () => {
 
 test('an app in proxy mode loads nothing of the modes that go to the log itself', async () => {
   const { build } = await import('esbuild')
-  await writeFile(join(app, 'bundled.mjs'), `import { makeSyncBackend } from '${name}'; console.log(makeSyncBackend({ url: 'https://sync.example.com' }))`)
+  await writeFile(
+    join(app, 'bundled.mjs'),
+    `import { makeSyncBackend } from '${name}'; console.log(makeSyncBackend({ url: 'https://sync.example.com' }))`,
+  )
   const { metafile } = await build({
     absWorkingDir: app,
     entryPoints: ['bundled.mjs'],
@@ -110,7 +132,13 @@ test('an app in proxy mode loads nothing of the modes that go to the log itself'
     for (const { path, kind } of metafile.outputs[chunk]?.imports ?? []) if (kind === 'import-statement') load(path)
   }
   load('out/bundled.js')
-  const files = [...loaded].flatMap((chunk) => Object.keys(metafile.outputs[chunk]?.inputs ?? {})).map((file) => file.replace(/.*\//, ''))
+  const files = [...loaded]
+    .flatMap((chunk) => Object.keys(metafile.outputs[chunk]?.inputs ?? {}))
+    .map((file) => file.replace(/.*\//, ''))
   expect(files).toEqual(expect.arrayContaining(['sync-backend.js', 'worker-push.js', 'pull-core.js']))
-  expect(files.filter((file) => ['direct.js', 'direct-core.js', 'direct-push.js', 'upstream.js', 'first-message.js'].includes(file))).toEqual([])
+  expect(
+    files.filter((file) =>
+      ['direct.js', 'direct-core.js', 'direct-push.js', 'upstream.js', 'first-message.js'].includes(file),
+    ),
+  ).toEqual([])
 })

@@ -65,39 +65,55 @@ describe('the chain check', () => {
   })
 
   test('property: a page gives exactly the events after any cursor in a chain', () =>
-    check(fc.property(fc.nat(60), fc.nat(60), (length, at) => {
-      const cursor = Math.min(length, at)
-      const page = readPage([header, ...eventsFrom(0, length)], cursor)
-      expect(page).toMatchObject({ _tag: 'Linked' })
-      if (page._tag === 'Linked') expect(page.events.map((_) => _.seqNum)).toEqual(numbers(cursor + 1, length))
-    })))
+    check(
+      fc.property(fc.nat(60), fc.nat(60), (length, at) => {
+        const cursor = Math.min(length, at)
+        const page = readPage([header, ...eventsFrom(0, length)], cursor)
+        expect(page).toMatchObject({ _tag: 'Linked' })
+        if (page._tag === 'Linked') expect(page.events.map((_) => _.seqNum)).toEqual(numbers(cursor + 1, length))
+      }),
+    ))
 
   test('property: a page with one event missing, repeated or moved never passes', () =>
-    check(fc.property(
-      fc.integer({ min: 3, max: 40 }), fc.nat(), fc.nat(), fc.constantFrom('missing', 'repeated', 'moved'),
-      (length, where, to, how) => {
-        const events: unknown[] = eventsFrom(0, length)
-        const index = where % (length - 1) // a missing last event is no break
-        const [event] = events.splice(index, how === 'repeated' ? 0 : 1)
-        const target = to % length
-        if (how === 'repeated') events.splice(index, 0, events[index])
-        if (how === 'moved' && target === index) return
-        if (how === 'moved') events.splice(target, 0, event)
-        expect(readPage(events, 0)._tag).toBe('Broken')
-      },
-    )))
+    check(
+      fc.property(
+        fc.integer({ min: 3, max: 40 }),
+        fc.nat(),
+        fc.nat(),
+        fc.constantFrom('missing', 'repeated', 'moved'),
+        (length, where, to, how) => {
+          const events: unknown[] = eventsFrom(0, length)
+          const index = where % (length - 1) // a missing last event is no break
+          const [event] = events.splice(index, how === 'repeated' ? 0 : 1)
+          const target = to % length
+          if (how === 'repeated') events.splice(index, 0, events[index])
+          if (how === 'moved' && target === index) return
+          if (how === 'moved') events.splice(target, 0, event)
+          expect(readPage(events, 0)._tag).toBe('Broken')
+        },
+      ),
+    ))
 })
 
 describe('items', () => {
-  const page = (upToDate: boolean, head?: number) => ({ readFrom: 'from', next: 'next', upToDate, head, maxItemEvents: 10 })
+  const page = (upToDate: boolean, head?: number) => ({
+    readFrom: 'from',
+    next: 'next',
+    upToDate,
+    head,
+    maxItemEvents: 10,
+  })
   const infos = (items: PullItem[]) => items.map((_) => _.pageInfo)
 
   test('remaining is head − last pulled, and the end is NoMore', () => {
     expect(infos(cutPage(eventsFrom(0, 25), page(true, 25)))).toEqual([
-      { _tag: 'MoreKnown', remaining: 15 }, { _tag: 'MoreKnown', remaining: 5 }, { _tag: 'NoMore' },
+      { _tag: 'MoreKnown', remaining: 15 },
+      { _tag: 'MoreKnown', remaining: 5 },
+      { _tag: 'NoMore' },
     ])
     expect(infos(cutPage(eventsFrom(0, 20), page(false, 90)))).toEqual([
-      { _tag: 'MoreKnown', remaining: 80 }, { _tag: 'MoreKnown', remaining: 70 },
+      { _tag: 'MoreKnown', remaining: 80 },
+      { _tag: 'MoreKnown', remaining: 70 },
     ])
   })
 
@@ -108,7 +124,9 @@ describe('items', () => {
 
   test('a server that does not tell its head leaves the rest unknown', () => {
     expect(infos(cutPage(eventsFrom(0, 25), page(true)))).toEqual([
-      { _tag: 'MoreUnknown' }, { _tag: 'MoreUnknown' }, { _tag: 'NoMore' },
+      { _tag: 'MoreUnknown' },
+      { _tag: 'MoreUnknown' },
+      { _tag: 'NoMore' },
     ])
     expect(infos(cutPage(eventsFrom(0, 10), page(false)))).toEqual([{ _tag: 'MoreUnknown' }])
   })
@@ -121,21 +139,26 @@ describe('items', () => {
   })
 
   test('property: items are bounded, hold every event once and in order, and any event’s metadata resumes without loss', () =>
-    check(fc.property(
-      fc.integer({ min: 1, max: 80 }), fc.integer({ min: 1, max: 30 }), fc.boolean(), fc.nat(),
-      (length, maxItemEvents, upToDate, stop) => {
-        const events = eventsFrom(0, length)
-        const items = cutPage(events, { readFrom: START_OFFSET, next: 'next', upToDate, head: length, maxItemEvents })
-        const pulled = items.flatMap((_) => _.batch)
-        expect(pulled.map((_) => _.event)).toEqual(events)
-        expect(items.every((_) => _.batch.length <= maxItemEvents)).toBe(true)
-        expect(items.filter((_) => _.pageInfo._tag === 'NoMore').length).toBe(upToDate ? 1 : 0)
+    check(
+      fc.property(
+        fc.integer({ min: 1, max: 80 }),
+        fc.integer({ min: 1, max: 30 }),
+        fc.boolean(),
+        fc.nat(),
+        (length, maxItemEvents, upToDate, stop) => {
+          const events = eventsFrom(0, length)
+          const items = cutPage(events, { readFrom: START_OFFSET, next: 'next', upToDate, head: length, maxItemEvents })
+          const pulled = items.flatMap((_) => _.batch)
+          expect(pulled.map((_) => _.event)).toEqual(events)
+          expect(items.every((_) => _.batch.length <= maxItemEvents)).toBe(true)
+          expect(items.filter((_) => _.pageInfo._tag === 'NoMore').length).toBe(upToDate ? 1 : 0)
 
-        const { event, offset } = pulled[stop % length]!
-        const rest = readPage(offset === 'next' ? [] : events, event.seqNum)
-        expect(rest._tag === 'Linked' && rest.events.map((_) => _.seqNum)).toEqual(numbers(event.seqNum + 1, length))
-      },
-    )))
+          const { event, offset } = pulled[stop % length]!
+          const rest = readPage(offset === 'next' ? [] : events, event.seqNum)
+          expect(rest._tag === 'Linked' && rest.events.map((_) => _.seqNum)).toEqual(numbers(event.seqNum + 1, length))
+        },
+      ),
+    ))
 })
 
 describe('a cursor', () => {

@@ -1,13 +1,16 @@
 // The problems that an app receives, and how often.
 import { describe, expect, test } from 'vitest'
-import { problemType } from '../../client/src/protocol/index.js'
 import { ResponseError } from '../../client/src/http/errors.ts'
+import { problemType } from '../../client/src/protocol/index.js'
 import { makeProblems, type Problem, problemOf } from '../../client/src/store/problem.ts'
 
 const URL = 'http://127.0.0.1/v1/stream/a/b'
 /** The problem from an answer to `HEAD`, which has no body. */
 const bare = problemOf(new ResponseError(URL, 401, { type: problemType('unauthorized'), reason: 'missing' }, 0), 1_000)
-const explained = problemOf(new ResponseError(URL, 401, { title: 'Unauthorized', detail: 'A token is wanted.', reason: 'missing' }, 0), 2_000)
+const explained = problemOf(
+  new ResponseError(URL, 401, { title: 'Unauthorized', detail: 'A token is wanted.', reason: 'missing' }, 0),
+  2_000,
+)
 
 const told = () => {
   const all: (Problem | undefined)[] = []

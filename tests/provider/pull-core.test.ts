@@ -34,10 +34,30 @@ class World {
   #live: number | undefined
   readonly #random: () => number
 
-  constructor(options: { live?: boolean; liveMode?: 'sse' | 'long-poll'; party?: 'worker' | 'log'; perPage?: number; start?: Start; random?: () => number; server?: SimulatedServer }) {
-    const { live = true, liveMode = 'sse', party = 'worker', perPage = 4, start = { seqNum: 0, offset: undefined }, random = () => 0.5 } = options
+  constructor(options: {
+    live?: boolean
+    liveMode?: 'sse' | 'long-poll'
+    party?: 'worker' | 'log'
+    perPage?: number
+    start?: Start
+    random?: () => number
+    server?: SimulatedServer
+  }) {
+    const {
+      live = true,
+      liveMode = 'sse',
+      party = 'worker',
+      perPage = 4,
+      start = { seqNum: 0, offset: undefined },
+      random = () => 0.5,
+    } = options
     this.server = options.server ?? new SimulatedServer(party, perPage)
-    this.setup = { live, party, implicitId: party === 'log' ? 'path:t/s' : undefined, settings: { ...settings, liveMode } }
+    this.setup = {
+      live,
+      party,
+      implicitId: party === 'log' ? 'path:t/s' : undefined,
+      settings: { ...settings, liveMode },
+    }
     this.#random = random
     this.state = startPull(this.setup, start, 0, this.#moment())
   }
@@ -92,7 +112,13 @@ class World {
       case 'Identify':
       case 'Confirm':
         this.#ask(command)
-        return confirms ? { _tag: 'Identified', backendId: this.server.backendId, tail: this.server.offset(this.server.appends.length) } : this.server.read(query, 'no answer')
+        return confirms
+          ? {
+              _tag: 'Identified',
+              backendId: this.server.backendId,
+              tail: this.server.offset(this.server.appends.length),
+            }
+          : this.server.read(query, 'no answer')
       case 'Create':
         return { _tag: 'Ok' }
     }
@@ -119,7 +145,8 @@ class World {
   /** Steps without trouble until the pull waits at the log's end. */
   settle(): void {
     for (let i = 0; i < 400; i++) {
-      const atEnd = this.state.seqNum === this.server.head && this.state.ready.length === 0 && this.state.phase._tag === 'Following'
+      const atEnd =
+        this.state.seqNum === this.server.head && this.state.ready.length === 0 && this.state.phase._tag === 'Following'
       if (this.end !== undefined || (atEnd && this.state.problem === undefined)) return
       this.step('none')
     }
@@ -127,11 +154,22 @@ class World {
   }
 }
 
-const query = { offset: '-1', after: undefined, live: undefined, cursor: undefined, backendId: undefined, nonce: undefined, fresh: false }
+const query = {
+  offset: '-1',
+  after: undefined,
+  live: undefined,
+  cursor: undefined,
+  backendId: undefined,
+  nonce: undefined,
+  fresh: false,
+}
 const numbers = (to: number, from = 1) => Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i)
 
 const step = fc.record({
-  trouble: fc.oneof({ weight: 3, arbitrary: fc.constant<Trouble>('none') }, { weight: 2, arbitrary: fc.constantFrom(...troubles) }),
+  trouble: fc.oneof(
+    { weight: 3, arbitrary: fc.constant<Trouble>('none') },
+    { weight: 2, arbitrary: fc.constantFrom(...troubles) },
+  ),
   confirms: fc.boolean(),
   appends: fc.option(fc.integer({ min: 1, max: 7 }), { freq: 4 }),
   wanted: fc.boolean(),
@@ -139,46 +177,73 @@ const step = fc.record({
 
 describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
   test('property: whoever answers in between, gives every event once and in order, and never ends', () =>
-    check(fc.property(fc.array(step, { maxLength: 120 }), fc.integer(), fc.integer({ min: 1, max: 5 }), (steps, seed, perPage) => {
-      const world = new World({ party, perPage, random: randomFrom(seed) })
-      for (const { trouble, confirms, appends, wanted: isWanted } of steps) {
-        if (appends !== null) world.server.append(appends)
-        if (isWanted) world.state = requestCatchUp(world.state, world.server.head)
-        // The pull reads a break once more before it counts. A break that stays is the log's own
-        world.step(trouble === 'mangled' && world.state.suspect ? 'none' : trouble, confirms)
-      }
-      world.settle()
-      expect(world.end).toBeUndefined()
-      expect(world.given).toEqual(numbers(world.server.head))
-      expect([world.pageInfos.at(-1), world.state.connected, world.state.problem]).toEqual(['NoMore', true, undefined])
-    }), 500))
+    check(
+      fc.property(
+        fc.array(step, { maxLength: 120 }),
+        fc.integer(),
+        fc.integer({ min: 1, max: 5 }),
+        (steps, seed, perPage) => {
+          const world = new World({ party, perPage, random: randomFrom(seed) })
+          for (const { trouble, confirms, appends, wanted: isWanted } of steps) {
+            if (appends !== null) world.server.append(appends)
+            if (isWanted) world.state = requestCatchUp(world.state, world.server.head)
+            // The pull reads a break once more before it counts. A break that stays is the log's own
+            world.step(trouble === 'mangled' && world.state.suspect ? 'none' : trouble, confirms)
+          }
+          world.settle()
+          expect(world.end).toBeUndefined()
+          expect(world.given).toEqual(numbers(world.server.head))
+          expect([world.pageInfos.at(-1), world.state.connected, world.state.problem]).toEqual([
+            'NoMore',
+            true,
+            undefined,
+          ])
+        },
+      ),
+      500,
+    ))
 
   test('property: resumes without loss from any offset, of this log or none', () =>
-    check(fc.property(fc.array(fc.integer({ min: 1, max: 6 }), { minLength: 1, maxLength: 20 }), fc.nat(), fc.option(fc.nat(30)), (sizes, at, offset) => {
-      const server = new SimulatedServer(party, 3)
-      for (const size of sizes) server.append(size)
-      const seqNum = at % (server.head + 1)
-      // A log that does not tell its head can't show that an offset beyond the cursor skips events
-      const last = party === 'worker' ? sizes.length : server.appends.filter((events) => events.at(-1)!.seqNum <= seqNum).length
-      const start = { seqNum, offset: offset === null ? undefined : offset > last ? 'of another server' : server.offset(offset) }
-      const world = new World({ party, start, server })
-      world.remembered = server.backendId
-      world.settle()
-      expect([world.end, world.given]).toEqual([undefined, numbers(server.head, seqNum + 1)])
-    })))
+    check(
+      fc.property(
+        fc.array(fc.integer({ min: 1, max: 6 }), { minLength: 1, maxLength: 20 }),
+        fc.nat(),
+        fc.option(fc.nat(30)),
+        (sizes, at, offset) => {
+          const server = new SimulatedServer(party, 3)
+          for (const size of sizes) server.append(size)
+          const seqNum = at % (server.head + 1)
+          // A log that does not tell its head can't show that an offset beyond the cursor skips events
+          const last =
+            party === 'worker'
+              ? sizes.length
+              : server.appends.filter((events) => events.at(-1)!.seqNum <= seqNum).length
+          const start = {
+            seqNum,
+            offset: offset === null ? undefined : offset > last ? 'of another server' : server.offset(offset),
+          }
+          const world = new World({ party, start, server })
+          world.remembered = server.backendId
+          world.settle()
+          expect([world.end, world.given]).toEqual([undefined, numbers(server.head, seqNum + 1)])
+        },
+      ),
+    ))
 
   test('property: after a reset gives nothing of the new log, and ends with the mismatch', () =>
-    check(fc.property(fc.array(step, { maxLength: 40 }), fc.nat(12), (steps, count) => {
-      const world = new World({ party })
-      world.server.append(5)
-      world.settle()
-      world.server.reset()
-      for (let i = 0; i < count; i++) world.server.append(1)
-      for (const { trouble, confirms } of steps) world.step(trouble, confirms)
-      for (let i = 0; i < 400 && world.end === undefined; i++) world.step('none')
-      expect(world.end).toMatchObject({ _tag: 'BackendIdMismatch', expected: 'backend-1', received: "backend-1'" })
-      expect(world.given).toEqual(numbers(5))
-    })))
+    check(
+      fc.property(fc.array(step, { maxLength: 40 }), fc.nat(12), (steps, count) => {
+        const world = new World({ party })
+        world.server.append(5)
+        world.settle()
+        world.server.reset()
+        for (let i = 0; i < count; i++) world.server.append(1)
+        for (const { trouble, confirms } of steps) world.step(trouble, confirms)
+        for (let i = 0; i < 400 && world.end === undefined; i++) world.step('none')
+        expect(world.end).toMatchObject({ _tag: 'BackendIdMismatch', expected: 'backend-1', received: "backend-1'" })
+        expect(world.given).toEqual(numbers(5))
+      }),
+    ))
 
   test.each(troubles.filter((_) => _ !== 'stale'))('%s for ever: makes ever fewer requests', (trouble) => {
     const world = new World({ party })
@@ -194,15 +259,18 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
 test.each([
   ['a live connection that breaks the chain, while pages do not', { breaksLive: true }],
   ['a long-poll that a cache answers at once', { liveMode: 'long-poll' as const }],
-])('%s: the pull does not make more and more requests', (_, { breaksLive = false, ...options }: { breaksLive?: boolean; liveMode?: 'long-poll' }) => {
-  const world = new World(options)
-  world.breaksLive = breaksLive
-  world.server.append(5)
-  for (let i = 0; i < 10_000 && world.now < 10 * 60_000; i++) world.step('none')
-  expect([world.end, world.given]).toEqual([undefined, numbers(5)])
-  expect(world.now).toBeGreaterThanOrEqual(10 * 60_000)
-  expect(world.requests.filter(({ at }) => at > 5 * 60_000).length).toBeLessThanOrEqual(60 * 4)
-})
+])(
+  '%s: the pull does not make more and more requests',
+  (_, { breaksLive = false, ...options }: { breaksLive?: boolean; liveMode?: 'long-poll' }) => {
+    const world = new World(options)
+    world.breaksLive = breaksLive
+    world.server.append(5)
+    for (let i = 0; i < 10_000 && world.now < 10 * 60_000; i++) world.step('none')
+    expect([world.end, world.given]).toEqual([undefined, numbers(5)])
+    expect(world.now).toBeGreaterThanOrEqual(10 * 60_000)
+    expect(world.requests.filter(({ at }) => at > 5 * 60_000).length).toBeLessThanOrEqual(60 * 4)
+  },
+)
 
 test('a good position that is torn from now on: the pull asks the server, and falls back to another', () => {
   const world = new World({})
@@ -212,7 +280,11 @@ test('a good position that is torn from now on: the pull asks the server, and fa
   // The log was moved: the old offset lies inside a record
   for (let i = 0; i < 12 && world.state.offset !== '-1' && !world.state.bySeqNum; i++) {
     if (world.state.phase._tag === 'Following' || world.state.phase._tag === 'Reading') {
-      world.state = advance(world.setup, world.state, failure, { now: world.now, random: 0.5, remembered: world.remembered })
+      world.state = advance(world.setup, world.state, failure, {
+        now: world.now,
+        random: 0.5,
+        remembered: world.remembered,
+      })
     } else world.step('none')
   }
   expect([world.state.bySeqNum, world.state.offset]).toEqual([true, '-1'])
@@ -233,7 +305,10 @@ test('a break of the log ends the pull only once the server has answered a secon
   for (let i = 0; i < 200 && world.end === undefined; i++) world.step('none')
   // Mixed-up answers would have ended by then
   expect(world.now - since).toBeGreaterThan(20_000)
-  expect(world.end).toMatchObject({ _tag: 'Broken', note: expect.stringMatching(/expected an event whose parentSeqNum is 3, found seqNum 8 with parentSeqNum 7/) })
+  expect(world.end).toMatchObject({
+    _tag: 'Broken',
+    note: expect.stringMatching(/expected an event whose parentSeqNum is 3, found seqNum 8 with parentSeqNum 7/),
+  })
   expect(world.given).toEqual([1, 2, 3])
 })
 
@@ -244,7 +319,11 @@ test('readers that lose their connections at the same moment come back over seco
       world.server.append(3)
       world.settle()
       const cut = world.now
-      world.state = advance(world.setup, world.state, failure, { now: cut, random: randomFrom(reader)(), remembered: world.remembered })
+      world.state = advance(world.setup, world.state, failure, {
+        now: cut,
+        random: randomFrom(reader)(),
+        remembered: world.remembered,
+      })
       const before = world.requests.length
       while (world.requests.length === before) world.step('none')
       world.settle()

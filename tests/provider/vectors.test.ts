@@ -2,7 +2,15 @@
 import { describe, expect, test } from 'vitest'
 import { isTransient, ResponseError, toPushError } from '../../client/src/http/errors.ts'
 import {
-  backendIdIn, checkName, encodeUpstream, fence, firstUnlinked, headerBody, problemType, storePath, urlPath,
+  backendIdIn,
+  checkName,
+  encodeUpstream,
+  fence,
+  firstUnlinked,
+  headerBody,
+  problemType,
+  storePath,
+  urlPath,
 } from '../../client/src/protocol/index.js'
 import { readPage } from '../../client/src/reading/page.ts'
 import { decodeEvent } from '../../client/src/store/event.ts'
@@ -11,9 +19,9 @@ import { filesIn, read } from '../docs/pages.ts'
 import type { Event } from '../support/events.ts'
 
 type Vector<Input, Result> = Input & { readonly case: string } & (
-  | { readonly expect: Result }
-  | { readonly rust: unknown; readonly typescript: Result; readonly why: string }
-)
+    | { readonly expect: Result }
+    | { readonly rust: unknown; readonly typescript: Result; readonly why: string }
+  )
 
 const ran = new Set<string>()
 
@@ -21,12 +29,19 @@ const vectors = <Input, Result>(file: string): Vector<Input, Result>[] => {
   ran.add(file)
   return JSON.parse(read(`spec/${file}`))
 }
-const resultOf = <Input, Result>(vector: Vector<Input, Result>): Result => ('expect' in vector ? vector.expect : vector.typescript)
+const resultOf = <Input, Result>(vector: Vector<Input, Result>): Result =>
+  'expect' in vector ? vector.expect : vector.typescript
 
 describe('names.json', () => {
-  const reasons: Readonly<Record<string, RegExp>> = { empty: /^tenant "" cannot be part of a URL/, dots: /cannot be part of a URL/, 'too-long': /bytes long/ }
+  const reasons: Readonly<Record<string, RegExp>> = {
+    empty: /^tenant "" cannot be part of a URL/,
+    dots: /cannot be part of a URL/,
+    'too-long': /bytes long/,
+  }
 
-  test.each(vectors<{ name: string; times: number; url: string }, { encoded: string } | { error: string }>('names.json'))('$case', async (vector) => {
+  test.each(
+    vectors<{ name: string; times: number; url: string }, { encoded: string } | { error: string }>('names.json'),
+  )('$case', async (vector) => {
     const [name, url] = [vector.name, vector.url].map((text) => text.repeat(vector.times)) as [string, string]
     const result = resultOf(vector)
     if ('error' in result) {
@@ -47,11 +62,14 @@ describe('fence.json', () => {
 })
 
 describe('header.json', () => {
-  test.each(vectors<{ message: string }, { backendId: string | null; written?: true }>('header.json'))('$case', (vector) => {
-    const { backendId, written } = resultOf(vector)
-    expect(backendIdIn(JSON.parse(vector.message)) ?? null).toBe(backendId)
-    if (written) expect(headerBody(backendId!)).toBe(`[${vector.message}]`)
-  })
+  test.each(vectors<{ message: string }, { backendId: string | null; written?: true }>('header.json'))(
+    '$case',
+    (vector) => {
+      const { backendId, written } = resultOf(vector)
+      expect(backendIdIn(JSON.parse(vector.message)) ?? null).toBe(backendId)
+      if (written) expect(headerBody(backendId!)).toBe(`[${vector.message}]`)
+    },
+  )
 })
 
 describe('chain.json', () => {
@@ -109,12 +127,24 @@ describe('batch.json', () => {
 describe('problems.json', () => {
   type Result = { tag: string; retries: boolean; pushError: string; problemKind: string }
 
-  test.each(vectors<{ kind: string; status: number; fields: Record<string, unknown> }, Result>('problems.json'))('$case', (vector) => {
-    const { kind, status, fields } = vector
-    const { tag, ...expected } = resultOf(vector)
-    const failure = new ResponseError('https://sync.example.com', status, { ...fields, type: problemType(kind), status, _tag: tag }, 0)
-    expect({ retries: isTransient(failure), pushError: toPushError(failure)._tag, problemKind: problemOf(failure, undefined).kind }).toEqual(expected)
-  })
+  test.each(vectors<{ kind: string; status: number; fields: Record<string, unknown> }, Result>('problems.json'))(
+    '$case',
+    (vector) => {
+      const { kind, status, fields } = vector
+      const { tag, ...expected } = resultOf(vector)
+      const failure = new ResponseError(
+        'https://sync.example.com',
+        status,
+        { ...fields, type: problemType(kind), status, _tag: tag },
+        0,
+      )
+      expect({
+        retries: isTransient(failure),
+        pushError: toPushError(failure)._tag,
+        problemKind: problemOf(failure, undefined).kind,
+      }).toEqual(expected)
+    },
+  )
 })
 
 test('every file of spec/ has run, and its cases have names of their own', () => {

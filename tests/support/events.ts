@@ -33,7 +33,8 @@ interface Linked<A> extends Unlinked<A> {
 }
 
 /** The numbers from `from` to `to`, both included. */
-export const numbers = (from: number, to: number): number[] => Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i)
+export const numbers = (from: number, to: number): number[] =>
+  Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i)
 
 /** `SEED=… npm run test:provider` repeats a run. */
 export const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))

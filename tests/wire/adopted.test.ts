@@ -32,7 +32,8 @@ const page = async (store: Store, from: string): Promise<Page> => {
 
 const walk = async (store: Store, from = '-1'): Promise<Page[]> => {
   const pages = [await page(store, from)]
-  for (let last = pages[0]; last !== undefined && !last.upToDate; last = pages.at(-1)) pages.push(await page(store, last.next))
+  for (let last = pages[0]; last !== undefined && !last.upToDate; last = pages.at(-1))
+    pages.push(await page(store, last.next))
   return pages
 }
 
@@ -46,7 +47,11 @@ describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }
     const headers = { 'content-type': 'application/json' }
     await fetch(store.upstreamUrl, { method: 'PUT', headers })
     for (let after = 0; after < EVENTS; after += 500) {
-      await fetch(store.upstreamUrl, { method: 'POST', headers, body: JSON.stringify(chain(after, 500, 'x'.repeat(2_000))) })
+      await fetch(store.upstreamUrl, {
+        method: 'POST',
+        headers,
+        body: JSON.stringify(chain(after, 500, 'x'.repeat(2_000))),
+      })
     }
     // Afterwards it is written to as any other.
     await store.pushed(chain(EVENTS, 5))
@@ -60,7 +65,9 @@ describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }
     for (const { bytes } of cold) expect(bytes).toBeLessThan(1.1 * MIB)
     expect(cold.map(({ cache }) => cache)).toEqual(['MISS', ...cold.slice(2).map(() => 'HIT'), 'BYPASS'])
     expect(cold.map(({ from }) => from)).toEqual(cold.map(({ from }) => from).sort())
-    console.log(`${cold.length} pages of ${cold.reduce((sum, { bytes }) => sum + bytes, 0)} bytes; the upstream sent ${sent()}`)
+    console.log(
+      `${cold.length} pages of ${cold.reduce((sum, { bytes }) => sum + bytes, 0)} bytes; the upstream sent ${sent()}`,
+    )
     parts.proxy.clear()
     const warm = await walk(store)
     expect(seqNums(warm)).toEqual(numbers(1, EVENTS + 5))
@@ -77,7 +84,13 @@ describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }
       parts.proxy.clear()
       const [first, rest, ...more] = await walk(elsewhere)
       // What can't be kept is not read from the run's begin for each page.
-      expect([first?.cache, rest?.cache, rest?.upToDate, more, parts.proxy.requests.length]).toEqual(['MISS', 'BYPASS', true, [], 2])
+      expect([first?.cache, rest?.cache, rest?.upToDate, more, parts.proxy.requests.length]).toEqual([
+        'MISS',
+        'BYPASS',
+        true,
+        [],
+        2,
+      ])
       expect(seqNums([first!, rest!])).toEqual(numbers(1, EVENTS + 5))
       for (const one of [pages[1], pages[5], pages.at(-2)]) {
         expect(seqNums(await walk(elsewhere, one?.from))).toEqual(numbers(one?.seqNums[0] ?? 0, EVENTS + 5))

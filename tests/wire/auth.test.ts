@@ -3,8 +3,8 @@ import { createServer, type Server as HttpServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { type Server, startRustUpstream, startWorker } from '../harness/index.ts'
-import { chain, event, json, type Parts, sse, Store } from './support.ts'
-import { base64url, type Claims, ec, ed, hmac, now, rsa, signedBy, type Signer, token } from './tokens.ts'
+import { chain, event, json, type Parts, Store, sse } from './support.ts'
+import { base64url, type Claims, ec, ed, hmac, now, rsa, type Signer, signedBy, token } from './tokens.ts'
 
 const SECRET = 'a secret of this test, long enough for its hash'
 const ISSUER = 'https://issuer.test/'
@@ -41,14 +41,21 @@ const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
 const claims = (changes: Claims = {}): Claims =>
   Object.fromEntries(
     Object.entries({
-      iss: ISSUER, aud: AUDIENCE, exp: now() + 600, tenant: 'acme', stores: ['notes'], scope: 'read write admin', ...changes,
+      iss: ISSUER,
+      aud: AUDIENCE,
+      exp: now() + 600,
+      tenant: 'acme',
+      stores: ['notes'],
+      scope: 'read write admin',
+      ...changes,
     }).filter(([, value]) => value !== undefined),
   )
 const signed = hmac(SECRET)
 const hs256 = (changes: Claims = {}, header: Record<string, unknown> = {}) =>
   token({ alg: 'HS256', typ: 'JWT', ...header }, claims(changes), signed)
 const valid = () => hs256()
-const by = (signer: Signer, changes: Claims = {}, header: Record<string, unknown> = {}) => signedBy(signer, claims(changes), header)
+const by = (signer: Signer, changes: Claims = {}, header: Record<string, unknown> = {}) =>
+  signedBy(signer, claims(changes), header)
 /** The same token, with one bit of the signature turned. */
 const bent = (token: string): string => {
   const [header, payload, signature] = token.split('.') as [string, string, string]
@@ -63,7 +70,12 @@ const grafted = (onto: string, changes: Claims): string => {
 }
 const pem = (signer: Signer) => signer.publicKey.export({ type: 'spki', format: 'pem' })
 
-type Case = [name: string, headers: () => Record<string, string>, expected: number | [number, string], request?: Request]
+type Case = [
+  name: string,
+  headers: () => Record<string, string>,
+  expected: number | [number, string],
+  request?: Request,
+]
 type Request = { method?: string; tenant?: string; store?: string; query?: string }
 const of = (make: () => string) => () => bearer(make())
 const head = (store: string): Request => ({ method: 'HEAD', store })
@@ -108,14 +120,22 @@ const cases: Case[] = [
   ['two tokens', of(() => `${valid()}, ${valid()}`), [401, 'malformed']],
   ['a header that is not JSON', of(() => `${base64url('{alg')}.${base64url('{}')}.AAAA`), [401, 'malformed']],
   ['a payload that is no object', of(() => token({ alg: 'HS256' }, '[1]', signed)), [401, 'malformed']],
-  ['a signature in the other alphabet', of(() => `${valid().split('.').slice(0, 2).join('.')}.+/+/`), [401, 'malformed']],
+  [
+    'a signature in the other alphabet',
+    of(() => `${valid().split('.').slice(0, 2).join('.')}.+/+/`),
+    [401, 'malformed'],
+  ],
   ['padding', of(() => `${valid()}=`), [401, 'malformed']],
   ['a critical extension', of(() => hs256({}, { crit: ['b64'], b64: false })), [401, 'malformed']],
   ['a token for something else', of(() => hs256({}, { typ: 'logout+jwt' })), [401, 'malformed']],
-  ['alg given twice', of(() => {
-    const unsigned = `${base64url('{"alg":"HS256","alg":"none"}')}.${base64url(JSON.stringify(claims()))}`
-    return `${unsigned}.${base64url(signed(unsigned))}`
-  }), [401, 'malformed']],
+  [
+    'alg given twice',
+    of(() => {
+      const unsigned = `${base64url('{"alg":"HS256","alg":"none"}')}.${base64url(JSON.stringify(claims()))}`
+      return `${unsigned}.${base64url(signed(unsigned))}`
+    }),
+    [401, 'malformed'],
+  ],
   ['an endless token', of(() => hs256({ padding: 'x'.repeat(14_000) })), [401, 'malformed']],
 
   // Algorithms
@@ -125,9 +145,21 @@ const cases: Case[] = [
   ['alg empty', of(() => token({ alg: '' }, claims(), signed)), [401, 'algorithm']],
   ['HS512', of(() => token({ alg: 'HS512' }, claims(), hmac(SECRET, 'sha512'))), [401, 'algorithm']],
   ['PS256', of(() => by(keys.rsa, {}, { alg: 'PS256' })), [401, 'algorithm']],
-  ['HS256 by the RSA public key, as PEM', of(() => token({ alg: 'HS256', kid: 'rsa-1' }, claims(), hmac(pem(keys.rsa)))), [401, 'signature']],
-  ['HS256 by the RSA public key, as JWK', of(() => token({ alg: 'HS256' }, claims(), hmac(JSON.stringify(keys.rsa.jwk)))), [401, 'signature']],
-  ['HS256 by the RSA modulus', of(() => token({ alg: 'HS256' }, claims(), hmac(Buffer.from(String(keys.rsa.jwk['n']), 'base64url')))), [401, 'signature']],
+  [
+    'HS256 by the RSA public key, as PEM',
+    of(() => token({ alg: 'HS256', kid: 'rsa-1' }, claims(), hmac(pem(keys.rsa)))),
+    [401, 'signature'],
+  ],
+  [
+    'HS256 by the RSA public key, as JWK',
+    of(() => token({ alg: 'HS256' }, claims(), hmac(JSON.stringify(keys.rsa.jwk)))),
+    [401, 'signature'],
+  ],
+  [
+    'HS256 by the RSA modulus',
+    of(() => token({ alg: 'HS256' }, claims(), hmac(Buffer.from(String(keys.rsa.jwk['n']), 'base64url')))),
+    [401, 'signature'],
+  ],
   ['HS256 by an empty secret', of(() => token({ alg: 'HS256' }, claims(), hmac(''))), [401, 'signature']],
   ['RS256 with an HMAC', of(() => token({ alg: 'RS256', kid: 'rsa-1' }, claims(), signed)), [401, 'signature']],
   ['ES256 by the name of the RSA key', of(() => by(keys.ec, {}, { kid: 'rsa-1' })), [401, 'key']],
@@ -136,21 +168,37 @@ const cases: Case[] = [
   // Keys and signatures
   ['another secret', of(() => token({ alg: 'HS256' }, claims(), hmac(`${SECRET}!`))), [401, 'signature']],
   ['no signature', of(() => token({ alg: 'HS256' }, claims(), () => '')), [401, 'signature']],
-  ['half a signature', of(() => token({ alg: 'HS256' }, claims(), (text) => signed(text).subarray(0, 16))), [401, 'signature']],
+  [
+    'half a signature',
+    of(() => token({ alg: 'HS256' }, claims(), (text) => signed(text).subarray(0, 16))),
+    [401, 'signature'],
+  ],
   ['HS256, one bit turned', of(() => bent(valid())), [401, 'signature']],
   ['RS256, one bit turned', of(() => bent(by(keys.rsa))), [401, 'signature']],
   ['ES256, one bit turned', of(() => bent(by(keys.ec))), [401, 'signature']],
   ['EdDSA, one bit turned', of(() => bent(by(keys.ed))), [401, 'signature']],
-  ['ES256 of zeros', of(() => token({ alg: 'ES256', kid: 'ec-1' }, claims(), () => Buffer.alloc(64))), [401, 'signature']],
-  ['other claims under a good signature', of(() => grafted(valid(), { scope: 'read write admin', sub: 'other' })), [401, 'signature']],
-  ['a stranger with our RSA key\'s name', of(() => by(strangers.rsa)), [401, 'signature']],
-  ['a stranger with our EC key\'s name', of(() => by(strangers.ec)), [401, 'signature']],
-  ['a stranger with our Ed25519 key\'s name', of(() => by(strangers.ed)), [401, 'signature']],
+  [
+    'ES256 of zeros',
+    of(() => token({ alg: 'ES256', kid: 'ec-1' }, claims(), () => Buffer.alloc(64))),
+    [401, 'signature'],
+  ],
+  [
+    'other claims under a good signature',
+    of(() => grafted(valid(), { scope: 'read write admin', sub: 'other' })),
+    [401, 'signature'],
+  ],
+  ["a stranger with our RSA key's name", of(() => by(strangers.rsa)), [401, 'signature']],
+  ["a stranger with our EC key's name", of(() => by(strangers.ec)), [401, 'signature']],
+  ["a stranger with our Ed25519 key's name", of(() => by(strangers.ed)), [401, 'signature']],
   ['a stranger who names no key', of(() => by(strangers.rsa, {}, { kid: undefined })), [401, 'signature']],
   ['a key nobody knows', of(() => by(rsa('unknown'))), [401, 'key']],
   ['a key that is too short', of(() => by(weak)), [401, 'key']],
   ['a key that comes with the token', of(() => by(strangers.rsa, {}, { jwk: strangers.rsa.jwk })), [401, 'signature']],
-  ['a key the token points to', of(() => by(strangers.rsa, {}, { kid: 'mine', jku: 'https://evil.test/jwks' })), [401, 'key']],
+  [
+    'a key the token points to',
+    of(() => by(strangers.rsa, {}, { kid: 'mine', jku: 'https://evil.test/jwks' })),
+    [401, 'key'],
+  ],
 
   // Time
   ['expired', of(() => hs256({ exp: now() - 61 })), [401, 'expired']],
@@ -210,9 +258,15 @@ const cases: Case[] = [
   ['admin, to reset', of(() => hs256({ scope: 'admin', stores: ['old'] })), 204, { method: 'DELETE', store: 'old' }],
 ]
 
-const send = (headers: Record<string, string>, { method = 'GET', tenant = 'acme', store = 'notes', query = 'offset=-1' }: Request = {}) => {
+const send = (
+  headers: Record<string, string>,
+  { method = 'GET', tenant = 'acme', store = 'notes', query = 'offset=-1' }: Request = {},
+) => {
   const url = new Store(parts, { tenant, name: store }).url
-  const push = method === 'POST' ? { body: JSON.stringify([event(1)]), headers: { 'content-type': 'application/json', ...headers } } : { headers }
+  const push =
+    method === 'POST'
+      ? { body: JSON.stringify([event(1)]), headers: { 'content-type': 'application/json', ...headers } }
+      : { headers }
   return fetch(method === 'GET' ? `${url}?${query.replace('TOKEN', valid())}` : url, { method, ...push })
 }
 
@@ -234,7 +288,11 @@ test.each(cases)('%s', async (_, headers, expected, request) => {
 test('what needs no token: health, and a browser that asks first', async () => {
   expect((await fetch(`${parts.worker.url}/health`)).status).toBe(200)
   const preflight = await new Store(parts).request('OPTIONS', {
-    headers: { origin: 'https://app.test', 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization' },
+    headers: {
+      origin: 'https://app.test',
+      'access-control-request-method': 'POST',
+      'access-control-request-headers': 'authorization',
+    },
   })
   expect(preflight.status).toBe(204)
   expect(preflight.headers.get('access-control-allow-headers')).toContain('authorization')
@@ -256,7 +314,8 @@ test('logs and errors hold no token', async () => {
   const valuable = valid()
   const store = new Store(parts, { name: 'notes' })
   const texts: string[] = []
-  for (const headers of [bearer(bent(valuable)), bearer(`${valuable}.x`)]) texts.push(await (await store.read('offset=-1', headers)).text())
+  for (const headers of [bearer(bent(valuable)), bearer(`${valuable}.x`)])
+    texts.push(await (await store.read('offset=-1', headers)).text())
   texts.push(parts.worker.logs())
   for (const text of texts) {
     expect(text).not.toContain(valuable.split('.')[1])
@@ -375,31 +434,62 @@ describe('keys that the issuer publishes', () => {
   test('with the claims of Clerk, Auth0 and Cloudflare Access, as they come', async () => {
     ;[keySet, answer] = [[keys.rsa], 'keys']
     const exp = now() + 60
-    const clerk = await start({ JWT_ISSUER: 'https://clerk.test', JWT_TENANT_CLAIM: 'o.id', JWT_STORES: '*', JWT_SCOPE: 'read write' })
-    const session = { azp: 'https://app.test', exp, fva: [0, -1], iss: 'https://clerk.test', o: { id: 'acme', rol: 'admin' }, sub: 'user_1', v: 2 }
+    const clerk = await start({
+      JWT_ISSUER: 'https://clerk.test',
+      JWT_TENANT_CLAIM: 'o.id',
+      JWT_STORES: '*',
+      JWT_SCOPE: 'read write',
+    })
+    const session = {
+      azp: 'https://app.test',
+      exp,
+      fva: [0, -1],
+      iss: 'https://clerk.test',
+      o: { id: 'acme', rol: 'admin' },
+      sub: 'user_1',
+      v: 2,
+    }
     expect((await read(clerk, signedBy(keys.rsa, session))).status).toBe(200)
     expect((await read(clerk, signedBy(keys.rsa, { ...session, o: { id: 'globex' } }))).status).toBe(403)
     expect((await read(clerk, signedBy(keys.rsa, { ...session, o: undefined }))).status).toBe(403)
     await worker?.stop()
 
     const auth0 = await start({
-      JWT_ISSUER: 'https://acme.auth0.test/', JWT_AUDIENCE: 'https://sync.test', JWT_TENANT_CLAIM: 'org_id',
-      JWT_STORES: '*', JWT_SCOPE_CLAIM: 'permissions',
+      JWT_ISSUER: 'https://acme.auth0.test/',
+      JWT_AUDIENCE: 'https://sync.test',
+      JWT_TENANT_CLAIM: 'org_id',
+      JWT_STORES: '*',
+      JWT_SCOPE_CLAIM: 'permissions',
     })
     const access = {
-      iss: 'https://acme.auth0.test/', aud: ['https://sync.test', 'https://acme.auth0.test/userinfo'], exp, azp: 'x', scope: 'openid',
-      permissions: ['read'], org_id: 'acme',
+      iss: 'https://acme.auth0.test/',
+      aud: ['https://sync.test', 'https://acme.auth0.test/userinfo'],
+      exp,
+      azp: 'x',
+      scope: 'openid',
+      permissions: ['read'],
+      org_id: 'acme',
     }
     expect((await read(auth0, signedBy(keys.rsa, access))).status).toBe(200)
     expect((await auth0.push(chain(1, 1), bearer(signedBy(keys.rsa, access)))).status).toBe(403)
     await worker?.stop()
 
     const cloudflare = await start({
-      JWT_ISSUER: 'https://team.cloudflareaccess.test', JWT_AUDIENCE: 'aud-tag', JWT_HEADER: 'Cf-Access-Jwt-Assertion',
-      JWT_TENANT: 'acme', JWT_STORES: '*', JWT_SCOPE: 'read write',
+      JWT_ISSUER: 'https://team.cloudflareaccess.test',
+      JWT_AUDIENCE: 'aud-tag',
+      JWT_HEADER: 'Cf-Access-Jwt-Assertion',
+      JWT_TENANT: 'acme',
+      JWT_STORES: '*',
+      JWT_SCOPE: 'read write',
     })
     const assertion = signedBy(keys.rsa, {
-      aud: ['aud-tag'], email: 'me@acme.test', exp, iss: 'https://team.cloudflareaccess.test', type: 'app', identity_nonce: 'x', sub: 'y',
+      aud: ['aud-tag'],
+      email: 'me@acme.test',
+      exp,
+      iss: 'https://team.cloudflareaccess.test',
+      type: 'app',
+      identity_nonce: 'x',
+      sub: 'y',
     })
     expect((await cloudflare.read('offset=-1', { 'cf-access-jwt-assertion': assertion })).status).toBe(200)
     expect((await cloudflare.read('offset=-1', bearer(assertion))).status).toBe(401)

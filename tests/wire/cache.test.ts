@@ -50,7 +50,13 @@ beforeAll(async () => {
   worker = await launch({
     name: 'workerd',
     command: workerd,
-    args: ['serve', 'workerd.capnp', `--socket-addr=http=${new URL(url).host}`, `--socket-addr=cache=${new URL(cacheUrl).host}`, `--directory-path=objects=${join(folder, 'objects')}`],
+    args: [
+      'serve',
+      'workerd.capnp',
+      `--socket-addr=http=${new URL(url).host}`,
+      `--socket-addr=cache=${new URL(cacheUrl).host}`,
+      `--directory-path=objects=${join(folder, 'objects')}`,
+    ],
     env: toolEnv(),
     cwd: folder,
     url,
@@ -81,7 +87,8 @@ const walk = async (store: Store) => {
   const pages: [cache: string | null, offset: string][] = []
   for (let [offset, upToDate, head] = ['-1', false, 0]; !upToDate; ) {
     const response = await store.read(`offset=${offset}`)
-    for (const { seqNum } of ((await response.json()) as Event[]).filter((message) => 'seqNum' in message)) expect(seqNum).toBe(++head)
+    for (const { seqNum } of ((await response.json()) as Event[]).filter((message) => 'seqNum' in message))
+      expect(seqNum).toBe(++head)
     pages.push([response.headers.get('x-cache'), offset])
     offset = response.headers.get('stream-next-offset') ?? ''
     upToDate = response.headers.has('stream-up-to-date')
@@ -133,7 +140,9 @@ test('more stores than may be brought to the cache at once are read all the same
   expect(sources.filter((source) => source === 'BYPASS').length).toBe(4)
   for (const page of pages) {
     expect(page.headers.get('stream-up-to-date')).toBeNull()
-    expect(((await page.json()) as Event[]).filter((message) => 'seqNum' in message).map(({ seqNum }) => seqNum)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+    expect(
+      ((await page.json()) as Event[]).filter((message) => 'seqNum' in message).map(({ seqNum }) => seqNum),
+    ).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
   }
   // What was held back is brought there by the next reader.
   for (const store of stores) expect((await caches(store)).slice(1)).toEqual(['HIT', 'HIT', 'HIT', 'BYPASS'])

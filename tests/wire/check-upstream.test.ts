@@ -8,10 +8,14 @@ import { node, root, toolEnv } from '../../scripts/lib/tools.mjs'
 import { startRustUpstream } from '../harness/index.ts'
 import { upstreams } from './support.ts'
 
-const check = (url: string, { args = [], env = {} }: { args?: string[]; env?: Record<string, string> } = {}): Promise<{ code: number; output: string }> =>
+const check = (
+  url: string,
+  { args = [], env = {} }: { args?: string[]; env?: Record<string, string> } = {},
+): Promise<{ code: number; output: string }> =>
   new Promise((resolve) => {
     const script = join(root, 'scripts/check-upstream.mjs')
-    const done = (error: { code?: unknown } | null, output: string) => resolve({ code: error === null ? 0 : Number(error.code), output })
+    const done = (error: { code?: unknown } | null, output: string) =>
+      resolve({ code: error === null ? 0 : Number(error.code), output })
     execFile(node, [script, url, ...args], { env: { ...toolEnv(), ...env } }, done)
   })
 
@@ -22,11 +26,15 @@ const startProxy = async (
   succeeded: (incoming: IncomingMessage) => void = () => {},
 ) => {
   const server = createServer((incoming, outgoing) => {
-    const passed = request(`${new URL(upstreamUrl).origin}${incoming.url}`, { method: incoming.method, headers: change(incoming) }, (answer) => {
-      if ((answer.statusCode ?? 500) < 300) succeeded(incoming)
-      outgoing.writeHead(answer.statusCode ?? 502, answer.headers)
-      answer.pipe(outgoing)
-    })
+    const passed = request(
+      `${new URL(upstreamUrl).origin}${incoming.url}`,
+      { method: incoming.method, headers: change(incoming) },
+      (answer) => {
+        if ((answer.statusCode ?? 500) < 300) succeeded(incoming)
+        outgoing.writeHead(answer.statusCode ?? 502, answer.headers)
+        answer.pipe(outgoing)
+      },
+    )
     passed.on('error', () => outgoing.destroy())
     incoming.on('error', () => passed.destroy()).pipe(passed)
   })
@@ -58,7 +66,11 @@ test.each([
 ])('a server that knows nothing of %s lacks: %s', async (header, what) => {
   const upstream = await startRustUpstream()
   const forgetful = await startProxy(upstream.url, ({ headers }) =>
-    Object.fromEntries(Object.entries(headers).filter(([name]) => !name.startsWith(header.split('-')[0]!) || name === 'stream-next-offset')),
+    Object.fromEntries(
+      Object.entries(headers).filter(
+        ([name]) => !name.startsWith(header.split('-')[0]!) || name === 'stream-next-offset',
+      ),
+    ),
   )
   try {
     const { code, output } = await check(forgetful.url)
@@ -71,7 +83,7 @@ test.each([
   }
 })
 
-const SCOPE = 'The fence is the stream\'s, whoever writes'
+const SCOPE = "The fence is the stream's, whoever writes"
 const tokens = { UPSTREAM_TOKEN: 'first', UPSTREAM_SECOND_TOKEN: 'second' }
 
 test.each(upstreams)('$name keeps the fence between two credentials', async ({ start }) => {
@@ -108,7 +120,9 @@ test('a server that keeps Stream-Seq for each credential is found with two, and 
   try {
     for (const given of [{ env: tokens }, { args: ['--token', 'first', '--second-token', 'second'] }]) {
       const found = await check(perWriter.url, given)
-      expect(found.output.match(/^NO .*/gm)).toEqual([`NO   ${SCOPE}: two writers with different credentials were both acknowledged on one parent`])
+      expect(found.output.match(/^NO .*/gm)).toEqual([
+        `NO   ${SCOPE}: two writers with different credentials were both acknowledged on one parent`,
+      ])
       expect(found.output).toMatch(/lacks 1 of what Headwater needs/)
       expect(found.code).toBe(1)
     }
@@ -118,7 +132,10 @@ test('a server that keeps Stream-Seq for each credential is found with two, and 
       expect(output).toContain(`Not tested: ${SCOPE}.`)
       expect(code).toBe(0)
     }
-    for (const env of [{ UPSTREAM_SECOND_TOKEN: 'second' }, { UPSTREAM_TOKEN: 'same', UPSTREAM_SECOND_TOKEN: 'same' }]) {
+    for (const env of [
+      { UPSTREAM_SECOND_TOKEN: 'second' },
+      { UPSTREAM_TOKEN: 'same', UPSTREAM_SECOND_TOKEN: 'same' },
+    ]) {
       expect((await check(perWriter.url, { env })).code).toBe(2)
     }
   } finally {

@@ -89,7 +89,14 @@ describe.each(upstreams)('with faults, on $name,', ({ start }) => {
   test('a read that the upstream refuses is told as a problem', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
-    for (const [upstream, told] of [[400, 400], [410, 410], [429, 429], [500, 503], [503, 503], [418, 502]] as const) {
+    for (const [upstream, told] of [
+      [400, 400],
+      [410, 410],
+      [429, 429],
+      [500, 503],
+      [503, 503],
+      [418, 502],
+    ] as const) {
       parts.proxy.next({ method: 'GET' }, { status: upstream })
       const response = await s.read()
       expect([response.status, response.headers.get('content-type')]).toEqual([told, 'application/problem+json'])
@@ -149,7 +156,11 @@ describe('a store that is flooded with pushes while the upstream hangs', { timeo
       const response = await s.push(chain(1, 1, 'y'.repeat(size)))
       if (response.status === 409) return
       const problem = await json<Problem>(response)
-      expect([response.status, response.headers.get('retry-after'), problem._tag]).toEqual([503, '1', 'OverloadedError'])
+      expect([response.status, response.headers.get('retry-after'), problem._tag]).toEqual([
+        503,
+        '1',
+        'OverloadedError',
+      ])
       refused += 1
     }
     const flood = Array.from({ length: count - 1 }, push)
@@ -165,7 +176,9 @@ describe('a store that is flooded with pushes while the upstream hangs', { timeo
     expect(refused).toBe(6 * (count - waiting))
 
     const [before = 0, full = 0, after = 0] = memory.map((bytes) => Math.round(bytes / 2 ** 20))
-    console.log(`${count} ${size}-byte pushes at once, ${waiting} wait: ${full - before} MiB more; 5 more waves: ${after - full} MiB more`)
+    console.log(
+      `${count} ${size}-byte pushes at once, ${waiting} wait: ${full - before} MiB more; 5 more waves: ${after - full} MiB more`,
+    )
     expect(after - full).toBeLessThan(160)
     await s.pushed(chain(2, 1))
     const events = await s.eventsUpstream()

@@ -18,7 +18,10 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     folder = await mkdtemp(join(tmpdir(), 'headwater-foreign-'))
     parts.upstream = await start({ dataDir: data() })
     parts.proxy = await startCountingProxy(parts.upstream.url)
-    parts.worker = await startWorker({ upstreamUrl: parts.proxy.url, vars: { UPSTREAM_TIMEOUT_MS: '2000', SEGMENT_EVENTS: '5' } })
+    parts.worker = await startWorker({
+      upstreamUrl: parts.proxy.url,
+      vars: { UPSTREAM_TIMEOUT_MS: '2000', SEGMENT_EVENTS: '5' },
+    })
   })
   afterAll(async () => {
     await parts.worker?.stop()
@@ -37,7 +40,10 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     expect((await fetch(s.upstreamUrl, { method: 'PUT', headers, body: JSON.stringify(messages) })).status).toBe(201)
   }
   const halted = async (response: Response, detail: string) => {
-    expect([response.status, await response.json()]).toMatchObject([503, { _tag: 'StoreHaltedError', detail: expect.stringContaining(detail) }])
+    expect([response.status, await response.json()]).toMatchObject([
+      503,
+      { _tag: 'StoreHaltedError', detail: expect.stringContaining(detail) },
+    ])
   }
   const whileDown = async (work: () => Promise<unknown>) => {
     await parts.upstream.kill()
@@ -45,7 +51,9 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     await parts.upstream.restart()
   }
 
-  test('a store whose log is gone halts, keeps what it knows, begins no other, and goes on when the log is back', { timeout: 60_000 }, async () => {
+  test('a store whose log is gone halts, keeps what it knows, begins no other, and goes on when the log is back', {
+    timeout: 60_000,
+  }, async () => {
     const [s, empty] = [store(), store()]
     for (let head = 0; head < 12; head += 3) await s.pushed(chain(head, 3))
     const before = await s.request('HEAD')
@@ -57,7 +65,8 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     await halted(await s.push(chain(12, 1)), 'event 12 was acknowledged')
     await halted(await s.push(chain(0, 1, 'new')), 'event 12 was acknowledged')
     for (const method of ['HEAD', 'PUT']) expect((await s.request(method)).status).toBe(503)
-    for (const live of ['sse', 'long-poll']) await halted(await s.read(`offset=-1&live=${live}`), 'event 12 was acknowledged')
+    for (const live of ['sse', 'long-poll'])
+      await halted(await s.read(`offset=-1&live=${live}`), 'event 12 was acknowledged')
     await halted(await adopt(s), 'event 12 was acknowledged')
     expect((await fetch(`${s.upstreamUrl}?offset=-1`)).status).toBe(404)
     const sealed = await s.read()
@@ -87,8 +96,14 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
       await halted(await s.push(chain(3, 1), { 'livestore-backend-id': old }), 'backend another')
       expect(await s.eventsUpstream()).toEqual(chain(0, length, { of: 'another' }))
       const adopted = await adopt(s)
-      expect([adopted.status, backendId(adopted), adopted.headers.get('livestore-head')]).toEqual([200, 'another', String(length)])
-      expect(await json<Problem>(await s.push(chain(3, 1), { 'livestore-backend-id': old }))).toMatchObject({ _tag: 'BackendIdMismatchError' })
+      expect([adopted.status, backendId(adopted), adopted.headers.get('livestore-head')]).toEqual([
+        200,
+        'another',
+        String(length),
+      ])
+      expect(await json<Problem>(await s.push(chain(3, 1), { 'livestore-backend-id': old }))).toMatchObject({
+        _tag: 'BackendIdMismatchError',
+      })
       await s.pushed([event(length + 1)])
       expect((await s.eventsUpstream()).length).toBe(length + 1)
     }
@@ -139,7 +154,8 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
   test('a DELETE that somebody else answers resets nothing, and says so', async () => {
     const s = store()
     const id = backendId(await s.pushed(chain(0, 3)))
-    const deletes = ({ method, path }: { method: string; path: string }) => method === 'DELETE' && path.endsWith(`/${s.name}`)
+    const deletes = ({ method, path }: { method: string; path: string }) =>
+      method === 'DELETE' && path.endsWith(`/${s.name}`)
     for (const fault of [{ status: 404 }, { ...HTML }, { status: 204 }]) {
       parts.proxy.inject((request) => (deletes(request) ? fault : undefined))
       expect((await s.request('DELETE')).status).toBe(503)
@@ -173,7 +189,14 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     await s.pushed(chain(0, 1))
     const page = { ...HTML, headers: { ...HTML.headers, 'stream-next-offset': '9999999999999999_9999999999999999' } }
     let head = 1
-    for (const fault of [{ status: 204 }, { status: 200 }, HTML, page, { status: 302, headers: { location: '/login' } }, { status: 201 }]) {
+    for (const fault of [
+      { status: 204 },
+      { status: 200 },
+      HTML,
+      page,
+      { status: 302, headers: { location: '/login' } },
+      { status: 201 },
+    ]) {
       for (const applied of [false, true]) {
         parts.proxy.clear()
         parts.proxy.next({ method: 'POST', path: s.name }, { ...fault, applied })
@@ -189,9 +212,18 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
   test('a portal before the upstream halts no store', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
-    for (const fault of [HTML, { status: 302, headers: { location: '/login' } }, { status: 200, headers: { 'content-type': 'application/json' }, body: '{}' }]) {
+    for (const fault of [
+      HTML,
+      { status: 302, headers: { location: '/login' } },
+      { status: 200, headers: { 'content-type': 'application/json' }, body: '{}' },
+    ]) {
       parts.proxy.inject(({ path }) => (path.endsWith(`/${s.name}`) ? fault : undefined))
-      for (const response of [await s.push(chain(1, 1)), await s.read(), await s.read('offset=-1&live=sse'), await s.request('PUT')]) {
+      for (const response of [
+        await s.push(chain(1, 1)),
+        await s.read(),
+        await s.read('offset=-1&live=sse'),
+        await s.request('PUT'),
+      ]) {
         expect([response.status, (await json<Problem>(response))._tag]).toEqual([503, 'UnavailableError'])
       }
     }

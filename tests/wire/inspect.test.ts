@@ -1,7 +1,7 @@
 // The inspector: what it tells of a store, and to whom.
 import { describe, expect, test } from 'vitest'
 import { headerBody } from '../../client/src/protocol/index.js'
-import { chain, event, json, statusFor, Store, useDeployments } from './support.ts'
+import { chain, event, json, Store, statusFor, useDeployments } from './support.ts'
 import { hmac, now, token } from './tokens.ts'
 
 const SECRET = 'a secret of this test, long enough for its hash'
@@ -64,7 +64,13 @@ describe('what it tells', () => {
     expect(before.store).toMatchObject({
       state: 'ready',
       detail: null,
-      tip: { backend_id: tail.headers.get('livestore-backend-id'), head: 25, offset: offset(tail), events: 25, sealed: { events: 23 } },
+      tip: {
+        backend_id: tail.headers.get('livestore-backend-id'),
+        head: 25,
+        offset: offset(tail),
+        events: 25,
+        sealed: { events: 23 },
+      },
       segments: [
         { from: '-1', last: 10, events: 10 },
         { last: 23, events: 13, end: offset(last) },
@@ -76,10 +82,16 @@ describe('what it tells', () => {
     expect(before).toMatchObject({ age: expect.any(Number), head: 25 })
     const { pushes } = before.store
     expect([...pushes.counts, ...before.refused!.counts].sort()).toEqual([
-      ['accepted', 3], ['accepted-again', 1], ['invalid-push', 1], ['invalid-push', 1], ['server-ahead', 1],
+      ['accepted', 3],
+      ['accepted-again', 1],
+      ['invalid-push', 1],
+      ['invalid-push', 1],
+      ['server-ahead', 1],
     ])
     expect(pushes.recent[0]).toMatchObject({
-      outcome: 'accepted', detail: null, batch: { first: 1, last: 10, events: 10, bytes: JSON.stringify(chain(0, 10)).length },
+      outcome: 'accepted',
+      detail: null,
+      batch: { first: 1, last: 10, events: 10, bytes: JSON.stringify(chain(0, 10)).length },
     })
     const refused = [...pushes.recent, ...before.refused!.recent].filter(({ detail }) => detail !== null)
     expect(refused.map(({ detail }) => detail).sort()).toEqual([
@@ -87,7 +99,8 @@ describe('what it tells', () => {
       'The batch starts at 23, but the next event is 26. Pull, rebase, push again.',
       'The body must be a JSON array of events.',
     ])
-    for (const { at, ms } of pushes.recent) expect(at >= pushes.since && at <= Date.now() && ms >= 0 && ms < 10_000).toBe(true)
+    for (const { at, ms } of pushes.recent)
+      expect(at >= pushes.since && at <= Date.now() && ms >= 0 && ms < 10_000).toBe(true)
 
     await (await store.read()).text()
     await expect.poll(async () => (await inspect(store)).cached, { timeout: 10_000 }).toEqual([true, true])
@@ -100,11 +113,15 @@ describe('what it tells', () => {
     for (let i = 0; i < 60; i++) expect((await store.push('[]')).status).toBe(422)
     const inspected = await inspect(store)
     expect(inspected.store.sealed).toBe(230)
-    expect(inspected.store.segments.map(({ last }) => last)).toEqual(Array.from({ length: 200 }, (_, index) => 31 + index))
+    expect(inspected.store.segments.map(({ last }) => last)).toEqual(
+      Array.from({ length: 200 }, (_, index) => 31 + index),
+    )
     expect(inspected.store.segments[0]!.events).toBe(1)
     expect(inspected.cached.length).toBe(32)
     expect(inspected.store.pushes.counts).toEqual([['accepted', 230]])
-    expect(inspected.store.pushes.recent.map(({ batch }) => batch?.last)).toEqual(Array.from({ length: 50 }, (_, index) => 181 + index))
+    expect(inspected.store.pushes.recent.map(({ batch }) => batch?.last)).toEqual(
+      Array.from({ length: 50 }, (_, index) => 181 + index),
+    )
     expect(inspected.refused).toMatchObject({ counts: [['invalid-push', 60]] })
     expect(inspected.refused!.recent.length).toBe(50)
   })
@@ -121,7 +138,10 @@ describe('what it tells', () => {
     await parts.worker.restart()
     expect((await store.push(chain(3, 1))).status).toBe(503)
     expect((await inspect(store)).store).toMatchObject({
-      state: 'store-halted', detail: expect.stringContaining('event 3 was acknowledged'), tip, pushes: { counts: [['store-halted', 1]] },
+      state: 'store-halted',
+      detail: expect.stringContaining('event 3 was acknowledged'),
+      tip,
+      pushes: { counts: [['store-halted', 1]] },
     })
   })
 
@@ -131,7 +151,10 @@ describe('what it tells', () => {
     await fetch(halted.upstreamUrl, { method: 'PUT', headers: { 'content-type': 'text/plain' }, body: 'not a log' })
     expect((await halted.push(chain(0, 1))).status).toBe(503)
     expect((await inspect(halted)).store).toMatchObject({
-      state: 'store-halted', detail: expect.stringContaining('Reset this store'), tip: null, segments: [],
+      state: 'store-halted',
+      detail: expect.stringContaining('Reset this store'),
+      tip: null,
+      segments: [],
       pushes: { counts: [['store-halted', 1]] },
     })
     // One whose end is known: it is told all the same.
@@ -140,13 +163,29 @@ describe('what it tells', () => {
     await fetch(closed.upstreamUrl, { method: 'POST', headers: { 'stream-closed': 'true' } })
     expect((await closed.push(chain(2, 1))).status).toBe(503)
     expect((await inspect(closed)).store).toMatchObject({
-      state: 'store-halted', detail: expect.stringContaining('closed'), tip: { head: 2 }, pushes: { counts: [['accepted', 1], ['store-halted', 1]] },
+      state: 'store-halted',
+      detail: expect.stringContaining('closed'),
+      tip: { head: 2 },
+      pushes: {
+        counts: [
+          ['accepted', 1],
+          ['store-halted', 1],
+        ],
+      },
     })
     const none = new Store(parts)
-    expect(await inspect(none)).toMatchObject({ store: { state: 'no-stream', tip: null, sealed: 0 }, cached: [], refused: null })
+    expect(await inspect(none)).toMatchObject({
+      store: { state: 'no-stream', tip: null, sealed: 0 },
+      cached: [],
+      refused: null,
+    })
     expect((await fetch(none.upstreamUrl, { method: 'HEAD' })).status).toBe(404)
     parts.proxy.setOnline(false)
-    expect((await inspect(new Store(parts))).store).toMatchObject({ state: 'upstream-unavailable', detail: expect.any(String), tip: null })
+    expect((await inspect(new Store(parts))).store).toMatchObject({
+      state: 'upstream-unavailable',
+      detail: expect.any(String),
+      tip: null,
+    })
   })
 })
 
@@ -155,7 +194,11 @@ describe('whom it tells', () => {
     await deploy({ INSPECTOR: 'off' })
     for (const path of ['', '/', '/inspector.js', '/api', '/api/acme/notes', '/api/acme/notes/more']) {
       for (const method of ['GET', 'HEAD', 'POST', 'OPTIONS']) {
-        expect([path, method, (await fetch(`${parts.worker.url}/inspect${path}`, { method })).status]).toEqual([path, method, 404])
+        expect([path, method, (await fetch(`${parts.worker.url}/inspect${path}`, { method })).status]).toEqual([
+          path,
+          method,
+          404,
+        ])
       }
     }
   })
@@ -191,23 +234,44 @@ describe('whom it tells', () => {
   test('nothing at other addresses, by other methods, or of bad names', async () => {
     await deploy({ MAX_NAME_BYTES: '10' })
     const { url } = parts.worker
-    for (const path of ['/inspect/', '/inspect/index.html', '/inspect/tsconfig.json', '/inspect/api/', '/inspect/api/acme', '/index.html', '/inspector.js', '/tsconfig.json']) {
+    for (const path of [
+      '/inspect/',
+      '/inspect/index.html',
+      '/inspect/tsconfig.json',
+      '/inspect/api/',
+      '/inspect/api/acme',
+      '/index.html',
+      '/inspector.js',
+      '/tsconfig.json',
+    ]) {
       expect([path, (await fetch(`${url}${path}`)).status]).toEqual([path, 404])
     }
     for (const path of ['/inspect', '/inspect/api', '/inspect/api/acme/notes']) {
       for (const method of ['POST', 'PUT', 'DELETE', 'PATCH']) {
         const response = await fetch(`${url}${path}`, { method })
-        expect([path, method, response.status, response.headers.get('allow')]).toEqual([path, method, 405, 'GET, HEAD, OPTIONS'])
+        expect([path, method, response.status, response.headers.get('allow')]).toEqual([
+          path,
+          method,
+          405,
+          'GET, HEAD, OPTIONS',
+        ])
       }
     }
-    expect(await json(await fetch(`${url}/inspect/api/acme/longer-than-ten`))).toMatchObject({ status: 400, field: 'store' })
+    expect(await json(await fetch(`${url}/inspect/api/acme/longer-than-ten`))).toMatchObject({
+      status: 400,
+      field: 'store',
+    })
     expect((await fetch(`${url}/inspect/api/acme/%zz`)).status).toBe(400)
   })
 })
 
 test('the page runs no script but its own, and asks nobody but its Worker', async () => {
   await deploy()
-  for (const [path, type] of [['/inspect?tenant=a&store=b', 'text/html'], ['/inspect/inspector.css', 'text/css'], ['/inspect/inspector.js', 'text/javascript']] as const) {
+  for (const [path, type] of [
+    ['/inspect?tenant=a&store=b', 'text/html'],
+    ['/inspect/inspector.css', 'text/css'],
+    ['/inspect/inspector.js', 'text/javascript'],
+  ] as const) {
     const response = await fetch(`${parts.worker.url}${path}`)
     expect([path, response.status, response.headers.get('content-type')]).toEqual([path, 200, `${type}; charset=utf-8`])
     expect(response.headers.get('x-content-type-options')).toBe('nosniff')

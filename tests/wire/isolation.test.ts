@@ -1,10 +1,11 @@
 // Two tenants with a store of the same name: whatever the one does, by whatever route and through whatever cache, the
 // other neither sees nor loses anything.
-import fc from 'fast-check'
+
 import { Agent, request as httpRequest } from 'node:http'
+import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { urlPath } from '../../client/src/protocol/index.js'
-import { chain, checkChain, type Event, json, sse, Store, useParts } from './support.ts'
+import { chain, checkChain, type Event, json, Store, sse, useParts } from './support.ts'
 import { hmac, now, token } from './tokens.ts'
 
 const SECRET = 'a secret of this test, long enough for its hash'
@@ -33,20 +34,34 @@ class View {
     return this.store.request(method, { headers: this.headers })
   }
   async pages() {
-    const pages: { cache: string | null; etag: string | null; backendId: string | null; offset: string; events: Event[] }[] = []
+    const pages: {
+      cache: string | null
+      etag: string | null
+      backendId: string | null
+      offset: string
+      events: Event[]
+    }[] = []
     for (let offset = '-1', upToDate = false; !upToDate; ) {
       const response = await this.read(`offset=${offset}`)
       expect(response.status).toBe(200)
       const { headers } = response
       const events = (await json<Event[]>(response)).filter((message) => 'seqNum' in message)
-      pages.push({ cache: headers.get('x-cache'), etag: headers.get('etag'), backendId: headers.get('livestore-backend-id'), offset, events })
+      pages.push({
+        cache: headers.get('x-cache'),
+        etag: headers.get('etag'),
+        backendId: headers.get('livestore-backend-id'),
+        offset,
+        events,
+      })
       offset = headers.get('stream-next-offset') ?? ''
       upToDate = headers.has('stream-up-to-date')
     }
     return pages
   }
   async whose() {
-    const owners = new Set((await this.pages()).flatMap(({ events }) => events).map(({ args }) => (args as { of: string }).of))
+    const owners = new Set(
+      (await this.pages()).flatMap(({ events }) => events).map(({ args }) => (args as { of: string }).of),
+    )
     return [...owners]
   }
 }
@@ -65,7 +80,7 @@ describe('two tenants and one name', () => {
     await fill(globex, 'globex')
   })
 
-  test('every route refuses the other one\'s token, and asks the upstream nothing', async () => {
+  test("every route refuses the other one's token, and asks the upstream nothing", async () => {
     const before = await (await acme.read('offset=-1')).text()
     const { offset } = (await acme.pages())[1]!
     parts.proxy.clear()
@@ -73,8 +88,16 @@ describe('two tenants and one name', () => {
       await thief.push(chain(EVENTS, 1, { of: 'globex' })),
       await thief.push(chain(EVENTS - 5, 5, { of: 'acme' })), // the batch that made the head: it would be accepted again
       ...(await Promise.all(
-        ['', 'offset=-1', `offset=${offset}`, 'offset=now', 'after=3', 'offset=-1&live=sse', 'offset=-1&live=long-poll', 'after=3&live=sse']
-          .map((query) => thief.read(query)),
+        [
+          '',
+          'offset=-1',
+          `offset=${offset}`,
+          'offset=now',
+          'after=3',
+          'offset=-1&live=sse',
+          'offset=-1&live=long-poll',
+          'after=3&live=sse',
+        ].map((query) => thief.read(query)),
       )),
       await thief.read('offset=-1', { 'if-none-match': '*' }),
       ...(await Promise.all(['HEAD', 'PUT', 'DELETE'].map((method) => thief.request(method)))),
@@ -104,7 +127,7 @@ describe('two tenants and one name', () => {
     expect((await globex.read('offset=-1', { 'if-none-match': tag })).status).toBe(200)
   })
 
-  test('what the isolate and the Sequencers remember is each one\'s own', async () => {
+  test("what the isolate and the Sequencers remember is each one's own", async () => {
     const head = async (view: View) => (await view.request('HEAD')).headers
     const [ours, theirs] = [await head(acme), await head(globex)]
     expect(ours.get('livestore-head')).toBe(String(EVENTS))
@@ -153,7 +176,7 @@ describe('two tenants and one name', () => {
     checkChain((await globex.pages()).flatMap(({ events }) => events))
   })
 
-  test('the one\'s names are not in what the log says of the other', () => {
+  test("the one's names are not in what the log says of the other", () => {
     for (const line of parts.worker.logs().split('\n')) expect(line).not.toMatch(/acme.*globex|globex.*acme/)
   })
 })
@@ -163,8 +186,49 @@ const hostileName = fc
   .array(
     fc.oneof(
       fc.constantFrom(
-        'a', 'A', 'acme', '..', '.', '/', '\\', '%2f', '%2F', '%', '%00', '\0', '~2F', '~h', '~', '*', '?', '#', '&', '=', ' ', '+', '\n', '\r\n',
-        ':', '@', ';', ',', '"', "'", '<', '{tenant}', '__ds', '_', '-', 'é', 'e\u0301', 'ａ', '😀', '\u202e', '\ufeff', 'constructor', '__proto__',
+        'a',
+        'A',
+        'acme',
+        '..',
+        '.',
+        '/',
+        '\\',
+        '%2f',
+        '%2F',
+        '%',
+        '%00',
+        '\0',
+        '~2F',
+        '~h',
+        '~',
+        '*',
+        '?',
+        '#',
+        '&',
+        '=',
+        ' ',
+        '+',
+        '\n',
+        '\r\n',
+        ':',
+        '@',
+        ';',
+        ',',
+        '"',
+        "'",
+        '<',
+        '{tenant}',
+        '__ds',
+        '_',
+        '-',
+        'é',
+        'e\u0301',
+        'ａ',
+        '😀',
+        '\u202e',
+        '\ufeff',
+        'constructor',
+        '__proto__',
       ),
       fc.string({ unit: 'grapheme', maxLength: 6 }),
       fc.string({ unit: 'binary', maxLength: 6 }).filter((text) => text.isWellFormed()),
@@ -173,7 +237,9 @@ const hostileName = fc
   )
   .map((pieces) => pieces.join(''))
   .filter((name) => name !== '' && name !== '.' && name !== '..')
-const longName = fc.tuple(hostileName, fc.integer({ min: 60, max: 300 })).map(([name, times]) => name.repeat(times).slice(0, 1_000))
+const longName = fc
+  .tuple(hostileName, fc.integer({ min: 60, max: 300 }))
+  .map(([name, times]) => name.repeat(times).slice(0, 1_000))
   .filter((name) => name.isWellFormed())
 const name = fc.oneof({ weight: 9, arbitrary: hostileName }, { weight: 1, arbitrary: longName })
 
@@ -181,13 +247,22 @@ const SEED = Number(process.env['SEED'] ?? Date.now() % 1_000_000_007)
 
 const agent = new Agent({ keepAlive: true, maxSockets: 32 })
 /** As the path is, without what `fetch` makes of it. */
-const raw = (method: string, path: string, headers: Record<string, string>): Promise<{ status: number; body: string }> =>
+const raw = (
+  method: string,
+  path: string,
+  headers: Record<string, string>,
+): Promise<{ status: number; body: string }> =>
   new Promise((resolve, reject) => {
     const { port } = new URL(parts.worker.url)
     httpRequest({ agent, host: '127.0.0.1', port, method, path, headers }, (response) => {
       let body = ''
-      response.setEncoding('utf8').on('data', (chunk) => (body += chunk)).on('end', () => resolve({ status: response.statusCode ?? 0, body }))
-    }).on('error', reject).end()
+      response
+        .setEncoding('utf8')
+        .on('data', (chunk) => (body += chunk))
+        .on('end', () => resolve({ status: response.statusCode ?? 0, body }))
+    })
+      .on('error', reject)
+      .end()
   })
 
 const path = (tenant: string, store: string) => `/v1/stream/${urlPath(tenant, store)}`
@@ -202,16 +277,21 @@ test(`10,000 hostile names open nothing but what they name (seed ${SEED})`, { ti
     const other = await raw('POST', path(otherTenant, otherStore), headers)
     const isSame = tenant === otherTenant && (store === otherStore || store === '*')
     const isOpen = isSame ? 415 : 403
-    if (own.status !== 415 || other.status !== isOpen) wrong.push({ tenant, store, otherTenant, otherStore, own, other })
+    if (own.status !== 415 || other.status !== isOpen)
+      wrong.push({ tenant, store, otherTenant, otherStore, own, other })
   }
   const queue = pairs.values()
-  await Promise.all(Array.from({ length: 32 }, async () => {
-    for (const pair of queue) await check(pair)
-  }))
+  await Promise.all(
+    Array.from({ length: 32 }, async () => {
+      for (const pair of queue) await check(pair)
+    }),
+  )
   expect(wrong).toEqual([])
 })
 
-test(`no two of 300 hostile names share a stream, a Sequencer or a cache (seed ${SEED})`, { timeout: 120_000 }, async () => {
+test(`no two of 300 hostile names share a stream, a Sequencer or a cache (seed ${SEED})`, {
+  timeout: 120_000,
+}, async () => {
   const names = [...new Set(fc.sample(name, { numRuns: 150, seed: SEED }))]
   // Each name once as a tenant's and once as a store's: the pairs differ only in where the boundary is.
   const stores = names.flatMap((name) => [new View(name, 'x'), new View('x', name)])
@@ -220,25 +300,40 @@ test(`no two of 300 hostile names share a stream, a Sequencer or a cache (seed $
   parts.proxy.clear()
   const each = async (work: (view: View) => Promise<void>) => {
     const queue = distinct.values()
-    await Promise.all(Array.from({ length: 8 }, async () => {
-      for (const view of queue) await work(view)
-    }))
+    await Promise.all(
+      Array.from({ length: 8 }, async () => {
+        for (const view of queue) await work(view)
+      }),
+    )
   }
   await each(async (view) => expect((await view.push(chain(0, 10, { of: of(view) }))).status).toBe(200))
   await each(async (view) => expect(await view.whose()).toEqual([of(view)]))
   await each(async (view) => expect(await view.whose()).toEqual([of(view)]))
   const streams = new Set(parts.proxy.requests.filter(({ method }) => method === 'PUT').map((request) => request.path))
   expect(streams.size).toBe(distinct.length)
-  for (const stream of streams) expect(stream).toMatch(/^\/v1\/stream\/[A-Za-z0-9~-][A-Za-z0-9._~-]{0,199}\/[A-Za-z0-9~-][A-Za-z0-9._~-]{0,199}$/)
+  for (const stream of streams)
+    expect(stream).toMatch(/^\/v1\/stream\/[A-Za-z0-9~-][A-Za-z0-9._~-]{0,199}\/[A-Za-z0-9~-][A-Za-z0-9._~-]{0,199}$/)
 })
 
 test('paths that wander end where the token is asked for what they end at', async () => {
   const headers = bearer(ticket('acme', ['notes']))
   for (const wandering of [
-    '/v1/stream/acme/../globex/notes', '/v1/stream/acme/%2e%2e/globex/notes', '/v1/stream/acme/.%2e/globex/notes', '/v1/stream/acme\\..\\globex/notes',
-    '//v1/stream/globex/notes', '/v1/stream//globex/notes', '/v1/stream/acme/notes/../../globex/notes', '/v1/stream/globex/notes?tenant=acme',
-    '/v1/stream/globex%2Fnotes', '/v1/stream/acme%2F..%2Fglobex/notes', '/v1/stream/globex/notes#/acme/notes', '/V1/stream/acme/notes',
-    '/v1/stream/acme%00/notes', '/v1/stream/acme/notes%00', '/v1/stream/acme/notes/', '/v1/stream/ acme/notes'.replace(' ', '%20'),
+    '/v1/stream/acme/../globex/notes',
+    '/v1/stream/acme/%2e%2e/globex/notes',
+    '/v1/stream/acme/.%2e/globex/notes',
+    '/v1/stream/acme\\..\\globex/notes',
+    '//v1/stream/globex/notes',
+    '/v1/stream//globex/notes',
+    '/v1/stream/acme/notes/../../globex/notes',
+    '/v1/stream/globex/notes?tenant=acme',
+    '/v1/stream/globex%2Fnotes',
+    '/v1/stream/acme%2F..%2Fglobex/notes',
+    '/v1/stream/globex/notes#/acme/notes',
+    '/V1/stream/acme/notes',
+    '/v1/stream/acme%00/notes',
+    '/v1/stream/acme/notes%00',
+    '/v1/stream/acme/notes/',
+    '/v1/stream/ acme/notes'.replace(' ', '%20'),
   ]) {
     const { status } = await raw('POST', wandering, headers)
     expect([403, 404], wandering).toContain(status)

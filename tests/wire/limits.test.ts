@@ -52,7 +52,11 @@ const slow = (store: Store, header = 'transfer-encoding: chunked', type = 'conte
 
 describe('a small deployment', () => {
   const parts = useParts(undefined, {
-    MAX_EVENT_BYTES: '500', MAX_BATCH_BYTES: '5000', MAX_NAME_BYTES: '40', BODY_TIMEOUT_MS: '4000', MAX_IN_FLIGHT: '3',
+    MAX_EVENT_BYTES: '500',
+    MAX_BATCH_BYTES: '5000',
+    MAX_NAME_BYTES: '40',
+    BODY_TIMEOUT_MS: '4000',
+    MAX_IN_FLIGHT: '3',
   })
 
   test('an event that is too large is named with its size', async () => {
@@ -70,21 +74,27 @@ describe('a small deployment', () => {
   test('names have the length that is set, in bytes', async () => {
     const at = (tenant: string, name: string) => new Store(parts, { tenant, name }).read()
     expect((await at('a', 'é'.repeat(20))).status).toBe(200)
-    for (const [tenant, name, field] of [['a', 'é'.repeat(21), 'store'], ['x'.repeat(41), 'a', 'tenant']] as const) {
+    for (const [tenant, name, field] of [
+      ['a', 'é'.repeat(21), 'store'],
+      ['x'.repeat(41), 'a', 'tenant'],
+    ] as const) {
       const response = await at(tenant, name)
       expect(response.status).toBe(400)
       expect(await json(response)).toMatchObject({ field, detail: expect.stringContaining('at most 40') })
     }
   })
 
-  test.each(['transfer-encoding: chunked', 'content-length: 300'])('a body that does not come is cut off (%s)', async (header) => {
-    const store = new Store(parts)
-    const push = slow(store, header)
-    if (header.startsWith('transfer')) push.chunk('[')
-    expect(await push.answer).toMatch(/^HTTP\/1.1 408 [^]*RequestTimeoutError/)
-    expect(await store.events()).toEqual([])
-    expect((await store.push([event(1)])).status).toBe(200)
-  })
+  test.each(['transfer-encoding: chunked', 'content-length: 300'])(
+    'a body that does not come is cut off (%s)',
+    async (header) => {
+      const store = new Store(parts)
+      const push = slow(store, header)
+      if (header.startsWith('transfer')) push.chunk('[')
+      expect(await push.answer).toMatch(/^HTTP\/1.1 408 [^]*RequestTimeoutError/)
+      expect(await store.events()).toEqual([])
+      expect((await store.push([event(1)])).status).toBe(200)
+    },
+  )
 
   test('a body without end is cut off where it is too long', async () => {
     const store = new Store(parts)
@@ -119,7 +129,7 @@ describe('a small deployment', () => {
     }
   })
 
-  test('one store can\'t have more pushes arriving than it may, and no other store suffers', async () => {
+  test("one store can't have more pushes arriving than it may, and no other store suffers", async () => {
     const [store, other] = [new Store(parts), new Store(parts)]
     const arriving = [slow(store), slow(store), slow(store)]
     for (const push of arriving) push.chunk('[')
@@ -142,7 +152,9 @@ describe('many stores that are flooded with pushes while the upstream hangs', ()
     const stores = Array.from({ length: 8 }, (_, i) => new Store(parts, { name: `flooded-${i}` }))
     for (const store of stores) await store.pushed(chain(0, 1))
     const before = await parts.worker.memory()
-    parts.proxy.inject(({ method, path }) => (method === 'POST' && path.includes('flooded') ? 'hold request' : undefined))
+    parts.proxy.inject(({ method, path }) =>
+      method === 'POST' && path.includes('flooded') ? 'hold request' : undefined,
+    )
     const answered = stores.map(() => [] as number[])
     let slowest = 0
     const flood = stores.flatMap((store, i) =>
@@ -165,11 +177,15 @@ describe('many stores that are flooded with pushes while the upstream hangs', ()
     for (const one of held) expect(one).toBeGreaterThanOrEqual(1)
     // Nor do more of the same add anything.
     for (let wave = 0; wave < 3; wave++) {
-      const again = await Promise.all(stores.flatMap((store) => Array.from({ length: 10 }, () => store.push(chain(1, 1, 'z'.repeat(900_000))))))
+      const again = await Promise.all(
+        stores.flatMap((store) => Array.from({ length: 10 }, () => store.push(chain(1, 1, 'z'.repeat(900_000))))),
+      )
       expect(again.filter(({ status }) => status === 503).length).toBeGreaterThan(40)
     }
     const grown = Math.round(((await parts.worker.memory()) - before) / 2 ** 20)
-    console.log(`8 stores × 34 pushes of 0.9 MB: ${held.join(' + ')} wait, the others were refused within ${slowest} ms; workerd grew by ${grown} MiB`)
+    console.log(
+      `8 stores × 34 pushes of 0.9 MB: ${held.join(' + ')} wait, the others were refused within ${slowest} ms; workerd grew by ${grown} MiB`,
+    )
     expect(grown).toBeLessThan(400)
     // Another store finds room, and is not held up.
     const neighbour = new Store(parts)
@@ -190,7 +206,7 @@ const SECRET = 'a secret of this test, long enough for its hash'
 describe('a rate limit', () => {
   const parts = useParts()
 
-  test('is each tenant\'s own, and says when to come again', async () => {
+  test("is each tenant's own, and says when to come again", async () => {
     const worker = await startWorker({
       upstreamUrl: parts.upstream.url,
       vars: { AUTH_MODE: 'jwt', JWT_SECRET: SECRET },
@@ -203,7 +219,8 @@ describe('a rate limit', () => {
           authorization: `Bearer ${token({ alg: 'HS256' }, { exp: now() + 60, tenant, stores: '*', scope: 'read' }, hmac(secret))}`,
         })
       // Who is not let in spends nothing.
-      for (let i = 0; i < 10; i++) expect((await read('acme', 'store', 'another secret, as long as the right one is')).status).toBe(401)
+      for (let i = 0; i < 10; i++)
+        expect((await read('acme', 'store', 'another secret, as long as the right one is')).status).toBe(401)
       let refused: Response | undefined
       // The limiter counts in periods of the clock: one may end meanwhile, and one more begin.
       for (let i = 0; i < 11 && refused === undefined; i++) {
@@ -222,7 +239,7 @@ describe('a rate limit', () => {
   })
 })
 
-describe('the upstream\'s token', () => {
+describe("the upstream's token", () => {
   const TOKEN = 'the-token-of-the-upstream'
 
   test('goes to the upstream, and to no place it points to', async () => {
@@ -258,7 +275,8 @@ describe('the upstream\'s token', () => {
       for (const answer of answers) {
         expect(answer.status).toBe(503)
         const text = `${JSON.stringify([...answer.headers])} ${await answer.text()}`
-        for (const secret of [TOKEN, upstreamUrl, trapUrl, new URL(upstreamUrl).port]) expect(text).not.toContain(secret)
+        for (const secret of [TOKEN, upstreamUrl, trapUrl, new URL(upstreamUrl).port])
+          expect(text).not.toContain(secret)
       }
       expect(seen.length).toBeGreaterThan(0)
       expect(new Set(seen)).toEqual(new Set([`Bearer ${TOKEN}`]))

@@ -4,7 +4,7 @@ import { createServer, type Server as HttpServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { describe, expect, test } from 'vitest'
 import { startWorker } from '../harness/index.ts'
-import { chain, event, sse, Store, useDeployments } from './support.ts'
+import { chain, event, Store, sse, useDeployments } from './support.ts'
 import { hmac, now, token } from './tokens.ts'
 
 const SECRET = 'a secret of this test, long enough for its hash'
@@ -31,11 +31,13 @@ describe('the log', () => {
     // Looks at the log, and so learns where it is sealed
     await store.request('HEAD')
     for (const cache of ['MISS', 'HIT']) {
-      await expect.poll(async () => {
-        const response = await store.read()
-        await response.body?.cancel()
-        return response.headers.get('x-cache')
-      }).toBe(cache)
+      await expect
+        .poll(async () => {
+          const response = await store.read()
+          await response.body?.cancel()
+          return response.headers.get('x-cache')
+        })
+        .toBe(cache)
     }
     const controller = new AbortController()
     const live = await store.read('offset=now&live=sse', {}, controller.signal)
@@ -47,7 +49,13 @@ describe('the log', () => {
     const pushed = { ...common, method: 'POST', route: 'push' }
     const batch = { events: 10, bytes: JSON.stringify(chain(0, 10)).length, first: 1, last: 10 }
     expect(all.slice(0, 6)).toMatchObject([
-      { ...pushed, ...batch, status: 200, outcome: 'accepted', waits: { body: expect.any(Number), sequencer: expect.any(Number) } },
+      {
+        ...pushed,
+        ...batch,
+        status: 200,
+        outcome: 'accepted',
+        waits: { body: expect.any(Number), sequencer: expect.any(Number) },
+      },
       { ...pushed, ...batch, status: 200, outcome: 'accepted-again' },
       { ...pushed, status: 409, outcome: 'ServerAheadError', problem: 'server-ahead', events: 1, first: 5, last: 5 },
       { ...pushed, status: 409, outcome: 'InvalidPushError', problem: 'invalid-push', reason: 'gap' },
@@ -55,15 +63,36 @@ describe('the log', () => {
       { ...common, method: 'HEAD', route: 'look', status: 200, outcome: 'ok' },
     ])
     expect(all[4]).not.toHaveProperty('events')
-    expect(all.filter((line) => line.route === 'read' && line.live === undefined).map((line) => line.cache).slice(-2)).toEqual(['MISS', 'HIT'])
-    expect(all.at(-1)).toMatchObject({ ...common, method: 'GET', route: 'read', status: 200, outcome: 'ok', live: 'sse', cache: 'BYPASS' })
+    expect(
+      all
+        .filter((line) => line.route === 'read' && line.live === undefined)
+        .map((line) => line.cache)
+        .slice(-2),
+    ).toEqual(['MISS', 'HIT'])
+    expect(all.at(-1)).toMatchObject({
+      ...common,
+      method: 'GET',
+      route: 'read',
+      status: 200,
+      outcome: 'ok',
+      live: 'sse',
+      cache: 'BYPASS',
+    })
   })
 
   test('holds no event, no token, no store name and no address of the upstream', async () => {
     await deploy({ AUTH_MODE: 'jwt', JWT_SECRET: SECRET, UPSTREAM_TOKEN, SEGMENT_EVENTS: '1' })
     const store = new Store(parts, { name: 'patient-4711' })
-    const good = token({ alg: 'HS256' }, { exp: now() + 600, tenant: 'acme', stores: '*', scope: 'read write' }, hmac(SECRET))
-    const bad = token({ alg: 'HS256' }, { exp: now() + 600, tenant: 'acme', stores: '*', scope: 'read write' }, hmac('another'))
+    const good = token(
+      { alg: 'HS256' },
+      { exp: now() + 600, tenant: 'acme', stores: '*', scope: 'read write' },
+      hmac(SECRET),
+    )
+    const bad = token(
+      { alg: 'HS256' },
+      { exp: now() + 600, tenant: 'acme', stores: '*', scope: 'read write' },
+      hmac('another'),
+    )
     const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
     const secretive = { ...event(1, { password: 'hunter2-in-args' }), name: 'name-of-event', clientId: 'id-of-client' }
     expect((await store.push([secretive], bearer(good))).status).toBe(200)
@@ -77,11 +106,25 @@ describe('the log', () => {
 
     const all = await lines(store, 6)
     expect(all.map(({ status, reason }) => [status, reason])).toEqual([
-      [200, undefined], [422, undefined], [401, 'signature'], [401, 'missing'], [200, undefined], [503, undefined],
+      [200, undefined],
+      [422, undefined],
+      [401, 'signature'],
+      [401, 'missing'],
+      [200, undefined],
+      [503, undefined],
     ])
     await expect.poll(() => parts.worker.jsonLines().some((line) => line.status === 400)).toBe(true)
     const secrets = [
-      'hunter2', 'name-of-event', 'id-of-client', store.name, good, bad, good.split('.')[2]!, SECRET, UPSTREAM_TOKEN, parts.proxy.url,
+      'hunter2',
+      'name-of-event',
+      'id-of-client',
+      store.name,
+      good,
+      bad,
+      good.split('.')[2]!,
+      SECRET,
+      UPSTREAM_TOKEN,
+      parts.proxy.url,
     ]
     for (const secret of secrets) expect(parts.worker.logs()).not.toContain(secret)
     expect(JSON.stringify(parts.worker.jsonLines())).toContain('UnauthorizedError')
@@ -91,11 +134,20 @@ describe('the log', () => {
     await deploy()
     const store = new Store(parts)
     expect((await store.push(chain(0, 3), { 'livestore-backend-id': 'x'.repeat(1025) })).status).toBe(400)
-    expect((await lines(store, 1))[0]).toMatchObject({ status: 400, problem: 'bad-request', events: 3, first: 1, last: 3 })
+    expect((await lines(store, 1))[0]).toMatchObject({
+      status: 400,
+      problem: 'bad-request',
+      events: 3,
+      first: 1,
+      last: 3,
+    })
   })
 
   test('has only what is out of the ordinary, or nothing, if so set', async () => {
-    for (const [wanted, statuses] of [['errors', [422]], ['none', []]] as const) {
+    for (const [wanted, statuses] of [
+      ['errors', [422]],
+      ['none', []],
+    ] as const) {
       await deploy({ LOG_REQUESTS: wanted })
       const store = new Store(parts)
       await store.pushed(chain(0, 1))
@@ -127,7 +179,9 @@ describe('/ready', () => {
     expect(new Set(answers.map(({ status }) => status))).toEqual(new Set([200]))
     expect(await answers[0]!.json()).toEqual({ status: 'ready' })
     expect(answers[0]!.headers.get('cache-control')).toBe('no-store')
-    expect(parts.proxy.requests.map(({ method, path }) => `${method} ${path.split('/').at(-1)}`)).toEqual(['HEAD ~ready'])
+    expect(parts.proxy.requests.map(({ method, path }) => `${method} ${path.split('/').at(-1)}`)).toEqual([
+      'HEAD ~ready',
+    ])
     expect((await ready('HEAD')).status).toBe(200)
 
     parts.proxy.setOnline(false)
@@ -162,7 +216,12 @@ describe('/ready', () => {
     }
   })
 
-  test.each([[500, 503], [503, 503], [404, 200], [401, 200]])('takes an upstream that answers %i for %i', async (upstreamStatus, status) => {
+  test.each([
+    [500, 503],
+    [503, 503],
+    [404, 200],
+    [401, 200],
+  ])('takes an upstream that answers %i for %i', async (upstreamStatus, status) => {
     await deploy()
     parts.proxy.next({ path: '~ready' }, { status: upstreamStatus })
     expect((await ready()).status).toBe(status)

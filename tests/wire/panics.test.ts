@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { root } from '../../scripts/lib/tools.mjs'
 import { build, startRustUpstream } from '../harness/index.ts'
-import { chain, json, type Problem, sse, Store, useParts } from './support.ts'
+import { chain, json, type Problem, Store, sse, useParts } from './support.ts'
 
 const VARIANT = 'failpoints'
 const HEADER = 'headwater-failpoints'

@@ -32,7 +32,12 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
     const stale = await s.push(chain(3, 1, 'another'))
     expect(stale.status).toBe(409)
     expect(stale.headers.get('content-type')).toBe('application/problem+json')
-    expect(await stale.json()).toMatchObject({ _tag: 'ServerAheadError', minimumExpectedNum: 104, providedNum: 4, status: 409 })
+    expect(await stale.json()).toMatchObject({
+      _tag: 'ServerAheadError',
+      minimumExpectedNum: 104,
+      providedNum: 4,
+      status: 409,
+    })
     expect(parts.proxy.requests).toEqual([])
   })
 
@@ -58,7 +63,11 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
     const id = (await s.pushed(chain(0, 1))).headers.get('livestore-backend-id')
     const refused = await s.push(chain(1, 1), { 'livestore-backend-id': 'of-a-former-life' })
     expect(refused.status).toBe(409)
-    expect(await refused.json()).toMatchObject({ _tag: 'BackendIdMismatchError', expected: id, received: 'of-a-former-life' })
+    expect(await refused.json()).toMatchObject({
+      _tag: 'BackendIdMismatchError',
+      expected: id,
+      received: 'of-a-former-life',
+    })
     expect((await s.push(chain(1, 1), { 'livestore-backend-id': id! })).status).toBe(200)
   })
 
@@ -88,8 +97,28 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
   })
 
   test('reaches stores of any name, and never another', async () => {
-    const names = ['plain', 'a.b', 'a-b', 'a/b', 'a%2fb', 'a%2Fb', '~', '__ds', '...', ' ', 'é', '\0', '😀', 'x'.repeat(1000), 'x'.repeat(1001), '😀'.repeat(1000)]
-    const stores = names.flatMap((name) => [new Store(parts, { name, tenant: 'names' }), new Store(parts, { name: 'names', tenant: name })])
+    const names = [
+      'plain',
+      'a.b',
+      'a-b',
+      'a/b',
+      'a%2fb',
+      'a%2Fb',
+      '~',
+      '__ds',
+      '...',
+      ' ',
+      'é',
+      '\0',
+      '😀',
+      'x'.repeat(1000),
+      'x'.repeat(1001),
+      '😀'.repeat(1000),
+    ]
+    const stores = names.flatMap((name) => [
+      new Store(parts, { name, tenant: 'names' }),
+      new Store(parts, { name: 'names', tenant: name }),
+    ])
     await Promise.all(stores.map((s) => s.pushed([event(1, { tenant: s.tenant, store: s.name })])))
     for (const s of stores) {
       expect((await s.events()).map(({ args }) => args)).toEqual([{ tenant: s.tenant, store: s.name }])
@@ -148,7 +177,12 @@ describe('the batch check', () => {
         if (sent > 50_000_000) controller.error(new Error('nobody stopped this'))
       },
     })
-    const init = { method: 'POST', headers: { 'content-type': 'application/json' }, body: endless, duplex: 'half' } as RequestInit
+    const init = {
+      method: 'POST',
+      headers: { 'content-type': 'application/json' },
+      body: endless,
+      duplex: 'half',
+    } as RequestInit
     const response = await fetch(store().url, init).catch((error: unknown) => error)
     // The answer may overtake the connection's end, or not.
     if (response instanceof Response) expect(response.status).toBe(413)
@@ -171,7 +205,10 @@ describe('the batch check', () => {
 
 test('a refusal says its kind in a header, too, since an answer to HEAD has no body', async () => {
   const upstream = await startRustUpstream()
-  const worker = await startWorker({ upstreamUrl: upstream.url, vars: { AUTH_MODE: 'jwt', JWT_SECRET: 'a secret that is only for tests, and long enough' } })
+  const worker = await startWorker({
+    upstreamUrl: upstream.url,
+    vars: { AUTH_MODE: 'jwt', JWT_SECRET: 'a secret that is only for tests, and long enough' },
+  })
   try {
     const refused = await fetch(`${worker.url}/v1/stream/tenant/store`, { method: 'HEAD' })
     expect([refused.status, refused.headers.get('livestore-problem')]).toEqual([401, 'unauthorized; reason=missing'])

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { startWorker } from '../harness/index.ts'
-import { chain, event, json, sse, statusFor, Store, upstreams, useParts } from './support.ts'
+import { chain, event, json, Store, sse, statusFor, upstreams, useParts } from './support.ts'
 
 describe.each(upstreams)('a read, on $name', ({ start }) => {
   const parts = useParts(start)
@@ -72,7 +72,11 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     expect([empty.status, await empty.json()]).toEqual([200, []])
     expect(empty.headers.get('stream-up-to-date')).toBe('true')
     const head = await s.request('HEAD')
-    expect([head.status, head.headers.get('livestore-head'), head.headers.get('stream-next-offset')]).toEqual([200, '0', null])
+    expect([head.status, head.headers.get('livestore-head'), head.headers.get('stream-next-offset')]).toEqual([
+      200,
+      '0',
+      null,
+    ])
     expect((await fetch(s.upstreamUrl)).status).toBe(404)
 
     const controller = new AbortController()
@@ -122,7 +126,11 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
 
   test('of a stream that is not JSON is refused, and so is a push to it', async () => {
     const s = store()
-    await fetch(s.upstreamUrl, { method: 'PUT', headers: { 'content-type': 'text/html' }, body: '<script>alert(1)</script>' })
+    await fetch(s.upstreamUrl, {
+      method: 'PUT',
+      headers: { 'content-type': 'text/html' },
+      body: '<script>alert(1)</script>',
+    })
     expect((await s.read()).status).toBe(502)
     expect(await (await s.push(chain(0, 1))).json()).toMatchObject({ _tag: 'StoreHaltedError', status: 503 })
   })
@@ -137,7 +145,10 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
       ['after=1', 400, 'after'],
     ] as const) {
       const refused = await s.read(query)
-      expect([refused.status, await refused.json()]).toMatchObject([status, { field, type: 'urn:headwater:problem:bad-request' }])
+      expect([refused.status, await refused.json()]).toMatchObject([
+        status,
+        { field, type: 'urn:headwater:problem:bad-request' },
+      ])
     }
   })
 })
@@ -160,12 +171,21 @@ describe('every answer', () => {
 
   test('can be read by a browser, with the headers of the protocol and ours', async () => {
     const s = new Store(parts)
-    const preflight = await s.request('OPTIONS', { headers: { origin: 'http://localhost:5173', 'access-control-request-method': 'POST' } })
+    const preflight = await s.request('OPTIONS', {
+      headers: { origin: 'http://localhost:5173', 'access-control-request-method': 'POST' },
+    })
     expect(preflight.status).toBe(204)
     expect(preflight.headers.get('access-control-allow-headers')).toContain('livestore-backend-id')
     for (const response of [preflight, await s.push(chain(0, 1)), await s.read(), await s.push('[')]) {
       expect(response.headers.get('access-control-allow-origin')).toBe('*')
-      for (const name of ['stream-next-offset', 'stream-up-to-date', 'livestore-head', 'livestore-backend-id', 'retry-after', 'etag']) {
+      for (const name of [
+        'stream-next-offset',
+        'stream-up-to-date',
+        'livestore-head',
+        'livestore-backend-id',
+        'retry-after',
+        'etag',
+      ]) {
         expect(response.headers.get('access-control-expose-headers')).toContain(name)
       }
       expect(response.headers.get('x-content-type-options')).toBe('nosniff')
@@ -183,7 +203,9 @@ describe('every answer', () => {
       headers: { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': asked.join(',') },
     })
     expect([preflight.status, preflight.headers.get('access-control-allow-origin')]).toEqual([204, '*'])
-    const allowed = (preflight.headers.get('access-control-allow-headers') ?? '').split(',').map((name) => name.trim().toLowerCase())
+    const allowed = (preflight.headers.get('access-control-allow-headers') ?? '')
+      .split(',')
+      .map((name) => name.trim().toLowerCase())
     return asked.filter((name) => !allowed.includes(name))
   }
   const OURS = ['authorization', 'content-type', 'if-none-match', 'livestore-backend-id']
@@ -192,7 +214,17 @@ describe('every answer', () => {
     ['OpenTelemetry', ['traceparent', 'tracestate', 'baggage']],
     ['Sentry', ['sentry-trace', 'baggage', 'traceparent']],
     ['Zipkin', ['b3', 'X-B3-TraceId', 'X-B3-SpanId', 'X-B3-ParentSpanId', 'X-B3-Sampled', 'X-B3-Flags']],
-    ['Datadog', ['x-datadog-trace-id', 'x-datadog-parent-id', 'x-datadog-origin', 'x-datadog-sampling-priority', 'traceparent', 'tracestate']],
+    [
+      'Datadog',
+      [
+        'x-datadog-trace-id',
+        'x-datadog-parent-id',
+        'x-datadog-origin',
+        'x-datadog-sampling-priority',
+        'traceparent',
+        'tracestate',
+      ],
+    ],
     ['New Relic', ['newrelic', 'traceparent', 'tracestate']],
     ['Elastic', ['elastic-apm-traceparent', 'traceparent', 'tracestate']],
     ['Application Insights', ['Request-Id', 'Request-Context', 'traceparent']],
@@ -205,7 +237,10 @@ describe('every answer', () => {
   test('lets a page send a header of its own only where ALLOWED_HEADERS names it', async () => {
     const headers = [...OURS, 'traceparent', 'X-Our-Trace', 'x-our-session']
     expect(await refusedHeaders(new Store(parts).url, headers)).toEqual(['x-our-session', 'x-our-trace'])
-    const worker = await startWorker({ upstreamUrl: parts.proxy.url, vars: { ALLOWED_HEADERS: 'X-Our-Trace, x-our-session' } })
+    const worker = await startWorker({
+      upstreamUrl: parts.proxy.url,
+      vars: { ALLOWED_HEADERS: 'X-Our-Trace, x-our-session' },
+    })
     try {
       expect(await refusedHeaders(new Store({ ...parts, worker }).url, headers)).toEqual([])
     } finally {
@@ -248,11 +283,21 @@ describe('every answer', () => {
   })
 
   test('is for the origins that are listed', async () => {
-    const worker = await startWorker({ upstreamUrl: parts.proxy.url, vars: { ALLOWED_ORIGINS: 'https://a.example, https://b.example/' } })
+    const worker = await startWorker({
+      upstreamUrl: parts.proxy.url,
+      vars: { ALLOWED_ORIGINS: 'https://a.example, https://b.example/' },
+    })
     try {
-      for (const [origin, allowed] of [['https://a.example', 'https://a.example'], ['https://b.example', 'https://b.example'], ['https://c.example', null]] as const) {
+      for (const [origin, allowed] of [
+        ['https://a.example', 'https://a.example'],
+        ['https://b.example', 'https://b.example'],
+        ['https://c.example', null],
+      ] as const) {
         const response = await fetch(`${worker.url}/health`, { headers: { origin } })
-        expect([response.headers.get('access-control-allow-origin'), response.headers.get('vary')]).toEqual([allowed, 'origin'])
+        expect([response.headers.get('access-control-allow-origin'), response.headers.get('vary')]).toEqual([
+          allowed,
+          'origin',
+        ])
         expect(response.status).toBe(allowed === null ? 403 : 200)
       }
     } finally {

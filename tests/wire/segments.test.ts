@@ -81,7 +81,8 @@ describe.each(upstreams)('with $name', ({ start }) => {
   test('every offset that a push was answered with is one to go on from', async () => {
     const { store, ends } = await filled(parts, 60)
     for (let round = 0; round < 2; round++) {
-      for (const { head, offset } of ends) expect(seqs(await walk(store, `offset=${offset}`))).toEqual(numbers(head + 1, 60))
+      for (const { head, offset } of ends)
+        expect(seqs(await walk(store, `offset=${offset}`))).toEqual(numbers(head + 1, 60))
     }
   })
 
@@ -204,12 +205,16 @@ describe('on the Rust server', () => {
 
   const appendDirectly = async (store: Store, messages: unknown[], fence: Record<string, string> = {}) => {
     const headers = { 'content-type': 'application/json', ...fence }
-    expect((await fetch(store.upstreamUrl, { method: 'POST', headers, body: JSON.stringify(messages) })).status).toBeLessThan(300)
+    expect(
+      (await fetch(store.upstreamUrl, { method: 'POST', headers, body: JSON.stringify(messages) })).status,
+    ).toBeLessThan(300)
   }
 
   // What the Worker remembers is good for 30 s; these wait for that together. Each takes its own `expect`:
   // the shared one loses its test as soon as the other ends.
-  test.concurrent('what direct-mode writers append past the Sequencer is in its head and index soon after someone reads it', async ({ expect }) => {
+  test.concurrent('what direct-mode writers append past the Sequencer is in its head and index soon after someone reads it', async ({
+    expect,
+  }) => {
     const { store } = await filled(parts, 30)
     await walk(store)
     await appendDirectly(store, chain(30, 40), fenceHeader(30))

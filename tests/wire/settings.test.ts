@@ -24,7 +24,12 @@ const walk = async (store: Store): Promise<Page[]> => {
       head = seqNum
     }
     const { headers } = response
-    pages.push({ cache: headers.get('x-cache'), cacheControl: headers.get('cache-control'), bytes: text.length, events: events.length })
+    pages.push({
+      cache: headers.get('x-cache'),
+      cacheControl: headers.get('cache-control'),
+      bytes: text.length,
+      events: events.length,
+    })
     offset = headers.get('stream-next-offset') ?? ''
     upToDate = headers.has('stream-up-to-date')
   }
@@ -47,9 +52,13 @@ test('without an edge cache a history is read in the same pages, and each read o
     for (const { bytes } of pages) expect(bytes).toBeLessThan(1.3 * 2 ** 20)
     // A page that was cut is final for the reader as well.
     expect(pages.map(({ cache }) => cache)).toEqual([...pages.slice(1).map(() => first), 'BYPASS'])
-    expect(new Set(pages.slice(0, -1).map(({ cacheControl }) => cacheControl))).toEqual(new Set(['private, max-age=31536000, immutable']))
+    expect(new Set(pages.slice(0, -1).map(({ cacheControl }) => cacheControl))).toEqual(
+      new Set(['private, max-age=31536000, immutable']),
+    )
     expect(parts.proxy.count({ method: 'GET' })).toBe(pages.length)
-    console.log(`${first}: ${pages.length} pages of a log of ${total(pages, 'bytes')} bytes; one read made the upstream send ${Math.max(...sent)} at most`)
+    console.log(
+      `${first}: ${pages.length} pages of a log of ${total(pages, 'bytes')} bytes; one read made the upstream send ${Math.max(...sent)} at most`,
+    )
     // The page, and what fits into the buffers of two connections; not the rest of the log.
     expect(Math.max(...sent)).toBeLessThan(total(pages, 'bytes') / 2)
   }
@@ -72,7 +81,11 @@ test('without an edge cache a log that is not what its index says never ends as 
   expect([broken.status, broken.headers.get('x-cache')]).toEqual([200, 'BYPASS'])
   await expect(broken.text()).rejects.toThrow()
   const passed = await store.read()
-  expect([passed.headers.get('x-cache'), passed.headers.get('cache-control'), passed.headers.has('stream-up-to-date')]).toEqual(['BYPASS', 'no-store', true])
+  expect([
+    passed.headers.get('x-cache'),
+    passed.headers.get('cache-control'),
+    passed.headers.has('stream-up-to-date'),
+  ]).toEqual(['BYPASS', 'no-store', true])
   expect(await passed.text()).toBe(forged)
 })
 
@@ -109,5 +122,9 @@ test.each<[setting: string, value: string, others?: Record<string, string>]>([
   await deploy({ ...others, [setting]: value })
   const response = await new Store(parts).read()
   expect(response.status).toBe(500)
-  expect(await response.json()).toMatchObject({ _tag: 'MisconfiguredError', setting, detail: expect.stringContaining(setting) })
+  expect(await response.json()).toMatchObject({
+    _tag: 'MisconfiguredError',
+    setting,
+    detail: expect.stringContaining(setting),
+  })
 })

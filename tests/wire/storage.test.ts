@@ -14,7 +14,11 @@ let folder: string
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'headwater-storage-'))
   parts.upstream = await startRustUpstream()
-  parts.worker = await startWorker({ upstreamUrl: parts.upstream.url, persistTo: folder, vars: { SEGMENT_EVENTS: '5' } })
+  parts.worker = await startWorker({
+    upstreamUrl: parts.upstream.url,
+    persistTo: folder,
+    vars: { SEGMENT_EVENTS: '5' },
+  })
 })
 afterAll(async () => {
   await parts.worker?.stop()
@@ -22,14 +26,22 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true })
 })
 
-const databases = async () => (await readdir(folder, { recursive: true })).filter((name) => name.endsWith('.sqlite')).map((name) => join(folder, name))
+const databases = async () =>
+  (await readdir(folder, { recursive: true }))
+    .filter((name) => name.endsWith('.sqlite'))
+    .map((name) => join(folder, name))
 
 /** The databases of all objects that have a table of that name. */
 const rowsOf = async (table: string) => {
   return (await databases()).flatMap((file) => {
     const database = new DatabaseSync(file, { readOnly: true })
     try {
-      return [database.prepare(`SELECT * FROM ${table} ORDER BY 1`).all().map((row) => ({ ...row }))]
+      return [
+        database
+          .prepare(`SELECT * FROM ${table} ORDER BY 1`)
+          .all()
+          .map((row) => ({ ...row })),
+      ]
     } catch {
       return []
     } finally {
@@ -42,7 +54,11 @@ test('one row a push, which is both the head and the index', async () => {
   const store = new Store(parts)
   const offsets = [(await store.request('PUT')).headers.get('stream-next-offset')]
   const bytes = [0]
-  for (const [parent, count] of [[0, 2], [2, 3], [5, 1]] as const) {
+  for (const [parent, count] of [
+    [0, 2],
+    [2, 3],
+    [5, 1],
+  ] as const) {
     const batch = JSON.stringify(chain(parent, count))
     bytes.push((bytes.at(-1) ?? 0) + batch.length)
     offsets.push((await store.pushed(batch)).headers.get('stream-next-offset'))
@@ -72,12 +88,17 @@ test('no query reads more rows than it gives', async () => {
   await parts.worker.kill()
   const source = await readFile(join(root, 'src/sequencer/storage.rs'), 'utf8')
   const queries = [...source.matchAll(/const ([A-Z_]+): &str =\s*"(SELECT [^"]*FROM append[^"]*)";/g)]
-  expect(queries.map(([, name]) => name)).toEqual(expect.arrayContaining(['FIRST_FROM', 'ENDS_AFTER', 'UP_TO_EVENT', 'LAST_ENDS']))
+  expect(queries.map(([, name]) => name)).toEqual(
+    expect.arrayContaining(['FIRST_FROM', 'ENDS_AFTER', 'UP_TO_EVENT', 'LAST_ENDS']),
+  )
   const name = (await readdir(folder, { recursive: true })).find((name) => /\/[0-9a-f]{64}\.sqlite$/.test(name)) ?? ''
   const database = new DatabaseSync(join(folder, name), { readOnly: true })
   for (const [, name, sql = ''] of queries) {
     const values = Array<number>(sql.split('?').length - 1).fill(1)
-    const plan = database.prepare(`EXPLAIN QUERY PLAN ${sql}`).all(...values).map((row) => String(row['detail']))
+    const plan = database
+      .prepare(`EXPLAIN QUERY PLAN ${sql}`)
+      .all(...values)
+      .map((row) => String(row['detail']))
     // It walks along the table or the index of segments, without sorting, and stops at its limit. Only COUNT_ENDS has none,
     // and is asked once.
     expect([name, plan]).toEqual([name, [expect.stringMatching(/^(SEARCH|SCAN) append( USING|$)/)]])
@@ -111,19 +132,32 @@ test('tables of an earlier build, and of a later one, serve', async () => {
   await store.pushed(chain(0, 3))
   const id = (await store.pushed(chain(3, 2))).headers.get('livestore-backend-id')
   const columns = (database: DatabaseSync, table: string) =>
-    database.prepare(`SELECT name FROM pragma_table_info('${table}')`).all().map(({ name }) => name)
+    database
+      .prepare(`SELECT name FROM pragma_table_info('${table}')`)
+      .all()
+      .map(({ name }) => name)
   await onDisk(id, (database) => {
     // Builds before 0.2 insert without the names of columns: these tables keep those that they have.
-    expect(columns(database, 'append')).toEqual(['last_seq', 'end_offset', 'events_so_far', 'bytes_so_far', 'seals', 'parent', 'fingerprint'])
+    expect(columns(database, 'append')).toEqual([
+      'last_seq',
+      'end_offset',
+      'events_so_far',
+      'bytes_so_far',
+      'seals',
+      'parent',
+      'fingerprint',
+    ])
     expect(columns(database, 'backend')).toEqual(['only', 'backend_id', 'index_start'])
     database.exec('DROP TABLE deleting')
   })
   await store.pushed(chain(5, 1))
-  await onDisk(id, (database) => database.exec(`
+  await onDisk(id, (database) =>
+    database.exec(`
     ALTER TABLE append ADD COLUMN later TEXT DEFAULT 'x';
     ALTER TABLE backend ADD COLUMN later TEXT DEFAULT 'x';
     ALTER TABLE deleting ADD COLUMN later TEXT DEFAULT 'x';
-    CREATE TABLE later (one INTEGER);`))
+    CREATE TABLE later (one INTEGER);`),
+  )
   await store.pushed(chain(6, 1))
   expect(await store.eventsUpstream()).toEqual(chain(0, 7))
   const reset = await store.request('DELETE')
@@ -160,12 +194,14 @@ test('that a stream is about to be deleted is stored before it is, and a crash b
 // The runtime itself makes a file, empty, for each object that is called. Cloudflare keeps no object that has stored nothing.
 test('reads of stores that do not exist store nothing', async () => {
   const tables = async () => {
-    const found = await Promise.all((await databases()).map(async (file) => {
-      const database = new DatabaseSync(file, { readOnly: true })
-      const names = database.prepare('SELECT name FROM sqlite_master').all()
-      database.close()
-      return names.length > 0 ? [file] : []
-    }))
+    const found = await Promise.all(
+      (await databases()).map(async (file) => {
+        const database = new DatabaseSync(file, { readOnly: true })
+        const names = database.prepare('SELECT name FROM sqlite_master').all()
+        database.close()
+        return names.length > 0 ? [file] : []
+      }),
+    )
     return found.flat().length
   }
   const before = await tables()

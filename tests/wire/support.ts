@@ -35,7 +35,11 @@ export function useParts(
   beforeAll(async () => {
     parts.upstream = await startUpstream()
     parts.proxy = await startCountingProxy(parts.upstream.url)
-    parts.worker = await startWorker({ upstreamUrl: parts.proxy.url, vars, ...(variant === undefined ? {} : { variant }) })
+    parts.worker = await startWorker({
+      upstreamUrl: parts.proxy.url,
+      vars,
+      ...(variant === undefined ? {} : { variant }),
+    })
   })
   afterAll(async () => {
     await parts.worker?.stop()
@@ -82,7 +86,12 @@ export const event = (seqNum: number, args?: unknown): Event => chain(seqNum - 1
 
 /** `count` events that follow the event `after`. */
 export const chain = (after: number, count: number, args?: unknown): Event[] =>
-  linked(after, count, (seqNum) => ({ name: 'todoCreated', args: args === undefined ? { id: String(seqNum) } : args, clientId: 'client', sessionId: 'session' }))
+  linked(after, count, (seqNum) => ({
+    name: 'todoCreated',
+    args: args === undefined ? { id: String(seqNum) } : args,
+    clientId: 'client',
+    sessionId: 'session',
+  }))
 
 let stores = 0
 
@@ -168,7 +177,8 @@ const withoutHeader = (messages: Message[]): Event[] =>
 /** Throws unless the events are a chain from the root. */
 export function checkChain(events: Event[]): void {
   const broken = firstBreak(events)
-  if (broken !== undefined) throw new Error(`the chain breaks: ${JSON.stringify(events.slice(Math.max(0, broken - 1), broken + 1))}`)
+  if (broken !== undefined)
+    throw new Error(`the chain breaks: ${JSON.stringify(events.slice(Math.max(0, broken - 1), broken + 1))}`)
 }
 
 /** The events of an SSE answer, one by one as they arrive. */
@@ -180,7 +190,10 @@ export async function* sse(response: Response): AsyncGenerator<{ event: string; 
       const lines = text.slice(0, end).split('\n')
       text = text.slice(end + 2)
       const field = (name: string) =>
-        lines.filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 1).replace(/^ /, '')).join('\n')
+        lines
+          .filter((line) => line.startsWith(`${name}:`))
+          .map((line) => line.slice(name.length + 1).replace(/^ /, ''))
+          .join('\n')
       yield { event: field('event'), data: field('data') }
     }
   }

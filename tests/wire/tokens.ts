@@ -30,7 +30,10 @@ export const ed = (kid: string): Signer => {
   return signer('EdDSA', kid, publicKey, (signed) => sign(null, Buffer.from(signed), privateKey))
 }
 
-export const hmac = (secret: string | Buffer, hash = 'sha256') => (signed: string) => createHmac(hash, secret).update(signed).digest()
+export const hmac =
+  (secret: string | Buffer, hash = 'sha256') =>
+  (signed: string) =>
+    createHmac(hash, secret).update(signed).digest()
 
 const signer = (alg: string, kid: string, publicKey: KeyObject, sign: Signer['sign']): Signer => ({
   alg,

@@ -114,7 +114,10 @@ const stepAtTip = (tip: Tip, { chunk, looked }: Push, producerSeq: number): Step
 }
 
 /** Call this before an append onto this tip is sent. */
-export const beginAppend = (tip: Tip): Writer => ({ tipState: { _tag: 'Unverified', tip, appendPending: true }, producerSeq: 0 })
+export const beginAppend = (tip: Tip): Writer => ({
+  tipState: { _tag: 'Unverified', tip, appendPending: true },
+  producerSeq: 0,
+})
 
 /** `writer` is its state from before the request. */
 export const onReply = (writer: Writer, push: Push, request: Request, reply: Reply): Verdict => {
@@ -157,7 +160,11 @@ const readAll = (writer: Writer, push: Push, { messages, end }: Reply & { _tag: 
   const page = readPage(messages, 0)
   if (page._tag === 'Foreign') return later(writer)
   if (page._tag === 'Broken') {
-    return { _tag: 'Stop', writer, why: `the log is broken: expected ${page.expected}, found ${page.found}. ${BROKEN_BY}` }
+    return {
+      _tag: 'Stop',
+      writer,
+      why: `the log is broken: expected ${page.expected}, found ${page.found}. ${BROKEN_BY}`,
+    }
   }
   const head = page.events.at(-1)?.seqNum ?? 0
   const lost = writer.tipState._tag === 'Unknown' ? writer.tipState.lost : undefined
@@ -170,7 +177,7 @@ const readAll = (writer: Writer, push: Push, { messages, end }: Reply & { _tag: 
 
 /** The proof of the fence assumes that neither happens (docs/reliability.md). */
 const BROKEN_BY =
-  'Something appended without the fence, or the server keeps Stream-Seq for each writer and not for each stream, and then direct mode can\'t be used with it'
+  "Something appended without the fence, or the server keeps Stream-Seq for each writer and not for each stream, and then direct mode can't be used with it"
 
 const onAppended = ({ tip, producerSeq }: Request & { _tag: 'Append' }, push: Push, reply: Reply): Verdict => {
   const { chunk } = push
@@ -179,7 +186,11 @@ const onAppended = ({ tip, producerSeq }: Request & { _tag: 'Append' }, push: Pu
       // The log was shorter than the known one: the append landed at a wrong place.
       if (reply.offset <= tip.offset) return go(unknown(tip), push)
       const next = { offset: reply.offset, head: chunk.events.at(-1)?.seqNum ?? tip.head, madeBy: chunk.body }
-      return { _tag: 'Go', writer: { tipState: verified(next), producerSeq: producerSeq + 1 }, push: { ...push, landed: true } }
+      return {
+        _tag: 'Go',
+        writer: { tipState: verified(next), producerSeq: producerSeq + 1 },
+        push: { ...push, landed: true },
+      }
     }
     case 'Conflict':
       // The log was read since the last refusal, and does not explain it: the server does not show the other append yet, or it is another log.
@@ -196,10 +207,14 @@ export const observeTip = (writer: Writer, tip: Tip): Writer => {
   switch (tipState._tag) {
     case 'Unknown':
     case 'NoStream':
-      return 'lost' in tipState ? writer : { tipState: { _tag: 'Unverified', tip, appendPending: false }, producerSeq: 0 }
+      return 'lost' in tipState
+        ? writer
+        : { tipState: { _tag: 'Unverified', tip, appendPending: false }, producerSeq: 0 }
     case 'Unverified':
       // The writer looks for a pending append from its own tip.
-      return tipState.appendPending || tip.head <= tipState.tip.head ? writer : { ...writer, tipState: { ...tipState, tip } }
+      return tipState.appendPending || tip.head <= tipState.tip.head
+        ? writer
+        : { ...writer, tipState: { ...tipState, tip } }
     case 'Behind':
       return writer
     case 'Verified':
@@ -226,7 +241,8 @@ const tipOf = ({ tipState }: Writer): Tip | undefined => ('tip' in tipState ? ti
 
 const verified = (tip: Tip): TipState => ({ _tag: 'Verified', tip })
 
-const unknown = (lost: Tip | undefined): TipState => (lost === undefined ? { _tag: 'Unknown' } : { _tag: 'Unknown', lost })
+const unknown = (lost: Tip | undefined): TipState =>
+  lost === undefined ? { _tag: 'Unknown' } : { _tag: 'Unknown', lost }
 
 /** Everything but a landed append ends the producer. */
 const go = (tipState: TipState, push: Push): Verdict => ({ _tag: 'Go', writer: { tipState, producerSeq: 0 }, push })

@@ -10,10 +10,10 @@ import {
   newPush,
   newWriter,
   nextStep,
+  observeTip,
   onReply,
   type Reply,
   type Request,
-  observeTip,
   type Tip,
 } from './direct-core.ts'
 import { randomUuid, type Upstream } from './upstream.ts'
@@ -57,7 +57,8 @@ export const makeDirectWriter = (upstream: Upstream, pingTimeoutMs: number): Dir
       const before = writer
       const reply = await perform(backendId, step, chunk, signal)
       // A device that knows a backend has its events. Nothing shows that anybody meant to delete them.
-      if (reply._tag === 'Missing' && backendId.remembered() !== undefined) throw new TransportError('the log of this store is not there')
+      if (reply._tag === 'Missing' && backendId.remembered() !== undefined)
+        throw new TransportError('the log of this store is not there')
       const verdict = onReply(before, push, step, reply)
       writer = verdict.writer
       if (verdict._tag === 'Stop') throw unknownError(verdict.why)
@@ -121,7 +122,11 @@ export const makeDirectWriter = (upstream: Upstream, pingTimeoutMs: number): Dir
     return reply
   }
 
-  const append = async ({ tip, producerSeq }: Request & { _tag: 'Append' }, chunk: Chunk, signal: AbortSignal): Promise<Reply> => {
+  const append = async (
+    { tip, producerSeq }: Request & { _tag: 'Append' },
+    chunk: Chunk,
+    signal: AbortSignal,
+  ): Promise<Reply> => {
     const before = writer
     if (producerSeq === 0) producer = randomUuid()
     // LiveStore may interrupt the push. The outcome stays unknown until an answer tells.

@@ -7,8 +7,18 @@ import type { UpstreamEndpoint } from '../http/endpoints.ts'
 import { ForeignAnswer, noOffset, ResponseError, TransportError } from '../http/errors.ts'
 import { type Answer, attempt, noStore, readText, type Transport } from '../http/transport.ts'
 import {
-  backendIdIn, CLOSED, fenceHeader, headerBody, implicitBackendId, JSON_TYPE, NEXT_OFFSET, PRODUCER_EPOCH, PRODUCER_EXPECTED_SEQ,
-  PRODUCER_ID, PRODUCER_SEQ, UP_TO_DATE,
+  backendIdIn,
+  CLOSED,
+  fenceHeader,
+  headerBody,
+  implicitBackendId,
+  JSON_TYPE,
+  NEXT_OFFSET,
+  PRODUCER_EPOCH,
+  PRODUCER_EXPECTED_SEQ,
+  PRODUCER_ID,
+  PRODUCER_SEQ,
+  UP_TO_DATE,
 } from '../protocol/index.js'
 import { START_OFFSET } from '../reading/page.ts'
 import { decodeEvent } from '../store/event.ts'
@@ -44,13 +54,15 @@ export interface Missing {
 }
 
 /** `backendId` is undefined while the stream is empty: the header may be on its way. */
-export type Checked = Missing | { readonly _tag: 'Checked'; readonly backendId: string | undefined; readonly tail: string }
+export type Checked =
+  | Missing
+  | { readonly _tag: 'Checked'; readonly backendId: string | undefined; readonly tail: string }
 
-export type LogRange = Missing | { readonly _tag: 'Read'; readonly messages: ReadonlyArray<unknown>; readonly end: string }
+export type LogRange =
+  | Missing
+  | { readonly _tag: 'Read'; readonly messages: ReadonlyArray<unknown>; readonly end: string }
 
-export type Created =
-  | { readonly _tag: 'Exists' }
-  | { readonly _tag: 'Created'; readonly backendId: string }
+export type Created = { readonly _tag: 'Exists' } | { readonly _tag: 'Created'; readonly backendId: string }
 
 export interface FencedBatch {
   readonly body: string
@@ -93,7 +105,8 @@ export const makeUpstream = (
   const tailOf = async (signal: AbortSignal | undefined, timeoutMs?: number): Promise<string> => {
     const answer = await request({ method: 'HEAD' }, signal, timeoutMs)
     const tail = answer.headers.get(NEXT_OFFSET)
-    if (answer.status !== 200 || tail === null) throw new ForeignAnswer(url, answer.status, `it has no ${NEXT_OFFSET} header`)
+    if (answer.status !== 200 || tail === null)
+      throw new ForeignAnswer(url, answer.status, `it has no ${NEXT_OFFSET} header`)
     return tail
   }
 
@@ -102,7 +115,11 @@ export const makeUpstream = (
       const messages: Array<unknown> = []
       for (let offset = from; ; ) {
         const page = `${url}?offset=${encodeURIComponent(offset)}`
-        const answer = await transport.request(page, { method: 'GET', ...noStore() }, { timeoutMs: stallTimeoutMs, stalls: true, signal })
+        const answer = await transport.request(
+          page,
+          { method: 'GET', ...noStore() },
+          { timeoutMs: stallTimeoutMs, stalls: true, signal },
+        )
         const read = parse(answer)
         for (const message of read) messages.push(message)
         const end = offsetOf(answer, read)
@@ -121,7 +138,10 @@ export const makeUpstream = (
     return answer.status === 201 ? { _tag: 'Created', backendId } : { _tag: 'Exists' }
   }
 
-  const append = async ({ body, parent, producer, producerSeq }: FencedBatch, signal?: AbortSignal): Promise<Appended> => {
+  const append = async (
+    { body, parent, producer, producerSeq }: FencedBatch,
+    signal?: AbortSignal,
+  ): Promise<Appended> => {
     const headers = {
       ...JSON_TYPE,
       ...fenceHeader(parent),
@@ -142,7 +162,8 @@ export const makeUpstream = (
     // A browser may hide the echo. After 204, a duplicate, nothing was appended (PROTOCOL 5.2.1). A captive portal answers 200
     // to everything.
     const echoed = answer.headers.get(PRODUCER_SEQ) ?? String(producerSeq)
-    if (answer.status !== 200 || echoed !== String(producerSeq) || offset === null) throw new ForeignAnswer(url, answer.status, 'it does not say that this append landed')
+    if (answer.status !== 200 || echoed !== String(producerSeq) || offset === null)
+      throw new ForeignAnswer(url, answer.status, 'it does not say that this append landed')
     return { _tag: 'Appended', offset }
   }
 
@@ -165,13 +186,22 @@ const orMissing = <A>(work: () => Promise<A>): Promise<A | Missing> => work().ca
 
 const conflict = ({ url, status, headers }: AnswerHead): Appended => {
   if (headers.has(CLOSED)) {
-    throw new ResponseError(url, status, { title: 'Closed', detail: 'the stream was closed: it takes no events any more' }, 0)
+    throw new ResponseError(
+      url,
+      status,
+      { title: 'Closed', detail: 'the stream was closed: it takes no events any more' },
+      0,
+    )
   }
   return { _tag: headers.has(PRODUCER_EXPECTED_SEQ) ? 'Forgotten' : 'Conflict' }
 }
 
 /** Reads only the first message. */
-const beginning = async (transport: Transport, url: string, signal: AbortSignal): Promise<{ head: AnswerHead; first: unknown }> => {
+const beginning = async (
+  transport: Transport,
+  url: string,
+  signal: AbortSignal,
+): Promise<{ head: AnswerHead; first: unknown }> => {
   const response = await transport.fetch(`${url}?offset=${START_OFFSET}`, { method: 'GET', signal, ...noStore() })
   const head = headOf(url, response)
   const failure = await failureOf(transport.party, head, () => readText(response, () => {}))

@@ -28,16 +28,23 @@ export const headOf = (url: string, { status, headers, redirected, type }: Respo
 })
 
 /** Returns the failure, unless the answer is a success of this party. It reads `body` only for refusals. */
-export const failureOf = async (party: Party, answer: AnswerHead, body: () => Promise<string>): Promise<HttpFailure | undefined> => {
+export const failureOf = async (
+  party: Party,
+  answer: AnswerHead,
+  body: () => Promise<string>,
+): Promise<HttpFailure | undefined> => {
   if (isSuccess(answer)) return undefined
   const retryAfterMs = retryAfterMsOf(answer.headers)
   // A stranger knows nothing of the store. Therefore its `Retry-After` is bounded.
-  const stranger = (why: string) => new ForeignAnswer(answer.url, answer.status, why, Math.min(retryAfterMs, MAX_FOREIGN_RETRY_AFTER_MS))
+  const stranger = (why: string) =>
+    new ForeignAnswer(answer.url, answer.status, why, Math.min(retryAfterMs, MAX_FOREIGN_RETRY_AFTER_MS))
   if (isRedirect(answer)) return stranger(describeRedirect(answer))
   // An HTML page may have no end, and says nothing.
   const problem = { ...typeInHeader(answer.headers), ...(isHtml(answer.headers) ? {} : parseProblem(await body())) }
   const own = party === 'worker' ? isWorkersProblem(answer.headers, problem) : !isHtml(answer.headers)
-  return own ? new ResponseError(answer.url, answer.status, problem, retryAfterMs) : stranger(describeRefusal(party, answer))
+  return own
+    ? new ResponseError(answer.url, answer.status, problem, retryAfterMs)
+    : stranger(describeRefusal(party, answer))
 }
 
 /** The backend's head. Every answer of the Worker has it, so it also shows that the answer is the Worker's. */
@@ -64,8 +71,7 @@ const describeRefusal = (party: Party, { headers }: AnswerHead): string =>
   `its type is ${headers.get('content-type') ?? 'unknown'}${party === 'worker' ? ', and it is no problem+json of Headwater' : ''}`
 
 const isWorkersProblem = (headers: Headers, { type }: ProblemDetails): boolean =>
-  /^application\/problem\+json\b/i.test(headers.get('content-type') ?? '') &&
-  problemKind(type) !== undefined
+  /^application\/problem\+json\b/i.test(headers.get('content-type') ?? '') && problemKind(type) !== undefined
 
 /** An answer to `HEAD` has no body. The header has the problem's kind and reason. */
 const typeInHeader = (headers: Headers): ProblemDetails => {
@@ -77,7 +83,8 @@ const typeInHeader = (headers: Headers): ProblemDetails => {
 const isHtml = (headers: Headers): boolean => /^text\/html\b/i.test(headers.get('content-type') ?? '')
 
 export const isJson = (headers: Headers): boolean => /^application\/json\b/i.test(headers.get('content-type') ?? '')
-export const isEventStream = (headers: Headers): boolean => /^text\/event-stream\b/i.test(headers.get('content-type') ?? '')
+export const isEventStream = (headers: Headers): boolean =>
+  /^text\/event-stream\b/i.test(headers.get('content-type') ?? '')
 
 const parseProblem = (body: string): ProblemDetails => {
   try {

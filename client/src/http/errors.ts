@@ -55,11 +55,13 @@ export type ProblemDetails = Readonly<Record<string, unknown>>
 
 /** The answer has no offset. A browser hides headers that the server's CORS does not expose. */
 export const noOffset = (url: string, status: number): ResponseError => {
-  const detail = 'the answer shows no Stream-Next-Offset; is this a Durable Streams server, and does its CORS expose that header?'
+  const detail =
+    'the answer shows no Stream-Next-Offset; is this a Durable Streams server, and does its CORS expose that header?'
   return new ResponseError(url, status, { title: 'No offset', detail }, 0)
 }
 
-export const retryAfterMs = (failure: HttpFailure): number => (failure._tag === 'TransportError' ? 0 : failure.retryAfterMs)
+export const retryAfterMs = (failure: HttpFailure): number =>
+  failure._tag === 'TransportError' ? 0 : failure.retryAfterMs
 
 /**
  * The same request may succeed later without anybody's doing. Every server error can pass, 500 and Cloudflare's 52x
@@ -120,7 +122,9 @@ const isSeqNum = (value: unknown): value is number => Number.isSafeInteger(value
 const withoutQuery = (url: string): string => url.replace(/\?.*/, '')
 
 const describe = (problem: ProblemDetails): string => {
-  const where = ['index', 'field', 'reason'].flatMap((key) => (key in problem ? [`${key} ${String(problem[key])}`] : []))
+  const where = ['index', 'field', 'reason'].flatMap((key) =>
+    key in problem ? [`${key} ${String(problem[key])}`] : [],
+  )
   const text = [problem['title'], problem['detail']].filter((part) => typeof part === 'string').join(': ')
   const kind = typeof problem['type'] === 'string' ? problem['type'].replace(/.*:/, '') : 'no detail given'
   return `${text === '' ? kind : text}${where.length === 0 ? '' : ` (${where.join(', ')})`}`

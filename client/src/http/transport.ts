@@ -49,7 +49,10 @@ export const makeTransport = (options: {
 }): Transport => {
   const { party, headers, authToken } = options
 
-  const send = (own: Headers | Readonly<Record<string, string>> | undefined, ...[input, init]: Parameters<typeof globalThis.fetch>) => {
+  const send = (
+    own: Headers | Readonly<Record<string, string>> | undefined,
+    ...[input, init]: Parameters<typeof globalThis.fetch>
+  ) => {
     const merged = new Headers(own)
     if (authToken !== undefined && !merged.has('authorization')) merged.set('authorization', `Bearer ${authToken}`)
     new Headers(init?.headers).forEach((value, name) => merged.set(name, value))
@@ -123,7 +126,10 @@ export const attempt = async <A>(
   })
   const start = () => {
     clearTimeout(timer)
-    timer = setTimeout(() => giveUp(new TransportError(`${what} not answered within ${timeoutMs} ms`, { timedOut: true })), timeoutMs)
+    timer = setTimeout(
+      () => giveUp(new TransportError(`${what} not answered within ${timeoutMs} ms`, { timedOut: true })),
+      timeoutMs,
+    )
   }
   const onOuterAbort = () => giveUp(new TransportError(`${what} was given up`))
   start()

@@ -18,7 +18,9 @@ export const directLogRoute = async (
   // The app's token is for the Worker, and for nobody else.
   const transport = makeTransport({ party: 'log', fetch, headers: access.headers, authToken: undefined })
   const upstream = makeUpstream(transport, await upstreamEndpoint(access.url, tenant, store.storeId), settings)
-  return options.mode === 'hybrid' ? hybridRoute(workerRoute(options, settings, store), upstream) : directRoute(upstream, settings)
+  return options.mode === 'hybrid'
+    ? hybridRoute(workerRoute(options, settings, store), upstream)
+    : directRoute(upstream, settings)
 }
 
 const hybridRoute = ({ route, identify, create }: WorkerRoute, upstream: Upstream): Route => {
@@ -56,5 +58,7 @@ const directRoute = (upstream: Upstream, settings: Settings): Route => {
 
 const identityIn = async ({ check }: Upstream, signal?: AbortSignal): Promise<LogIdentity> => {
   const reply = await check(signal)
-  return reply._tag === 'Checked' ? { backendId: reply.backendId, tail: reply.tail } : { backendId: undefined, tail: undefined }
+  return reply._tag === 'Checked'
+    ? { backendId: reply.backendId, tail: reply.tail }
+    : { backendId: undefined, tail: undefined }
 }

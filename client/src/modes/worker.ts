@@ -15,14 +15,22 @@ export interface WorkerRoute {
 }
 
 /** @throws an `Error` that says which name or URL cannot be used, and why */
-export const workerRoute = (options: SyncBackendOptions, settings: Settings, { storeId, payload }: StoreArgs): WorkerRoute => {
+export const workerRoute = (
+  options: SyncBackendOptions,
+  settings: Settings,
+  { storeId, payload }: StoreArgs,
+): WorkerRoute => {
   const { fetch, headers, url: base = '', tenant = 'default' } = options
   const url = workerEndpoint(base, tenant, storeId)
   const transport = makeTransport({ party: 'worker', fetch, headers, authToken: authTokenOf(payload) })
 
   const ask = async (method: 'HEAD' | 'PUT', timeoutMs: number, signal?: AbortSignal): Promise<LogIdentity> => {
     // Not every cache on the way heeds `no-store`.
-    const answer = await transport.request(`${url}?nonce=${Math.random().toString(36).slice(2)}`, { method, ...noStore() }, { timeoutMs, signal })
+    const answer = await transport.request(
+      `${url}?nonce=${Math.random().toString(36).slice(2)}`,
+      { method, ...noStore() },
+      { timeoutMs, signal },
+    )
     if (vouchedHead(answer) === undefined) throw unvouched(answer)
     const { headers } = answer
     return { backendId: headers.get(BACKEND_ID_HEADER) ?? undefined, tail: headers.get(NEXT_OFFSET) ?? undefined }
@@ -32,7 +40,8 @@ export const workerRoute = (options: SyncBackendOptions, settings: Settings, { s
 
   const route: Route = {
     source: { url, transport, askBackendId, directLog: undefined },
-    makeWriter: (backendId) => makeWorkerPush({ url, transport, backendId, askBackendId, timeoutMs: settings.pushTimeoutMs }),
+    makeWriter: (backendId) =>
+      makeWorkerPush({ url, transport, backendId, askBackendId, timeoutMs: settings.pushTimeoutMs }),
     ping: async (timeoutMs, signal) => void (await ask('HEAD', timeoutMs, signal)),
   }
   return { route, identify, create: async (signal) => void (await ask('PUT', settings.pushTimeoutMs, signal)) }

@@ -71,7 +71,8 @@ export const encodeUpstream = async (name) => {
  */
 const sha256 = async (bytes) => {
   const subtle = /** @type {{ crypto?: Partial<typeof globalThis.crypto> }} */ (globalThis).crypto?.subtle
-  if (subtle === undefined) throw new Error('a name this long needs Web Crypto, which a page has only over https or on localhost')
+  if (subtle === undefined)
+    throw new Error('a name this long needs Web Crypto, which a page has only over https or on localhost')
   return Array.from(new Uint8Array(await subtle.digest('SHA-256', bytes)), hex).join('')
 }
 

@@ -12,4 +12,5 @@ export const problemType = (kind) => `${PREFIX}${kind}`
  *
  * @param {unknown} type
  */
-export const problemKind = (type) => (typeof type === 'string' && type.startsWith(PREFIX) ? type.slice(PREFIX.length) : undefined)
+export const problemKind = (type) =>
+  typeof type === 'string' && type.startsWith(PREFIX) ? type.slice(PREFIX.length) : undefined

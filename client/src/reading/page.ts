@@ -66,7 +66,10 @@ export const readPage = (messages: ReadonlyArray<unknown>, cursor: number, conti
     const parents = [...(isNew && events.length === 0 ? [cursor] : []), previous ?? event.parentSeqNum]
     const parent = parents.find((parent) => !follows(event, parent))
     if (parent !== undefined) {
-      return broken(`an event whose parentSeqNum is ${parent}`, `seqNum ${event.seqNum} with parentSeqNum ${event.parentSeqNum}`)
+      return broken(
+        `an event whose parentSeqNum is ${parent}`,
+        `seqNum ${event.seqNum} with parentSeqNum ${event.parentSeqNum}`,
+      )
     }
     previous = event.seqNum
     if (isNew) events.push(event)

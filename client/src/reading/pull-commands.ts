@@ -2,7 +2,7 @@
 import { sleep, toFailure } from '../http/transport.ts'
 import type { BackendId } from '../store/backend-id.ts'
 import type { Command, Outcome } from './pull-terms.ts'
-import { listen, type LiveRead, type ReadLimits, readPageOf } from './read.ts'
+import { type LiveRead, listen, type ReadLimits, readPageOf } from './read.ts'
 import type { Source } from './source.ts'
 
 export interface CommandRunner {
@@ -19,7 +19,12 @@ const OK: Outcome = { _tag: 'Ok' }
 const MAX_TIMEOUT_MS = 2 ** 31 - 1
 
 /** `closed` ends every request and every wait. */
-export const makeCommandRunner = (source: Source, backendId: BackendId, limits: ReadLimits, closed: AbortSignal): CommandRunner => {
+export const makeCommandRunner = (
+  source: Source,
+  backendId: BackendId,
+  limits: ReadLimits,
+  closed: AbortSignal,
+): CommandRunner => {
   let connection: LiveRead | undefined
   /** Ends the current wait. */
   let wait: AbortController | undefined
@@ -48,7 +53,12 @@ export const makeCommandRunner = (source: Source, backendId: BackendId, limits: 
         return open === undefined ? { _tag: 'Ended' } : untilWoken(command.withinMs, () => open.next())
       }
       case 'Identify':
-        return { _tag: 'Identified', tail: undefined, backendId: undefined, ...(await source.directLog?.identify(closed)) }
+        return {
+          _tag: 'Identified',
+          tail: undefined,
+          backendId: undefined,
+          ...(await source.directLog?.identify(closed)),
+        }
       case 'Confirm':
         return { _tag: 'Identified', tail: undefined, backendId: await source.askBackendId(closed) }
       case 'Create':
@@ -70,7 +80,10 @@ export const makeCommandRunner = (source: Source, backendId: BackendId, limits: 
     closed.addEventListener('abort', end, { once: true })
     try {
       const elapsed = sleep(Math.min(withinMs, MAX_TIMEOUT_MS), over.signal)
-      return await Promise.race([work(over.signal), elapsed.then((): Outcome => ({ _tag: over.signal.aborted ? 'Woken' : 'Elapsed' }))])
+      return await Promise.race([
+        work(over.signal),
+        elapsed.then((): Outcome => ({ _tag: over.signal.aborted ? 'Woken' : 'Elapsed' })),
+      ])
     } finally {
       wait = undefined
       closed.removeEventListener('abort', end)

@@ -25,7 +25,19 @@ import { onCreated, onFailure, onTornPage } from './pull-failure.ts'
 import { onPage } from './pull-page.ts'
 import { retryLater } from './pull-retry.ts'
 import {
-  begin, canFindBySeqNum, confirmFirst, fallBack, goLive, isAnotherBackend, isBehind, newRun, noteSse, type PageOrigin, type Phase, type PullState, rest,
+  begin,
+  canFindBySeqNum,
+  confirmFirst,
+  fallBack,
+  goLive,
+  isAnotherBackend,
+  isBehind,
+  newRun,
+  noteSse,
+  type PageOrigin,
+  type Phase,
+  type PullState,
+  rest,
   withoutSpread,
 } from './pull-state.ts'
 import type { Command, Moment, Outcome, PullSetup, ReadQuery } from './pull-terms.ts'
@@ -60,7 +72,10 @@ export const startPull = (setup: PullSetup, start: Start, failures: number, mome
 }
 
 /** A push has learned that the log has events up to this one. The pull catches up at once, and again until they came. */
-export const requestCatchUp = (state: PullState, seqNum: number): PullState => ({ ...state, target: Math.max(state.target, seqNum) })
+export const requestCatchUp = (state: PullState, seqNum: number): PullState => ({
+  ...state,
+  target: Math.max(state.target, seqNum),
+})
 
 /** The pull waits only so that not all readers come back at once. */
 export const isSpreading = ({ phase }: PullState): boolean => phase._tag === 'Resting' && phase.isSpread
@@ -156,7 +171,13 @@ const onGiven = (state: PullState): PullState => {
   return { ...state, ready, started: true, owesNoMore: item?.pageInfo._tag !== 'NoMore' }
 }
 
-const onIdentified = (setup: PullSetup, state: PullState, wasCreated: boolean, outcome: Outcome, moment: Moment): PullState => {
+const onIdentified = (
+  setup: PullSetup,
+  state: PullState,
+  wasCreated: boolean,
+  outcome: Outcome,
+  moment: Moment,
+): PullState => {
   if (outcome._tag === 'Failed') return retryLater(setup, state, outcome.failure, moment)
   const { backendId: id, tail } = outcome._tag === 'Identified' ? outcome : { backendId: undefined, tail: undefined }
   if (id === undefined && moment.remembered === undefined && setup.live && !wasCreated) {
@@ -184,7 +205,13 @@ const onLearned = (
 }
 
 /** A read or a live connection has brought a page, or anything in its place. */
-const onAnswer = (setup: PullSetup, state: PullState, from: PageOrigin, outcome: Outcome, moment: Moment): PullState => {
+const onAnswer = (
+  setup: PullSetup,
+  state: PullState,
+  from: PageOrigin,
+  outcome: Outcome,
+  moment: Moment,
+): PullState => {
   // Nothing else in an answer of another backend matters.
   if ((outcome._tag === 'Torn' || outcome._tag === 'Failed') && isAnotherBackend(outcome.backendId, moment)) {
     return confirmFirst(state, { _tag: 'Claim', backendId: outcome.backendId, url: 'the server' })

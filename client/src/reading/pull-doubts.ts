@@ -12,14 +12,25 @@ import type { Moment, Outcome, PullSetup } from './pull-terms.ts'
  */
 const BREAK_LASTS_MS = { worker: 30_000, log: 1_000 }
 
-export const onConfirmation = (setup: PullSetup, state: PullState, doubt: Doubt, outcome: Outcome, moment: Moment): PullState => {
+export const onConfirmation = (
+  setup: PullSetup,
+  state: PullState,
+  doubt: Doubt,
+  outcome: Outcome,
+  moment: Moment,
+): PullState => {
   // Caches serve sealed history while the server does not answer. Only the server's own answer counts against a first page.
   if (doubt._tag === 'FirstPage' && outcome._tag === 'Failed') return learn(state, doubt)
   const hasAnswered = outcome._tag === 'Identified' || (outcome._tag === 'Failed' && reportsBreak(outcome.failure))
   if (!hasAnswered) {
     // Without an answer the doubt stays open. The pull reads again.
     const failure = outcome._tag === 'Failed' ? outcome.failure : undefined
-    return retryLater(setup, { ...state, fresh: true }, failure ?? new TransportError('the server does not say which backend the log has'), moment)
+    return retryLater(
+      setup,
+      { ...state, fresh: true },
+      failure ?? new TransportError('the server does not say which backend the log has'),
+      moment,
+    )
   }
   const received = outcome._tag === 'Identified' ? outcome.backendId : undefined
   const expected = moment.remembered
@@ -30,7 +41,14 @@ export const onConfirmation = (setup: PullSetup, state: PullState, doubt: Doubt,
 }
 
 /** The server still has the remembered backend, or `reported` a break of its log. */
-const resolve = (setup: PullSetup, state: PullState, doubt: Doubt, received: string | undefined, reported: boolean, moment: Moment): PullState => {
+const resolve = (
+  setup: PullSetup,
+  state: PullState,
+  doubt: Doubt,
+  received: string | undefined,
+  reported: boolean,
+  moment: Moment,
+): PullState => {
   switch (doubt._tag) {
     case 'FirstPage':
       if (received === doubt.backendId) return learn(state, doubt)
@@ -58,12 +76,21 @@ const resolve = (setup: PullSetup, state: PullState, doubt: Doubt, received: str
   }
 }
 
-const learn = (state: PullState, { backendId, page, from }: Extract<Doubt, { readonly _tag: 'FirstPage' }>): PullState => ({
+const learn = (
+  state: PullState,
+  { backendId, page, from }: Extract<Doubt, { readonly _tag: 'FirstPage' }>,
+): PullState => ({
   ...state,
   phase: { _tag: 'Learning', backendId, read: { page, from } },
 })
 
-const onUnconfirmed = (setup: PullSetup, state: PullState, backendId: string, url: string, moment: Moment): PullState => {
+const onUnconfirmed = (
+  setup: PullSetup,
+  state: PullState,
+  backendId: string,
+  url: string,
+  moment: Moment,
+): PullState => {
   const failure = new ForeignAnswer(url, 200, `it is of backend ${backendId}, which the server does not confirm`)
   return retryLater(setup, { ...state, fresh: true }, failure, moment)
 }

@@ -13,7 +13,9 @@ export const onFailure = (setup: PullSetup, state: PullState, failure: HttpFailu
   if (failure.problem['field'] === 'after') return confirmFirst(state, { _tag: 'Beyond', failure })
   const elsewhere = failure.status === 400 || failure.status === 410 ? fallBack(setup, state) : undefined
   if (elsewhere === undefined) return onRefusal(setup, state, failure, moment)
-  return state.isHint && !state.run.answered ? begin(setup, elsewhere, moment) : retryLater(setup, elsewhere, failure, moment)
+  return state.isHint && !state.run.answered
+    ? begin(setup, elsewhere, moment)
+    : retryLater(setup, elsewhere, failure, moment)
 }
 
 /** Time alone may not mend a refusal. A live pull waits all the same: tokens, rights and addresses change. */
@@ -36,11 +38,26 @@ const onMissingLog = (setup: PullSetup, state: PullState, failure: HttpFailure, 
   // A device that knows a backend has its events. Nothing shows that they were meant to be gone.
   if (moment.remembered !== undefined) return confirmFirst(state, { _tag: 'Missing', failure })
   if (setup.live) return { ...state, phase: { _tag: 'Creating', identify: false } }
-  const empty = { url: '', messages: [], next: state.offset, upToDate: true, cursor: undefined, backendId: undefined, head: undefined, canStream: true }
+  const empty = {
+    url: '',
+    messages: [],
+    next: state.offset,
+    upToDate: true,
+    cursor: undefined,
+    backendId: undefined,
+    head: undefined,
+    canStream: true,
+  }
   return { ...acceptPage(setup, state, [], empty), phase: { _tag: 'Done' }, failures: 0 }
 }
 
-export const onCreated = (setup: PullSetup, state: PullState, identify: boolean, outcome: Outcome, moment: Moment): PullState => {
+export const onCreated = (
+  setup: PullSetup,
+  state: PullState,
+  identify: boolean,
+  outcome: Outcome,
+  moment: Moment,
+): PullState => {
   const failure = outcome._tag === 'Failed' ? outcome.failure : undefined
   // A client that may only read has all there is, until another client creates the stream.
   const isReader = failure !== undefined && isDenied(failure)

@@ -6,11 +6,26 @@ import { decodeEvent } from '../store/event.ts'
 import { cutPage, EMPTY_ITEM, type Page, readPage, START_OFFSET } from './page.ts'
 import { endPull, retryLater } from './pull-retry.ts'
 import {
-  begin, confirmFirst, fallBack, goLive, isBehind, noteSse, type PageOrigin, type PullState, SHORTEST_LIFE_MS, withoutSpread,
+  begin,
+  confirmFirst,
+  fallBack,
+  goLive,
+  isBehind,
+  noteSse,
+  type PageOrigin,
+  type PullState,
+  SHORTEST_LIFE_MS,
+  withoutSpread,
 } from './pull-state.ts'
 import type { LogPage, Moment, PullSetup } from './pull-terms.ts'
 
-export const onPage = (setup: PullSetup, state: PullState, page: LogPage, from: PageOrigin, moment: Moment): PullState => {
+export const onPage = (
+  setup: PullSetup,
+  state: PullState,
+  page: LogPage,
+  from: PageOrigin,
+  moment: Moment,
+): PullState => {
   const read = readFrom(state, page)
   if (read._tag === 'Foreign') {
     const failure = new ForeignAnswer(page.url, 200, `it holds ${read.found}, which is no event`)
@@ -23,7 +38,8 @@ export const onPage = (setup: PullSetup, state: PullState, page: LogPage, from: 
     if (setup.party === 'worker') return confirmFirst(state, { _tag: 'FirstPage', backendId: id, page, from })
     return { ...state, phase: { _tag: 'Learning', backendId: id, read: { page, from } } }
   }
-  if (state.offset !== START_OFFSET && page.next < state.offset) return confirmFirst(state, { _tag: 'Backwards', page, from })
+  if (state.offset !== START_OFFSET && page.next < state.offset)
+    return confirmFirst(state, { _tag: 'Backwards', page, from })
   return applyPage(setup, state, read, page, from, moment)
 }
 
@@ -60,7 +76,12 @@ export const applyPage = (
   return isHollow ? retryLater(setup, withoutSpread(accepted), undefined, moment) : goLive(setup, accepted, moment)
 }
 
-export const acceptPage = (setup: PullSetup, state: PullState, events: ReadonlyArray<LiveStoreEvent.Global.Encoded>, page: LogPage): PullState => {
+export const acceptPage = (
+  setup: PullSetup,
+  state: PullState,
+  events: ReadonlyArray<LiveStoreEvent.Global.Encoded>,
+  page: LogPage,
+): PullState => {
   const isEnd = page.upToDate || state.run.caughtUp
   const items = cutPage(events, {
     readFrom: state.bySeqNum ? undefined : state.offset,
@@ -103,17 +124,25 @@ const onBrokenChain = (
 ): PullState => {
   const suspect = { ...state, suspect: true, brokenSince: state.brokenSince ?? moment.now, fresh: true }
   // A live connection may break again and again, though the page before it does not.
-  if (state.run.caughtUp) return retryLater(setup, withoutSpread(suspect), new TransportError(`expected ${expected}, found ${found}`), moment)
+  if (state.run.caughtUp)
+    return retryLater(setup, withoutSpread(suspect), new TransportError(`expected ${expected}, found ${found}`), moment)
   if (!state.suspect) return begin(setup, suspect, moment)
   const elsewhere = state.isHint ? fallBack(setup, state) : undefined
   if (elsewhere !== undefined) return begin(setup, elsewhere, moment)
   const note = `the log is broken after offset ${state.offset}: expected ${expected}, found ${found}`
-  return confirmFirst(state, { _tag: 'Broken', end: { _tag: 'Broken', note, payload: { offset: state.offset, seqNum: state.seqNum, expected, found } } })
+  return confirmFirst(state, {
+    _tag: 'Broken',
+    end: { _tag: 'Broken', note, payload: { offset: state.offset, seqNum: state.seqNum, expected, found } },
+  })
 }
 
 /** The log lost events, or it is another one with the same id. The Worker reports that itself. */
 const endsTooEarly = ({ party }: PullSetup, state: PullState, { messages, upToDate }: LogPage): boolean =>
-  party === 'log' && state.offset === START_OFFSET && upToDate && messages.length > 0 && (decodeEvent(messages.at(-1))?.seqNum ?? 0) < state.seqNum
+  party === 'log' &&
+  state.offset === START_OFFSET &&
+  upToDate &&
+  messages.length > 0 &&
+  (decodeEvent(messages.at(-1))?.seqNum ?? 0) < state.seqNum
 
 /** A log that lost events may get them back. Until then the pull uses nothing of it. */
 export const onTruncatedLog = (setup: PullSetup, state: PullState, failure: HttpFailure, moment: Moment): PullState => {
@@ -124,13 +153,19 @@ export const onTruncatedLog = (setup: PullSetup, state: PullState, failure: Http
 
 /** The page ends where it begins, before the log's end. */
 const leadsNowhere = ({ party }: PullSetup, { url }: LogPage): HttpFailure =>
-  party === 'worker' ? new ForeignAnswer(url, 200, 'it ends where it begins') : new TransportError('a page that leads nowhere')
+  party === 'worker'
+    ? new ForeignAnswer(url, 200, 'it ends where it begins')
+    : new TransportError('a page that leads nowhere')
 
 /**
  * A server answers an offset beyond its log's end with nothing, as if the log ended there. The Worker's head, or pushes that
  * were refused, show that the log goes on. Then the pull finds its position by seqNum, once for each such push.
  */
-const fallBackIfLogGoesOn = (setup: PullSetup, state: PullState, { upToDate, head }: LogPage): PullState | undefined => {
+const fallBackIfLogGoesOn = (
+  setup: PullSetup,
+  state: PullState,
+  { upToDate, head }: LogPage,
+): PullState | undefined => {
   const goesOn = (head ?? 0) > state.seqNum || (isBehind(state) && state.overdue === 2)
   return upToDate && goesOn && !state.bySeqNum && !state.run.caughtUp ? fallBack(setup, state) : undefined
 }

@@ -22,7 +22,10 @@ export const retryLater = (
   const wasGood = run.progressed || (run.answered && moment.now - run.since >= SHORTEST_LIFE_MS)
   const failures = wasGood ? 0 : state.failures + 1
   if (!setup.live && failures >= settings.attempts) {
-    return endPull({ ...state, failures }, { _tag: 'Failure', failure: failure ?? new TransportError('the server closed the read') })
+    return endPull(
+      { ...state, failures },
+      { _tag: 'Failure', failure: failure ?? new TransportError('the server closed the read') },
+    )
   }
   const pauseMs = retryDelay(setup, failures, failure, moment)
   // Many readers lose their connections at the same moment, and must not all come back at the same one.
@@ -49,10 +52,16 @@ export const withNoMore = ({ ready, owesNoMore }: PullState): ReadonlyArray<Pull
   return (last === undefined ? owesNoMore : last.pageInfo._tag !== 'NoMore') ? [...ready, EMPTY_ITEM] : ready
 }
 
-const retryDelay = ({ settings }: PullSetup, failures: number, failure: HttpFailure | undefined, { random }: Moment): number => {
+const retryDelay = (
+  { settings }: PullSetup,
+  failures: number,
+  failure: HttpFailure | undefined,
+  { random }: Moment,
+): number => {
   const isRefusal = failure !== undefined && !isTransient(failure)
   const limits = isRefusal ? { ...settings, maxDelayMs: settings.maxDelayMs * REFUSED_DELAY_FACTOR } : settings
-  const backoff = failure === undefined || failures > 0 ? backoffDelay(failures, limits, random) : backoffDelay(1, limits, random) / 2
+  const backoff =
+    failure === undefined || failures > 0 ? backoffDelay(failures, limits, random) : backoffDelay(1, limits, random) / 2
   const asked = failure === undefined ? 0 : retryAfterMs(failure)
   return Math.max(backoff, asked * (1 + random))
 }
@@ -67,7 +76,10 @@ export const endPull = (state: PullState, end: PullEnd): PullState => ({
 const problemOfEnd = (end: PullEnd): Problem => {
   switch (end._tag) {
     case 'BackendIdMismatch':
-      return { kind: 'backend-mismatch', detail: `the store was reset: its backend was ${end.expected} and is ${end.received}` }
+      return {
+        kind: 'backend-mismatch',
+        detail: `the store was reset: its backend was ${end.expected} and is ${end.received}`,
+      }
     case 'Broken':
       return { kind: 'log-broken', detail: end.note }
     case 'Failure':

@@ -1,7 +1,7 @@
 /** The state of a pull, and the steps that every part of pull-core.ts takes. */
 import type { HttpFailure } from '../http/errors.ts'
 import type { Problem } from '../store/problem.ts'
-import { afterSse, liveModeAt, type LiveModeState, type SseLife } from './live-mode.ts'
+import { afterSse, type LiveModeState, liveModeAt, type SseLife } from './live-mode.ts'
 import { type PullItem, START_OFFSET } from './page.ts'
 import type { LogPage, Moment, PullEnd, PullSetup } from './pull-terms.ts'
 
@@ -17,7 +17,11 @@ export type Phase =
   /** `heard`: this connection has brought a page. */
   | { readonly _tag: 'Following'; readonly since: number; readonly heard: boolean }
   /** A page waits until its backend is remembered. */
-  | { readonly _tag: 'Learning'; readonly backendId: string; readonly read: { readonly page: LogPage; readonly from: PageOrigin } | undefined }
+  | {
+      readonly _tag: 'Learning'
+      readonly backendId: string
+      readonly read: { readonly page: LogPage; readonly from: PageOrigin } | undefined
+    }
   | { readonly _tag: 'Doubting'; readonly doubt: Doubt }
   | { readonly _tag: 'Done' }
   | { readonly _tag: 'Ended'; readonly end: PullEnd }
@@ -61,7 +65,13 @@ export interface PullState {
   readonly target: number
   readonly overdue: number
   /** The current run of reads without a pause: its start, what it brought, and when a new one must begin. */
-  readonly run: { readonly since: number; readonly renewAt: number; readonly answered: boolean; readonly progressed: boolean; readonly caughtUp: boolean }
+  readonly run: {
+    readonly since: number
+    readonly renewAt: number
+    readonly answered: boolean
+    readonly progressed: boolean
+    readonly caughtUp: boolean
+  }
   /** Runs in a row without a result. */
   readonly failures: number
   readonly liveMode: LiveModeState
@@ -106,9 +116,15 @@ export const goLive = (setup: PullSetup, state: PullState, moment: Moment): Pull
   return { ...state, phase: streams ? { _tag: 'Opening' } : { _tag: 'Polling', since: moment.now } }
 }
 
-export const rest = (state: PullState, ms: number, isSpread = false): PullState => ({ ...state, phase: { _tag: 'Resting', ms, isSpread } })
+export const rest = (state: PullState, ms: number, isSpread = false): PullState => ({
+  ...state,
+  phase: { _tag: 'Resting', ms, isSpread },
+})
 
-export const confirmFirst = (state: PullState, doubt: Doubt): PullState => ({ ...state, phase: { _tag: 'Doubting', doubt } })
+export const confirmFirst = (state: PullState, doubt: Doubt): PullState => ({
+  ...state,
+  phase: { _tag: 'Doubting', doubt },
+})
 
 /** Records how an SSE connection ended. */
 export const noteSse = (state: PullState, from: PageOrigin, end: SseLife['end'], { now }: Moment): PullState => {

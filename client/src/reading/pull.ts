@@ -92,7 +92,8 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
     if (state.phase._tag === 'Ended' && command._tag === 'Confirm') source.directLog?.onBroken()
     if (state.phase._tag === 'Resting') source.directLog?.onLost()
     // The header of an empty stream may be on its way, and nothing may be written before it.
-    if (state.tail !== undefined && state.tail !== before.tail && backendId.remembered() !== undefined) source.directLog?.onTail(state.tail)
+    if (state.tail !== undefined && state.tail !== before.tail && backendId.remembered() !== undefined)
+      source.directLog?.onTail(state.tail)
   }
 
   /** Reports the connection before LiveStore receives an item, and its loss only when no item is left. */
@@ -151,4 +152,3 @@ const errorOf = (end: PullEnd): PullError => {
     }
   }
 }
-

@@ -4,7 +4,15 @@
  */
 import { createParser, type EventSourceMessage } from 'eventsource-parser'
 
-import { type AnswerHead, failureOf, headOf, isEventStream, isJson, unvouched, vouchedHead } from '../http/authenticity.ts'
+import {
+  type AnswerHead,
+  failureOf,
+  headOf,
+  isEventStream,
+  isJson,
+  unvouched,
+  vouchedHead,
+} from '../http/authenticity.ts'
 import { ForeignAnswer, type HttpFailure, noOffset, TransportError } from '../http/errors.ts'
 import { attempt, noStore, readText, toFailure } from '../http/transport.ts'
 import { BACKEND_ID_HEADER, backendIdIn, CURSOR, NEXT_OFFSET, UP_TO_DATE } from '../protocol/index.js'
@@ -31,7 +39,12 @@ export interface LiveRead {
   readonly close: () => void
 }
 
-export const readPageOf = async (source: ReadSource, query: ReadQuery, limits: ReadLimits, signal?: AbortSignal): Promise<PageReply> => {
+export const readPageOf = async (
+  source: ReadSource,
+  query: ReadQuery,
+  limits: ReadLimits,
+  signal?: AbortSignal,
+): Promise<PageReply> => {
   const url = urlOf(source, query)
   const work = async (signal: AbortSignal, goesOn: () => void): Promise<PageReply> => {
     const response = await source.transport.fetch(url, requestInit(query, signal))
@@ -46,7 +59,10 @@ export const readPageOf = async (source: ReadSource, query: ReadQuery, limits: R
   return attempt('read', limits.stallTimeoutMs, signal, work).catch((cause: unknown) => failedBy(cause))
 }
 
-const failedBy = (cause: unknown): { readonly _tag: 'Failed'; readonly failure: HttpFailure } => ({ _tag: 'Failed', failure: toFailure('read', cause) })
+const failedBy = (cause: unknown): { readonly _tag: 'Failed'; readonly failure: HttpFailure } => ({
+  _tag: 'Failed',
+  failure: toFailure('read', cause),
+})
 
 const pageFrom = async (
   { transport: { party } }: ReadSource,
@@ -55,28 +71,50 @@ const pageFrom = async (
   read: () => Promise<string>,
   { live }: ReadQuery,
 ): Promise<PageReply> => {
-  const foreign = (why: string): PageReply => ({ _tag: 'Failed', failure: new ForeignAnswer(head.url, head.status, why) })
+  const foreign = (why: string): PageReply => ({
+    _tag: 'Failed',
+    failure: new ForeignAnswer(head.url, head.status, why),
+  })
   if (party === 'worker' && vouchedHead(head) === undefined) return { _tag: 'Failed', failure: unvouched(head) }
   // PROTOCOL 5.7: a long-poll that brought nothing.
   const isTimeout = head.status === 204 && live === 'long-poll'
   if (head.status !== 200 && !isTimeout) return foreign('it is no answer to a read')
-  if (!isTimeout && !isJson(head.headers)) return foreign(`its type is ${head.headers.get('content-type') ?? 'unknown'}`)
+  if (!isTimeout && !isJson(head.headers))
+    return foreign(`its type is ${head.headers.get('content-type') ?? 'unknown'}`)
 
   const text = (await read()).trim()
   let messages: unknown
   try {
     messages = JSON.parse(text === '' && isTimeout ? '[]' : text)
   } catch (cause) {
-    return { _tag: 'Torn', failure: new TransportError(`read failed: ${String(cause)}`, { cause }), backendId: backendIdOf(head) }
+    return {
+      _tag: 'Torn',
+      failure: new TransportError(`read failed: ${String(cause)}`, { cause }),
+      backendId: backendIdOf(head),
+    }
   }
   if (!Array.isArray(messages)) return foreign('it is no array of messages')
   const next = head.headers.get(NEXT_OFFSET)
   if (next === null) {
-    const isLog = party === 'log' && messages.length > 0 && messages.every((message) => backendIdIn(message) ?? decodeEvent(message))
-    return isLog ? { _tag: 'Failed', failure: noOffset(head.url, head.status) } : foreign(`it has no ${NEXT_OFFSET} header`)
+    const isLog =
+      party === 'log' &&
+      messages.length > 0 &&
+      messages.every((message) => backendIdIn(message) ?? decodeEvent(message))
+    return isLog
+      ? { _tag: 'Failed', failure: noOffset(head.url, head.status) }
+      : foreign(`it has no ${NEXT_OFFSET} header`)
   }
   const canStream = response.body !== undefined && response.body !== null
-  return { _tag: 'Page', page: { ...pageHead(head), messages, next, upToDate: head.headers.has(UP_TO_DATE), canStream: canStream || isTimeout } }
+  return {
+    _tag: 'Page',
+    page: {
+      ...pageHead(head),
+      messages,
+      next,
+      upToDate: head.headers.has(UP_TO_DATE),
+      canStream: canStream || isTimeout,
+    },
+  }
 }
 
 /** The part of a page that the head of the answer tells. */
@@ -110,14 +148,19 @@ export const listen = (source: ReadSource, query: ReadQuery, limits: ReadLimits)
     const head = headOf(url, response)
     const failure = await failureOf(source.transport.party, head, () => readText(response, () => {}))
     if (failure !== undefined) return { _tag: 'Failed', failure }
-    if (source.transport.party === 'worker' && vouchedHead(head) === undefined) return { _tag: 'Failed', failure: unvouched(head) }
+    if (source.transport.party === 'worker' && vouchedHead(head) === undefined)
+      return { _tag: 'Failed', failure: unvouched(head) }
     if (head.status !== 200 || !isEventStream(head.headers)) {
       return { _tag: 'Failed', failure: new ForeignAnswer(url, head.status, 'it is no stream of events') }
     }
     if (response.body === null || response.body === undefined) return { _tag: 'NoStreams' }
-    parse = makePageParser(head, (page) => queue.push(page), () => {
-      heard = true
-    })
+    parse = makePageParser(
+      head,
+      (page) => queue.push(page),
+      () => {
+        heard = true
+      },
+    )
     return response.body.getReader()
   }
   let parse: (chunk: string) => void = () => {}
@@ -154,7 +197,11 @@ export const listen = (source: ReadSource, query: ReadQuery, limits: ReadLimits)
 }
 
 /** A data event and the control event after it make a page (PROTOCOL 5.8). */
-const makePageParser = (head: AnswerHead, give: (page: LogPage) => void, onAny: () => void): ((chunk: string) => void) => {
+const makePageParser = (
+  head: AnswerHead,
+  give: (page: LogPage) => void,
+  onAny: () => void,
+): ((chunk: string) => void) => {
   let messages: Array<unknown> = []
   const foreign = (why: string) => new ForeignAnswer(head.url, head.status, why)
 
@@ -167,11 +214,23 @@ const makePageParser = (head: AnswerHead, give: (page: LogPage) => void, onAny: 
     }
     if (event !== 'control') throw foreign(`it holds an event ${JSON.stringify(event ?? 'message')}`)
     const control: unknown = JSON.parse(data)
-    const { streamNextOffset: next, upToDate, streamClosed, streamCursor: cursor } = (control ?? {}) as Record<string, unknown>
+    const {
+      streamNextOffset: next,
+      upToDate,
+      streamClosed,
+      streamCursor: cursor,
+    } = (control ?? {}) as Record<string, unknown>
     if (typeof next !== 'string') throw foreign('it holds a control event without an offset')
     const isEnd = upToDate === true || streamClosed === true
     if (messages.length > 0 || isEnd) {
-      give({ ...pageHead(head), ...(typeof cursor === 'string' ? { cursor } : {}), messages, next, upToDate: isEnd, canStream: true })
+      give({
+        ...pageHead(head),
+        ...(typeof cursor === 'string' ? { cursor } : {}),
+        messages,
+        next,
+        upToDate: isEnd,
+        canStream: true,
+      })
     }
     messages = []
   }

@@ -27,7 +27,10 @@ export interface IdStorage {
 }
 
 /** `ask` returns the backend id of the stream now, past every cache; undefined without a stream, or if nobody can tell. */
-export const makeBackendId = (storage: IdStorage, ask: (signal?: AbortSignal) => Promise<string | undefined>): BackendId => {
+export const makeBackendId = (
+  storage: IdStorage,
+  ask: (signal?: AbortSignal) => Promise<string | undefined>,
+): BackendId => {
   const remembered = () => {
     const stored = storage.get()
     return stored === undefined ? undefined : fromStored(stored)
@@ -57,6 +60,7 @@ export const makeBackendId = (storage: IdStorage, ask: (signal?: AbortSignal) =>
  * store's name (`path:{tenant}/{store}`, docs/http-api.md). Therefore quotes are escaped here.
  */
 const toStored = (id: string): string =>
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: storages may refuse them, so they are escaped
   id.replace(/[%'\u0000-\u001f]/g, (c) => `%${c.charCodeAt(0).toString(16).padStart(2, '0')}`)
 
 const fromStored = (stored: string): string =>

@@ -54,10 +54,16 @@ const encode = (event: Event): string | Obstacle => {
   try {
     return encodeEvent(event)
   } catch (cause) {
-    return { seqNum: event.seqNum, why: `event ${event.seqNum} can't be written as JSON: ${String(cause)}; it is a ${event.name}` }
+    return {
+      seqNum: event.seqNum,
+      why: `event ${event.seqNum} can't be written as JSON: ${String(cause)}; it is a ${event.name}`,
+    }
   }
 }
 
-export const chunkOf = (events: ReadonlyArray<Event>): Chunk => ({ body: `[${events.map(encodeEvent).join(',')}]`, events })
+export const chunkOf = (events: ReadonlyArray<Event>): Chunk => ({
+  body: `[${events.map(encodeEvent).join(',')}]`,
+  events,
+})
 
 const utf8 = new TextEncoder()

@@ -31,7 +31,10 @@ export const obstacleOf = (event: Event, json: string, bytes: number, maxBytes: 
  */
 const survives = (event: Event, json: string): boolean => {
   try {
-    return LiveStoreEvent.Client.isEqualEncoded(asClientEvent(event), asClientEvent(decodeEvent(JSON.parse(json)) ?? event))
+    return LiveStoreEvent.Client.isEqualEncoded(
+      asClientEvent(event),
+      asClientEvent(decodeEvent(JSON.parse(json)) ?? event),
+    )
   } catch {
     return false
   }
@@ -41,7 +44,11 @@ type ClientEvent = Parameters<typeof LiveStoreEvent.Client.isEqualEncoded>[0]
 
 const asClientEvent = (event: Event): ClientEvent => {
   const numbered = (global: number) => ({ global, client: 0, rebaseGeneration: 0 })
-  return { ...event, seqNum: numbered(event.seqNum), parentSeqNum: numbered(event.parentSeqNum) } as unknown as ClientEvent
+  return {
+    ...event,
+    seqNum: numbered(event.seqNum),
+    parentSeqNum: numbered(event.parentSeqNum),
+  } as unknown as ClientEvent
 }
 
 const describeLoss = ({ args }: Event): string => {
@@ -55,7 +62,12 @@ const RESERVED_KEYS = ['constructor', 'toString', 'valueOf']
 const reservedKeyIn = (value: unknown): string | undefined => {
   if (typeof value !== 'object' || value === null) return undefined
   const keys = Object.keys(value)
-  return RESERVED_KEYS.find((key) => keys.includes(key)) ?? Object.values(value).map(reservedKeyIn).find((key) => key !== undefined)
+  return (
+    RESERVED_KEYS.find((key) => keys.includes(key)) ??
+    Object.values(value)
+      .map(reservedKeyIn)
+      .find((key) => key !== undefined)
+  )
 }
 
 const isDeeperThan = (json: string, max: number): boolean => {

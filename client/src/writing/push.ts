@@ -3,7 +3,16 @@ import { BackendIdMismatchError, ServerAheadError, UnknownError } from '@livesto
 import type { LiveStoreEvent } from '@livestore/common/schema'
 
 import { backoffDelay } from '../http/backoff.ts'
-import { ForeignAnswer, type HttpFailure, isHttpFailure, isTransient, ResponseError, type SyncError, toPushError, unknownError } from '../http/errors.ts'
+import {
+  ForeignAnswer,
+  type HttpFailure,
+  isHttpFailure,
+  isTransient,
+  ResponseError,
+  type SyncError,
+  toPushError,
+  unknownError,
+} from '../http/errors.ts'
 import { sleep } from '../http/transport.ts'
 import { firstUnlinked } from '../protocol/index.js'
 import type { Connection } from '../store/connection.ts'
@@ -100,7 +109,11 @@ export const makePusher = (deps: PushDeps): Pusher => {
       if (bad !== undefined) {
         const before = events.slice(0, events.indexOf(bad))
         if (before.length > 0) await sendWhole(chunkOf(before), signal)
-        throw new Refused(toPushError(cause), { ...problemOf(cause, undefined), kind: 'event-not-pushable', seqNum: bad.seqNum })
+        throw new Refused(toPushError(cause), {
+          ...problemOf(cause, undefined),
+          kind: 'event-not-pushable',
+          seqNum: bad.seqNum,
+        })
       }
       await sendHalves(events, signal)
     }
@@ -186,10 +199,22 @@ const refusalOf = (cause: unknown): { readonly error: unknown; readonly problem:
   if (isServerAhead(error)) return { error, problem: undefined }
   if (error instanceof BackendIdMismatchError) {
     const { expected, received } = error
-    return { error, problem: { kind: 'backend-mismatch', detail: `the store was reset: this device knows ${received}, and the server ${expected}` } }
+    return {
+      error,
+      problem: {
+        kind: 'backend-mismatch',
+        detail: `the store was reset: this device knows ${received}, and the server ${expected}`,
+      },
+    }
   }
   if (isHttpFailure(cause)) return { error, problem: problemOf(cause, LIVESTORES_LONGEST_PAUSE_MS) }
-  return { error, problem: { kind: 'log-broken', detail: error instanceof UnknownError ? (error.note ?? String(error)) : String(error) } }
+  return {
+    error,
+    problem: {
+      kind: 'log-broken',
+      detail: error instanceof UnknownError ? (error.note ?? String(error)) : String(error),
+    },
+  }
 }
 
 const isServerAhead = (error: unknown): error is ServerAheadError => error instanceof ServerAheadError

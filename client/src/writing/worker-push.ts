@@ -25,18 +25,31 @@ export const makeWorkerPush = ({ url, transport, backendId, askBackendId, timeou
       .catch((cause: unknown) => checkRefusal(cause, first, known, signal))
     const answering = acknowledgedBy(answer, first, last)
     if (answering === undefined || (known !== undefined && answering !== known)) {
-      throw new ForeignAnswer(url, answer.status, `it does not acknowledge the events ${first} to ${last} of this store`)
+      throw new ForeignAnswer(
+        url,
+        answer.status,
+        `it does not acknowledge the events ${first} to ${last} of this store`,
+      )
     }
     // The first contact with a backend may be a push.
     if (backendId.remembered() === undefined) await backendId.observe(answering, signal)
   }
 
   /** LiveStore can't undo its reaction to two refusals. Therefore the provider first checks that they are about this push and this store. */
-  const checkRefusal = async (cause: unknown, first: number, known: string | undefined, signal: AbortSignal): Promise<never> => {
+  const checkRefusal = async (
+    cause: unknown,
+    first: number,
+    known: string | undefined,
+    signal: AbortSignal,
+  ): Promise<never> => {
     if (!(cause instanceof ResponseError) || cause.status !== 409) throw cause
     const { _tag, providedNum } = cause.problem
     if (_tag === 'ServerAheadError' && providedNum !== first) {
-      throw new ForeignAnswer(url, cause.status, `it refuses a push that begins with event ${String(providedNum)}, not ${first}`)
+      throw new ForeignAnswer(
+        url,
+        cause.status,
+        `it refuses a push that begins with event ${String(providedNum)}, not ${first}`,
+      )
     }
     if (_tag === 'BackendIdMismatchError') {
       const now = await askBackendId(signal)

@@ -39,7 +39,9 @@ const Notices = () => {
     <>
       {wasReset.use() && (
         <p className="notice" role="alert">
-          <span>This list was reset on the server, so it was loaded anew. What this device had not sent yet is gone.</span>
+          <span>
+            This list was reset on the server, so it was loaded anew. What this device had not sent yet is gone.
+          </span>
           <button type="button" onClick={() => wasReset.set(false)}>
             Dismiss
           </button>

@@ -7,16 +7,18 @@ type MakeBackend = ReturnType<typeof makeSyncBackend>
 const channel = (storeId: string) => new BroadcastChannel(`catch-up ${storeId}`)
 
 /** For the worker: tells the pages what each item that the provider pulls leaves to come. */
-export const tellingRemaining = (makeBackend: MakeBackend): MakeBackend => (options) => {
-  const pages = channel(options.storeId)
-  return Effect.map(makeBackend(options), (backend) => ({
-    ...backend,
-    pull: (...args) =>
-      Stream.tap(backend.pull(...args), ({ pageInfo }) =>
-        Effect.sync(() => pages.postMessage(pageInfo._tag === 'MoreKnown' ? pageInfo.remaining : 0)),
-      ),
-  }))
-}
+export const tellingRemaining =
+  (makeBackend: MakeBackend): MakeBackend =>
+  (options) => {
+    const pages = channel(options.storeId)
+    return Effect.map(makeBackend(options), (backend) => ({
+      ...backend,
+      pull: (...args) =>
+        Stream.tap(backend.pull(...args), ({ pageInfo }) =>
+          Effect.sync(() => pages.postMessage(pageInfo._tag === 'MoreKnown' ? pageInfo.remaining : 0)),
+        ),
+    }))
+  }
 
 /** For pages. */
 export const onRemaining = (storeId: string, listener: (events: number) => void) => {

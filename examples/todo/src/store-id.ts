@@ -1,6 +1,32 @@
 // Which list this is: `?store=` in the address, which a newcomer gets at random.
-const ADJECTIVES = ['amber', 'brave', 'calm', 'clever', 'early', 'gentle', 'happy', 'quiet', 'silver', 'sunny', 'swift', 'wild']
-const NOUNS = ['brook', 'cloud', 'falcon', 'fern', 'harbour', 'heron', 'maple', 'meadow', 'otter', 'pebble', 'river', 'willow']
+const ADJECTIVES = [
+  'amber',
+  'brave',
+  'calm',
+  'clever',
+  'early',
+  'gentle',
+  'happy',
+  'quiet',
+  'silver',
+  'sunny',
+  'swift',
+  'wild',
+]
+const NOUNS = [
+  'brook',
+  'cloud',
+  'falcon',
+  'fern',
+  'harbour',
+  'heron',
+  'maple',
+  'meadow',
+  'otter',
+  'pebble',
+  'river',
+  'willow',
+]
 
 const pick = (words: readonly string[]) => words[Math.floor(Math.random() * words.length)]
 const randomId = () => `${pick(ADJECTIVES)}-${pick(NOUNS)}-${1000 + Math.floor(Math.random() * 9000)}`

@@ -93,7 +93,13 @@ const TodoItem = ({ todo, onDelete }: { todo: Todo; onDelete: () => void }) => {
       {mode === 'editing' ? (
         <EditText text={text} onSave={save} onCancel={() => setMode('edited')} />
       ) : (
-        <button type="button" className="text" title="Edit" autoFocus={mode === 'edited'} onClick={() => setMode('editing')}>
+        <button
+          type="button"
+          className="text"
+          title="Edit"
+          autoFocus={mode === 'edited'}
+          onClick={() => setMode('editing')}
+        >
           {text}
         </button>
       )}
@@ -105,7 +111,15 @@ const TodoItem = ({ todo, onDelete }: { todo: Todo; onDelete: () => void }) => {
 }
 
 /** Enter saves, as does leaving it; Escape does not. */
-const EditText = ({ text, onSave, onCancel }: { text: string; onSave: (text: string) => void; onCancel: () => void }) => {
+const EditText = ({
+  text,
+  onSave,
+  onCancel,
+}: {
+  text: string
+  onSave: (text: string) => void
+  onCancel: () => void
+}) => {
   const [draft, setDraft] = useState(text)
   return (
     <form

@@ -7,7 +7,10 @@ use wasm_bindgen_cli_support::Bindgen;
 
 fn main() -> Result<()> {
     let mut arguments = env::args().skip(1);
-    let (wasm, folder) = arguments.next().zip(arguments.next()).context("two arguments: a .wasm file and a folder")?;
+    let (wasm, folder) = arguments
+        .next()
+        .zip(arguments.next())
+        .context("two arguments: a .wasm file and a folder")?;
     Bindgen::new()
         .module(true)?
         .input_path(wasm)

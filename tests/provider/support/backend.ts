@@ -1,7 +1,17 @@
 // The provider as LiveStore's leader uses it, without LiveStore.
 import type { SyncBackend } from '@livestore/common'
-import { FetchHttpClient, KeyValueStore } from '@livestore/utils/effect'
-import { Effect, Exit, Fiber, type HttpClient, Layer, Option, type Scope, Stream } from '@livestore/utils/effect'
+import {
+  Effect,
+  type Exit,
+  FetchHttpClient,
+  Fiber,
+  type HttpClient,
+  KeyValueStore,
+  Layer,
+  Option,
+  type Scope,
+  Stream,
+} from '@livestore/utils/effect'
 import { makeSyncBackend, type SyncBackendOptions, type SyncMetadata } from '../../../client/src/index.ts'
 
 export type Backend = SyncBackend.SyncBackend<SyncMetadata>
@@ -25,7 +35,10 @@ export const openElsewhere = (...[options, storeId, payload]: Parameters<typeof 
   open(options, storeId, payload).pipe(Effect.provide(Layer.fresh(KeyValueStore.layerMemory)))
 
 export const pullAll = (backend: Backend, cursor: Cursor = Option.none()) =>
-  backend.pull(cursor).pipe(Stream.runCollect, Effect.map((items): Item[] => [...items]))
+  backend.pull(cursor).pipe(
+    Stream.runCollect,
+    Effect.map((items): Item[] => [...items]),
+  )
 
 export const seqNums = (items: readonly Item[]): number[] =>
   items.flatMap(({ batch }) => batch.map((_) => _.eventEncoded.seqNum))
@@ -55,11 +68,18 @@ export const follow = (
     const items: Item[] = []
     let exit: Exit.Exit<void, unknown> | undefined
     const fiber = yield* backend.pull(cursor, { live: true }).pipe(
-      Stream.runForEach((item) => Effect.zipRight(Effect.sync(() => items.push(item)), onItem(item))),
+      Stream.runForEach((item) =>
+        Effect.zipRight(
+          Effect.sync(() => items.push(item)),
+          onItem(item),
+        ),
+      ),
       Effect.exit,
-      Effect.map((_) => {
-        exit = _
-      }),
+      Effect.flatMap((_) =>
+        Effect.sync(() => {
+          exit = _
+        }),
+      ),
       Effect.forkScoped,
     )
     const state = () => ({ pulled: compact(seqNums(items)), infos: items.slice(-5).map((_) => _.pageInfo), exit })

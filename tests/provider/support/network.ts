@@ -1,7 +1,13 @@
 // Faults that only a client's own `fetch` can make, because it knows which request is live and sees its bytes.
 import { HEAD_HEADER, PROBLEM_HEADER, problemType } from '../../../client/src/protocol/index.js'
+
 type Fetch = typeof globalThis.fetch
-type Ask = { readonly url: URL; readonly live: string | null; readonly method: string; readonly init: RequestInit | undefined }
+type Ask = {
+  readonly url: URL
+  readonly live: string | null
+  readonly method: string
+  readonly init: RequestInit | undefined
+}
 
 export interface Network {
   readonly fetch: Fetch
@@ -61,7 +67,8 @@ export const refusal = (status: number, kind: string, problem: Record<string, un
 /** A connection that died silently: headers, then nothing. */
 export const silent = (ask: Ask): Promise<Response> => {
   const body = new ReadableStream({
-    start: (controller) => ask.init?.signal?.addEventListener('abort', () => controller.error(ask.init?.signal?.reason)),
+    start: (controller) =>
+      ask.init?.signal?.addEventListener('abort', () => controller.error(ask.init?.signal?.reason)),
   })
   return Promise.resolve(new Response(body, { headers: { 'content-type': 'text/event-stream', [HEAD_HEADER]: '0' } }))
 }

@@ -1,7 +1,16 @@
 // A log with the protocol's rules for appends, and clients that write to it with direct-core.ts as LiveStore's leader does:
 // pull, rebase, push again.
 import {
-  beginAppend, invalidate, newPush, newWriter, nextStep, type Push, onReply, type Reply, type Request, observeTip,
+  beginAppend,
+  invalidate,
+  newPush,
+  newWriter,
+  nextStep,
+  observeTip,
+  onReply,
+  type Push,
+  type Reply,
+  type Request,
 } from '../../../client/src/direct/direct-core.ts'
 import { fence, firstBreak, headerMessage } from '../../../client/src/protocol/index.js'
 import { type Event, eventsFrom } from '../../support/events.ts'
@@ -78,7 +87,8 @@ export class SimulatedLog {
 
   check(acknowledged: readonly string[]) {
     const broken = firstBreak(this.events)
-    if (broken !== undefined) throw new Error(`the chain breaks at ${JSON.stringify(this.events.slice(Math.max(0, broken - 1), broken + 1))}`)
+    if (broken !== undefined)
+      throw new Error(`the chain breaks at ${JSON.stringify(this.events.slice(Math.max(0, broken - 1), broken + 1))}`)
     const logged = this.events.map(idOf)
     if (new Set(logged).size !== logged.length) throw new Error(`twice in the log: ${logged.join(' ')}`)
     const missing = acknowledged.filter((id) => !logged.includes(id))
@@ -158,7 +168,8 @@ export class SimulatedClient {
         this.push = undefined
         return
       case 'ServerAhead':
-        if (this.push.chunk.events.some((_) => this.log.has(idOf(_ as Event)))) throw new Error(`${this.name} is refused what is in the log`)
+        if (this.push.chunk.events.some((_) => this.log.has(idOf(_ as Event))))
+          throw new Error(`${this.name} is refused what is in the log`)
         this.push = undefined
         return this.pull()
       case 'Gap':

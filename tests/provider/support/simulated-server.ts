@@ -1,14 +1,33 @@
 // A Worker, or a log's own server, as a pull sees it: a log of appends that grows, and a network that others answer on.
-import { headerMessage, problemType } from '../../../client/src/protocol/index.js'
+
 import { ForeignAnswer, ResponseError, TransportError } from '../../../client/src/http/errors.ts'
+import { headerMessage, problemType } from '../../../client/src/protocol/index.js'
 import { START_OFFSET } from '../../../client/src/reading/page.ts'
 import type { LogPage, Outcome, ReadQuery } from '../../../client/src/reading/pull-terms.ts'
 import { type Event, eventsFrom } from '../../support/events.ts'
 
-export type Trouble = 'none' | 'no answer' | 'a stranger' | 'refused' | 'unavailable' | 'torn' | 'mangled' | 'stale' | 'another backend' | 'nowhere'
+export type Trouble =
+  | 'none'
+  | 'no answer'
+  | 'a stranger'
+  | 'refused'
+  | 'unavailable'
+  | 'torn'
+  | 'mangled'
+  | 'stale'
+  | 'another backend'
+  | 'nowhere'
 
 export const troubles: readonly Trouble[] = [
-  'no answer', 'a stranger', 'refused', 'unavailable', 'torn', 'mangled', 'stale', 'another backend', 'nowhere',
+  'no answer',
+  'a stranger',
+  'refused',
+  'unavailable',
+  'torn',
+  'mangled',
+  'stale',
+  'another backend',
+  'nowhere',
 ]
 
 const URL = 'https://sync.example.com/store'
@@ -62,7 +81,8 @@ export class SimulatedServer {
       return { _tag: 'Failed', failure: new ResponseError(URL, 400, { type: problemType('bad-request'), field }, 0) }
     }
     const page = this.#page(from, trouble === 'stale' ? Math.max(from, this.appends.length - 1) : this.appends.length)
-    if (trouble === 'nowhere') return { _tag: 'Page', page: { ...page, messages: [], next: query.offset, upToDate: false } }
+    if (trouble === 'nowhere')
+      return { _tag: 'Page', page: { ...page, messages: [], next: query.offset, upToDate: false } }
     if (trouble === 'another backend') return { _tag: 'Page', page: { ...page, backendId: 'another' } }
     // An event is missing, but not the last one, which would be no break
     const missing = from === 0 ? 1 : 0
@@ -76,7 +96,10 @@ export class SimulatedServer {
   #placeOf({ offset, after }: ReadQuery): number | undefined {
     if (after !== undefined) {
       if (after > this.head) return undefined
-      return this.appends.findIndex((events) => events.some(({ seqNum }) => seqNum > after)) + (after === this.head ? this.appends.length + 1 : 0)
+      return (
+        this.appends.findIndex((events) => events.some(({ seqNum }) => seqNum > after)) +
+        (after === this.head ? this.appends.length + 1 : 0)
+      )
     }
     if (offset === START_OFFSET) return 0
     const at = this.appends.findIndex((_, i) => this.offset(i + 1) === offset)

@@ -1,7 +1,13 @@
 // The real parts that a test file needs, behind the client's network: `network` stands before the Worker, and `bypass` before
 // the upstream, for clients that go there directly.
 import type { DirectOptions, HybridOptions, ProxyOptions } from '../../../client/src/index.ts'
-import { type CountingProxy, type Server, startCountingProxy, startRustUpstream, startWorker } from '../../harness/index.ts'
+import {
+  type CountingProxy,
+  type Server,
+  startCountingProxy,
+  startRustUpstream,
+  startWorker,
+} from '../../harness/index.ts'
 
 export interface World {
   readonly upstream: Server

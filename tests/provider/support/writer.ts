@@ -2,8 +2,8 @@
 // pulls live, rebases its pending events onto pulled ones, confirms its own events that come back, and pushes again.
 import { Effect, type Scope } from '@livestore/utils/effect'
 import { firstBreak, isNext, ROOT } from '../../../client/src/protocol/index.js'
-import { type Backend, eventually, follow } from './backend.ts'
 import { type Event, eventsFrom } from '../../support/events.ts'
+import { type Backend, eventually, follow } from './backend.ts'
 import type { UpstreamStream } from './world.ts'
 
 export interface TestWriter {
@@ -29,13 +29,22 @@ export const makeWriter = (backend: Backend, name: string): Effect.Effect<TestWr
       Effect.gen(function* () {
         const at = head()
         const batch = ids.map((id, i) => eventsFrom(at + i, 1, { id }, name)[0]!)
-        const advances = (seqNum: number) => eventually(`${name} past ${seqNum}`, () => head() > seqNum, () => [at, head(), follower.exit()], 60_000)
+        const advances = (seqNum: number) =>
+          eventually(
+            `${name} past ${seqNum}`,
+            () => head() > seqNum,
+            () => [at, head(), follower.exit()],
+            60_000,
+          )
         const push = backend.push(batch).pipe(
           Effect.as(true),
           Effect.catchTags({
             ServerAheadError: ({ minimumExpectedNum }) => Effect.as(advances(minimumExpectedNum - 2), false),
             IsOfflineError: () => Effect.as(Effect.sleep(20), false),
-            UnknownError: (error) => ((error.payload as { status?: number } | undefined)?.status === 500 ? Effect.as(Effect.sleep(20), false) : error),
+            UnknownError: (error) =>
+              (error.payload as { status?: number } | undefined)?.status === 500
+                ? Effect.as(Effect.sleep(20), false)
+                : error,
           }),
           Effect.orDie,
         )
@@ -44,10 +53,15 @@ export const makeWriter = (backend: Backend, name: string): Effect.Effect<TestWr
 
     const getIn = (ids: readonly string[]) =>
       Effect.gen(function* () {
-        while (!isIn(ids.at(-1)!) && !(yield* pushOnce(ids))) continue
+        while (!isIn(ids.at(-1)!) && !(yield* pushOnce(ids))) {}
         acknowledged.push(...ids)
         // The next batch follows this one. LiveStore has it locally; this writer waits until it comes back
-        yield* eventually(`${name}: ${ids.at(-1)} comes back`, () => isIn(ids.at(-1)!), () => [head(), follower.exit()], 30_000)
+        yield* eventually(
+          `${name}: ${ids.at(-1)} comes back`,
+          () => isIn(ids.at(-1)!),
+          () => [head(), follower.exit()],
+          30_000,
+        )
       })
 
     const write = (count: number, size = 1) =>
@@ -66,13 +80,19 @@ export const makeWriter = (backend: Backend, name: string): Effect.Effect<TestWr
 export const checkLog = (stream: UpstreamStream, writers: readonly TestWriter[]): Effect.Effect<void> =>
   Effect.gen(function* () {
     const [header, ...log] = (yield* Effect.promise(() => stream.messages())) as [unknown, ...Event[]]
-    if (typeof (header as { livestore?: unknown }).livestore !== 'object') yield* Effect.dieMessage('the log has no header')
+    if (typeof (header as { livestore?: unknown }).livestore !== 'object')
+      yield* Effect.dieMessage('the log has no header')
     const broken = firstBreak(log, ROOT, isNext)
-    if (broken !== undefined) yield* Effect.dieMessage(`broken at event ${broken}: ${JSON.stringify(log.slice(Math.max(0, broken - 1), broken + 1))}`)
+    if (broken !== undefined)
+      yield* Effect.dieMessage(
+        `broken at event ${broken}: ${JSON.stringify(log.slice(Math.max(0, broken - 1), broken + 1))}`,
+      )
     for (const { name, acknowledged } of writers) {
       const logged = log.filter((_) => _.clientId === name).map(idOf)
       if (JSON.stringify(logged) !== JSON.stringify(acknowledged)) {
-        yield* Effect.dieMessage(`${name} has in the log ${logged.join(' ')}, and was acknowledged ${acknowledged.join(' ')}`)
+        yield* Effect.dieMessage(
+          `${name} has in the log ${logged.join(' ')}, and was acknowledged ${acknowledged.join(' ')}`,
+        )
       }
     }
   })
