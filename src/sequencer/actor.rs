@@ -21,10 +21,10 @@ use worker::wasm_bindgen::prelude::wasm_bindgen;
 use worker::{Delay, Env, Error, Request, Result, State, console_error};
 
 use super::storage::Rows;
-use crate::isolate::now;
+use crate::isolate::now_ms;
 use crate::lease::{BATCHES, Lease};
 use crate::settings::{self, DeploymentVars, UpstreamSettings};
-use crate::upstream::{Epochs, Stream};
+use crate::upstream::{ProducerEpochs, Stream};
 
 /// A core, and everything that it needs to act.
 pub(super) struct Actor {
@@ -42,7 +42,7 @@ pub(super) struct Actor {
     next_ticket: Cell<u64>,
     /// The request that the core wants sent, until the upstream loop takes it, and the failures just before it.
     outgoing: RefCell<Option<(sequencer::Request, u8)>>,
-    epochs: Epochs,
+    epochs: ProducerEpochs,
     /// The storage failed. The next call opens a new actor.
     abandoned: Cell<bool>,
     /// For the inspector. `None` if the deployment has none.
@@ -67,18 +67,18 @@ impl Actor {
         Ok(Self {
             core: RefCell::new(core),
             rows: RefCell::new(rows),
-            lease_duration: settings.patience(),
+            lease_duration: settings.sequencer_timeout(),
             stream: Stream::new(settings, path),
             path: path.into(),
             in_flight: settings::in_flight(limits),
             waiting: RefCell::default(),
             next_ticket: Cell::new(0),
             outgoing: RefCell::default(),
-            epochs: Epochs::default(),
+            epochs: ProducerEpochs::default(),
             abandoned: Cell::new(false),
             push_stats: settings::inspector(&vars)
                 .map_err(as_error)?
-                .then(|| RefCell::new(PushStats::new(now()))),
+                .then(|| RefCell::new(PushStats::new(now_ms()))),
         })
     }
 
@@ -160,7 +160,7 @@ impl Actor {
         request: &mut Request,
         state: &State,
     ) -> Result<Answer> {
-        let began_ms = now();
+        let began_ms = now_ms();
         let op = Op::Push { batch, backend_id };
         let refused = |answer| {
             self.count(&batch, began_ms, &answer);
@@ -217,7 +217,7 @@ impl Actor {
         let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
         let (to_caller, answer) = oneshot::channel();
         let counted = match &op {
-            Op::Push { batch, .. } if self.push_stats.is_some() => Some((*batch, now())),
+            Op::Push { batch, .. } if self.push_stats.is_some() => Some((*batch, now_ms())),
             _ => None,
         };
         self.waiting.borrow_mut().insert(ticket, Waiting { to_caller, batch, counted });
@@ -315,7 +315,7 @@ impl Actor {
         let refusal = answer.problem();
         let accepted = answer.accepted().map(|(how, _)| Ok(how));
         if let Some(outcome) = accepted.or(refusal.as_ref().map(Err)) {
-            let now = now();
+            let now = now_ms();
             let waited_ms = now.saturating_sub(began_ms);
             push_stats.borrow_mut().count(now, waited_ms, Some(batch), outcome);
         }

@@ -24,7 +24,7 @@ test('settings.rs reads every variable of the table', () => {
 })
 
 test('configuration.md has every binding', () => {
-  const bindings = [...read('src/settings.rs').matchAll(/pub const [A-Z_]+_BINDING: &str = "([A-Z_]+)"/g)].map(
+  const bindings = [...read('src/settings.rs').matchAll(/pub\(crate\) const [A-Z_]+_BINDING: &str = "([A-Z_]+)"/g)].map(
     ([, name]) => name,
   )
   expect(
