@@ -6,6 +6,8 @@
 //! 2. [`sequencer`]: the store's Durable Object knows the head, and appends one batch at a time.
 //! 3. [`upstream`]: the requests to the Durable Streams server that keeps the log.
 
+#![warn(unreachable_pub)]
+
 mod edge;
 #[cfg(feature = "failpoints")]
 mod failpoints;
