@@ -33,3 +33,8 @@ test('configuration.md has every binding', () => {
       .sort(),
   ).toEqual(bindings.sort())
 })
+
+test('the configuration of a self-hosted Worker has every setting', () => {
+  const variables = [...read('selfhost/headwater.capnp').matchAll(/\(name = "(\w+)", fromEnvironment = "\1"\)/g)]
+  expect(variables.map(([, name]) => name)).toEqual(SETTINGS.map(({ name }) => name))
+})
