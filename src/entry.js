@@ -1,34 +1,33 @@
-// The entry: hands requests to the Rust code, and tells those who wait when it has panicked.
+// The entry: hands requests to the Rust module, and answers callers when the module has panicked.
 //
-// A panic (or a trap, or an exception that nobody expected) ends the Wasm module, and whatever it still had to answer in
-// this isolate, for other stores too, would never be answered: a Sequencer may hang for ever as far as the runtime is
-// concerned, and a caller that waits for one as well. So the callers are told, and the next call starts a new module, and
-// each Sequencer from what it stored.
+// A panic, a trap or an unexpected exception ends the Wasm module. The module then leaves every open call of its isolate
+// without an answer, calls for other stores too. The runtime would let a Sequencer and its callers wait for ever.
+// Therefore the entry fails those calls. The next call starts a new module, and each Sequencer starts from its rows.
 import { DurableObject, WorkerEntrypoint } from 'cloudflare:workers'
 import * as rust from 'wasm-module'
 
-/** Kept by the worker crate: which module runs, counted from 1, and whether it has panicked. */
+/** State of the worker crate: the number of the running module, from 1, and whether the module has panicked. */
 const module = rust.__worker_init_state()
 
-/** The module that calls go to. */
+/** The number of the module that takes calls. */
 let current = module.instanceId
 
-/** How long it may take until a caller is told. */
-const LOOK_MS = 250
+/** How often a waiting call checks its module. */
+const CHECK_MS = 250
 
 class Panicked extends Error {}
 
-/** Whether the module with this number is no more. */
+/** Whether the module with this number has ended. */
 function hasEnded(instanceId) {
-  // Any call of it would do: where it ended in another way than by a panic, wasm-bindgen starts the next one now.
+  // Any call would do: after an end without a panic, wasm-bindgen starts the next module now.
   rust.__worker_init_state()
   return module.criticalError || module.instanceId !== instanceId
 }
 
-/** Settles as the answer to `call` does; fails if the module that owes it is no more. */
+/** Settles as `call` does. Fails if the module that owes the answer has ended. */
 async function guarded(call) {
   if (hasEnded(current)) {
-    // Anew even where wasm-bindgen did: what the old one still waited for may have been told to its successor.
+    // Reset even if wasm-bindgen restarted: stale promises may have resolved into the new instance.
     rust.__wbg_reset_state()
     module.criticalError = false
     current = module.instanceId
@@ -36,11 +35,11 @@ async function guarded(call) {
   const own = current
   let timer
   const end = new Promise((_, reject) => {
-    const look = () => {
+    const check = () => {
       if (hasEnded(own)) reject()
-      else timer = setTimeout(look, LOOK_MS)
+      else timer = setTimeout(check, CHECK_MS)
     }
-    timer = setTimeout(look, LOOK_MS)
+    timer = setTimeout(check, CHECK_MS)
   })
   try {
     return await Promise.race([call(), end])
@@ -83,21 +82,21 @@ async function answer(request, env, ctx) {
   }
 }
 
-/** What is read of a body that nobody wants, and for how long. */
+/** How much of a refused body is read, and for how long. */
 const DRAINED_BYTES = 16 << 20
 const DRAINED_MS = 5_000
 const DRAINED_AT_ONCE_BYTES = 64 << 10
 
 /**
- * Reads a body that was refused unread. The runtime closes the connection of a client that still writes, and many clients
- * write all before they read: they would see a broken connection instead of why they are refused.
+ * Reads a body that was refused unread. The runtime closes the connection of a client that still writes. Many clients
+ * write everything before they read. They would see a broken connection instead of the refusal.
  */
 async function drain({ body, bodyUsed }) {
   if (body === null || bodyUsed) return
   const reader = body.getReader({ mode: 'byob' })
   const timer = setTimeout(() => reader.cancel().catch(() => {}), DRAINED_MS)
   try {
-    // One buffer for all of it: a flood of refused pushes is to cost no memory.
+    // A single buffer for the whole body: a flood of refused pushes must not cost memory.
     let buffer = new ArrayBuffer(DRAINED_AT_ONCE_BYTES)
     for (let bytes = 0; bytes < DRAINED_BYTES; ) {
       const { done, value } = await reader.readAtLeast(buffer.byteLength, new Uint8Array(buffer))
@@ -112,7 +111,7 @@ async function drain({ body, bodyUsed }) {
   }
 }
 
-/** As `Problem::unavailable`: whose fault it was is not known, nor what became of the request. */
+/** The answer of `Problem::unavailable`, because the outcome of the request is unknown. */
 function unavailable() {
   const problem = {
     type: 'urn:headwater:problem:upstream-unavailable',
@@ -127,7 +126,7 @@ function unavailable() {
     'cache-control': 'no-store',
     'retry-after': '1',
     'x-content-type-options': 'nosniff',
-    // It says nothing that any page may not read, and without this a browser would hide that it is worth another try.
+    // Any page may read this answer. Without the header a browser would hide that a retry helps.
     'access-control-allow-origin': '*',
     'access-control-expose-headers': 'livestore-problem, retry-after',
   }

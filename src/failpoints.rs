@@ -1,54 +1,55 @@
-//! Panics, traps and silences on request, for tests/wire/panics.test.ts. In no build but that of the feature `failpoints`.
+//! Panics, traps and silences on request, for tests/wire/panics.test.ts. Only builds with the feature `failpoints` have them.
 
 use std::cell::RefCell;
 
 use worker::Request;
 use worker::wasm_bindgen::prelude::wasm_bindgen;
 
-/// Names the place to panic at.
+/// The request header that names a failpoint.
 const HEADER: &str = "headwater-failpoints";
 
 thread_local! {
-    /// Of the isolate, which the Worker shares with its Sequencers on one machine.
+    /// The armed failpoint of this isolate. On one machine, the Worker shares its isolate with its Sequencers.
     static ARMED: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Arms the place that the request names, if it names one.
-pub fn arm(request: &Request) {
-    if let Ok(Some(place)) = request.headers().get(HEADER) {
-        ARMED.set(Some(place));
+/// Arms the failpoint that the request names, if it names one.
+pub(crate) fn arm(request: &Request) {
+    if let Ok(Some(name)) = request.headers().get(HEADER) {
+        ARMED.set(Some(name));
     }
 }
 
-/// Panics if this is the place; once.
-pub fn at(place: &str) {
-    if is(place) {
-        panic!("a failpoint at {place}");
+/// Panics once if this failpoint is armed.
+pub(crate) fn at(name: &str) {
+    if fires(name) {
+        panic!("a failpoint at {name}");
     }
 }
 
-/// Where a call has just arrived at a Sequencer: a place to panic at, to end the
-/// module without a panic, or to fall silent for ever.
-pub async fn on_arrival() {
+/// The failpoints of a call that arrives at a Sequencer: a panic, an end of the module without a panic, or silence for
+/// ever.
+pub(crate) async fn on_arrival() {
     at("arrival");
-    if is("trap") {
+    if fires("trap") {
         std::arch::wasm32::unreachable();
     }
-    if is("exception") {
+    if fires("exception") {
         throw("");
     }
-    if is("silence") {
+    if fires("silence") {
         std::future::pending::<()>().await;
     }
 }
 
-fn is(place: &str) -> bool {
-    ARMED.with_borrow_mut(|armed| armed.take_if(|armed| armed == place)).is_some()
+/// Disarms the failpoint, and says whether it was armed.
+fn fires(name: &str) -> bool {
+    ARMED.with_borrow_mut(|armed| armed.take_if(|armed| armed == name)).is_some()
 }
 
 #[wasm_bindgen]
 extern "C" {
-    /// An exception that the Rust side does not expect: `JSON.parse` of what is no JSON.
+    /// Throws an exception that the Rust side does not expect: `JSON.parse` of text that is no JSON.
     #[wasm_bindgen(js_namespace = JSON, js_name = parse)]
     fn throw(text: &str);
 }

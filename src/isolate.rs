@@ -1,19 +1,25 @@
-//! What an isolate remembers between requests, and how its requests share work.
+//! The isolate: its clock, its memory, and waiting for work that another request does.
 
 use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
+use futures::future::{Either, select};
 use worker::{Date, Delay};
 
 /// The runtime's clock, in milliseconds since 1970. It stands still between IO.
-pub fn now() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     Date::now().as_millis()
 }
 
-/// A map that forgets everything when it is full: remembering is never more than a shortcut.
-pub struct Memory<K, V, const MAX: usize>(HashMap<K, V>);
+/// A duration in whole milliseconds.
+pub(crate) fn as_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// A map that forgets everything when it is full. Every entry is a shortcut: losing one costs only time.
+pub(crate) struct Memory<K, V, const MAX: usize>(HashMap<K, V>);
 
 impl<K, V, const MAX: usize> Default for Memory<K, V, MAX> {
     fn default() -> Self {
@@ -22,27 +28,27 @@ impl<K, V, const MAX: usize> Default for Memory<K, V, MAX> {
 }
 
 impl<K: Hash + Eq, V, const MAX: usize> Memory<K, V, MAX> {
-    pub fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
+    pub(crate) fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
     {
         self.0.get(key)
     }
 
-    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+    pub(crate) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         self.0.get_mut(key)
     }
 
-    pub fn remove(&mut self, key: &K) {
+    pub(crate) fn remove(&mut self, key: &K) {
         self.0.remove(key);
     }
 
-    pub fn insert(&mut self, key: K, value: V) {
+    pub(crate) fn insert(&mut self, key: K, value: V) {
         self.make_room(&key);
         self.0.insert(key, value);
     }
 
-    pub fn entry(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
+    pub(crate) fn get_or_insert_with(&mut self, key: K, new: impl FnOnce() -> V) -> &mut V {
         self.make_room(&key);
         self.0.entry(key).or_insert_with(new)
     }
@@ -54,15 +60,30 @@ impl<K: Hash + Eq, V, const MAX: usize> Memory<K, V, MAX> {
     }
 }
 
-/// Waits while another request of this isolate does what this one needs too, but no longer than `patience`.
+/// Waits while another request of this isolate does work that this request needs too. Gives up after `timeout`.
 ///
-/// The runtime forbids that a request awaits a promise of another one. Therefore a request that begins such work leaves a
-/// mark, and the others watch the mark.
-pub async fn wait_while(mut is_under_way: impl FnMut() -> bool, patience: Duration) {
-    let give_up = now() + patience.as_millis() as u64;
-    let mut pause = 2;
-    while is_under_way() && now() < give_up {
-        Delay::from(Duration::from_millis(pause)).await;
-        pause = (2 * pause).min(64);
+/// The runtime forbids a request to await a promise of another request. Therefore a request that begins such work marks it
+/// in the isolate's memory, and the others poll the mark.
+pub(crate) async fn wait_while(mut is_under_way: impl FnMut() -> bool, timeout: Duration) {
+    let deadline = now_ms() + as_ms(timeout);
+    let mut pause_ms = 2;
+    while is_under_way() && now_ms() < deadline {
+        Delay::from(Duration::from_millis(pause_ms)).await;
+        pause_ms = (2 * pause_ms).min(64);
+    }
+}
+
+/// The work took longer than its time-out.
+#[derive(Debug)]
+pub(crate) struct TimedOut;
+
+/// Waits for `work`, but no longer than `timeout`.
+pub(crate) async fn within<T>(
+    timeout: Duration,
+    work: impl Future<Output = T> + Unpin,
+) -> Result<T, TimedOut> {
+    match select(work, Delay::from(timeout)).await {
+        Either::Left((done, _)) => Ok(done),
+        Either::Right(_) => Err(TimedOut),
     }
 }

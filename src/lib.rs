@@ -1,8 +1,12 @@
 //! Headwater: a LiveStore sync backend on Durable Streams, as a Cloudflare Worker.
 //!
-//! This crate performs; [`headwater_core`] decides. The modules follow the way of the data: [`edge`] (the stateless Worker:
-//! authentication, checks, reads) → [`sequencer`] (one Durable Object a store: the authoritative head, one append at a
-//! time) → [`upstream`] (requests to the Durable Streams server that keeps the log).
+//! This crate performs; [`headwater_core`] decides. A push passes the modules in this order:
+//!
+//! 1. [`edge`]: the stateless Worker authenticates, checks and reads.
+//! 2. [`sequencer`]: the store's Durable Object knows the head, and appends one batch at a time.
+//! 3. [`upstream`]: the requests to the Durable Streams server that keeps the log.
+
+#![warn(unreachable_pub)]
 
 mod edge;
 #[cfg(feature = "failpoints")]

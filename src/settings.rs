@@ -1,4 +1,4 @@
-//! What a deployment can set: variables and secrets of wrangler.toml, read once an isolate.
+//! The settings of a deployment: variables and secrets, which an isolate reads once.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -18,100 +18,96 @@ use worker::Env;
 use worker::js_sys::Reflect;
 
 /// The name of the Durable Object binding.
-pub const SEQUENCER_BINDING: &str = "SEQUENCER";
+pub(crate) const SEQUENCER_BINDING: &str = "SEQUENCER";
 
-/// The name of the rate limiter's binding, which a deployment may have.
-pub const RATE_LIMITER_BINDING: &str = "RATE_LIMITER";
+/// The name of the rate limiter's binding. A deployment may lack it.
+pub(crate) const RATE_LIMITER_BINDING: &str = "RATE_LIMITER";
 
-/// The name of the binding of Workers Analytics Engine, which a deployment may have.
-pub const ANALYTICS_BINDING: &str = "ANALYTICS";
+/// The name of the binding of Workers Analytics Engine. A deployment may lack it.
+pub(crate) const ANALYTICS_BINDING: &str = "ANALYTICS";
 
-/// The name of the binding of the inspector's files: [`Settings::inspector`].
-pub const ASSETS_BINDING: &str = "ASSETS";
+/// The name of the binding of the inspector's files. [`Settings::inspector`] needs it.
+pub(crate) const ASSETS_BINDING: &str = "ASSETS";
 
-/// The settings of the Worker. Those of the upstream are in [`UpstreamSettings`].
-pub struct Settings {
+/// The settings of the Worker.
+pub(crate) struct Settings {
     /// `MAX_BATCH_EVENTS` (default 100), `MAX_BATCH_BYTES` and `MAX_EVENT_BYTES` (default 1 MiB).
-    pub limits: BatchLimits,
-    /// `MAX_NAME_BYTES` (default and at most 4,096): of a tenant's and of a store's name.
-    pub max_name: usize,
-    /// `MAX_IN_FLIGHT` (default 256) pushes of one store, eight times as many of all stores, and of them
-    /// `MAX_IN_FLIGHT_BYTES` (default 32 MiB): those that are arriving in this isolate, and those that wait in its Sequencers.
-    pub in_flight: BudgetLimits,
-    /// `SEGMENT_BYTES`, `SEGMENT_EVENTS`: [`sequencer_limits`].
-    pub segment: SegmentSize,
+    pub(crate) limits: BatchLimits,
+    /// `MAX_NAME_BYTES` (default and maximum 4,096): the longest name of a tenant or a store.
+    pub(crate) max_name: usize,
+    /// `MAX_IN_FLIGHT` (default 256) and `MAX_IN_FLIGHT_BYTES` (default 32 MiB): see [`in_flight`].
+    pub(crate) in_flight: BudgetLimits,
+    /// `SEGMENT_BYTES` and `SEGMENT_EVENTS`: see [`sequencer_limits`].
+    pub(crate) segment: SegmentSize,
     /// `BODY_TIMEOUT_MS` (default 30,000): how long a body may take to arrive.
-    pub body_timeout: Duration,
-    /// `ALLOWED_ORIGINS` (default `*`): origins a browser may call from, separated by commas.
-    pub allowed_origins: Origins,
-    /// `ALLOWED_HEADERS` (default none): headers that a browser may send besides those that are always allowed.
-    pub allowed_headers: Vec<String>,
+    pub(crate) body_timeout: Duration,
+    /// `ALLOWED_ORIGINS` (default `*`): the origins that a browser may call from.
+    pub(crate) allowed_origins: Origins,
+    /// `ALLOWED_HEADERS` (default none): more headers that a browser may send.
+    pub(crate) allowed_headers: Vec<String>,
     /// `LOG_REQUESTS` (default `all`): which requests get a line in the log.
-    pub log_requests: LogRequests,
-    /// `INSPECTOR` (default `off`): whether there is an inspector.
-    pub inspector: bool,
+    pub(crate) log_requests: LogRequests,
+    /// `INSPECTOR` (default `off`).
+    pub(crate) inspector: bool,
     /// `AUTH_MODE`
-    pub auth: Auth,
-    /// The log's server.
-    pub upstream: UpstreamSettings,
+    pub(crate) auth: Auth,
+    pub(crate) upstream: UpstreamSettings,
 }
 
-/// Who may come in.
-pub enum Auth {
-    /// `none`: everybody, from local hosts only unless `ALLOW_INSECURE=true`.
+/// How requests are authenticated.
+pub(crate) enum Auth {
+    /// `none`: every request has access. Only local hosts are served, unless `ALLOW_INSECURE=true`.
     Open {
         /// `ALLOW_INSECURE`
         to_every_host: bool,
     },
-    /// `jwt`: who has a token.
+    /// `jwt`: each request needs a token.
     Jwt(Box<Jwt>),
 }
 
-/// How tokens are judged.
-pub struct Jwt {
+/// How tokens are checked.
+pub(crate) struct Jwt {
     /// `JWT_SECRET` (a secret), for HS256.
-    pub secret: Option<String>,
-    /// `JWT_JWKS`: the issuer's public keys, as far as they can be used.
-    pub jwks: Option<Vec<Jwk>>,
-    /// `JWT_JWKS_URL`: where the issuer publishes them.
-    pub jwks_url: Option<String>,
+    pub(crate) secret: Option<String>,
+    /// `JWT_JWKS`: those of the issuer's public keys that can be used.
+    pub(crate) jwks: Option<Vec<Jwk>>,
+    /// `JWT_JWKS_URL`: where the issuer publishes its keys.
+    pub(crate) jwks_url: Option<String>,
     /// `JWT_HEADER` (default `authorization`), in lower case.
-    pub header: String,
-    /// `JWT_ISSUER`, `JWT_AUDIENCE`, and for tenant, stores and scope `JWT_TENANT_CLAIM` and so on, the
-    /// claims' names, and `JWT_TENANT` and so on, what holds where a token lacks them.
-    pub policy: Policy,
+    pub(crate) header: String,
+    /// `JWT_ISSUER` and `JWT_AUDIENCE`. For tenant, stores and scope: the claim's name (`JWT_TENANT_CLAIM` …), and the value
+    /// for tokens without that claim (`JWT_TENANT` …).
+    pub(crate) policy: Policy,
 }
 
-/// Where the log is.
+/// The settings of the upstream.
 #[derive(Clone)]
-pub struct UpstreamSettings {
+pub(crate) struct UpstreamSettings {
     /// `UPSTREAM_URL`, without a slash at its end.
-    pub url: String,
-    /// `UPSTREAM_TOKEN` (a secret): sent upstream as a bearer token.
-    pub token: Option<String>,
-    /// `UPSTREAM_TIMEOUT_MS` (default 10,000): how long the upstream may take to answer, and may
-    /// pause inside an answer.
-    pub timeout: Duration,
+    pub(crate) url: String,
+    /// `UPSTREAM_TOKEN` (a secret): the bearer token for the upstream.
+    pub(crate) token: Option<String>,
+    /// `UPSTREAM_TIMEOUT_MS` (default 10,000): how long the upstream may take for the head of an answer, and for each chunk
+    /// of its body.
+    pub(crate) timeout: Duration,
 }
 
 /// The origins that a browser may call from.
-pub enum Origins {
-    /// Any.
+pub(crate) enum Origins {
     Any,
-    /// These.
     Listed(Vec<String>),
 }
 
 impl Origins {
-    /// Whether this one is listed by its name.
-    pub fn name(&self, origin: &str) -> bool {
+    /// Whether the list names this origin.
+    pub(crate) fn name(&self, origin: &str) -> bool {
         matches!(self, Self::Listed(origins) if origins.iter().any(|one| one == origin))
     }
 }
 
 impl Settings {
-    /// The settings; the problem names the one that is wrong. They are read once: an isolate has one environment.
-    pub fn of(env: &Env) -> Result<Rc<Self>, Problem> {
+    /// The settings, which are read once: an isolate has one environment. A problem names the setting that is wrong.
+    pub(crate) fn of(env: &Env) -> Result<Rc<Self>, Problem> {
         thread_local! {
             static READ: RefCell<Option<Rc<Settings>>> = const { RefCell::new(None) };
         }
@@ -124,7 +120,8 @@ impl Settings {
     }
 
     fn read(vars: &DeploymentVars<'_>) -> Result<Self, Problem> {
-        let queue = sequencer_limits(vars)?; // the Sequencer's, but it is here that a mistake can be told
+        // The Sequencer reads its limits itself, but only the Worker can report a mistake.
+        let queue = sequencer_limits(vars)?;
         let max_name = table::MAX_NAME_BYTES.number(vars)?;
         let limits = BatchLimits {
             events: table::MAX_BATCH_EVENTS.number(vars)?,
@@ -133,9 +130,9 @@ impl Settings {
         };
         let largest = usize::try_from(queue.queue_bytes / 4).unwrap_or(usize::MAX);
         if limits.bytes > largest {
-            let what =
+            let detail =
                 format!("may be a quarter of MAX_IN_FLIGHT_BYTES at most, which is {largest}.");
-            return Err(table::MAX_BATCH_BYTES.wrong(&what));
+            return Err(table::MAX_BATCH_BYTES.wrong(&detail));
         }
         Ok(Self {
             limits,
@@ -154,8 +151,8 @@ impl Settings {
 }
 
 impl Auth {
-    /// The header that tokens come in.
-    pub fn header(&self) -> &str {
+    /// The header that carries the token.
+    pub(crate) fn header(&self) -> &str {
         match self {
             Self::Open { .. } => "authorization",
             Self::Jwt(jwt) => &jwt.header,
@@ -172,8 +169,8 @@ impl Auth {
     }
 }
 
-/// The shortest `JWT_SECRET` in bytes: that of its hash (RFC 7518 §3.2).
-const MIN_SECRET: usize = 32;
+/// The shortest `JWT_SECRET`: as long as its hash (RFC 7518 §3.2).
+const MIN_SECRET_BYTES: usize = 32;
 
 impl Jwt {
     fn read(vars: &DeploymentVars<'_>) -> Result<Self, Problem> {
@@ -187,7 +184,7 @@ impl Jwt {
                 table::AUTH_MODE.wrong("is jwt, which needs JWT_SECRET, JWT_JWKS or JWT_JWKS_URL.")
             );
         }
-        if secret.as_ref().is_some_and(|secret| secret.len() < MIN_SECRET) {
+        if secret.as_ref().is_some_and(|secret| secret.len() < MIN_SECRET_BYTES) {
             return Err(table::JWT_SECRET.wrong("must have at least 32 bytes."));
         }
         let is_safe = |url: &String| {
@@ -227,7 +224,7 @@ impl Jwt {
 }
 
 /// Whether a host is this machine.
-pub fn is_local(host: &str) -> bool {
+pub(crate) fn is_local(host: &str) -> bool {
     matches!(host, "localhost" | "127.0.0.1" | "[::1]") || host.ends_with(".localhost")
 }
 
@@ -245,24 +242,24 @@ fn is_header_name(name: &str) -> bool {
 }
 
 impl UpstreamSettings {
-    /// How long the Sequencer may take to answer. While the upstream fails it tells everyone after its attempts, each of
-    /// which ends with the upstream's time-out. What takes longer, behind a long queue or a history that is read for the
-    /// first time, it goes on with; the caller finds it done when it asks again.
-    pub fn patience(&self) -> Duration {
+    /// How long the Worker waits for the Sequencer. While the upstream fails, the Sequencer answers after its attempts, and
+    /// each of them ends with the upstream's time-out. Longer work goes on: a long queue, or a history that is read for the
+    /// first time. The caller finds that work done when it asks again.
+    pub(crate) fn sequencer_timeout(&self) -> Duration {
         self.timeout * u32::from(SequencerLimits::default().attempts) + Duration::from_secs(5)
     }
 
-    /// Reads the settings; the problem names the one that is wrong.
-    pub fn read(vars: &DeploymentVars<'_>) -> Result<Self, Problem> {
+    /// Reads the settings. A problem names the setting that is wrong.
+    pub(crate) fn read(vars: &DeploymentVars<'_>) -> Result<Self, Problem> {
         let is_base = |url: &String| {
             let is_http = url.starts_with("http://") || url.starts_with("https://");
             is_http && !Target::of(url).host.is_empty() && !url.contains(['@', '?', '#', ' '])
         };
         let url = table::UPSTREAM_URL.text(vars).filter(is_base);
         let url = url.ok_or_else(|| {
-            let what = "must be the http(s) URL of a Durable Streams server, without a query or credentials \
+            let detail = "must be the http(s) URL of a Durable Streams server, without a query or credentials \
                         (those go into UPSTREAM_TOKEN).";
-            table::UPSTREAM_URL.wrong(what)
+            table::UPSTREAM_URL.wrong(detail)
         })?;
         Ok(Self {
             url: url.trim_end_matches('/').to_string(),
@@ -272,9 +269,9 @@ impl UpstreamSettings {
     }
 }
 
-/// What a Sequencer is set to: `SEGMENT_BYTES` (default 1 MiB, at most 4), `SEGMENT_EVENTS` (default 10,000),
+/// The limits of a Sequencer: `SEGMENT_BYTES` (default 1 MiB, at most 4), `SEGMENT_EVENTS` (default 10,000),
 /// `MAX_IN_FLIGHT` (default 256) and `MAX_IN_FLIGHT_BYTES` (default 32 MiB).
-pub fn sequencer_limits(vars: &DeploymentVars<'_>) -> Result<SequencerLimits, Problem> {
+pub(crate) fn sequencer_limits(vars: &DeploymentVars<'_>) -> Result<SequencerLimits, Problem> {
     let segment = SegmentSize {
         bytes: table::SEGMENT_BYTES.number(vars)?,
         events: table::SEGMENT_EVENTS.number(vars)?,
@@ -288,13 +285,16 @@ pub fn sequencer_limits(vars: &DeploymentVars<'_>) -> Result<SequencerLimits, Pr
     })
 }
 
-/// How much the isolate may hold of pushes: so many of one store, eight times as many of all.
-pub fn in_flight(SequencerLimits { queue, queue_bytes, .. }: SequencerLimits) -> BudgetLimits {
+/// How much the isolate may hold of pushes that arrive or wait in a Sequencer: `MAX_IN_FLIGHT` of one store, eight times as
+/// many of all stores, and `MAX_IN_FLIGHT_BYTES` together.
+pub(crate) fn in_flight(
+    SequencerLimits { queue, queue_bytes, .. }: SequencerLimits,
+) -> BudgetLimits {
     BudgetLimits { own_leases: queue, leases: queue.saturating_mul(8), bytes: queue_bytes }
 }
 
-/// `INSPECTOR`, which the Sequencer needs too: it counts pushes only for an inspector.
-pub fn inspector(vars: &DeploymentVars<'_>) -> Result<bool, Problem> {
+/// `INSPECTOR`. The Sequencer reads it too, because it counts pushes only for an inspector.
+pub(crate) fn inspector(vars: &DeploymentVars<'_>) -> Result<bool, Problem> {
     Ok(table::INSPECTOR.one_of(vars)? == "on")
 }
 
@@ -302,7 +302,7 @@ fn origins(listed: Option<String>) -> Origins {
     match listed.as_deref().map(str::trim) {
         None | Some("*") => Origins::Any,
         Some(list) => Origins::Listed(
-            list.split(',').map(|o| o.trim().trim_end_matches('/').to_string()).collect(),
+            list.split(',').map(|origin| origin.trim().trim_end_matches('/').to_string()).collect(),
         ),
     }
 }
@@ -313,10 +313,10 @@ fn log_requests(vars: &DeploymentVars<'_>) -> Result<LogRequests, Problem> {
 }
 
 /// The variables and secrets of the deployment.
-pub struct DeploymentVars<'e>(pub &'e Env);
+pub(crate) struct DeploymentVars<'e>(pub(crate) &'e Env);
 
 impl Variables for DeploymentVars<'_> {
-    /// Plain workerd gives null for a variable that its environment lacks (`Env::var` would throw).
+    /// Not `Env::var`: plain workerd gives null for a variable that the environment lacks, and `Env::var` throws on it.
     fn get(&self, name: &str) -> Option<String> {
         Reflect::get(self.0, &name.into()).ok()?.as_string()
     }

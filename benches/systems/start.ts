@@ -2,14 +2,14 @@
 // put a proxy before the Worker and another one behind it.
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
-import { copyFile, mkdir, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { build } from 'esbuild'
 import type { Child } from '../../scripts/lib/child.mjs'
 import { freePort } from '../../scripts/lib/ports.mjs'
 import { launch, rustUpstream, type Service } from '../../scripts/lib/services.mjs'
 import { root, toolchain, toolEnv } from '../../scripts/lib/tools.mjs'
-import { edgeCache, headwaterModules, type WorkerCode, workerd, workerdConfig } from '../../scripts/lib/workerd.mjs'
+import { headwaterFiles, workerd } from '../../scripts/lib/workerd.mjs'
 import type { Endpoint, SystemId } from './model.ts'
 
 export interface Running {
@@ -48,8 +48,8 @@ export async function start(system: SystemId, folder: string, options: StartOpti
     children.push(await launch(service))
     return service
   }
-  const runWorker = async (code: WorkerCode, vars: Record<string, string> = {}) =>
-    launched(await workerdService(code, folder, { ...options, vars: { ...options.vars, ...vars } }))
+  const runWorker = async (files: readonly string[], vars: Record<string, string> = {}) =>
+    launched(await workerdService(files, folder, { ...options, vars: { ...options.vars, ...vars } }))
   const upstream = async (): Promise<Service> => {
     const dataDir = join(folder, 'upstream')
     await mkdir(dataDir, { recursive: true })
@@ -78,7 +78,7 @@ export async function start(system: SystemId, folder: string, options: StartOpti
     } else {
       upstreamUrl = (await upstream()).url
       if (system !== 'floor' && system !== 'headwater-direct')
-        worker = await runWorker(headwater, { UPSTREAM_URL: upstreamUrl })
+        worker = await runWorker(headwaterFiles, { UPSTREAM_URL: upstreamUrl })
     }
     self.endpoint = { system, workerUrl: worker?.url ?? '', upstreamUrl }
     self.inspectorUrl = worker?.inspectorUrl
@@ -105,15 +105,10 @@ async function s2Service(data: string): Promise<Service> {
   }
 }
 
-const headwater: WorkerCode = {
-  modules: headwaterModules,
-  compatibilityFlags: [],
-  object: ['SEQUENCER', 'Sequencer'],
-}
-
 const BUNDLES = join(root, 'benches/results/workers')
 
-async function bundled(name: 'sync-cf' | 'sync-s2'): Promise<WorkerCode> {
+/** The files of another backend's Worker; the first is its configuration. */
+async function bundled(name: 'sync-cf' | 'sync-s2'): Promise<string[]> {
   const outfile = join(BUNDLES, `${name}.js`)
   await build({
     entryPoints: [join(root, `benches/workers/${name}.js`)],
@@ -126,28 +121,24 @@ async function bundled(name: 'sync-cf' | 'sync-s2'): Promise<WorkerCode> {
     external: ['cloudflare:*', 'node:*'],
     logLevel: 'error',
   })
-  return {
-    modules: [outfile],
-    // As in LiveStore's own examples
-    compatibilityFlags: ['nodejs_compat', 'enable_request_signal'],
-    ...(name === 'sync-cf' ? { object: ['SYNC_BACKEND_DO', 'SyncBackendDO'] as const } : {}),
-  }
+  return [join(root, `benches/workers/${name}.capnp`), outfile]
 }
 
-/** Plain workerd: no proxy before the Worker, none behind it, objects on disk, an edge cache in memory. */
+/**
+ * Plain workerd: no proxy before the Worker, none behind it, objects on disk, an edge cache in memory. The first file is the
+ * configuration, which embeds the others.
+ */
 async function workerdService(
-  code: WorkerCode,
+  files: readonly string[],
   folder: string,
   options: StartOptions,
 ): Promise<Service & { inspectorUrl: string | undefined }> {
   const objects = join(folder, 'objects')
   await mkdir(objects, { recursive: true })
-  const config = join(folder, 'workerd.capnp')
+  const config = join(folder, basename(files[0] ?? ''))
   const port = await freePort()
   const inspectorPort = options.inspector ? await freePort() : undefined
-  // It embeds files that lie beside its configuration
-  for (const file of [...code.modules, edgeCache]) await copyFile(file, join(folder, basename(file)))
-  await writeFile(config, workerdConfig(code, { vars: options.vars ?? {} }))
+  for (const file of files) await copyFile(file, join(folder, basename(file)))
   return {
     name: 'workerd',
     command: workerd,
@@ -158,7 +149,7 @@ async function workerdService(
       `--directory-path=objects=${objects}`,
       ...(inspectorPort === undefined ? [] : [`--inspector-addr=127.0.0.1:${inspectorPort}`]),
     ],
-    env: toolEnv(),
+    env: { ...toolEnv(), ...options.vars },
     cwd: folder,
     url: `http://127.0.0.1:${port}`,
     readyUrl: `http://127.0.0.1:${port}/health`,

@@ -1,4 +1,4 @@
-//! What the parts of the edge share: the request that is being answered, and how an answer can fail.
+//! Shared by the parts of the edge: the context of a store request, and its failures.
 
 use headwater_core::auth::Grant;
 use headwater_core::names::StorePath;
@@ -8,32 +8,31 @@ use worker::{Context, Env};
 use crate::settings::Settings;
 use crate::upstream::Stream;
 
-/// A request for a store that has been let in.
-pub struct StoreRequest<'r> {
+/// The context of an authenticated request for a store.
+pub(super) struct StoreContext<'r> {
     /// The bindings of the deployment.
-    pub env: &'r Env,
-    /// The runtime's context of this request, which keeps work alive behind the answer.
-    pub runtime: &'r Context,
-    pub settings: &'r Settings,
+    pub(super) env: &'r Env,
+    /// Keeps work alive behind the answer (`wait_until`).
+    pub(super) runtime: &'r Context,
+    pub(super) settings: &'r Settings,
     /// The host that the request names.
-    pub host: &'r str,
-    pub store: &'r StorePath,
-    /// What the caller may do.
-    pub grant: &'r Grant,
+    pub(super) host: &'r str,
+    pub(super) store: &'r StorePath,
+    pub(super) grant: &'r Grant,
 }
 
-impl StoreRequest<'_> {
+impl StoreContext<'_> {
     /// The store's stream at the upstream.
-    pub fn stream(&self) -> Stream {
+    pub(super) fn stream(&self) -> Stream {
         Stream::new(self.settings.upstream.clone(), self.store.as_str())
     }
 }
 
-/// Why a request got no ordinary answer.
-pub enum Failure {
-    /// The caller is told.
+/// Why a request failed.
+pub(super) enum Failure {
+    /// A refusal for the caller.
     Problem(Problem),
-    /// The runtime failed; the log is told.
+    /// A failure of the runtime, which goes to the log. The caller receives only [`Problem::internal`].
     Runtime(worker::Error),
 }
 

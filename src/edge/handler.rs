@@ -1,4 +1,4 @@
-//! Answers every request: finds its route, lets it in, and hands it to the part that serves it.
+//! Answers every request: finds its route, authenticates it, and hands it to the part that serves it.
 
 use headwater_core::names::StorePath;
 use headwater_core::problem::Problem;
@@ -9,15 +9,15 @@ use worker::{
     console_error, console_log,
 };
 
-use super::context::{Failure, StoreRequest};
+use super::context::{Failure, StoreContext};
 use super::{auth, inspect, push, read, ready, reply, stream_admin};
-use crate::isolate::now;
+use crate::isolate::now_ms;
 use crate::settings::{ANALYTICS_BINDING, Auth, Origins, RATE_LIMITER_BINDING, Settings, is_local};
 
-/// Answers one request, whatever happens.
-pub async fn handle(mut request: Request, env: Env, context: Context) -> Result<Response> {
-    let mut entry =
-        Entry::new(request.inner().method(), request.headers().get("cf-ray")?.as_deref(), now());
+/// Answers one request. Every failure becomes an answer too.
+pub(crate) async fn handle(mut request: Request, env: Env, context: Context) -> Result<Response> {
+    let ray = request.headers().get("cf-ray")?;
+    let mut entry = Entry::new(request.inner().method(), ray.as_deref(), now_ms());
     #[cfg(feature = "failpoints")]
     crate::failpoints::arm(&request);
     let settings = Settings::of(&env);
@@ -32,24 +32,22 @@ pub async fn handle(mut request: Request, env: Env, context: Context) -> Result<
         Ok(response) => response,
         Err(Failure::Problem(problem)) => refusal(&problem, &mut entry)?,
         Err(Failure::Runtime(error)) => {
-            console_error!(
-                "{} of {}: {error}",
-                entry.route,
-                entry.store.as_deref().unwrap_or("no store")
-            );
+            let store = entry.store.as_deref().unwrap_or("no store");
+            console_error!("{} of {store}: {error}", entry.route);
             refusal(&Problem::internal(), &mut entry)?
         }
     };
-    entry.answered(response.status_code(), now());
-    let (allowed, wanted) =
-        settings.as_ref().map_or((&Origins::Any, LogRequests::All), |settings| {
-            (&settings.allowed_origins, settings.log_requests)
-        });
-    let response = reply::finish(response, &request, allowed, &entry.waits.header(entry.ms))?;
+    entry.answered(response.status_code(), now_ms());
+    let (allowed_origins, log_requests) = match &settings {
+        Ok(settings) => (&settings.allowed_origins, settings.log_requests),
+        Err(_) => (&Origins::Any, LogRequests::All),
+    };
+    let timing = entry.waits.header(entry.ms);
+    let response = reply::finish(response, &request, allowed_origins, &timing)?;
     if entry.route == "read" {
         entry.cache = response.headers().get(reply::CACHE)?;
     }
-    tell(&entry, wanted, &env);
+    log(&entry, log_requests, &env);
     Ok(response)
 }
 
@@ -58,9 +56,9 @@ fn refusal(problem: &Problem, entry: &mut Entry) -> Result<Response> {
     reply::problem(problem)
 }
 
-/// Tells who runs the Worker what became of a request. What fails here fails no request.
-fn tell(entry: &Entry, wanted: LogRequests, env: &Env) {
-    if wanted.wants(entry.status)
+/// Writes the request to the log and to Analytics Engine. A failure here fails no request.
+fn log(entry: &Entry, log_requests: LogRequests, env: &Env) {
+    if log_requests.wants(entry.status)
         && let Ok(line) = serde_json::to_string(entry)
     {
         console_log!("{line}");
@@ -83,12 +81,12 @@ async fn answer(
 ) -> std::result::Result<Response, Failure> {
     let url = request.inner().url();
     let target = Target::of(&url);
-    // Not the worker crate's method: to that, what it does not know is GET.
+    // The worker crate's own method says GET for a method that it does not know.
     let method = request.inner().method();
     if is_inspector(target.path) && !settings.inspector {
         return Err(Problem::not_found().into());
     }
-    check_neighbourhood(&target, request.headers().get("origin")?.as_deref(), settings)?;
+    check_local(&target, request.headers().get("origin")?.as_deref(), settings)?;
     if method == "OPTIONS" {
         entry.route = "preflight";
         return Ok(reply::preflight(settings.auth.header(), &settings.allowed_headers)?);
@@ -108,16 +106,16 @@ async fn answer(
         }
         Route::Inspector => {
             entry.route = "inspector";
-            return Ok(inspect::manual(settings)?);
+            return Ok(inspect::page_settings(settings)?);
         }
         Route::Store(store, verb) => (store, verb),
     };
     entry.aims(&store, &verb);
-    // Before anything is known of the store, and before any cache.
-    let grant = auth::admit(request, context, &settings.auth).await?;
+    // Before the Worker learns anything about the store, and before any cache.
+    let grant = auth::authenticate(request, context, &settings.auth).await?;
     grant.permits(&store, verb.scope())?;
     check_rate(env, &store).await?;
-    let on = StoreRequest {
+    let ctx = StoreContext {
         env,
         runtime: context,
         settings,
@@ -126,22 +124,21 @@ async fn answer(
         grant: &grant,
     };
     match verb {
-        Verb::Push => push::push(&on, request, entry).await,
+        Verb::Push => push::push(&ctx, request, entry).await,
         Verb::Read(read) => {
-            let condition = request.headers().get("if-none-match")?;
-            read::read(&on, read, condition, &mut entry.waits).await
+            let if_none_match = request.headers().get("if-none-match")?;
+            read::read(&ctx, read, if_none_match, &mut entry.waits).await
         }
         verb @ (Verb::Head | Verb::Create | Verb::Reset | Verb::Adopt) => {
-            stream_admin::serve(&on, verb).await
+            stream_admin::serve(&ctx, verb).await
         }
-        Verb::Inspect => inspect::inspect(&on).await,
+        Verb::Inspect => inspect::inspect(&ctx).await,
     }
 }
 
-/// Without authentication only a local host is served, so that a deployment is never open by accident, and only
-/// local pages, so that no other page that a developer opens can use the stores. The inspector is so, whoever
-/// else may use the stores.
-fn check_neighbourhood(
+/// Without authentication the Worker serves only local hosts, and pages from there. Therefore no deployment is open by
+/// accident, and no other page that a developer opens can use the stores. `ALLOW_INSECURE` never opens the inspector.
+fn check_local(
     target: &Target,
     origin: Option<&str>,
     settings: &Settings,
@@ -168,8 +165,8 @@ fn check_neighbourhood(
     }
 }
 
-/// Cloudflare's rate limiter, where the deployment has one: one budget a tenant. Who is not let in spends
-/// nobody's. A limiter that fails limits nobody.
+/// Asks Cloudflare's rate limiter, if the deployment has one. Each tenant has its own budget, which unauthenticated requests
+/// don't reach. A limiter that fails limits nobody.
 async fn check_rate(env: &Env, store: &StorePath) -> std::result::Result<(), Problem> {
     let Ok(limiter) = env.rate_limiter(RATE_LIMITER_BINDING) else { return Ok(()) };
     match limiter.limit(store.tenant().into()).await {

@@ -1,6 +1,7 @@
-//! The Worker at the edge: stateless, it authenticates, checks, reads, and calls the Sequencer for the rest.
+//! The stateless Worker at the edge: it authenticates, checks and reads, and calls the Sequencer for everything else.
 
 mod auth;
+mod body;
 mod context;
 mod handler;
 mod inspect;
@@ -15,4 +16,4 @@ mod sequencer_client;
 mod stream_admin;
 mod tip_cache;
 
-pub use handler::handle;
+pub(crate) use handler::handle;

@@ -7,65 +7,72 @@ use headwater_core::request_log::Entry;
 use headwater_core::sequencer::Op;
 use worker::{Request, Response};
 
-use super::context::{Failure, StoreRequest};
+use super::body::collect;
+use super::context::{Failure, StoreContext};
 use super::{inspect, reply, sequencer_client, tip_cache};
-use crate::isolate::now;
+use crate::isolate::{TimedOut, now_ms, within};
 use crate::lease::{BATCHES, Lease};
-use crate::upstream::{NoAnswer, collect, within};
 
 /// Answers a push.
-pub async fn push(
-    on: &StoreRequest<'_>,
+pub(super) async fn push(
+    ctx: &StoreContext<'_>,
     request: &mut Request,
     entry: &mut Entry,
 ) -> Result<Response, Failure> {
-    let (batch, backend_id, body, lease) = match checked(on, request, entry).await {
-        Err(Failure::Problem(refusal)) => return Err(refused(on, None, refusal, entry)),
+    let Checked { batch, backend_id, body, lease } = match check(ctx, request, entry).await {
+        Err(Failure::Problem(refusal)) => return Err(refused(ctx, None, refusal, entry)),
         checked => checked?,
     };
-    if let Some(refusal) = tip_cache::reject_if_stale(on.store, &batch, backend_id.as_ref()) {
-        return Err(refused(on, Some(&batch), refusal, entry));
+    if let Some(refusal) = tip_cache::reject_if_stale(ctx.store, &batch, backend_id.as_ref()) {
+        return Err(refused(ctx, Some(&batch), refusal, entry));
     }
-    let answer = sequencer_client::push(on, Op::Push { batch, backend_id }, body, &lease).await;
-    entry.waits.lap("sequencer", now());
+    let answer = sequencer_client::push(ctx, Op::Push { batch, backend_id }, body, &lease).await;
+    entry.waits.lap("sequencer", now_ms());
     let answer = answer?;
     let Some((outcome, tip)) = answer.accepted() else {
-        return Err(worker::Error::from("a push was answered as something else").into());
+        return Err(worker::Error::from("the Sequencer neither accepted nor refused a push").into());
     };
     entry.outcome = outcome;
     Ok(reply::accepted(&batch, tip)?)
 }
 
-/// What a request brings, if it is what a push should be, and its part of the isolate's memory.
-async fn checked(
-    on: &StoreRequest<'_>,
-    request: &mut Request,
-    entry: &mut Entry,
-) -> Result<(Batch, Option<BackendId>, Vec<u8>, Lease), Failure> {
-    check_type(request)?;
-    let body = body(on, request).await;
-    entry.waits.lap("body", now());
-    let (body, lease) = body?;
-    let batch = batch::check(&body, on.settings.limits).map_err(|error| Problem::from(&error))?;
-    entry.brings(&batch);
-    Ok((batch, backend_id(request)?, body, lease))
+/// A valid push, with its share of the isolate's memory.
+struct Checked {
+    batch: Batch,
+    backend_id: Option<BackendId>,
+    body: Vec<u8>,
+    lease: Lease,
 }
 
-/// A refusal of which the Sequencer does not hear.
+async fn check(
+    ctx: &StoreContext<'_>,
+    request: &mut Request,
+    entry: &mut Entry,
+) -> Result<Checked, Failure> {
+    check_content_type(request)?;
+    let received = read_body(ctx, request).await;
+    entry.waits.lap("body", now_ms());
+    let (body, lease) = received?;
+    let batch = batch::check(&body, ctx.settings.limits).map_err(|error| Problem::from(&error))?;
+    entry.brings(&batch);
+    Ok(Checked { batch, backend_id: backend_id(request)?, body, lease })
+}
+
+/// Counts a refusal that the Sequencer does not see.
 fn refused(
-    on: &StoreRequest<'_>,
+    ctx: &StoreContext<'_>,
     batch: Option<&Batch>,
     refusal: Problem,
     entry: &Entry,
 ) -> Failure {
-    if on.settings.inspector {
-        let now = now();
-        inspect::count(on.store, now, entry.waits.total(now), batch, &refusal);
+    if ctx.settings.inspector {
+        let now = now_ms();
+        inspect::count_refusal(ctx.store, now, entry.waits.total(now), batch, &refusal);
     }
     refusal.into()
 }
 
-/// What an earlier answer gave: no server makes one that is longer, or not plain ASCII.
+/// The backend id that the client believes. No server gives one that is longer, or not plain ASCII.
 fn backend_id(request: &Request) -> Result<Option<BackendId>, Failure> {
     match request.headers().get(reply::BACKEND_ID)? {
         Some(id) if id.len() > 1024 || !id.bytes().all(|b| b.is_ascii_graphic()) => {
@@ -77,12 +84,12 @@ fn backend_id(request: &Request) -> Result<Option<BackendId>, Failure> {
     }
 }
 
-fn check_type(request: &Request) -> Result<(), Failure> {
+fn check_content_type(request: &Request) -> Result<(), Failure> {
     let header = |name| request.headers().get(name).map(Option::unwrap_or_default);
-    let (kind, encoding) = (header("content-type")?, header("content-encoding")?);
-    let essence = kind.split(';').next().unwrap_or_default().trim();
+    let (content_type, encoding) = (header("content-type")?, header("content-encoding")?);
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
     if !essence.eq_ignore_ascii_case("application/json") {
-        return Err(Problem::unsupported_media_type(&kind).into());
+        return Err(Problem::unsupported_media_type(&content_type).into());
     }
     if !matches!(encoding.as_str(), "" | "identity") {
         return Err(Problem::unsupported_media_type(&encoding).into());
@@ -90,32 +97,35 @@ fn check_type(request: &Request) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Reads the body, but not beyond its limit, nor for longer than its time: what is longer is cut off there. It is not read
-/// at all if the isolate has no memory left for it.
-async fn body(on: &StoreRequest<'_>, request: &mut Request) -> Result<(Vec<u8>, Lease), Failure> {
-    let settings = on.settings;
+/// Reads the body. Stops at its size limit and at its time limit, and does not begin if the isolate has no memory left for
+/// it.
+async fn read_body(
+    ctx: &StoreContext<'_>,
+    request: &mut Request,
+) -> Result<(Vec<u8>, Lease), Failure> {
+    let settings = ctx.settings;
     let (max, timeout) = (settings.limits.bytes, settings.body_timeout);
     let announced = request.headers().get("content-length")?.and_then(|n| n.parse::<usize>().ok());
     if announced.is_some_and(|length| length > max) {
         return Err(Problem::too_large(max).into());
     }
     let bytes = announced.unwrap_or(max) as u64;
-    let lasts = timeout + settings.upstream.patience();
-    let lease = Lease::take(&BATCHES, on.store.as_str(), bytes, lasts, settings.in_flight)
+    let duration = timeout + settings.upstream.sequencer_timeout();
+    let lease = Lease::take(&BATCHES, ctx.store.as_str(), bytes, duration, settings.in_flight)
         .ok_or_else(|| Problem::overloaded("arriving"))?;
-    match within(timeout, Box::pin(whole(request, announced.is_some(), max))).await {
+    match within(timeout, Box::pin(receive(request, announced.is_some(), max))).await {
         Ok(Ok(Some(body))) => {
             lease.shrink(body.len() as u64);
             Ok((body, lease))
         }
         Ok(Ok(None)) => Err(Problem::too_large(max).into()),
         Ok(Err(_)) => Err(Problem::bad_request("body", "The body broke off.").into()),
-        Err(NoAnswer) => Err(Problem::too_slow(timeout.as_secs_f64()).into()),
+        Err(TimedOut) => Err(Problem::too_slow(timeout.as_secs_f64()).into()),
     }
 }
 
-/// `None` if it is longer than `max`.
-async fn whole(
+/// The whole body. `None` if it is longer than `max`.
+async fn receive(
     request: &mut Request,
     is_announced: bool,
     max: usize,

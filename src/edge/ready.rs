@@ -1,4 +1,5 @@
-//! `GET /ready`: can the log's server be reached? Open to everyone, so it tells nothing else, and asks seldom.
+//! `GET /ready`: whether the upstream can be reached. The route is open to everyone. Therefore it tells nothing else, and
+//! asks the upstream at most once a second.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -8,32 +9,34 @@ use worker::{Method, Response};
 
 use super::context::Failure;
 use super::reply;
-use crate::isolate::{now, wait_while};
+use crate::isolate::{as_ms, now_ms, wait_while};
 use crate::settings::{Settings, UpstreamSettings};
-use crate::upstream::{Stream, discard};
+use crate::upstream::{Stream, StreamRequest, discard};
 
-/// How long the upstream may take, if it is not to answer sooner anyway.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the upstream may take, unless `UPSTREAM_TIMEOUT_MS` is shorter.
+const TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long an answer is good for.
+/// How long a result is used again.
 const FRESH_MS: u64 = 1_000;
 
-/// No store's stream: that has two segments, and none of them begins so (docs/http-api.md, "Upstream").
-const PROBE: &str = "~ready";
+/// A path that no store's stream has. A stream's path has two segments, and no segment begins with `~` (docs/http-api.md,
+/// "Upstream").
+const PROBE_PATH: &str = "~ready";
 
 #[derive(Clone, Copy, Default)]
-struct Seen {
+struct Probe {
+    /// The result of the last finished probe.
     reachable: Option<bool>,
-    /// Until when nobody asks: the answer is fresh, or someone is asking.
-    until: u64,
+    /// Until then no new probe starts: the result is fresh, or a probe is under way.
+    until_ms: u64,
 }
 
 thread_local! {
-    static SEEN: Cell<Seen> = Cell::default();
+    static LAST: Cell<Probe> = Cell::default();
 }
 
-/// 200 if the upstream answers at all, else 503.
-pub async fn ready(settings: &Settings) -> Result<Response, Failure> {
+/// 200 if the upstream answers, else 503.
+pub(super) async fn ready(settings: &Settings) -> Result<Response, Failure> {
     if is_reachable(settings).await {
         Ok(reply::status("ready")?)
     } else {
@@ -42,25 +45,25 @@ pub async fn ready(settings: &Settings) -> Result<Response, Failure> {
 }
 
 async fn is_reachable(settings: &Settings) -> bool {
-    let is_open = || matches!(SEEN.get(), Seen { reachable: None, until } if now() < until);
-    wait_while(is_open, PATIENCE).await;
-    match SEEN.get() {
-        // Maybe of before the question that is open: that one is answered within seconds.
-        Seen { reachable: Some(reachable), until } if now() < until => reachable,
-        _ => ask(settings).await,
+    let is_first_under_way =
+        || matches!(LAST.get(), Probe { reachable: None, until_ms } if now_ms() < until_ms);
+    wait_while(is_first_under_way, TIMEOUT).await;
+    match LAST.get() {
+        // While a later probe is under way, the result before it is seconds old at most.
+        Probe { reachable: Some(reachable), until_ms } if now_ms() < until_ms => reachable,
+        _ => probe(settings).await,
     }
 }
 
-async fn ask(settings: &Settings) -> bool {
-    let timeout = settings.upstream.timeout.min(PATIENCE);
-    let until = now() + u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX);
-    SEEN.set(Seen { until, ..SEEN.get() });
-    let stream = Stream::new(UpstreamSettings { timeout, ..settings.upstream.clone() }, PROBE);
-    let answer = stream.send_patiently(Duration::ZERO, Method::Head, "", &[], None).await;
+async fn probe(settings: &Settings) -> bool {
+    let timeout = settings.upstream.timeout.min(TIMEOUT);
+    LAST.set(Probe { until_ms: now_ms() + as_ms(timeout), ..LAST.get() });
+    let stream = Stream::new(UpstreamSettings { timeout, ..settings.upstream.clone() }, PROBE_PATH);
+    let answer = stream.send(StreamRequest::new(Method::Head)).await;
     let reachable = answer.is_ok_and(|response| {
         discard(&response);
         response.status_code() < 500
     });
-    SEEN.set(Seen { reachable: Some(reachable), until: now() + FRESH_MS });
+    LAST.set(Probe { reachable: Some(reachable), until_ms: now_ms() + FRESH_MS });
     reachable
 }

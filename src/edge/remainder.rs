@@ -1,5 +1,5 @@
-//! A read from an [`Interior`] position of which no page is kept: its run is read from the begin, and what lies before the
-//! position is passed over.
+//! A read from an [`Interior`] position whose page is not cached. The Worker reads the run from its begin, and skips what
+//! lies before the position.
 
 use futures::stream;
 use headwater_core::problem::Problem;
@@ -13,8 +13,9 @@ use super::context::Failure;
 use super::{read, reply};
 use crate::upstream::{Body, NoAnswer, Stream};
 
-/// All that follows the position, up to where the upstream's own page ends. It passes through, and is never held as a whole.
-pub async fn after(
+/// The log after a position, up to the end of the upstream's own page. The bytes pass through, and are never held as a
+/// whole.
+pub(super) async fn after(
     position: Interior,
     live: Option<Live>,
     stream: &Stream,
@@ -23,27 +24,27 @@ pub async fn after(
         let detail = "This offset lies inside of a run that is read in pages. Catch up from it, and follow from the end.";
         return Err(Problem::bad_request("offset", detail).into());
     }
-    let mut opened = stream.open(&position.run).await.map_err(refused)?;
+    let mut reader = stream.open(&position.run).await.map_err(refused)?;
     let mut remainder = Remainder::new(position);
     loop {
         while let Some(chunk) =
-            opened.body.chunk().await.map_err(|NoAnswer| Problem::unavailable())?
+            reader.body.next_chunk().await.map_err(|NoAnswer| Problem::unavailable())?
         {
-            let bytes = remainder.feed(chunk).map_err(|misfit| unknown(&misfit))?;
+            let bytes = remainder.feed(chunk).map_err(|mismatch| unknown(&mismatch))?;
             if remainder.is_reached() {
-                return passed_on(&opened.page.response, bytes, opened.body, remainder);
+                return rest_of_page(&reader.page.response, bytes, reader.body, remainder);
             }
         }
-        remainder.next_page().map_err(|misfit| unknown(&misfit))?;
-        if !stream.turn(&mut opened).await.map_err(refused)? {
+        remainder.next_page().map_err(|mismatch| unknown(&mismatch))?;
+        if !stream.next_page(&mut reader).await.map_err(refused)? {
             return Err(Problem::unknown_offset().into());
         }
     }
 }
 
 /// The upstream has no page of the run.
-fn refused(reply: UpstreamResult) -> Problem {
-    match reply {
+fn refused(result: UpstreamResult) -> Problem {
+    match result {
         UpstreamResult::Refused(Refusal { status: 400, .. }) => Problem::unknown_offset(),
         UpstreamResult::Refused(refusal) => {
             Answer::Refused(refusal).problem().unwrap_or_else(Problem::unavailable)
@@ -53,37 +54,37 @@ fn refused(reply: UpstreamResult) -> Problem {
     }
 }
 
-/// The log holds something else there.
-fn unknown(misfit: &SegmentMismatch) -> Problem {
-    console_error!("nothing is known of an offset: {misfit}");
+/// The log holds something else at the position.
+fn unknown(mismatch: &SegmentMismatch) -> Problem {
+    console_error!("an offset inside a run is unknown: {mismatch}");
     Problem::unknown_offset()
 }
 
-/// What is left of a page, of which these bytes come first.
-fn passed_on(
+/// Passes the rest of a page on, after its first bytes.
+fn rest_of_page(
     page: &Response,
     first: Vec<u8>,
     body: Body,
     remainder: Remainder,
 ) -> Result<Response, Failure> {
-    let left =
-        stream::try_unfold((first, Some((body, remainder))), |(mut bytes, mut left)| async move {
+    let rest =
+        stream::try_unfold((first, Some((body, remainder))), |(mut bytes, mut rest)| async move {
             let broken = || worker::Error::from("the log could not be read to its end");
-            // Mostly once: a message may take more than one chunk.
+            // A message that is longer than a chunk takes more than one turn.
             while bytes.is_empty() {
-                let Some((body, remainder)) = &mut left else { return Ok(None) };
-                if let Some(chunk) = body.chunk().await.map_err(|NoAnswer| broken())? {
+                let Some((body, remainder)) = &mut rest else { return Ok(None) };
+                if let Some(chunk) = body.next_chunk().await.map_err(|NoAnswer| broken())? {
                     bytes = remainder.feed(chunk).map_err(|_| broken())?;
                 } else {
                     bytes = remainder.finish().map_err(|_| broken())?.to_vec();
-                    left = None;
+                    rest = None;
                 }
             }
-            Ok(Some((bytes, (Vec::new(), left))))
+            Ok(Some((bytes, (Vec::new(), rest))))
         });
-    let response = reply::streamed(Box::pin(left))?;
-    let headers = read::passed_on(page)?;
-    // It names what the upstream's page holds, and this is less.
+    let response = reply::streamed(Box::pin(rest))?;
+    let headers = read::forwarded_headers(page)?;
+    // The ETag names the upstream's whole page, and this is less.
     headers.delete("etag")?;
     Ok(response.with_headers(headers))
 }

@@ -1,4 +1,4 @@
-//! What every response has in common: the headers of identity, CORS, security and timing.
+//! The Worker's responses: their headers of identity, caching, CORS, security and timing.
 
 use futures::stream::LocalBoxStream;
 use headwater_core::batch::Batch;
@@ -10,22 +10,22 @@ use worker::{Headers, Request, Response, Result};
 use crate::settings::Origins;
 use crate::upstream::{NEXT_OFFSET, UP_TO_DATE};
 
-/// The backend id, on requests what the client believes.
-pub const BACKEND_ID: &str = "livestore-backend-id";
-/// The head's sequence number.
-pub const HEAD: &str = "livestore-head";
-/// Which events a push was accepted with: `<first>-<last>`, their sequence numbers. A client believes no acknowledgement
-/// without it, because a stranger on the way may answer 200 to anything.
-pub const ACCEPTED: &str = "livestore-accepted";
-/// What kind of problem a refusal is ([`Problem::kind_and_reason`]), which an answer to `HEAD` has no body to say.
-pub const PROBLEM: &str = "livestore-problem";
-/// Whether a read came from the edge cache.
-pub const CACHE: &str = "x-cache";
+/// The backend id. On a request, the one that the client believes.
+pub(super) const BACKEND_ID: &str = "livestore-backend-id";
+/// The head.
+pub(super) const HEAD: &str = "livestore-head";
+/// The accepted events of a push: `<first>-<last>`, their sequence numbers. A client believes no acknowledgement without
+/// this header, because a foreign answer may be a 200 too.
+pub(super) const ACCEPTED: &str = "livestore-accepted";
+/// The kind of problem ([`Problem::kind_and_reason`]). An answer to `HEAD` has no body that could say it.
+pub(super) const PROBLEM: &str = "livestore-problem";
+/// Whether a read was answered from the edge cache.
+pub(super) const CACHE: &str = "x-cache";
 
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 const REQUEST_HEADERS: &str = "content-type, if-none-match, livestore-backend-id";
 /// Headers that tracing libraries add to every request of a page: W3C, Sentry, Zipkin (B3), Datadog, New Relic, Elastic,
-/// Jaeger, AWS X-Ray, Google Cloud, Azure and Honeycomb. One that a preflight does not allow fails the request.
+/// Jaeger, AWS X-Ray, Google Cloud, Azure and Honeycomb. A single header that the preflight does not allow fails the request.
 const TRACING_HEADERS: &str = "traceparent, tracestate, baggage, sentry-trace, b3, x-b3-traceid, x-b3-spanid, \
                                x-b3-parentspanid, x-b3-sampled, x-b3-flags, x-datadog-trace-id, x-datadog-parent-id, \
                                x-datadog-origin, x-datadog-sampling-priority, x-datadog-tags, newrelic, \
@@ -35,20 +35,20 @@ const EXPOSED: &str = "allow, etag, livestore-accepted, livestore-backend-id, li
                        location, retry-after, server-timing, stream-closed, stream-cursor, stream-next-offset, stream-sse-data-encoding, \
                        stream-up-to-date, www-authenticate, x-cache";
 
-/// How the Worker is, in a word.
-pub fn status(word: &str) -> Result<Response> {
+/// The state of the Worker in one word, for `/health` and `/ready`.
+pub(super) fn status(word: &str) -> Result<Response> {
     let response = Response::from_json(&serde_json::json!({ "status": word }))?;
     response.headers().set("cache-control", "no-store")?;
     Ok(response)
 }
 
-/// The answer to a browser's `OPTIONS`. `others` are the headers that a deployment allows besides (`ALLOWED_HEADERS`).
-pub fn preflight(token_header: &str, others: &[String]) -> Result<Response> {
+/// The answer to a browser's `OPTIONS`. `allowed_headers` is `ALLOWED_HEADERS`.
+pub(super) fn preflight(token_header: &str, allowed_headers: &[String]) -> Result<Response> {
     let response = Response::empty()?.with_status(204);
     response.headers().set("access-control-allow-methods", METHODS)?;
     let headers = [token_header, REQUEST_HEADERS, TRACING_HEADERS]
         .into_iter()
-        .chain(others.iter().map(String::as_str));
+        .chain(allowed_headers.iter().map(String::as_str));
     response
         .headers()
         .set("access-control-allow-headers", &headers.collect::<Vec<_>>().join(", "))?;
@@ -56,8 +56,8 @@ pub fn preflight(token_header: &str, others: &[String]) -> Result<Response> {
     Ok(response)
 }
 
-/// A response without a body that tells the tip.
-pub fn tip(status: u16, tip: &Tip) -> Result<Response> {
+/// A response with the tip in its headers, and without a body.
+pub(super) fn tip(status: u16, tip: &Tip) -> Result<Response> {
     let response = Response::empty()?.with_status(status);
     response.headers().set(NEXT_OFFSET, &tip.offset.0)?;
     response.headers().set("cache-control", "no-store")?;
@@ -65,23 +65,23 @@ pub fn tip(status: u16, tip: &Tip) -> Result<Response> {
     Ok(response)
 }
 
-/// A push is in the log: which events, and the tip since.
-pub fn accepted(batch: &Batch, tip: &Tip) -> Result<Response> {
+/// The acknowledgement of a push.
+pub(super) fn accepted(batch: &Batch, tip: &Tip) -> Result<Response> {
     let response = self::tip(200, tip)?;
     response.headers().set(ACCEPTED, &format!("{}-{}", batch.first, batch.last))?;
     Ok(response)
 }
 
 /// The answer to `HEAD` for a store that has no stream yet.
-pub fn no_stream() -> Result<Response> {
+pub(super) fn no_stream() -> Result<Response> {
     let response = Response::empty()?;
     response.headers().set(HEAD, &ROOT.to_string())?;
     response.headers().set("cache-control", "no-store")?;
     Ok(response)
 }
 
-/// The answer to a catch-up read of a store that has no stream yet: nothing, and no further than before.
-pub fn empty_page(at: &Offset) -> Result<Response> {
+/// The answer to a catch-up read of a store that has no stream yet: no events, and the same offset.
+pub(super) fn empty_page(at: &Offset) -> Result<Response> {
     let response = Response::from_json(&[(); 0])?;
     let headers = response.headers();
     headers.set(NEXT_OFFSET, &at.0)?;
@@ -91,23 +91,23 @@ pub fn empty_page(at: &Offset) -> Result<Response> {
     Ok(response)
 }
 
-/// An answer whose body is made while it is sent. In one place, so that its machinery is in the module once.
-pub fn streamed(bytes: LocalBoxStream<'static, Result<Vec<u8>>>) -> Result<Response> {
+/// An answer whose body is made while it is sent. All callers share one instance of this code: it is large.
+pub(super) fn streamed(bytes: LocalBoxStream<'static, Result<Vec<u8>>>) -> Result<Response> {
     Response::from_stream(bytes)
 }
 
-/// A segment, as it is kept in the edge cache.
-pub fn segment(response: Response, end: &Offset, tag: &str) -> Result<Response> {
+/// A segment, as the edge cache keeps it.
+pub(super) fn segment(response: Response, end: &Offset, etag: &str) -> Result<Response> {
     let headers = response.headers();
     headers.set("content-type", "application/json")?;
-    headers.set("etag", &format!("\"{tag}\""))?;
+    headers.set("etag", &format!("\"{etag}\""))?;
     headers.set(NEXT_OFFSET, &end.0)?;
     headers.set("cache-control", "public, max-age=31536000, immutable")?;
     Ok(response)
 }
 
 /// A refusal.
-pub fn problem(problem: &Problem) -> Result<Response> {
+pub(super) fn problem(problem: &Problem) -> Result<Response> {
     let response = Response::from_json(&problem.to_json())?.with_status(problem.status);
     let headers = response.headers();
     headers.set("content-type", "application/problem+json")?;
@@ -125,17 +125,17 @@ pub fn problem(problem: &Problem) -> Result<Response> {
     Ok(response)
 }
 
-/// Says whose events these are and how far they go.
-pub fn identify(headers: &Headers, tip: &Tip) -> Result<()> {
+/// Sets the headers of identity: the backend id and the head.
+pub(super) fn identify(headers: &Headers, tip: &Tip) -> Result<()> {
     headers.set(BACKEND_ID, &tip.backend_id.0)?;
     headers.set(HEAD, &tip.head.to_string())
 }
 
-/// Puts on what every response carries.
-pub fn finish(
+/// Sets the headers that every response carries.
+pub(super) fn finish(
     response: Response,
     request: &Request,
-    allowed: &Origins,
+    allowed_origins: &Origins,
     timing: &str,
 ) -> Result<Response> {
     let headers = response.headers();
@@ -147,12 +147,12 @@ pub fn finish(
     if request.inner().method() == "GET" && !headers.has(CACHE)? {
         headers.set(CACHE, "BYPASS")?;
     }
-    match allowed {
+    match allowed_origins {
         Origins::Any => headers.set("access-control-allow-origin", "*")?,
         Origins::Listed(_) => {
             headers.append("vary", "origin")?;
             if let Some(origin) =
-                request.headers().get("origin")?.filter(|origin| allowed.name(origin))
+                request.headers().get("origin")?.filter(|origin| allowed_origins.name(origin))
             {
                 headers.set("access-control-allow-origin", &origin)?;
             }

@@ -11,35 +11,36 @@ use worker::js_sys::Uint8Array;
 use worker::wasm_bindgen_futures::JsFuture;
 use worker::{Headers, Method, Request, RequestInit, ResponseBody, Stub, console_error, web_sys};
 
-use super::context::{Failure, StoreRequest};
+use super::context::{Failure, StoreContext};
 use super::tip_cache::{self, KnownTip};
+use crate::isolate::{TimedOut, within};
 use crate::lease::Lease;
 use crate::settings::SEQUENCER_BINDING;
-use crate::upstream::{NoAnswer, within};
 
-/// The tip of the store: a recent one that is remembered, else the Sequencer's. Together with the Sequencer's comes the place
-/// of a position, for a reader that needs it. The Sequencer answers at once, and looks at the log afterwards if a reader
-/// has found reason to; no read waits for that. The tip is `None` while the store has no stream, or while the Sequencer
-/// can't tell.
-pub async fn tip(
-    on: &StoreRequest<'_>,
+/// The tip of the store: the remembered one if it is recent, else the Sequencer's. The same call also finds the place of
+/// `position`, if the Sequencer is asked at all.
+///
+/// The Sequencer answers at once, and looks at the log afterwards if an earlier reader found reason to. No read waits for
+/// that. The tip is `None` while the store has no stream, or while the Sequencer can't tell.
+pub(super) async fn tip(
+    ctx: &StoreContext<'_>,
     position: Option<Position>,
 ) -> Result<(Option<KnownTip>, Option<Located>), Failure> {
-    let remembered = tip_cache::get(on.store);
+    let remembered = tip_cache::get(ctx.store);
     let need = match &remembered {
         Some((known, true)) => return Ok((Some(known.clone()), None)),
         Some((known, false)) => known.need.clone(),
         None => Need::Known,
     };
-    let (answer, located) = ask_tip(on, need, position).await;
+    let (answer, located) = ask_tip(ctx, need, position).await;
     let tip = match (answer, remembered) {
         (Ok(answer @ Answer::Tip(_)), _) => {
-            tip_cache::learn(on.store, &answer);
-            tip_cache::get(on.store).map(|(known, _)| known)
+            tip_cache::learn(ctx.store, &answer);
+            tip_cache::get(ctx.store).map(|(known, _)| known)
         }
-        // An old tip is better than none, and good for as long again: no other read need wait for this.
+        // An old tip is better than none. It counts as recent again, and spares other reads this wait.
         (Ok(_) | Err(Failure::Problem(_)), Some((known, _))) => {
-            tip_cache::keep(on.store, known.clone());
+            tip_cache::keep(ctx.store, known.clone());
             Some(known)
         }
         (Ok(_) | Err(Failure::Problem(_)), None) => None,
@@ -49,12 +50,12 @@ pub async fn tip(
 }
 
 async fn ask_tip(
-    on: &StoreRequest<'_>,
+    ctx: &StoreContext<'_>,
     need: Need,
     position: Option<Position>,
 ) -> (Result<Answer, Failure>, Option<Located>) {
     if let Some(position) = position {
-        match answer(on, Ask::Read(need.clone(), position), None).await {
+        match ask_text(ctx, Ask::Read(need.clone(), position), None).await {
             Err(failure) => return (Err(failure), None),
             Ok(text) => {
                 if let Ok(ReadStart { answer, located }) = serde_json::from_str(&text) {
@@ -63,27 +64,27 @@ async fn ask_tip(
             }
         }
     }
-    // A live read, or a Sequencer of an older build.
-    (ask(on, Ask::Look(need), None).await, None)
+    // A live read, or a Sequencer of an older build that does not know `Ask::Read`.
+    (ask(ctx, Ask::Look(need), None).await, None)
 }
 
-/// Has the Sequencer do something. A refusal comes back as its [`Problem`].
-pub async fn call(on: &StoreRequest<'_>, op: Op) -> Result<Answer, Failure> {
-    told(on, ask(on, Ask::Op(op), None).await?)
+/// Calls an operation. A refusal comes back as its [`Problem`].
+pub(super) async fn call(ctx: &StoreContext<'_>, op: Op) -> Result<Answer, Failure> {
+    learn(ctx, ask(ctx, Ask::Op(op), None).await?)
 }
 
-/// Has it take a push, with its batch and the lease on the memory that this takes.
-pub async fn push(
-    on: &StoreRequest<'_>,
+/// Pushes a batch. `lease` holds its memory. A refusal comes back as its [`Problem`].
+pub(super) async fn push(
+    ctx: &StoreContext<'_>,
     op: Op,
     batch: Vec<u8>,
     lease: &Lease,
 ) -> Result<Answer, Failure> {
-    told(on, ask(on, Ask::Op(op), Some((batch, lease))).await?)
+    learn(ctx, ask(ctx, Ask::Op(op), Some((batch, lease))).await?)
 }
 
-fn told(on: &StoreRequest<'_>, answer: Answer) -> Result<Answer, Failure> {
-    tip_cache::learn(on.store, &answer);
+fn learn(ctx: &StoreContext<'_>, answer: Answer) -> Result<Answer, Failure> {
+    tip_cache::learn(ctx.store, &answer);
     match answer.problem() {
         Some(problem) => Err(problem.into()),
         None => Ok(answer),
@@ -91,31 +92,31 @@ fn told(on: &StoreRequest<'_>, answer: Answer) -> Result<Answer, Failure> {
 }
 
 /// The place of a position in the index.
-pub async fn locate(on: &StoreRequest<'_>, position: Position) -> Result<Located, Failure> {
-    ask(on, Ask::Locate(position), None).await
+pub(super) async fn locate(ctx: &StoreContext<'_>, position: Position) -> Result<Located, Failure> {
+    ask(ctx, Ask::Locate(position), None).await
 }
 
-/// What an inspector shows.
-pub async fn inspect(on: &StoreRequest<'_>) -> Result<Inspection, Failure> {
-    ask(on, Ask::Inspect, None).await
+/// The Sequencer's part of the inspector's view.
+pub(super) async fn inspect(ctx: &StoreContext<'_>) -> Result<Inspection, Failure> {
+    ask(ctx, Ask::Inspect, None).await
 }
 
 async fn ask<A: DeserializeOwned>(
-    on: &StoreRequest<'_>,
+    ctx: &StoreContext<'_>,
     ask: Ask,
     batch: Option<(Vec<u8>, &Lease)>,
 ) -> Result<A, Failure> {
-    let text = answer(on, ask, batch).await?;
+    let text = ask_text(ctx, ask, batch).await?;
     serde_json::from_str(&text).map_err(|error| no_answer(&error.to_string()))
 }
 
-/// The answer as it came; apart from [`ask`], so that it is in the module once.
-async fn answer(
-    on: &StoreRequest<'_>,
+/// The answer's text. Not part of the generic [`ask`], so that the module has this code only once.
+async fn ask_text(
+    ctx: &StoreContext<'_>,
     ask: Ask,
     batch: Option<(Vec<u8>, &Lease)>,
 ) -> Result<String, Failure> {
-    let path = on.store.as_str();
+    let path = ctx.store.as_str();
     let call = serde_json::to_string(&Call { version: VERSION, path: path.into(), ask })
         .map_err(worker::Error::from)?;
     let headers = Headers::new();
@@ -126,24 +127,25 @@ async fn answer(
     let mut init = RequestInit::new();
     init.with_method(Method::Post)
         .with_headers(headers)
-        // Of many that wait at once the runtime has a copy, the Sequencer has one, and here is none.
+        // Drops the Worker's copy of the batch: the runtime has one, and the Sequencer gets its own.
         .with_body(batch.map(|(bytes, _)| Uint8Array::from(bytes.as_slice()).into()));
     let request = Request::new_with_init("http://sequencer/", &init)?;
-    let object = on.env.durable_object(SEQUENCER_BINDING)?.get_by_name(path)?;
+    let object = ctx.env.durable_object(SEQUENCER_BINDING)?.get_by_name(path)?;
     #[cfg(feature = "failpoints")]
     crate::failpoints::at("edge-before-call");
-    // Of an object that is overloaded, restarting or broken, or does not answer, nobody knows what it did.
-    let answer = within(on.settings.upstream.patience(), Box::pin(fetch(&object, request))).await;
+    let timeout = ctx.settings.upstream.sequencer_timeout();
+    let answer = within(timeout, Box::pin(fetch(&object, request))).await;
     #[cfg(feature = "failpoints")]
     crate::failpoints::at("edge-after-call");
     let failure = match answer {
         Ok(Ok(answer)) => return Ok(answer),
         Ok(Err(error)) => error.to_string(),
-        Err(NoAnswer) => "out of patience".into(),
+        Err(TimedOut) => "timed out".into(),
     };
     Err(no_answer(&failure))
 }
 
+/// The Sequencer is overloaded, restarted, broken or silent. The outcome of the call is unknown.
 fn no_answer(failure: &str) -> Failure {
     console_error!("the Sequencer did not answer: {failure}");
     Problem::unavailable().into()
@@ -154,7 +156,7 @@ async fn fetch(object: &Stub, request: Request) -> worker::Result<String> {
     let ResponseBody::Stream(body) = response.body() else {
         return Err("an answer has no body".into());
     };
-    // The runtime collects the bytes in one step, where the worker crate would go back and forth for each chunk.
+    // The runtime collects the bytes in one step. The worker crate would take a step for each chunk.
     let text = web_sys::Response::new_with_opt_readable_stream(Some(body))?.text()?;
     Ok(JsFuture::from(text).await?.as_string().unwrap_or_default())
 }

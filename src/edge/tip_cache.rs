@@ -1,4 +1,4 @@
-//! What this isolate remembers of each store's tip, so that reads call the Sequencer seldom.
+//! The isolate's memory of each store's tip. Thanks to it, most reads don't call the Sequencer.
 
 use std::cell::RefCell;
 
@@ -9,31 +9,30 @@ use headwater_core::problem::Problem;
 use headwater_core::sequencer::call::Incarnation;
 use headwater_core::sequencer::{self, Answer, Need, Tip};
 
-use crate::isolate::{Memory, now};
+use crate::isolate::{Memory, now_ms};
 
-/// How long a tip is good for: reads call the Sequencer once in this time, a store and isolate.
+/// How long a tip counts as recent. In this time the reads of a store and isolate call the Sequencer once.
 const RECENT_MS: u64 = 30_000;
 
-/// Stores whose tips are remembered.
+/// How many stores have their tips remembered.
 const STORES: usize = 10_000;
 
-/// A tip that was told at most [`RECENT_MS`] ago.
+/// A tip that the Sequencer told, and what readers have noticed since.
 #[derive(Clone)]
-pub struct KnownTip {
-    /// The end of the log, with whose it is and up to where it is cut into segments.
-    pub tip: Tip,
-    /// What the Sequencer is to look for when it is asked next.
-    pub need: Need,
+pub(super) struct KnownTip {
+    pub(super) tip: Tip,
+    /// How fresh the tip must be that the next call asks for.
+    pub(super) need: Need,
 }
 
 impl KnownTip {
-    /// Whether a segment may begin at the offset, or contain it.
-    pub fn is_sealed_at(&self, offset: &Offset) -> bool {
+    /// Whether the offset lies in sealed history.
+    pub(super) fn is_sealed_at(&self, offset: &Offset) -> bool {
         *offset < self.tip.sealed.offset
     }
 
-    /// The incarnation that the offsets of its segments belong to.
-    pub fn incarnation(&self) -> Incarnation {
+    /// The incarnation to which the offsets belong.
+    pub(super) fn incarnation(&self) -> Incarnation {
         Incarnation::of(&self.tip)
     }
 }
@@ -45,22 +44,25 @@ impl From<Tip> for KnownTip {
 }
 
 thread_local! {
-    /// Keyed by the store's whole path, so that no tenant meets another. With the time at which each was told.
+    /// The time in milliseconds at which each tip was told, and the tip. The key is the store's whole path: one tenant never
+    /// meets another.
     static TIPS: RefCell<Memory<StorePath, (u64, KnownTip), STORES>> = RefCell::default();
 }
 
-/// The tip that is remembered, and whether it is recent.
-pub fn get(store: &StorePath) -> Option<(KnownTip, bool)> {
-    TIPS.with_borrow(|all| all.get(store).map(|(at, known)| (known.clone(), is_recent(*at))))
+/// The remembered tip, and whether it is recent.
+pub(super) fn get(store: &StorePath) -> Option<(KnownTip, bool)> {
+    TIPS.with_borrow(|all| {
+        all.get(store).map(|(told_ms, known)| (known.clone(), is_recent(*told_ms)))
+    })
 }
 
 /// Remembers a tip as of now.
-pub fn keep(store: &StorePath, known: KnownTip) {
-    TIPS.with_borrow_mut(|all| all.insert(store.clone(), (now(), known)));
+pub(super) fn keep(store: &StorePath, known: KnownTip) {
+    TIPS.with_borrow_mut(|all| all.insert(store.clone(), (now_ms(), known)));
 }
 
-/// Remembers the tip that an answer of the Sequencer tells.
-pub fn learn(store: &StorePath, answer: &Answer) {
+/// Remembers the tip in an answer of the Sequencer.
+pub(super) fn learn(store: &StorePath, answer: &Answer) {
     match answer {
         Answer::Accepted(tip) | Answer::AcceptedAgain(tip) | Answer::Tip(Some(tip)) => {
             keep(store, tip.clone().into())
@@ -70,19 +72,19 @@ pub fn learn(store: &StorePath, answer: &Answer) {
     }
 }
 
-/// Forgets a tip: it is of another incarnation of the store.
-pub fn forget(store: &StorePath) {
+/// Forgets a tip, because it belongs to another incarnation of the store.
+pub(super) fn forget(store: &StorePath) {
     TIPS.with_borrow_mut(|all| all.remove(store));
 }
 
-/// Takes note that a reader that asked for `asked` has seen the log end at `tail`.
-pub fn observe_tail(store: &StorePath, asked: &Offset, tail: Offset) {
+/// Notes that a reader that asked for the offset `asked` saw the log end at `tail`.
+pub(super) fn observe_tail(store: &StorePath, asked: &Offset, tail: Offset) {
     change(store, |known| {
         if tail < known.tip.offset {
-            // The log has lost something, or is another one.
+            // The log lost something, or is another one.
             known.need = Need::Fresh;
         } else if tail > known.tip.offset && tail != *asked {
-            // Some servers answer what lies beyond the tail with what was asked.
+            // If the tail is the offset that was asked, it proves nothing: some servers repeat an offset beyond their tail.
             known.need = match &known.need {
                 Need::Fresh => Need::Fresh,
                 Need::Reaching(seen) if *seen > tail => return,
@@ -92,35 +94,36 @@ pub fn observe_tail(store: &StorePath, asked: &Offset, tail: Offset) {
     });
 }
 
-/// Takes note that the log is not what the Sequencer says.
-pub fn invalidate(store: &StorePath) {
+/// Notes that the log is not what the Sequencer says.
+pub(super) fn invalidate(store: &StorePath) {
     change(store, |known| known.need = Need::Fresh);
 }
 
-/// The refusal of a push that needs no Sequencer, because a recent tip is enough: while many clients write at once, most
-/// pushes are of clients that have not yet heard of the last one.
-pub fn reject_if_stale(
+/// The refusal of a stale push, if a recent tip is enough to refuse it. While many clients write at once, most pushes come
+/// from clients that have not received the last one yet. These pushes don't reach the Sequencer.
+pub(super) fn reject_if_stale(
     store: &StorePath,
     batch: &Batch,
     backend_id: Option<&BackendId>,
 ) -> Option<Problem> {
     TIPS.with_borrow(|all| {
-        let (_, known) =
-            all.get(store).filter(|(at, known)| is_recent(*at) && known.need != Need::Fresh)?;
+        let (_, known) = all
+            .get(store)
+            .filter(|(told_ms, known)| is_recent(*told_ms) && known.need != Need::Fresh)?;
         sequencer::reject_if_stale(&known.tip, batch, backend_id).as_ref().and_then(Answer::problem)
     })
 }
 
 /// The age in milliseconds and the head of a recent tip.
-pub fn age_and_head(store: &StorePath) -> Option<(u64, SeqNum)> {
+pub(super) fn age_ms_and_head(store: &StorePath) -> Option<(u64, SeqNum)> {
     TIPS.with_borrow(|all| {
-        let (at, known) = all.get(store).filter(|(at, _)| is_recent(*at))?;
-        Some((now().saturating_sub(*at), known.tip.head))
+        let (told_ms, known) = all.get(store).filter(|(told_ms, _)| is_recent(*told_ms))?;
+        Some((now_ms().saturating_sub(*told_ms), known.tip.head))
     })
 }
 
-fn is_recent(at: u64) -> bool {
-    now().saturating_sub(at) < RECENT_MS
+fn is_recent(told_ms: u64) -> bool {
+    now_ms().saturating_sub(told_ms) < RECENT_MS
 }
 
 fn change(store: &StorePath, change: impl FnOnce(&mut KnownTip)) {

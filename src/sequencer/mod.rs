@@ -1,6 +1,9 @@
-//! The Sequencer: one Durable Object a store, which drives the state machine of [`headwater_core::sequencer`] (`object`) and
-//! keeps what that records (`storage`).
+//! The Sequencer: one Durable Object for each store.
+//!
+//! `object` takes calls. `actor` drives the state machine of [`headwater_core::sequencer`] and carries out its effects, and
+//! `storage` keeps the rows.
 
-#[allow(missing_docs)] // of what #[durable_object] generates
+mod actor;
+#[allow(missing_docs)] // #[durable_object] generates public items
 mod object;
 mod storage;

@@ -1,10 +1,10 @@
-//! What a Sequencer stores: one row a push, which is both the head and the index of the log, the
-//! backend id, and whether it set out to delete the stream. No event data; losing all of it is safe, because the log says
-//! it all again.
+//! The rows of a Sequencer: one for each push, the backend id, and the intent to delete the stream. The rows of pushes are
+//! the head and the index of the log. They hold no event data. Losing all rows is safe, because the log says everything
+//! again.
 //!
-//! An older build may meet these rows after a rollback, and a newer one's rows may be met here. So tables change additively
-//! only: `append` and `backend` keep the columns that they have, of which earlier builds name none when they insert; what
-//! is added is a table of its own, or a column that has a default.
+//! After a rollback, an older build finds the rows of this one. Therefore tables change by addition only. `append` and
+//! `backend` keep their columns. An addition is a new table, or a column with a default, because the `INSERT` of an earlier
+//! build does not name that column.
 
 use std::cell::RefCell;
 
@@ -36,11 +36,10 @@ const SCHEMA: &str = "
         backend_id TEXT NOT NULL
     );";
 
-/// Asked before anything else: a store that is only read, and does not exist, is to leave nothing behind.
-const TABLES: &str =
+/// Runs before anything else: a read of a store that does not exist must leave nothing behind.
+const COUNT_TABLES: &str =
     "SELECT COUNT(*) AS count FROM sqlite_master WHERE name IN ('append', 'backend')";
 
-/// The last one, and the one before it.
 const LAST_TWO: &str = "SELECT * FROM append ORDER BY last_seq DESC LIMIT 2";
 const IS_DELETING: &str = "SELECT COUNT(*) AS count FROM deleting WHERE backend_id = ?";
 const INSERT_APPEND: &str = "INSERT OR REPLACE INTO append
@@ -51,23 +50,23 @@ const LAST_SEALING: &str = "SELECT * FROM append WHERE seals = 1 ORDER BY end_of
 const LAST_ENDS: &str = "SELECT * FROM append WHERE seals = 1 ORDER BY end_offset DESC LIMIT ?";
 const COUNT_ENDS: &str = "SELECT COUNT(*) AS count FROM append WHERE seals = 1";
 
-/// The segments' ends after an offset. Offsets sort as the appends do (protocol §8).
+/// The ends of segments after an offset. Offsets sort as the appends do (protocol §8).
 const ENDS_AFTER: &str =
     "SELECT * FROM append WHERE seals = 1 AND end_offset > ? ORDER BY end_offset LIMIT ?";
 const FIRST_FROM: &str = "SELECT * FROM append WHERE last_seq >= ? ORDER BY last_seq LIMIT 1";
 const UP_TO_EVENT: &str = "SELECT * FROM append WHERE last_seq <= ? ORDER BY last_seq DESC LIMIT 1";
 
-/// Segments that an inspector lists, at most.
-const LISTED: usize = 200;
+/// How many of the last segments the inspector lists.
+const LISTED_SEGMENTS: usize = 200;
 
 /// The rows of one store.
-pub struct Rows {
+pub(super) struct Rows {
     sql: SqlStorage,
-    /// What the rows are of, as it is stored, to write it only when it changes.
+    /// The stored incarnation. The row is written only when it changes.
     incarnation: Option<Incarnation>,
-    /// Where the last segment ends, and how many there are, once someone has asked.
+    /// The end of the last segment and the number of segments, once counted.
     counted: RefCell<Option<(Offset, u64)>>,
-    /// Whether it is stored that the stream is about to be deleted.
+    /// Whether the intent to delete the stream is stored.
     deleting: bool,
     has_tables: bool,
 }
@@ -94,17 +93,17 @@ struct Row {
 }
 
 impl Row {
-    /// Parent and fingerprint of the append.
+    /// The parent and the fingerprint of the append.
     fn made_by(&self) -> Option<(SeqNum, Fingerprint)> {
         self.parent.zip(self.fingerprint.as_deref().and_then(Fingerprint::from_hex))
     }
 }
 
 impl Rows {
-    /// Opens the storage. A store of which nothing was ever recorded has no tables.
-    pub fn open(sql: SqlStorage) -> Result<Self> {
-        let tables: Vec<Count> = sql.exec(TABLES, None)?.to_array()?;
-        let has_tables = tables.first().is_some_and(|one| one.count > 0);
+    /// Opens the storage. A store without any record has no tables.
+    pub(super) fn open(sql: SqlStorage) -> Result<Self> {
+        let tables: Vec<Count> = sql.exec(COUNT_TABLES, None)?.to_array()?;
+        let has_tables = tables.first().is_some_and(|row| row.count > 0);
         let rows = Self {
             sql,
             incarnation: None,
@@ -118,8 +117,8 @@ impl Rows {
         Ok(rows)
     }
 
-    /// What was recorded last.
-    pub fn load(&mut self) -> Result<Option<Recorded>> {
+    /// Loads the last record.
+    pub(super) fn load(&mut self) -> Result<Option<Recorded>> {
         if !self.has_tables {
             return Ok(None);
         }
@@ -160,9 +159,8 @@ impl Rows {
         Ok(Some(Recorded { tip, deleting: self.deleting }))
     }
 
-    /// Records a tip. The runtime holds back what is sent afterwards until it is durable (the
-    /// output gate).
-    pub fn record(&mut self, tip: &Tip) -> Result<()> {
+    /// Records a tip. The runtime holds back later messages until the row is durable (the output gate).
+    pub(super) fn record(&mut self, tip: &Tip) -> Result<()> {
         self.make_tables()?;
         let incarnation = Incarnation::of(tip);
         if self.incarnation.as_ref() != Some(&incarnation) {
@@ -199,8 +197,8 @@ impl Rows {
         Ok(())
     }
 
-    /// Stores that this Sequencer is about to delete the stream that is recorded.
-    pub fn deleting(&mut self) -> Result<()> {
+    /// Stores the intent to delete the recorded stream.
+    pub(super) fn record_deleting(&mut self) -> Result<()> {
         let Some(incarnation) = &self.incarnation else { return Ok(()) };
         let values = vec![incarnation.backend_id.0.as_str().into()];
         self.sql
@@ -209,8 +207,8 @@ impl Rows {
         Ok(())
     }
 
-    /// Drops everything: it described another incarnation.
-    pub fn forget(&mut self) -> Result<()> {
+    /// Deletes all rows, because they described another incarnation.
+    pub(super) fn forget(&mut self) -> Result<()> {
         if self.has_tables {
             self.sql
                 .exec("DELETE FROM append; DELETE FROM backend; DELETE FROM deleting;", None)?;
@@ -228,8 +226,8 @@ impl Rows {
         Ok(())
     }
 
-    /// Finds a position among the appends; `None` if no append ends at the offset.
-    pub fn locate(&self, position: &Position) -> Result<Option<(Plan, Incarnation)>> {
+    /// The segments from a position on. `None` if no recorded append ends at the offset, or the offset is not sealed.
+    pub(super) fn locate(&self, position: &Position) -> Result<Option<(Plan, Incarnation)>> {
         let Some(incarnation) = self.incarnation.clone() else { return Ok(None) };
         let place = match position {
             Position::Offset(offset) => self.place_at(offset)?,
@@ -243,15 +241,15 @@ impl Rows {
         Ok(Some((Plan::new(place, ends.into_iter().map(as_place)), incarnation)))
     }
 
-    /// The last sealed segments, and how many there are.
-    pub fn segments(&self) -> Result<(Vec<Stored>, u64)> {
+    /// The last sealed segments, and the number of all.
+    pub(super) fn segments(&self) -> Result<(Vec<Stored>, u64)> {
         if self.incarnation.is_none() {
             return Ok((Vec::new(), 0));
         }
-        // One more, where the first of them begins.
-        let limit = integer(LISTED as u64 + 1)?;
+        // One more, because the first listed segment begins at its end.
+        let limit = integer(LISTED_SEGMENTS as u64 + 1)?;
         let mut ends: Vec<Row> = self.sql.exec(LAST_ENDS, vec![limit])?.to_array()?;
-        let mut at = if ends.len() > LISTED { ends.pop().map(as_place) } else { None };
+        let mut at = if ends.len() > LISTED_SEGMENTS { ends.pop().map(as_place) } else { None };
         let segments = ends.into_iter().rev().map(|row| {
             let before = at.take().unwrap_or_else(Place::start);
             let end = at.insert(as_place(row)).clone();
@@ -269,7 +267,7 @@ impl Rows {
         Ok((segments, count))
     }
 
-    /// How many segments there are, of which the last one ends at `end`. They are counted once: each is a row to read.
+    /// The number of segments; the last one ends at `end`. They are counted once, because each costs a row to read.
     fn count(&self, end: Offset) -> Result<u64> {
         let mut counted = self.counted.borrow_mut();
         if let Some((_, count)) = counted.as_ref().filter(|(at, _)| *at == end) {
@@ -285,7 +283,7 @@ impl Rows {
         if offset.0 == Offset::START {
             return Ok(Some(Place::start()));
         }
-        // In the unsealed tail nothing is cut, so nothing need be found.
+        // The unsealed tail has no segments to find.
         let Some(sealed) = self.row(LAST_SEALING, vec![])?.filter(|row| *offset <= row.end_offset)
         else {
             return Ok(None);

@@ -24,7 +24,7 @@ test('settings.rs reads every variable of the table', () => {
 })
 
 test('configuration.md has every binding', () => {
-  const bindings = [...read('src/settings.rs').matchAll(/pub const [A-Z_]+_BINDING: &str = "([A-Z_]+)"/g)].map(
+  const bindings = [...read('src/settings.rs').matchAll(/pub\(crate\) const [A-Z_]+_BINDING: &str = "([A-Z_]+)"/g)].map(
     ([, name]) => name,
   )
   expect(
@@ -32,4 +32,9 @@ test('configuration.md has every binding', () => {
       .map(([name]) => code(name)[0])
       .sort(),
   ).toEqual(bindings.sort())
+})
+
+test('the configuration of a self-hosted Worker has every setting', () => {
+  const variables = [...read('selfhost/headwater.capnp').matchAll(/\(name = "(\w+)", fromEnvironment = "\1"\)/g)]
+  expect(variables.map(([, name]) => name)).toEqual(SETTINGS.map(({ name }) => name))
 })

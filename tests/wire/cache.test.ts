@@ -7,7 +7,7 @@ import type { Child } from '../../scripts/lib/child.mjs'
 import { freePort } from '../../scripts/lib/ports.mjs'
 import { launch } from '../../scripts/lib/services.mjs'
 import { toolEnv } from '../../scripts/lib/tools.mjs'
-import { edgeCache, headwaterModules, workerd, workerdConfig } from '../../scripts/lib/workerd.mjs'
+import { edgeCache, headwaterFiles, workerd } from '../../scripts/lib/workerd.mjs'
 import { type CountingProxy, type Server, startCountingProxy, startRustUpstream } from '../harness/index.ts'
 import { chain, type Event, Store } from './support.ts'
 
@@ -36,15 +36,12 @@ beforeAll(async () => {
   upstream = await startRustUpstream()
   proxy = await startCountingProxy(upstream.url)
   await mkdir(join(folder, 'objects'))
-  for (const file of headwaterModules) await copyFile(file, join(folder, basename(file)))
+  for (const file of headwaterFiles) await copyFile(file, join(folder, basename(file)))
   const cache = (await readFile(edgeCache, 'utf8')).replace('export default {', 'const cache = {')
   await writeFile(join(folder, basename(edgeCache)), cache + WATCHED_CACHE)
-  const config = workerdConfig(
-    { modules: headwaterModules, compatibilityFlags: [], object: ['SEQUENCER', 'Sequencer'] },
-    { vars: { UPSTREAM_URL: proxy.url, SEGMENT_EVENTS: '10' } },
-  )
+  const config = await readFile(join(folder, 'headwater.capnp'), 'utf8')
   const watched = config.replace('sockets = [', 'sockets = [ (name = "cache", http = (), service = "edge-cache"),')
-  await writeFile(join(folder, 'workerd.capnp'), watched)
+  await writeFile(join(folder, 'headwater.capnp'), watched)
   url = `http://127.0.0.1:${await freePort()}`
   cacheUrl = `http://127.0.0.1:${await freePort()}`
   worker = await launch({
@@ -52,12 +49,12 @@ beforeAll(async () => {
     command: workerd,
     args: [
       'serve',
-      'workerd.capnp',
+      'headwater.capnp',
       `--socket-addr=http=${new URL(url).host}`,
       `--socket-addr=cache=${new URL(cacheUrl).host}`,
       `--directory-path=objects=${join(folder, 'objects')}`,
     ],
-    env: toolEnv(),
+    env: { ...toolEnv(), UPSTREAM_URL: proxy.url, SEGMENT_EVENTS: '10' },
     cwd: folder,
     url,
     readyUrl: `${url}/health`,

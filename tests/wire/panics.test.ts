@@ -12,7 +12,7 @@ const HEADER = 'headwater-failpoints'
 /** A caller is told of a panic after 250 ms (src/entry.js); the rest is for a busy machine. */
 const TOLD_MS = 5_000
 const UPSTREAM_TIMEOUT_MS = 1_000
-/** Three attempts, and 5 s (src/settings.rs, `patience`). */
+/** Three attempts, and 5 s (src/settings.rs, `sequencer_timeout`). */
 const PATIENCE_MS = 3 * UPSTREAM_TIMEOUT_MS + 5_000
 
 beforeAll(() => build(VARIANT), 600_000)

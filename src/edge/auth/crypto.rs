@@ -1,4 +1,4 @@
-//! The runtime's Web Crypto, as far as signatures need it.
+//! Signature checks by the runtime's Web Crypto.
 
 use headwater_core::auth::jwks::Jwk;
 use headwater_core::auth::token::{Algorithm, Token};
@@ -6,26 +6,25 @@ use worker::js_sys::{Array, Object, Promise, Reflect, Uint8Array};
 use worker::wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 use worker::wasm_bindgen_futures::JsFuture;
 
-/// A `CryptoKey`. It belongs to no request, so an isolate may keep it.
+/// A `CryptoKey`. No request owns it: the isolate may keep it.
 #[derive(Clone)]
-pub struct Key {
-    /// What it checks.
-    pub algorithm: Algorithm,
-    /// Its name.
-    pub id: Option<String>,
+pub(super) struct Key {
+    pub(super) algorithm: Algorithm,
+    /// The key's name (`kid`).
+    pub(super) id: Option<String>,
     key: JsValue,
 }
 
 impl Key {
-    /// From a public key. Fails if it is none, such as a point that is not on its curve.
-    pub async fn public(jwk: &Jwk) -> Result<Self, JsValue> {
+    /// Imports a public key. Fails if it is invalid, such as a point that is not on its curve.
+    pub(super) async fn public(jwk: &Jwk) -> Result<Self, JsValue> {
         let members: Vec<(&str, &str)> =
             jwk.members.iter().map(|(name, value)| (*name, value.as_str())).collect();
         Self::import("jwk", &object(&members)?, jwk.algorithm, jwk.id.clone()).await
     }
 
-    /// From `JWT_SECRET`.
-    pub async fn secret(secret: &str) -> Result<Self, JsValue> {
+    /// Imports `JWT_SECRET`.
+    pub(super) async fn secret(secret: &str) -> Result<Self, JsValue> {
         Self::import("raw", &Uint8Array::from(secret.as_bytes()), Algorithm::Hs256, None).await
     }
 
@@ -42,8 +41,8 @@ impl Key {
         Ok(Self { algorithm, id, key })
     }
 
-    /// Whether this key made the token's signature.
-    pub async fn signed(&self, token: &Token<'_>) -> Result<bool, JsValue> {
+    /// Whether this key signed the token.
+    pub(super) async fn signed(&self, token: &Token<'_>) -> Result<bool, JsValue> {
         let (signature, signed) =
             (Uint8Array::from(&*token.signature), Uint8Array::from(token.signed.as_bytes()));
         let verified = verify(&parameters(self.algorithm)?, &self.key, &signature, &signed)?;

@@ -1,8 +1,9 @@
-//! The keys of this isolate: those of the settings, and those that the issuer publishes.
+//! The keys that this isolate remembers: the keys of the settings, and the keys that the issuer publishes.
 //!
-//! The published ones are fetched when they are first wanted, every ten minutes after that, and when a token is signed
-//! by none of them, so that a rotation is honoured at once; but at most every five seconds, whatever tokens there are.
-//! No token is refused for want of its key unless the keys were fetched after that was first missed.
+//! The isolate fetches published keys when they are first needed, and every ten minutes after that. It also fetches them
+//! when none of them signed a token. Therefore a rotation takes effect at once. The isolate never fetches more often than
+//! every five seconds, whatever tokens arrive. It refuses a token for its missing key only if it fetched the keys after it
+//! first missed that key.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,49 +19,50 @@ use worker::{
 };
 
 use super::crypto::Key;
-use crate::isolate::{now, wait_while};
-use crate::upstream::{NoAnswer, collect, within};
+use crate::edge::body::collect;
+use crate::isolate::{TimedOut, now_ms, wait_while, within};
 
-/// Published keys are fetched anew when they are older; meanwhile the old ones serve.
+/// Older published keys are fetched again. The old keys serve meanwhile.
 const FRESH_MS: u64 = 10 * 60_000;
-/// Published keys that are older, because the issuer does not answer, are not believed any more.
+/// Older published keys are not believed: the issuer does not answer.
 const STALE_MS: u64 = 60 * 60_000;
-/// Keys are fetched at most so often.
+/// The shortest time between two fetches.
 const PAUSE_MS: u64 = 5_000;
 /// How long the issuer may take.
 const FETCH_MS: u64 = 5_000;
-/// The longest key set in bytes.
-const MAX_SET: usize = 256 << 10;
-/// Keys tried for a token that names none.
+/// The longest key set.
+const MAX_SET_BYTES: usize = 256 << 10;
+/// How many keys are tried for a token that names none.
 const MAX_TRIED: usize = 8;
-/// Names of missing keys remembered; beyond it they are forgotten, and missed anew.
+/// How many names of missing keys are remembered. Beyond it all are forgotten.
 const MAX_MISSED: usize = 64;
 
 /// Keys from one source.
-pub struct KeySet(Vec<Key>);
+pub(super) struct KeySet(Vec<Key>);
 
 impl KeySet {
-    /// The keys that may have made this token's signature.
-    pub fn candidates(&self, token: &Token<'_>) -> Vec<Key> {
+    /// The keys that may have signed this token.
+    pub(super) fn candidates(&self, token: &Token<'_>) -> Vec<Key> {
         let fits = |key: &&Key| {
-            // A secret has no name, whatever a token calls it.
-            let named = token.algorithm == Algorithm::Hs256
+            // A secret has no name. The token may name one nevertheless.
+            let has_name = token.algorithm == Algorithm::Hs256
                 || token.key_id.is_none()
                 || token.key_id == key.id;
-            key.algorithm == token.algorithm && named
+            key.algorithm == token.algorithm && has_name
         };
         self.0.iter().filter(fits).take(MAX_TRIED).cloned().collect()
     }
 }
 
 thread_local! {
-    /// By the setting that they come from: an isolate has one environment.
+    /// The key sets of the settings, by setting: an isolate has one environment.
     static CONFIGURED: RefCell<HashMap<&'static str, Rc<KeySet>>> = RefCell::default();
+    /// The key sets of issuers, by URL.
     static PUBLISHED: RefCell<HashMap<String, Published>> = RefCell::default();
 }
 
 /// The key of `JWT_SECRET`.
-pub async fn secret(secret: &str) -> Result<Rc<KeySet>, Problem> {
+pub(super) async fn secret(secret: &str) -> Result<Rc<KeySet>, Problem> {
     configured("JWT_SECRET", async {
         Key::secret(secret)
             .await
@@ -71,7 +73,7 @@ pub async fn secret(secret: &str) -> Result<Rc<KeySet>, Problem> {
 }
 
 /// The keys of `JWT_JWKS`.
-pub async fn listed(keys: &[Jwk]) -> Result<Rc<KeySet>, Problem> {
+pub(super) async fn listed(keys: &[Jwk]) -> Result<Rc<KeySet>, Problem> {
     configured("JWT_JWKS", async {
         match import(keys).await {
             keys if keys.is_empty() => {
@@ -85,14 +87,14 @@ pub async fn listed(keys: &[Jwk]) -> Result<Rc<KeySet>, Problem> {
 
 async fn configured(
     setting: &'static str,
-    make: impl Future<Output = Result<Vec<Key>, Problem>>,
+    import: impl Future<Output = Result<Vec<Key>, Problem>>,
 ) -> Result<Rc<KeySet>, Problem> {
-    if let Some(ring) = CONFIGURED.with_borrow(|all| all.get(setting).cloned()) {
-        return Ok(ring);
+    if let Some(keys) = CONFIGURED.with_borrow(|all| all.get(setting).cloned()) {
+        return Ok(keys);
     }
-    let ring = Rc::new(KeySet(make.await?));
-    CONFIGURED.with_borrow_mut(|all| all.insert(setting, ring.clone()));
-    Ok(ring)
+    let keys = Rc::new(KeySet(import.await?));
+    CONFIGURED.with_borrow_mut(|all| all.insert(setting, keys.clone()));
+    Ok(keys)
 }
 
 async fn import(keys: &[Jwk]) -> Vec<Key> {
@@ -106,121 +108,123 @@ async fn import(keys: &[Jwk]) -> Vec<Key> {
     imported
 }
 
-/// What the issuer published, as it was when it was last fetched.
+/// The issuer's keys as last fetched, and the fetches.
 #[derive(Default)]
 struct Published {
-    ring: Option<KeySet>,
-    /// When the fetch began that brought `ring`.
-    fetched: u64,
-    /// When a fetch last began, and whether it is under way.
-    begun: u64,
+    keys: Option<KeySet>,
+    /// When the fetch began that brought `keys`.
+    fetched_ms: u64,
+    /// When the last fetch began.
+    begun_ms: u64,
+    /// Whether the last fetch is under way.
     under_way: bool,
-    /// Names that were not among the keys, and when they were first asked for.
-    missed: HashMap<Option<String>, u64>,
+    /// Names of keys that the issuer did not have, and when a token first needed them.
+    missed_ms: HashMap<Option<String>, u64>,
 }
 
 impl Published {
-    fn at<T>(url: &str, work: impl FnOnce(&mut Self) -> T) -> T {
+    fn with<T>(url: &str, work: impl FnOnce(&mut Self) -> T) -> T {
         PUBLISHED.with_borrow_mut(|all| work(all.entry(url.into()).or_default()))
     }
 
-    fn age(&self, now: u64) -> u64 {
-        now.saturating_sub(self.fetched)
+    fn age_ms(&self, now_ms: u64) -> u64 {
+        now_ms.saturating_sub(self.fetched_ms)
     }
 
-    /// A fetch whose request the runtime has ended says nothing any more.
-    fn is_under_way(&self, now: u64) -> bool {
-        self.under_way && now < self.begun + 2 * FETCH_MS
+    /// The runtime may end the request of a fetch. Such a fetch never finishes, and counts as over after some time.
+    fn is_under_way(&self, now_ms: u64) -> bool {
+        self.under_way && now_ms < self.begun_ms + 2 * FETCH_MS
     }
 
-    fn is_due(&self, now: u64) -> bool {
-        !self.is_under_way(now) && now >= self.begun + PAUSE_MS
+    fn may_fetch(&self, now_ms: u64) -> bool {
+        !self.is_under_way(now_ms) && now_ms >= self.begun_ms + PAUSE_MS
     }
 
-    fn candidates(&self, token: &Token<'_>, now: u64) -> Option<Vec<Key>> {
-        let ring = self.ring.as_ref().filter(|_| self.age(now) < STALE_MS)?;
-        Some(ring.candidates(token)).filter(|keys| !keys.is_empty())
+    fn candidates(&self, token: &Token<'_>, now_ms: u64) -> Option<Vec<Key>> {
+        let keys = self.keys.as_ref().filter(|_| self.age_ms(now_ms) < STALE_MS)?;
+        Some(keys.candidates(token)).filter(|keys| !keys.is_empty())
     }
 
-    /// When a key of this name was first missed.
-    fn miss(&mut self, name: &Option<String>, now: u64) -> u64 {
-        if self.missed.len() >= MAX_MISSED {
-            self.missed.clear();
+    /// Notes that a key is missing. Says when the key was first missed.
+    fn miss(&mut self, name: &Option<String>, now_ms: u64) -> u64 {
+        if self.missed_ms.len() >= MAX_MISSED {
+            self.missed_ms.clear();
         }
-        *self.missed.entry(name.clone()).or_insert(now)
+        *self.missed_ms.entry(name.clone()).or_insert(now_ms)
     }
 }
 
-/// The published keys that may have made this token's signature; none if it is certain that there is none.
-pub async fn published(
+/// The published keys that may have signed this token. Empty if the issuer certainly has no such key.
+pub(super) async fn published(
     url: &str,
     context: &Context,
     token: &Token<'_>,
 ) -> Result<Vec<Key>, Problem> {
-    let at_ms = now();
-    let (keys, age, is_due) = Published::at(url, |known| {
-        (known.candidates(token, at_ms), known.age(at_ms), known.is_due(at_ms))
+    let now = now_ms();
+    let (keys, age_ms, may_fetch) = Published::with(url, |known| {
+        (known.candidates(token, now), known.age_ms(now), known.may_fetch(now))
     });
-    if let Some(keys) = keys.filter(|_| age < 2 * FRESH_MS) {
-        if age >= FRESH_MS && is_due {
+    if let Some(keys) = keys.filter(|_| age_ms < 2 * FRESH_MS) {
+        if age_ms >= FRESH_MS && may_fetch {
             begin_fetch(url, context);
         }
         return Ok(keys);
     }
-    let missed = Published::at(url, |known| known.miss(&token.key_id, at_ms));
-    renew(url, context).await;
-    let at_ms = now();
-    Published::at(url, |known| match known.candidates(token, at_ms) {
+    let missed_ms = Published::with(url, |known| known.miss(&token.key_id, now));
+    fetch_and_wait(url, context).await;
+    let now = now_ms();
+    Published::with(url, |known| match known.candidates(token, now) {
         Some(keys) => Ok(keys),
-        None if known.ring.is_some() && known.fetched >= missed => Ok(Vec::new()),
+        None if known.keys.is_some() && known.fetched_ms >= missed_ms => Ok(Vec::new()),
         None => {
-            let seconds = (known.begun + PAUSE_MS).saturating_sub(at_ms).div_ceil(1_000);
+            let seconds = (known.begun_ms + PAUSE_MS).saturating_sub(now).div_ceil(1_000);
             Err(Problem::keys_unavailable(u32::try_from(seconds).unwrap_or(1).max(1)))
         }
     })
 }
 
-/// The published keys for a token that none of those known has signed, if there are newer ones: an issuer may have
-/// put another key in the place of the old one.
-pub async fn republished(url: &str, context: &Context, token: &Token<'_>) -> Vec<Key> {
-    let before = Published::at(url, |known| known.fetched);
-    renew(url, context).await;
-    let at_ms = now();
-    let keys = Published::at(url, |known| {
-        known.candidates(token, at_ms).filter(|_| known.fetched > before)
+/// Newer published keys for a token that no known key signed: the issuer may have replaced a key and kept its name.
+pub(super) async fn republished(url: &str, context: &Context, token: &Token<'_>) -> Vec<Key> {
+    let before_ms = Published::with(url, |known| known.fetched_ms);
+    fetch_and_wait(url, context).await;
+    let now = now_ms();
+    let keys = Published::with(url, |known| {
+        known.candidates(token, now).filter(|_| known.fetched_ms > before_ms)
     });
     keys.unwrap_or_default()
 }
 
-/// Fetches the keys if they may be fetched now, and waits for them, whoever fetches.
-async fn renew(url: &str, context: &Context) {
-    if Published::at(url, |known| known.is_due(now())) {
+/// Fetches the keys if that is allowed now. Waits for the fetch, or for that of another request.
+async fn fetch_and_wait(url: &str, context: &Context) {
+    if Published::with(url, |known| known.may_fetch(now_ms())) {
         begin_fetch(url, context);
     }
     wait_while(
-        || Published::at(url, |known| known.is_under_way(now())),
+        || Published::with(url, |known| known.is_under_way(now_ms())),
         Duration::from_millis(2 * FETCH_MS),
     )
     .await;
 }
 
-/// Fetches the keys. They are under way as soon as this returns, so that no other request fetches them too.
+/// Begins a fetch. The fetch counts as under way when this returns. Therefore no other request begins one.
 fn begin_fetch(url: &str, context: &Context) {
-    let begun = now();
-    Published::at(url, |known| (known.begun, known.under_way) = (begun, true));
-    context.wait_until(fetch(url.into(), begun));
+    let begun_ms = now_ms();
+    Published::with(url, |known| (known.begun_ms, known.under_way) = (begun_ms, true));
+    context.wait_until(fetch(url.into(), begun_ms));
 }
 
-async fn fetch(url: String, begun: u64) {
-    let got = within(Duration::from_millis(FETCH_MS), Box::pin(download(&url))).await;
-    let got = got.map_err(|NoAnswer| "it did not answer in time".to_string()).and_then(|got| got);
-    if let Err(why) = &got {
+async fn fetch(url: String, begun_ms: u64) {
+    let fetched = match within(Duration::from_millis(FETCH_MS), Box::pin(download(&url))).await {
+        Ok(fetched) => fetched,
+        Err(TimedOut) => Err("it did not answer in time".into()),
+    };
+    if let Err(why) = &fetched {
         console_error!("JWT_JWKS_URL: {why}");
     }
-    Published::at(&url, |known| {
+    Published::with(&url, |known| {
         known.under_way = false;
-        if let Ok(keys) = got {
-            (known.ring, known.fetched) = (Some(KeySet(keys)), begun);
+        if let Ok(keys) = fetched {
+            (known.keys, known.fetched_ms) = (Some(KeySet(keys)), begun_ms);
         }
     });
 }
@@ -240,8 +244,8 @@ async fn download(url: &str) -> Result<Vec<Key>, String> {
 
 async fn text(response: &mut Response) -> Result<String, String> {
     let chunks = response.stream().map_err(|_| "its answer is empty")?;
-    let body = collect(chunks, MAX_SET).await.map_err(|_| "its answer broke off")?;
-    let body = body.ok_or_else(|| format!("its answer is longer than {MAX_SET} bytes"))?;
+    let body = collect(chunks, MAX_SET_BYTES).await.map_err(|_| "its answer broke off")?;
+    let body = body.ok_or_else(|| format!("its answer is longer than {MAX_SET_BYTES} bytes"))?;
     String::from_utf8(body).map_err(|_| "its answer is not UTF-8".into())
 }
 
@@ -255,10 +259,10 @@ fn request(url: &str) -> worker::Result<Request> {
     Request::new_with_init(url, &init)
 }
 
-/// Whether one of these keys made the token's signature.
-pub async fn any_signed(keys: &[Key], token: &Token<'_>) -> bool {
+/// Whether one of these keys signed the token.
+pub(super) async fn any_signed(keys: &[Key], token: &Token<'_>) -> bool {
     for key in keys {
-        // What Web Crypto can't even read is no signature.
+        // Web Crypto fails on bytes that are no signature at all.
         if key.signed(token).await.unwrap_or(false) {
             return true;
         }

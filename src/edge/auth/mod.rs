@@ -1,9 +1,9 @@
 //! Authentication: turns a request's bearer token into a [`Grant`](headwater_core::auth::Grant).
 //!
-//! `admit` checks the token; `keys` remembers keys and fetches them; `crypto` is the runtime's Web Crypto.
+//! `authenticate` checks the token, `keys` remembers and fetches keys, and `crypto` is the runtime's Web Crypto.
 
-mod admit;
+mod authenticate;
 mod crypto;
 mod keys;
 
-pub use admit::admit;
+pub(super) use authenticate::authenticate;

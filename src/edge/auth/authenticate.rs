@@ -1,29 +1,34 @@
-//! From a request to its [`Grant`].
+//! Turns a request's token into a [`Grant`].
 
 use headwater_core::auth::claims::{self, Grant};
 use headwater_core::auth::token::{Algorithm, Token};
 use headwater_core::problem::Problem;
-use worker::{Context, Date, Request};
+use worker::{Context, Request};
 
 use super::keys;
 use crate::edge::context::Failure;
+use crate::isolate::now_ms;
 use crate::settings::{Auth, Jwt};
 
-/// Finds out what a request may do; before anything else is known of it, and before any cache.
-pub async fn admit(request: &Request, context: &Context, auth: &Auth) -> Result<Grant, Failure> {
+/// Checks the token, and says what the request may do.
+pub(in crate::edge) async fn authenticate(
+    request: &Request,
+    context: &Context,
+    auth: &Auth,
+) -> Result<Grant, Failure> {
     let Auth::Jwt(jwt) = auth else { return Ok(Grant::Everything) };
-    let sent = request.headers().get(&jwt.header)?;
-    let token = bearer(sent.as_deref().unwrap_or_default(), &jwt.header)?;
+    let header = request.headers().get(&jwt.header)?;
+    let token = bearer(header.as_deref().unwrap_or_default(), &jwt.header)?;
     let token = Token::parse(token)?;
     let claims = token.claims()?;
-    let now = Date::now().as_millis() as f64 / 1_000.0;
-    // No key is looked for, nor waited for, for a token that is over anyway.
-    claims::end(&claims, now)?;
+    let now_seconds = now_ms() as f64 / 1_000.0;
+    // An expired token must cost no fetch of keys.
+    claims::end(&claims, now_seconds)?;
     check_signature(&token, context, jwt).await?;
-    Ok(jwt.policy.grant(&claims, now)?)
+    Ok(jwt.policy.grant(&claims, now_seconds)?)
 }
 
-/// RFC 6750 §2.1. In a header of another name the token may be alone, as Cloudflare Access sends it.
+/// The token (RFC 6750 §2.1). A header other than `Authorization` may hold the token alone, as Cloudflare Access sends it.
 fn bearer<'h>(value: &'h str, header: &str) -> Result<&'h str, Problem> {
     let (scheme, token) = value.split_once(' ').unwrap_or(("", value));
     match scheme.to_ascii_lowercase().as_str() {
@@ -35,15 +40,16 @@ fn bearer<'h>(value: &'h str, header: &str) -> Result<&'h str, Problem> {
 }
 
 async fn check_signature(token: &Token<'_>, context: &Context, jwt: &Jwt) -> Result<(), Problem> {
-    let mut rings = Vec::new();
-    let known = match (token.algorithm, &jwt.secret, &jwt.jwks) {
+    // The keys of each source that may hold the token's key.
+    let mut sources = Vec::new();
+    let configured = match (token.algorithm, &jwt.secret, &jwt.jwks) {
         (Algorithm::Hs256, Some(secret), _) => Some(keys::secret(secret).await?),
         (Algorithm::Hs256, None, _) => None,
         (_, _, Some(listed)) => Some(keys::listed(listed).await?),
         _ => None,
     };
-    rings.extend(known.map(|ring| ring.candidates(token)));
-    if keys::any_signed(&rings.concat(), token).await {
+    sources.extend(configured.map(|keys| keys.candidates(token)));
+    if keys::any_signed(&sources.concat(), token).await {
         return Ok(());
     }
     if let (Some(url), true) = (&jwt.jwks_url, token.algorithm != Algorithm::Hs256) {
@@ -56,9 +62,9 @@ async fn check_signature(token: &Token<'_>, context: &Context, jwt: &Jwt) -> Res
         {
             return Ok(());
         }
-        rings.push(published);
+        sources.push(published);
     }
-    Err(match (rings.is_empty(), rings.concat().is_empty()) {
+    Err(match (sources.is_empty(), sources.concat().is_empty()) {
         (true, _) => {
             Problem::unauthorized("algorithm", "This server has no keys for the token's algorithm.")
         }

@@ -1,0 +1,364 @@
+//! The actor: hands calls and upstream results to the core, and carries out its effects. It decides nothing itself.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use futures::channel::oneshot;
+use headwater_core::batch::Batch;
+use headwater_core::budget::BudgetLimits;
+use headwater_core::event::{BackendId, Position, ROOT, SeqNum};
+use headwater_core::log::LogScanner;
+use headwater_core::problem::Problem;
+use headwater_core::push_stats::PushStats;
+use headwater_core::sequencer::call::{Incarnation, Inspection, LEASE_HEADER, Located, Shown};
+use headwater_core::sequencer::{
+    self, Answer, Core, Effect, Foresight, Input, Need, Op, Ticket, UpstreamResult,
+};
+use serde_json::value::to_raw_value;
+use worker::wasm_bindgen::prelude::wasm_bindgen;
+use worker::{Delay, Env, Error, Request, Result, State, console_error};
+
+use super::storage::Rows;
+use crate::isolate::now_ms;
+use crate::lease::{BATCHES, Lease};
+use crate::settings::{self, DeploymentVars, UpstreamSettings};
+use crate::upstream::{ProducerEpochs, Stream};
+
+/// A core, and everything that it needs to act.
+pub(super) struct Actor {
+    core: RefCell<Core>,
+    rows: RefCell<Rows>,
+    stream: Stream,
+    /// The store's encoded path.
+    path: String,
+    /// How long the lease of a batch lasts between two answers of the upstream.
+    lease_duration: Duration,
+    /// How much the isolate may hold of pushes.
+    in_flight: BudgetLimits,
+    /// The calls that wait for an answer.
+    waiting: RefCell<HashMap<Ticket, Waiting>>,
+    next_ticket: Cell<u64>,
+    /// The request that the core wants sent, until the upstream loop takes it, and the failures just before it.
+    outgoing: RefCell<Option<(sequencer::Request, u8)>>,
+    epochs: ProducerEpochs,
+    /// The storage failed. The next call opens a new actor.
+    abandoned: Cell<bool>,
+    /// For the inspector. `None` if the deployment has none.
+    push_stats: Option<RefCell<PushStats>>,
+}
+
+struct Waiting {
+    to_caller: oneshot::Sender<Answer>,
+    /// The batch of a push, and the lease on its memory.
+    batch: Option<(Rc<Vec<u8>>, Lease)>,
+    /// A push that is counted: its batch, and when it began to wait.
+    counted: Option<(Batch, u64)>,
+}
+
+impl Actor {
+    pub(super) fn open(state: &State, env: &Env, path: &str) -> Result<Self> {
+        let vars = DeploymentVars(env);
+        let settings = UpstreamSettings::read(&vars).map_err(as_error)?;
+        let mut rows = Rows::open(state.storage().sql())?;
+        let limits = settings::sequencer_limits(&vars).map_err(as_error)?;
+        let core = Core::new(rows.load()?, BackendId::implicit(path), limits);
+        Ok(Self {
+            core: RefCell::new(core),
+            rows: RefCell::new(rows),
+            lease_duration: settings.sequencer_timeout(),
+            stream: Stream::new(settings, path),
+            path: path.into(),
+            in_flight: settings::in_flight(limits),
+            waiting: RefCell::default(),
+            next_ticket: Cell::new(0),
+            outgoing: RefCell::default(),
+            epochs: ProducerEpochs::default(),
+            abandoned: Cell::new(false),
+            push_stats: settings::inspector(&vars)
+                .map_err(as_error)?
+                .then(|| RefCell::new(PushStats::new(now_ms()))),
+        })
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.get()
+    }
+
+    /// Answers with the known tip at once. If `need` asks for more, a look begins, and a later call receives its result.
+    pub(super) async fn look(self: Rc<Self>, need: Need, state: &State) -> Result<Answer> {
+        let answer = self.clone().call(Op::Look(Need::Known), state).await?;
+        if need != Need::Known {
+            drop(self.begin(Op::Look(need), None, state));
+        }
+        Ok(answer)
+    }
+
+    /// Finds a position in the index. A row stays true as long as the incarnation lasts.
+    pub(super) async fn locate(
+        self: Rc<Self>,
+        position: &Position,
+        state: &State,
+    ) -> Result<Located> {
+        let mut answer = self.clone().call(Op::Look(Need::Known), state).await?;
+        if let Position::After(seq) = position {
+            if head_of(&answer).is_some_and(|head| head < *seq) {
+                answer = self.clone().call(Op::Look(Need::Fresh), state).await?;
+            }
+            match &answer {
+                Answer::Tip(tip) if head_of(&answer).is_some_and(|head| head < *seq) => {
+                    let backend_id = tip.as_ref().map(|tip| tip.backend_id.clone());
+                    return Ok(Located::Beyond {
+                        head: tip.as_ref().map_or(ROOT, |tip| tip.head),
+                        backend_id,
+                    });
+                }
+                Answer::Tip(_) => {}
+                _ => return Ok(Located::Refused(answer)),
+            }
+        }
+        let found = self.rows.borrow().locate(position)?;
+        Ok(found
+            .map_or(Located::Unknown, |(plan, incarnation)| Located::Found { plan, incarnation }))
+    }
+
+    /// The Sequencer's part of the inspector's view.
+    pub(super) async fn inspect(self: Rc<Self>, state: &State) -> Result<Inspection> {
+        let answer = self.clone().call(Op::Look(Need::Known), state).await?;
+        let (segments, sealed) = self.rows.borrow().segments()?;
+        let push_stats = self.push_stats.as_ref().map(RefCell::borrow);
+        let halted = self.core.borrow().halted();
+        let problem = halted.as_ref().unwrap_or(&answer).problem();
+        let tip = match &answer {
+            Answer::Tip(tip) => tip.as_ref(),
+            _ => None,
+        };
+        let shown = Shown {
+            state: problem
+                .as_ref()
+                .map_or(if tip.is_some() { "ready" } else { "no-stream" }, |problem| problem.kind),
+            detail: problem.map(|problem| problem.detail),
+            tip,
+            segments: &segments,
+            sealed,
+            pushes: push_stats.as_deref(),
+        };
+        let shown = to_raw_value(&shown)?;
+        Ok(Inspection {
+            shown,
+            begins: segments.into_iter().map(|segment| segment.from).collect(),
+            incarnation: tip.map(Incarnation::of),
+        })
+    }
+
+    /// Answers a push. Reads its batch only if nothing refuses the push before, and if the isolate has the memory.
+    pub(super) async fn push(
+        self: Rc<Self>,
+        batch: Batch,
+        backend_id: Option<BackendId>,
+        request: &mut Request,
+        state: &State,
+    ) -> Result<Answer> {
+        let began_ms = now_ms();
+        let op = Op::Push { batch, backend_id };
+        let refused = |answer| {
+            self.count(&batch, began_ms, &answer);
+            Ok(answer)
+        };
+        if let Some(answer) = self.clone().foresee(&op, state).await? {
+            return refused(answer);
+        }
+        let Some(lease) = self.lease(&batch, request.headers().get(LEASE_HEADER)?.as_deref())
+        else {
+            return refused(Answer::Overloaded);
+        };
+        let body = Rc::new(request.bytes().await?);
+        interrupted(self.begin(op, Some((body, lease)), state).await)
+    }
+
+    /// The answer to a call whose batch need not be read.
+    async fn foresee(self: Rc<Self>, op: &Op, state: &State) -> Result<Option<Answer>> {
+        let foresight = self.core.borrow().foresee(op);
+        match foresight {
+            Foresight::Answer(answer) => return Ok(Some(answer)),
+            Foresight::Open => return Ok(None),
+            Foresight::AfterALook(_) => {}
+        }
+        match self.clone().call(Op::Look(Need::Fresh), state).await? {
+            Answer::Tip(_) => {}
+            no_tip => return Ok(Some(no_tip)),
+        }
+        let foresight = self.core.borrow().foresee(op);
+        Ok(match foresight {
+            Foresight::Answer(answer) | Foresight::AfterALook(answer) => Some(answer),
+            Foresight::Open => None,
+        })
+    }
+
+    /// The lease on a batch's memory. The Worker hands over its own, unless it runs in another isolate.
+    fn lease(&self, batch: &Batch, name: Option<&str>) -> Option<Lease> {
+        let duration = self.lease_duration;
+        name.and_then(|name| Lease::adopt(&BATCHES, name, duration))
+            .or_else(|| Lease::take(&BATCHES, &self.path, batch.bytes, duration, self.in_flight))
+    }
+
+    pub(super) async fn call(self: Rc<Self>, op: Op, state: &State) -> Result<Answer> {
+        interrupted(self.begin(op, None, state).await)
+    }
+
+    /// Hands a call to the core. Its answer may come at once, or after upstream requests.
+    fn begin(
+        self: Rc<Self>,
+        op: Op,
+        batch: Option<(Rc<Vec<u8>>, Lease)>,
+        state: &State,
+    ) -> oneshot::Receiver<Answer> {
+        let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
+        let (to_caller, answer) = oneshot::channel();
+        let counted = match &op {
+            Op::Push { batch, .. } if self.push_stats.is_some() => Some((*batch, now_ms())),
+            _ => None,
+        };
+        self.waiting.borrow_mut().insert(ticket, Waiting { to_caller, batch, counted });
+        self.handle(Input::Call(ticket, op));
+        if let Some((request, failures)) = self.outgoing.take() {
+            // The loop belongs to the object. This caller may leave at any time.
+            state.wait_until(self.clone().upstream_loop(request, failures));
+        }
+        answer
+    }
+
+    /// Sends requests to the upstream and hands the results to the core, until the core wants no more.
+    async fn upstream_loop(self: Rc<Self>, mut request: sequencer::Request, mut failures: u8) {
+        loop {
+            if failures > 0 {
+                Delay::from(Duration::from_millis(100 << failures)).await;
+            }
+            let result = self.perform(request).await;
+            #[cfg(feature = "failpoints")]
+            if matches!(result, UpstreamResult::Appended(_)) {
+                crate::failpoints::at("appended");
+            }
+            self.renew_leases();
+            self.handle(Input::Upstream(result));
+            let Some(next) = self.outgoing.take() else { return };
+            (request, failures) = next;
+        }
+    }
+
+    async fn perform(&self, request: sequencer::Request) -> UpstreamResult {
+        match request {
+            sequencer::Request::Check => self.stream.check().await,
+            sequencer::Request::ReadAll { known, probe } => {
+                self.stream
+                    .scan(None, LogScanner::from_start().expecting(known).probing(probe))
+                    .await
+            }
+            sequencer::Request::ReadOn { from, known, probe } => {
+                self.stream.scan(Some(from), LogScanner::onward(probe).expecting(known)).await
+            }
+            sequencer::Request::Create => self.stream.create(BackendId(random_uuid())).await,
+            sequencer::Request::Delete => self.stream.delete().await,
+            sequencer::Request::Append { ticket, parent, producer_seq } => {
+                let batch = self.batch(ticket).expect("a batch is kept until its push is answered");
+                self.stream.append(parent, &self.epochs, producer_seq, &batch).await
+            }
+        }
+    }
+
+    fn batch(&self, ticket: Ticket) -> Option<Rc<Vec<u8>>> {
+        let waiting = self.waiting.borrow();
+        waiting.get(&ticket)?.batch.as_ref().map(|(batch, _)| batch.clone())
+    }
+
+    /// Hands one input to the core, and carries out its effects in order. The borrow of the core ends before the first
+    /// effect.
+    fn handle(&self, input: Input) {
+        let effects = self.core.borrow_mut().handle(input);
+        for effect in effects {
+            if let Err(error) = self.carry_out(effect) {
+                return self.abandon(error);
+            }
+        }
+    }
+
+    fn carry_out(&self, effect: Effect) -> Result<()> {
+        match effect {
+            Effect::Record(tip) => self.rows.borrow_mut().record(&tip)?,
+            Effect::Forget => self.rows.borrow_mut().forget()?,
+            Effect::Deleting => self.rows.borrow_mut().record_deleting()?,
+            Effect::Answer(ticket, answer) => self.reply(ticket, answer),
+            Effect::Request(request, failures) => {
+                self.outgoing.replace(Some((request, failures)));
+            }
+        }
+        Ok(())
+    }
+
+    fn reply(&self, ticket: Ticket, answer: Answer) {
+        if let (Answer::Halted(..), Some(problem)) = (&answer, answer.problem()) {
+            console_error!("store halted: {}", problem.detail);
+        }
+        if let Some(waiting) = self.waiting.borrow_mut().remove(&ticket) {
+            if let Some((batch, began_ms)) = waiting.counted {
+                self.count(&batch, began_ms, &answer);
+            }
+            // The send fails if the caller has left. The decision stands nevertheless.
+            let _ = waiting.to_caller.send(answer);
+        }
+    }
+
+    /// Counts a push that was answered.
+    fn count(&self, batch: &Batch, began_ms: u64, answer: &Answer) {
+        let Some(push_stats) = &self.push_stats else { return };
+        let refusal = answer.problem();
+        let accepted = answer.accepted().map(|(how, _)| Ok(how));
+        if let Some(outcome) = accepted.or(refusal.as_ref().map(Err)) {
+            let now = now_ms();
+            let waited_ms = now.saturating_sub(began_ms);
+            push_stats.borrow_mut().count(now, waited_ms, Some(batch), outcome);
+        }
+    }
+
+    /// Batches that wait for many answers of the upstream keep their leases.
+    fn renew_leases(&self) {
+        for (_, lease) in
+            self.waiting.borrow().values().filter_map(|waiting| waiting.batch.as_ref())
+        {
+            lease.renew(self.lease_duration);
+        }
+    }
+
+    /// Gives up after a failure of the storage. Memory must not run ahead of the rows: no caller receives an answer, and the
+    /// next call starts from the rows and the log.
+    fn abandon(&self, error: Error) {
+        console_error!("storage failed: {error}");
+        self.abandoned.set(true);
+        self.outgoing.take();
+        self.waiting.borrow_mut().clear();
+    }
+}
+
+fn interrupted(answer: std::result::Result<Answer, oneshot::Canceled>) -> Result<Answer> {
+    answer.map_err(|_| Error::from("the Sequencer was interrupted"))
+}
+
+/// The head in an answer. 0 if there is no stream.
+fn head_of(answer: &Answer) -> Option<SeqNum> {
+    match answer {
+        Answer::Tip(tip) => Some(tip.as_ref().map_or(ROOT, |tip| tip.head)),
+        _ => None,
+    }
+}
+
+fn as_error(problem: Problem) -> Error {
+    Error::from(problem.detail)
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// The runtime's `crypto.randomUUID()`.
+    #[wasm_bindgen(js_namespace = crypto, js_name = randomUUID)]
+    fn random_uuid() -> String;
+}

@@ -1,0 +1,270 @@
+//! The upstream client: one function for each protocol operation. No function here retries, because only the caller knows
+//! whether a retry is safe.
+//!
+//! Portals, firewalls and caches may answer in the server's place. Therefore an answer counts only if it is what the
+//! protocol demands of that operation. Any other answer is [`UpstreamResult::Failed`], and says nothing about the log.
+
+mod answer;
+mod body;
+mod epochs;
+mod request;
+
+use std::ops::ControlFlow;
+
+use headwater_core::event::{BackendId, Offset, SeqNum, fence};
+use headwater_core::log::{LogScanner, Paging, header_message, header_of};
+use headwater_core::messages::SplitError;
+use headwater_core::sequencer::{Refusal, UpstreamResult};
+use worker::{Method, Response};
+
+use self::answer::{JSON, expect, is_json, next_offset};
+use self::body::{PageError, first_message, for_each_message};
+use crate::settings::UpstreamSettings;
+
+pub(crate) use self::answer::{discard, retry_after};
+pub(crate) use self::body::Body;
+pub(crate) use self::epochs::ProducerEpochs;
+pub(crate) use self::request::{NoAnswer, StreamRequest};
+
+/// The response header with the offset behind the answer (protocol §5).
+pub(crate) const NEXT_OFFSET: &str = "stream-next-offset";
+/// The response header of a read that reached the tail (protocol §5.6).
+pub(crate) const UP_TO_DATE: &str = "stream-up-to-date";
+/// The response header of a stream that takes no more appends (protocol §4.1).
+pub(crate) const CLOSED: &str = "stream-closed";
+
+const PRODUCER_EPOCH: &str = "producer-epoch";
+const PRODUCER_SEQ: &str = "producer-seq";
+
+/// The Sequencer's producer id (protocol §5.2.1). Producers belong to a stream. Therefore all stores share one id.
+const PRODUCER_ID: &str = "headwater-sequencer";
+
+/// The stream of a store at the upstream.
+pub(crate) struct Stream {
+    settings: UpstreamSettings,
+    url: String,
+}
+
+impl Stream {
+    /// `path` is the store's encoded path.
+    pub(crate) fn new(settings: UpstreamSettings, path: &str) -> Self {
+        let url = format!("{}/{path}", settings.url);
+        Self { settings, url }
+    }
+
+    /// Finds out whose log it is, and where it ends. Most servers tell both in one read. A server that
+    /// answers in pages gets a second request, for its tail (protocol §5.5).
+    pub(crate) async fn check(&self) -> UpstreamResult {
+        let LogReader { page, body, .. } = match self.open(&Offset(Offset::START.into())).await {
+            Ok(reader) => reader,
+            Err(result) => return result,
+        };
+        let header = match first_message(body).await {
+            // An empty page in front of others does not say whose log it is.
+            Ok(None) if !page.up_to_date => return UpstreamResult::Failed,
+            Ok(first) => first.as_deref().and_then(header_of),
+            Err(error) => return error.into(),
+        };
+        if page.up_to_date {
+            return UpstreamResult::Checked(header, page.next);
+        }
+        match self.tail().await {
+            Ok(tail) => UpstreamResult::Checked(header, tail),
+            Err(result) => result,
+        }
+    }
+
+    async fn tail(&self) -> Result<Offset, UpstreamResult> {
+        let response = self
+            .send(StreamRequest::new(Method::Head))
+            .await
+            .map_err(|NoAnswer| UpstreamResult::Failed)?;
+        expect(&response, &[200])?;
+        // An answer to HEAD has no body to discard.
+        next_offset(&response).ok_or(UpstreamResult::Failed)
+    }
+
+    /// Creates the stream together with the header message (protocol §5.1). Therefore no stream is ever without a header.
+    pub(crate) async fn create(&self, id: BackendId) -> UpstreamResult {
+        let body = header_message(&id).into_bytes();
+        let request = StreamRequest {
+            headers: &[("content-type", JSON)],
+            body: Some(&body),
+            ..StreamRequest::new(Method::Put)
+        };
+        let Ok(response) = self.send(request).await else { return UpstreamResult::Failed };
+        match (expect(&response, &[200, 201]), next_offset(&response)) {
+            (Err(result), _) => result,
+            (Ok(201), Some(tail)) => UpstreamResult::Created(id, tail),
+            (Ok(_), Some(_)) => UpstreamResult::Exists,
+            (Ok(_), None) => {
+                discard(&response);
+                UpstreamResult::Failed
+            }
+        }
+    }
+
+    /// Appends a batch with the fence (protocol §5.2), as append number `producer_seq` of the epoch (§5.2.1). A server that
+    /// was restored to an older state, or lost its memory, refuses that number instead of leaving a hole.
+    ///
+    /// The append landed only if the server answers 200 and names epoch and `producer_seq`. A 204 means "duplicate": the
+    /// server appended nothing.
+    pub(crate) async fn append(
+        &self,
+        parent: SeqNum,
+        epochs: &ProducerEpochs,
+        producer_seq: u64,
+        batch: &[u8],
+    ) -> UpstreamResult {
+        let (fence, epoch, seq) =
+            (fence(parent), epochs.for_append(producer_seq).to_string(), producer_seq.to_string());
+        let headers = [
+            ("content-type", JSON),
+            ("stream-seq", fence.as_str()),
+            ("producer-id", PRODUCER_ID),
+            (PRODUCER_EPOCH, epoch.as_str()),
+            (PRODUCER_SEQ, seq.as_str()),
+        ];
+        let request = StreamRequest {
+            headers: &headers,
+            body: Some(batch),
+            ..StreamRequest::new(Method::Post)
+        };
+        let Ok(response) = self.send(request).await else { return UpstreamResult::Failed };
+        let header = |name| response.headers().get(name).ok().flatten();
+        let status = match expect(&response, &[200, 409]) {
+            Ok(status) => status,
+            // Another Sequencer of this store started later, or its clock is ahead.
+            Err(UpstreamResult::Refused(Refusal { status: 403, .. }))
+                if epochs.learn(header(PRODUCER_EPOCH)) =>
+            {
+                return UpstreamResult::Failed;
+            }
+            // The server lost or never had the start of the epoch: it knows an older state of this log.
+            Err(UpstreamResult::Refused(Refusal { status: 400, .. })) if producer_seq != 0 => {
+                return UpstreamResult::Failed;
+            }
+            Err(result) => return result,
+        };
+        if let (200, Some(tail)) = (status, next_offset(&response))
+            && (header(PRODUCER_EPOCH), header(PRODUCER_SEQ)) == (Some(epoch), Some(seq))
+        {
+            return UpstreamResult::Appended(tail);
+        }
+        discard(&response);
+        match status {
+            409 if header(CLOSED).is_some_and(|closed| closed.eq_ignore_ascii_case("true")) => {
+                UpstreamResult::Closed
+            }
+            409 if header("producer-expected-seq").is_none() => UpstreamResult::Conflict,
+            _ => UpstreamResult::Failed,
+        }
+    }
+
+    /// Deletes the stream (protocol §5.4).
+    pub(crate) async fn delete(&self) -> UpstreamResult {
+        let Ok(response) = self.send(StreamRequest::new(Method::Delete)).await else {
+            return UpstreamResult::Failed;
+        };
+        match expect(&response, &[200, 204]) {
+            Ok(_) => UpstreamResult::Deleted,
+            Err(result) => result,
+        }
+    }
+
+    /// Reads page by page from `from` (the start if `None`) to the tail. Memory holds only what the scanner keeps.
+    pub(crate) async fn scan(
+        &self,
+        from: Option<Offset>,
+        mut scanner: LogScanner,
+    ) -> UpstreamResult {
+        let is_resumed = from.is_some();
+        let start = from.unwrap_or_else(|| Offset(Offset::START.into()));
+        let mut reader = match self.open(&start).await {
+            Ok(reader) => reader,
+            Err(result) => return result,
+        };
+        loop {
+            let page_read = for_each_message(&mut reader.body, |message| {
+                scanner.message(message);
+                ControlFlow::Continue(())
+            });
+            match page_read.await {
+                Ok(()) => {}
+                // The page is whole, but begins inside a message: the offset belongs to another log.
+                Err(PageError::Split(SplitError::Truncated)) if is_resumed => {
+                    return UpstreamResult::Unreadable;
+                }
+                Err(error) => return error.into(),
+            }
+            match self.next_page(&mut reader).await {
+                Ok(true) => {}
+                Ok(false) => return UpstreamResult::Read(scanner.finish(), reader.page.next),
+                Err(result) => return result,
+            }
+        }
+    }
+
+    /// Starts to read the log at an offset.
+    pub(crate) async fn open(&self, start: &Offset) -> Result<LogReader, UpstreamResult> {
+        let page = self.page(start).await?;
+        let body = Body::new(&page.response, self.settings.timeout)
+            .map_err(|NoAnswer| UpstreamResult::Failed)?;
+        Ok(LogReader { page, body, start: start.clone(), paging: Paging::default() })
+    }
+
+    /// Moves the reader to the next page. False if the current page reached the tail.
+    pub(crate) async fn next_page(&self, reader: &mut LogReader) -> Result<bool, UpstreamResult> {
+        let Page { next, up_to_date, .. } = &reader.page;
+        if *up_to_date {
+            return Ok(false);
+        }
+        if !reader.paging.leads_on(&reader.start, next, reader.body.is_empty()) {
+            return Err(UpstreamResult::Failed);
+        }
+        let paging = std::mem::take(&mut reader.paging);
+        *reader = LogReader { paging, ..self.open(&reader.page.next).await? };
+        Ok(true)
+    }
+
+    /// Requests a page of the log (protocol §5.6), and checks the head of the answer. Every server of the protocol says
+    /// where a page ends. A server that says so of another content type keeps another kind of stream.
+    async fn page(&self, start: &Offset) -> Result<Page, UpstreamResult> {
+        let query = format!("?offset={}", start.0);
+        let response = self
+            .send(StreamRequest { query: &query, ..StreamRequest::new(Method::Get) })
+            .await
+            .map_err(|NoAnswer| UpstreamResult::Failed)?;
+        expect(&response, &[200])?;
+        let Some(next) = next_offset(&response) else {
+            discard(&response);
+            return Err(UpstreamResult::Failed);
+        };
+        if !is_json(&response) {
+            discard(&response);
+            return Err(UpstreamResult::Unreadable);
+        }
+        let up_to_date = response.headers().has(UP_TO_DATE).unwrap_or(false);
+        Ok(Page { response, next, up_to_date })
+    }
+}
+
+/// A read of the log that goes from page to page.
+pub(crate) struct LogReader {
+    /// The current page.
+    pub(crate) page: Page,
+    /// The part of the page that is still to be read.
+    pub(crate) body: Body,
+    /// The offset of the current page.
+    start: Offset,
+    paging: Paging,
+}
+
+/// A page of the log.
+pub(crate) struct Page {
+    pub(crate) response: Response,
+    /// The offset behind the page.
+    next: Offset,
+    /// Whether the page reached the tail.
+    up_to_date: bool,
+}
