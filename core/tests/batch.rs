@@ -122,7 +122,7 @@ fn bodies_that_are_no_batch() {
         ("[1] x", "The body is not JSON"),
         ("{}", "The body must be a JSON array"),
         ("null", "The body must be a JSON array"),
-        ("[]", "A batch holds 1 to 100 events; this one holds 0"),
+        ("[]", "A batch holds 1 to 100 events, but this one holds 0"),
         ("[1]", "Event 0 is not an object"),
         ("[[]]", "Event 0 is not an object"),
     ] {

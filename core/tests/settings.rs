@@ -188,13 +188,18 @@ fn wrong_values_are_named_with_the_setting_and_what_it_may_be() {
     }
     assert_eq!(detail(SEGMENT_EVENTS, ""), Ok(()), "empty is as good as absent");
     assert_eq!(detail(SEGMENT_BYTES, "4194304"), Ok(()));
-    assert_eq!(detail(SEGMENT_BYTES, "4194305"), wrong("SEGMENT_BYTES may be 4194304 at most."));
+    assert_eq!(
+        detail(SEGMENT_BYTES, "4194305"),
+        wrong("SEGMENT_BYTES is \"4194305\", but may be at most 4194304.")
+    );
     assert_eq!(
         detail(LOG_REQUESTS, "some"),
         wrong("LOG_REQUESTS is \"some\", but must be all, errors or none.")
     );
     assert_eq!(detail(ALLOWED_HEADERS, "a, b"), Ok(()));
     assert!(
-        detail(ALLOWED_HEADERS, "a,").unwrap_err().starts_with("ALLOWED_HEADERS must be a list")
+        detail(ALLOWED_HEADERS, "a,")
+            .unwrap_err()
+            .starts_with("ALLOWED_HEADERS is \"a,\", but must be a list")
     );
 }
