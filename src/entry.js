@@ -117,7 +117,7 @@ function unavailable() {
     type: 'urn:headwater:problem:upstream-unavailable',
     title: 'Service Unavailable',
     status: 503,
-    detail: 'The Worker was restarted meanwhile. Nothing is lost: send the same again.',
+    detail: 'The Worker was restarted before it answered. Nothing is lost: send the same request again.',
     _tag: 'UnavailableError',
   }
   const headers = {

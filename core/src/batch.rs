@@ -1,7 +1,7 @@
-//! The batch check: a pushed body becomes a [`Batch`], or the reason why it can't.
+//! The batch check: a pushed body becomes a [`Batch`] or a [`BatchError`].
 //!
-//! Checked once, at the edge, without touching a byte: the body that was checked is the body that is
-//! appended, unknown fields included.
+//! The Worker checks a body once, at the edge, and changes no byte. The checked body is the appended body, unknown fields
+//! included.
 
 use std::{borrow::Cow, fmt};
 
@@ -12,65 +12,65 @@ use serde_json::value::RawValue;
 use crate::event::{Fingerprint, Fingerprinter, MAX_SEQ_NUM, ROOT, SeqNum};
 use crate::problem::Problem;
 
-/// What a checked batch is, without its events. It can only be had from [`check`] (or from the
-/// Worker that checked it, over the call to the Sequencer).
+/// The summary of a checked batch, without its events. Only [`check`] makes one; a Sequencer receives it from the Worker
+/// that checked the body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, DeriveDeserialize)]
 pub struct Batch {
-    /// `parentSeqNum` of the first event: the head this batch was made on.
+    /// The `parentSeqNum` of the first event, which must be the head.
     pub parent: SeqNum,
-    /// `seqNum` of the first event.
+    /// The `seqNum` of the first event.
     pub first: SeqNum,
-    /// `seqNum` of the last event: the head once the batch is accepted.
+    /// The `seqNum` of the last event, which becomes the head.
     pub last: SeqNum,
-    /// How many events.
+    /// The number of events.
     pub events: u64,
     /// The size of the body in bytes.
     pub bytes: u64,
-    /// Recognises the batch when it is pushed again.
+    /// The hash that recognizes the batch when it is pushed again.
     pub fingerprint: Fingerprint,
 }
 
-/// What a batch may be at most.
+/// The limits of a batch.
 #[derive(Clone, Copy, Debug)]
 pub struct BatchLimits {
-    /// Events a batch (`MAX_BATCH_EVENTS`).
+    /// The most events in a batch (`MAX_BATCH_EVENTS`).
     pub events: usize,
-    /// Bytes of the request's body (`MAX_BATCH_BYTES`).
+    /// The most bytes of a body (`MAX_BATCH_BYTES`).
     pub bytes: usize,
-    /// Bytes of one event (`MAX_EVENT_BYTES`).
+    /// The most bytes of an event (`MAX_EVENT_BYTES`).
     pub event_bytes: usize,
 }
 
-/// Why a body is no batch.
+/// The reason why a body is not a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BatchError {
-    /// Not JSON at all; holds the parser's message.
+    /// The body is not JSON. Holds the parser's message.
     Malformed(String),
-    /// JSON, but not an array.
+    /// The body is JSON, but not an array.
     NotAnArray,
-    /// No events, or more than [`BatchLimits::events`].
+    /// The body has no events, or more than [`BatchLimits::events`].
     Count {
-        /// Events in the body.
+        /// The number of events in the body.
         events: usize,
-        /// How many are allowed.
+        /// The most events allowed.
         max: usize,
     },
     /// An event is larger than [`BatchLimits::event_bytes`].
     TooLarge {
-        /// Its place in the batch, from 0.
+        /// The event's place in the batch, from 0.
         index: usize,
-        /// Its size.
+        /// The event's bytes.
         bytes: usize,
-        /// What is allowed.
+        /// The most bytes allowed.
         max: usize,
     },
-    /// An event is wrong.
+    /// A field of an event, or the event as a whole, is wrong.
     Event {
-        /// Its place in the batch, from 0.
+        /// The event's place in the batch, from 0.
         index: usize,
         /// The field that is missing or wrong; empty for the event as a whole.
         field: &'static str,
-        /// What is wrong with it, to be read after the field's name.
+        /// The error, to be read after the field's name.
         what: String,
     },
 }
@@ -81,10 +81,10 @@ impl fmt::Display for BatchError {
             BatchError::Malformed(message) => write!(f, "The body is not JSON: {message}."),
             BatchError::NotAnArray => write!(f, "The body must be a JSON array of events."),
             BatchError::Count { events, max } => {
-                write!(f, "A batch holds 1 to {max} events; this one holds {events}.")
+                write!(f, "A batch holds 1 to {max} events, but this one holds {events}.")
             }
             BatchError::TooLarge { index, bytes, max } => {
-                write!(f, "Event {index} takes {bytes} bytes of {max}.")
+                write!(f, "Event {index} takes {bytes} bytes, but an event may take at most {max}.")
             }
             BatchError::Event { index, field: "", what } => write!(f, "Event {index} {what}."),
             BatchError::Event { index, field, what } => {
@@ -94,7 +94,7 @@ impl fmt::Display for BatchError {
     }
 }
 
-/// 400 what is not JSON, 422 what is no batch.
+/// A body that is not JSON becomes a 400, and any other body that is not a batch a 422, or a 413 for its size.
 impl From<&BatchError> for Problem {
     fn from(error: &BatchError) -> Self {
         match error {
@@ -112,8 +112,8 @@ impl From<&BatchError> for Problem {
     }
 }
 
-/// Checks a body: 1 to `limits.events` LiveStore events (`LiveStoreEvent.Global.Encoded` in
-/// `@livestore/common`) that link to one another. [`BatchLimits::bytes`] is the reader's to enforce.
+/// Checks a body: 1 to `limits.events` LiveStore events (`LiveStoreEvent.Global.Encoded` in `@livestore/common`) that link
+/// to one another. The caller enforces [`BatchLimits::bytes`] while it reads the body.
 pub fn check(body: &[u8], limits: BatchLimits) -> Result<Batch, BatchError> {
     let raw = events_of(body)?;
     if raw.is_empty() || raw.len() > limits.events {
@@ -161,12 +161,12 @@ struct Link {
 
 type FieldError = (&'static str, String);
 
-/// How deep arrays and objects of an event may lie in one another. JavaScript's own parser takes any depth, but what
-/// walks through the result afterwards, as LiveStore does, runs out of stack at some thousands.
+/// The most levels of arrays and objects in an event. JavaScript's parser takes any depth. Code that walks through the
+/// result, as LiveStore does, runs out of stack at some thousands.
 pub const MAX_DEPTH: usize = 500;
 
 fn check_depth(json: &str) -> Result<(), FieldError> {
-    // Few have so many brackets at all.
+    // Most events have too few brackets for that: this check is the fast path.
     if json.bytes().filter(|byte| matches!(byte, b'[' | b'{')).count() <= MAX_DEPTH {
         return Ok(());
     }
@@ -186,15 +186,15 @@ fn check_depth(json: &str) -> Result<(), FieldError> {
     Ok(())
 }
 
-/// The fields of one event: each there once, each of its type.
+/// Checks the fields of one event: each is there once, and has its type.
 fn check_event(json: &RawValue) -> Result<Link, FieldError> {
     if !json.get().starts_with('{') {
         return Err(("", "is not an object".into()));
     }
     let fields: Fields =
         serde_json::from_str(json.get()).map_err(|e| ("", format!("can't be read: {e}")))?;
-    if let Some(twice) = fields.repeated {
-        return Err((twice, "is given twice".into()));
+    if let Some(field) = fields.repeated {
+        return Err((field, "is given twice".into()));
     }
     non_empty_string("name", fields.values[0])?;
     fields.values[1].ok_or(("args", "is missing".to_string()))?;
@@ -206,8 +206,8 @@ fn check_event(json: &RawValue) -> Result<Link, FieldError> {
     })
 }
 
-/// The chain invariant as far as one batch shows it: numbers rise by exactly 1, each parent is the
-/// number before. Only the first event of a store may start higher than 1.
+/// Checks the chain within one batch: numbers rise by 1, and each parent is the number before. Only the first event of a
+/// store may have a number above 1.
 fn check_link(before: Option<&Link>, link: Link) -> Result<(), FieldError> {
     if let Some(before) = before
         && link.parent != before.seq
@@ -246,7 +246,7 @@ fn integer(field: &'static str, value: Option<&RawValue>) -> Result<SeqNum, Fiel
 
 const FIELDS: [&str; 6] = ["name", "args", "seqNum", "parentSeqNum", "clientId", "sessionId"];
 
-/// The known fields of an event, each still as its JSON text; others are passed over.
+/// The known fields of an event as JSON text. Unknown fields are skipped.
 #[derive(Default)]
 struct Fields<'a> {
     values: [Option<&'a RawValue>; FIELDS.len()],
@@ -281,6 +281,6 @@ impl<'de> Visitor<'de> for FieldsVisitor {
     }
 }
 
-/// A key of an object, borrowed from the body unless it holds escapes.
+/// A key of an object, which is borrowed from the body unless it has escapes.
 #[derive(DeriveDeserialize)]
 struct Key<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -1,28 +1,29 @@
-//! A bounded amount of an isolate's memory, and who holds how much of it. Pure: tested on any host.
+//! The budget of an isolate's memory, and the leases on it.
 //!
-//! Module state is shared by every request and object of an isolate, and so are its 128 MB. Without a bound for all, many
-//! stores could fill the isolate; without a fair share for each, one store could keep all others out.
+//! All requests and Durable Objects of an isolate share its 128 MB. Without a common bound, many stores could fill the
+//! isolate. Without a fair share for each, one store could keep all others out.
 
-/// How much may be held at once.
+/// The bounds of a budget.
 ///
-/// Whoever holds nothing may take what is free. Whoever holds something may hold a quarter of what then remains free: a
-/// fifth of all while it is alone, and less the more others hold.
+/// An owner without a lease may take everything that is free. An owner with a lease may hold a quarter of what then remains
+/// free. That is a fifth of the budget while the owner is alone, and less the more others hold.
 #[derive(Clone, Copy, Debug)]
 pub struct BudgetLimits {
-    /// Leases of one owner, even where its share is larger.
+    /// The most leases of one owner, even if its share is larger.
     pub own_leases: usize,
-    /// Leases of all owners together: what is small takes memory, too.
+    /// The most leases of all owners together: small leases take memory, too.
     pub leases: usize,
-    /// Bytes of all owners together.
+    /// The most bytes of all owners together.
     pub bytes: u64,
 }
 
-/// What is held, by whom.
+/// The leases of an isolate.
 ///
-/// A lease counts until it is given back, or until its time is over: the runtime drops nothing of a request that it ends.
+/// A lease counts until its owner gives it back, or until its time is over. When the runtime ends a request, it runs no
+/// destructors, therefore some leases never come back.
 #[derive(Debug, Default)]
 pub struct Budget {
-    /// There are [`BudgetLimits::leases`] at most, and few as a rule: to look through them costs less than to index them.
+    /// At most [`BudgetLimits::leases`], and usually few: a search costs less than an index.
     all: Vec<Lease>,
     last: LeaseId,
 }
@@ -39,7 +40,7 @@ struct Lease {
 }
 
 impl Budget {
-    /// Leases so many bytes to an owner, between `now` and `until`; `None` if that is too much.
+    /// Leases bytes to an owner from `now` to `until`; `None` if that is too much.
     pub fn take(
         &mut self,
         owner: &str,
@@ -61,25 +62,25 @@ impl Budget {
         (is_fair && own_leases < limits.own_leases).then(|| self.insert(owner.into(), bytes, until))
     }
 
-    /// Hands a lease on to another holder, who knows it by another name. Giving it back by its old name has no effect
-    /// from now on. `None` if it is over.
+    /// Moves a lease to another holder, under a new id. To give back the old id then has no effect. `None` if the lease is
+    /// over.
     pub fn adopt(&mut self, id: LeaseId, until: u64) -> Option<LeaseId> {
         let at = self.all.iter().position(|lease| lease.id == id)?;
         let Lease { owner, bytes, .. } = self.all.swap_remove(at);
         Some(self.insert(owner, bytes, until))
     }
 
-    /// A lease is for fewer bytes than were taken.
+    /// Reduces a lease to fewer bytes.
     pub fn shrink(&mut self, id: LeaseId, bytes: u64) {
         self.change(id, |lease| lease.bytes = lease.bytes.min(bytes));
     }
 
-    /// A lease ends later.
+    /// Moves the end of a lease.
     pub fn renew(&mut self, id: LeaseId, until: u64) {
         self.change(id, |lease| lease.until = until);
     }
 
-    /// A lease is needed no longer.
+    /// Ends a lease.
     pub fn give_back(&mut self, id: LeaseId) {
         self.all.retain(|lease| lease.id != id);
     }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
-/// A LiveStore global sequence number: an integer from 0 (the root, no event) to 2^53-1, the
-/// largest that JavaScript holds exactly.
+/// A LiveStore global sequence number: an integer from 0 (the root, no event) to 2^53-1, the largest that JavaScript
+/// holds exactly.
 pub type SeqNum = u64;
 
 /// The largest sequence number, `Number.MAX_SAFE_INTEGER`.
@@ -23,16 +23,16 @@ impl Offset {
     pub const START: &'static str = "-1";
 }
 
-/// Where a reader wants to begin.
+/// The position at which a read begins.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Position {
     /// At an offset, which may be [`Offset::START`].
     Offset(Offset),
-    /// At the append that holds the event after this one.
+    /// At the append that holds the event after this `seqNum`.
     After(SeqNum),
 }
 
-/// The identity of one incarnation of a store's stream. A reset begins another.
+/// The id of one incarnation of a store's log. A reset begins another incarnation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct BackendId(pub String);
 
@@ -43,20 +43,19 @@ impl BackendId {
     }
 }
 
-/// The `Stream-Seq` of an append: the batch's parent, so that of two batches on one parent the
-/// upstream takes only the first, and refuses every batch whose parent has been passed (protocol §5.2).
-/// Zero-padded, because the protocol compares it byte by byte.
+/// The `Stream-Seq` of an append: the batch's parent. The upstream refuses a value that is not greater than the last one
+/// (protocol §5.2). Therefore it takes only the first of two batches on one parent, and refuses every stale batch. Zeros
+/// pad the number, because the protocol compares it byte by byte.
 pub fn fence(parent: SeqNum) -> String {
     format!("{parent:016}")
 }
 
-/// Tells one batch from another by the bytes of its events (XXH3, 128 bits). It recognises a batch
-/// that is pushed again, or read back after an append whose outcome was unknown; it guards against
-/// accident, not against a client that forges its own batch.
+/// A hash of the bytes of a batch's events (XXH3, 128 bits). It recognizes a batch that is pushed again, or that is read
+/// back after an append with an unknown outcome. It guards against accident, not against a client that forges its own batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(#[serde(with = "hex")] pub u128);
 
-/// Builds a [`Fingerprint`] event by event; white space between events does not count.
+/// Builds a [`Fingerprint`] event by event. White space between events does not count.
 #[derive(Clone, Default)]
 pub struct Fingerprinter(Xxh3);
 
@@ -74,18 +73,18 @@ impl Fingerprinter {
 }
 
 impl Fingerprint {
-    /// As it is stored: 32 hex digits.
+    /// The stored form: 32 hex digits.
     pub fn to_hex(self) -> String {
         format!("{:032x}", self.0)
     }
 
-    /// From its stored form.
+    /// Reads the stored form.
     pub fn from_hex(text: &str) -> Option<Self> {
         (text.len() == 32).then(|| u128::from_str_radix(text, 16).ok().map(Self))?
     }
 }
 
-/// JSON numbers don't hold 128 bits.
+/// Fingerprints as text, because JSON numbers don't hold 128 bits.
 mod hex {
     use super::Fingerprint;
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
@@ -107,15 +106,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fence_sorts_as_the_numbers_do() {
+    fn fences_sort_like_their_numbers() {
         assert_eq!(fence(ROOT), "0000000000000000");
         assert_eq!(fence(MAX_SEQ_NUM), "9007199254740991");
         assert!(fence(9) < fence(10) && fence(99) < fence(100));
     }
 
-    /// Stored in every Sequencer: a change here makes old rows unreadable.
+    /// Every Sequencer stores this form: a change makes old rows unreadable.
     #[test]
-    fn the_stored_form_of_a_fingerprint_is_unchanged() {
+    fn a_fingerprint_keeps_its_stored_form() {
         let mut f = Fingerprinter::default();
         f.event(br#"{"seqNum":1}"#);
         f.event(br#"{"seqNum":2}"#);

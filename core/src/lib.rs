@@ -1,8 +1,8 @@
-//! Everything in Headwater that decides, without IO, clock or randomness. It builds and is tested on any host; the Worker
-//! (the crate `headwater`) performs what it decides.
+//! The core of Headwater: every decision, without IO, clock or randomness. The core builds and runs on any host. The
+//! Worker (the crate `headwater`) performs what the core decides.
 //!
-//! The modules follow the way of the data. A request is understood ([`route`], [`auth`], [`names`], [`batch`]), sequenced
-//! ([`sequencer`]), and read back ([`log`], [`segments`]). What is refused becomes a [`problem`].
+//! The modules follow the data. [`route`], [`auth`], [`names`] and [`batch`] understand a request. [`sequencer`] puts
+//! pushes in order. [`log`] and [`segments`] read events back. Each refusal becomes a [`problem`].
 
 pub mod auth;
 pub mod batch;

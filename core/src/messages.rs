@@ -1,20 +1,20 @@
-//! Cuts the JSON array of a read (protocol §9.1.5) into its messages as the bytes arrive, so that a
-//! history of any length passes through bounded memory.
+//! Cuts the JSON array of a read (protocol §9.1.5) into its messages while the bytes arrive. A history of any length
+//! therefore passes through bounded memory.
 
 use std::fmt;
 
-/// Splits one JSON array, fed in chunks cut anywhere, into the exact bytes of its elements.
+/// Splits one JSON array into the exact bytes of its elements. The chunks may be cut anywhere.
 ///
-/// The array comes from a server that checked it; what is looked for here is damage on the way: a
-/// body that ends early, or is something else altogether. At most one element is held at a time.
+/// The array comes from a server that checked it. The splitter finds damage on the way: a body that ends early, or is
+/// something else. It holds at most one element at a time.
 #[derive(Debug, Default)]
 pub struct MessageSplitter {
     place: Place,
-    /// How many brackets and braces are open inside the current element.
+    /// The open brackets and braces inside the current element.
     depth: u32,
     in_string: bool,
     escaped: bool,
-    /// The part of the current element that earlier chunks brought.
+    /// The part of the current element that earlier chunks held.
     held: Vec<u8>,
 }
 
@@ -22,7 +22,7 @@ pub struct MessageSplitter {
 enum Place {
     #[default]
     BeforeArray,
-    /// Right after `[`: an element or the end.
+    /// Right after `[`: an element or the end must follow.
     AtFirst,
     InElement,
     /// After `,`: an element must follow.
@@ -30,10 +30,10 @@ enum Place {
     AfterArray,
 }
 
-/// The body is not the JSON array it should be.
+/// The damage that the splitter found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SplitError {
-    /// A byte that can't stand there.
+    /// A byte that JSON does not allow at its place.
     Unexpected(u8),
     /// The body ended before the array did.
     Truncated,
@@ -53,8 +53,7 @@ impl fmt::Display for SplitError {
     }
 }
 
-/// The largest message that is held: far above any event Headwater accepts, far below an isolate's
-/// 128 MB.
+/// The largest message: far above any event that Headwater accepts, and far below an isolate's 128 MB.
 pub const MAX_MESSAGE_BYTES: usize = 32 << 20;
 
 impl MessageSplitter {
@@ -97,13 +96,13 @@ impl MessageSplitter {
         Ok(())
     }
 
-    /// The body has ended; was it whole?
+    /// Checks that the body ended with the array.
     pub fn finish(self) -> Result<(), SplitError> {
         if self.place == Place::AfterArray { Ok(()) } else { Err(SplitError::Truncated) }
     }
 
-    /// Steps through the current element up to the `,` or `]` behind it, and says where that is; `None` if
-    /// it is not in these bytes. All history goes through here, so strings are crossed in a loop of their own.
+    /// Steps through the current element to the `,` or `]` behind it, and returns the index of that byte; `None` if the
+    /// byte is not here yet. All history passes through this function, therefore strings have a fast loop of their own.
     fn skip(&mut self, bytes: &[u8]) -> Option<usize> {
         let mut at = 0;
         loop {
@@ -149,7 +148,7 @@ impl MessageSplitter {
     }
 }
 
-/// Without JSON's white space (RFC 8259 §2) at the end. ASCII's has one more, and that is damage.
+/// Cuts JSON's white space (RFC 8259 §2) off the end. ASCII has one more white space, which is damage here.
 fn trim_end(mut message: &[u8]) -> &[u8] {
     while let [rest @ .., b' ' | b'\t' | b'\n' | b'\r'] = message {
         message = rest;

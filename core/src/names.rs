@@ -1,18 +1,17 @@
-//! The names of a store, and the one place where they become a path upstream.
+//! The names of a store, and the one place that makes the upstream path of them.
 //!
-//! A store is addressed by two free-form names, `tenant` and `store`. Upstream, each is one path
-//! segment of unreserved characters (RFC 3986 §2.3), encoded injectively: two different names never
-//! meet in one stream, whatever characters they hold.
+//! Two free-form names address a store: `tenant` and `store`. Upstream, each name is one path segment of unreserved
+//! characters (RFC 3986 §2.3). The encoding is injective: two different names never meet in one stream.
 
 use std::fmt;
 
 use sha2::{Digest, Sha256};
 
-/// The longest name in bytes of UTF-8 that any deployment takes (`MAX_NAME_BYTES` may say less).
+/// The longest name in bytes of UTF-8. The setting `MAX_NAME_BYTES` may be lower.
 pub const MAX_NAME_BYTES: usize = 4096;
 
-/// The longest encoded name that is sent as it is. Upstream servers keep paths as keys and file names,
-/// and some take no more than a few hundred bytes.
+/// The longest encoded name in characters; a longer one is hashed. Upstream servers keep paths as keys and file names, and
+/// some take only a few hundred bytes.
 const MAX_ENCODED: usize = 200;
 
 /// Why a name can't address a store.
@@ -22,9 +21,9 @@ pub enum NameError {
     Empty,
     /// The name is too long.
     TooLong {
-        /// Its length in bytes.
+        /// The name's length in bytes.
         bytes: usize,
-        /// What is allowed.
+        /// The allowed length in bytes.
         max: usize,
     },
     /// The percent-encoding is broken, or does not decode to UTF-8.
@@ -45,18 +44,18 @@ impl fmt::Display for NameError {
 
 /// The path of a store's stream below the upstream's URL: `{tenant}/{store}`, both encoded.
 ///
-/// It identifies the store everywhere inside Headwater: as the Durable Object's name, in look-up
-/// memory and in the implicit backend id.
+/// The path identifies the store everywhere in Headwater: as the Durable Object's name, as a key in memory, and in the
+/// implicit backend id.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StorePath(String);
 
 impl StorePath {
-    /// From the names themselves.
+    /// The path of a store with these names, which are not encoded.
     pub fn new(tenant: &str, store: &str) -> Result<Self, (&'static str, NameError)> {
         Self::within(tenant, store, MAX_NAME_BYTES)
     }
 
-    /// From the two percent-encoded segments of a request's URL, each name of `max` bytes at most.
+    /// The path of the two percent-encoded segments of a request's URL. Each name has at most `max` bytes.
     pub fn from_url(
         tenant: &str,
         store: &str,
@@ -73,22 +72,22 @@ impl StorePath {
         Ok(Self(format!("{}/{}", encode(tenant), encode(store))))
     }
 
-    /// Whether it is a store of this tenant.
+    /// Whether the store belongs to this tenant.
     pub fn belongs_to(&self, tenant: &str) -> bool {
         self.tenant() == encode(tenant)
     }
 
-    /// The tenant's name, encoded.
+    /// The encoded name of the tenant.
     pub fn tenant(&self) -> &str {
         self.0.split_once('/').map_or("", |(tenant, _)| tenant)
     }
 
-    /// Stands for the store where its name is not to be seen: the first 12 hex digits of the path's SHA-256.
+    /// A stand-in for the store's name in logs: the first 12 hex digits of the path's SHA-256.
     pub fn digest(&self) -> String {
         Sha256::digest(&self.0)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// The path, without leading slash.
+    /// The path, without a leading slash.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -102,11 +101,11 @@ fn check(name: &str, max: usize) -> Result<&str, NameError> {
     }
 }
 
-/// Encodes a name into `[A-Za-z0-9._~-]`: letters, digits and `-` stay, `_` and `.` stay except at
-/// the start (so that nothing becomes `.`, `..` or the protocol's reserved `__ds`, §6), and every
-/// other byte of its UTF-8 becomes `~` and two upper-case hex digits. That can be read back, hence it
-/// is injective. What would be longer than 200 characters becomes `~h` and the name's SHA-256
-/// instead, which nothing else is encoded as.
+/// Encodes a name into `[A-Za-z0-9._~-]`.
+///
+/// Letters, digits and `-` stay. `_` and `.` stay except at the start: no name becomes `.`, `..` or the protocol's reserved
+/// `__ds` (§6). Every other byte of the UTF-8 becomes `~` and two upper-case hex digits. A name that would take more than
+/// 200 characters becomes `~h` and its SHA-256, and no other name is encoded like that. Therefore the encoding is injective.
 pub fn encode(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for (i, byte) in name.bytes().enumerate() {

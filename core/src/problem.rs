@@ -1,5 +1,5 @@
-//! Every refusal as `application/problem+json` (RFC 9457), with LiveStore's `_tag` and its fields
-//! where LiveStore has an error of that meaning (`packages/@livestore/common/src/sync/errors.ts`).
+//! Problems: each refusal as `application/problem+json` (RFC 9457). If LiveStore has an error of the same meaning, the
+//! problem has its `_tag` and fields (`packages/@livestore/common/src/sync/errors.ts`).
 
 use std::fmt::Display;
 
@@ -7,30 +7,30 @@ use serde_json::{Map, Value, json};
 
 use crate::event::{BackendId, SeqNum};
 
-/// One refusal, ready to become a response.
+/// A refusal, ready to become a response.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
     /// The HTTP status.
     pub status: u16,
-    /// The last part of `type`: what kind of problem this is.
+    /// The kind of the problem, which is the last part of `type`.
     pub kind: &'static str,
     /// LiveStore's name for the error, or Headwater's where LiveStore has none.
     pub tag: &'static str,
-    /// What happened and what to do, for a person.
+    /// What failed and what to do, in words.
     pub detail: String,
     /// Members beside the standard ones.
     pub fields: Map<String, Value>,
     /// `Retry-After` in seconds.
     pub retry_after: Option<u32>,
-    /// Name and value of one header more: `Allow` of a 405, or `WWW-Authenticate` of a 401 and of a 403 that another
-    /// token would open (RFC 6750 §3).
+    /// Name and value of one more header: `Allow` of a 405, or `WWW-Authenticate` of a 401, and of a 403 that another token
+    /// would open (RFC 6750 §3).
     pub header: Option<Box<(&'static str, String)>>,
-    /// `Livestore-Backend-Id`, where it is known.
+    /// `Livestore-Backend-Id`, if it is known.
     pub backend_id: Option<Box<BackendId>>,
 }
 
 impl Problem {
-    /// A problem with no more than its standard members.
+    /// A problem with the standard members only.
     pub(crate) fn new(
         status: u16,
         kind: &'static str,
@@ -49,7 +49,7 @@ impl Problem {
         }
     }
 
-    /// The same problem with one member more.
+    /// The same problem with one more member.
     pub(crate) fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
         self.fields.insert(field.into(), value.into());
         self
@@ -64,19 +64,19 @@ impl Problem {
         self
     }
 
-    /// The same problem, to be tried again after so many seconds.
+    /// The same problem with a `Retry-After` in seconds.
     pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self
     }
 
-    /// The same problem, met with this backend.
+    /// The same problem with the backend id of the store.
     pub fn of(mut self, backend_id: Option<&BackendId>) -> Self {
         self.backend_id = backend_id.cloned().map(Box::new);
         self
     }
 
-    /// The last part of `type` and, behind it, the member `reason`, if there is one: `unauthorized; reason=missing`.
+    /// The kind and, if there is one, the member `reason`: `unauthorized; reason=missing`.
     pub fn kind_and_reason(&self) -> String {
         match self.fields.get("reason").and_then(Value::as_str) {
             Some(reason) => format!("{}; reason={reason}", self.kind),
@@ -95,7 +95,7 @@ impl Problem {
         Value::Object(body)
     }
 
-    /// What was pushed is no batch, or none that can follow the head.
+    /// The pushed body is not a batch, or is a batch that can't follow the head.
     pub(crate) fn invalid_push(status: u16, detail: impl Display) -> Self {
         Self::new(status, "invalid-push", "InvalidPushError", detail)
     }
@@ -107,26 +107,27 @@ impl Problem {
 
     /// No such route.
     pub fn not_found() -> Self {
-        let detail = "There is nothing here. A store is at /v1/stream/{tenant}/{store}, both percent-encoded.";
+        let detail = "No such route. A store's route is /v1/stream/{tenant}/{store}, with both names percent-encoded.";
         Self::new(404, "not-found", "NotFoundError", detail)
     }
 
-    /// The route does not know the method.
+    /// The route does not take this method.
     pub fn method_not_allowed(allow: &'static str) -> Self {
-        let detail = format!("This address answers {allow}.");
+        let detail = format!("This route does not take that method. It takes {allow}.");
         Self::new(405, "method-not-allowed", "MethodNotAllowedError", detail)
             .with_header("allow", allow)
     }
 
     /// The body is larger than a batch may be.
     pub fn too_large(max: usize) -> Self {
-        let detail = format!("A batch may take {max} bytes; send fewer or smaller events.");
+        let detail = format!("The batch is larger than {max} bytes. Send fewer or smaller events.");
         Self::new(413, "too-large", "PayloadTooLargeError", detail).with("maxBytes", max)
     }
 
-    /// An event is larger than one may be.
+    /// An event is larger than an event may be.
     pub fn event_too_large(index: usize, bytes: usize, max: usize) -> Self {
-        let detail = format!("Event {index} takes {bytes} bytes; one event may take {max}.");
+        let detail =
+            format!("Event {index} takes {bytes} bytes, but an event may take at most {max}.");
         Self::new(413, "too-large", "PayloadTooLargeError", detail)
             .with("index", index)
             .with("maxBytes", max)
@@ -135,49 +136,56 @@ impl Problem {
     /// The body did not arrive in time.
     pub fn too_slow(seconds: f64) -> Self {
         let detail = format!(
-            "The body did not arrive within {seconds} s. Nothing was appended: send the same again."
+            "The body did not arrive within {seconds} s. Nothing was appended: send the same push again."
         );
         Self::new(408, "too-slow", "RequestTimeoutError", detail)
     }
 
-    /// The body is of another type.
+    /// The body has another content type.
     pub fn unsupported_media_type(found: &str) -> Self {
-        let detail =
-            format!("A batch is sent as application/json, uncompressed, not as {found:?}.");
+        let detail = format!(
+            "The body is sent as {found:?}, but a batch must be sent as application/json, uncompressed."
+        );
         Self::new(415, "unsupported-media-type", "UnsupportedMediaTypeError", detail)
     }
 
-    /// There is no token where one is wanted.
+    /// The request has no token.
     pub fn no_token(header: &str) -> Self {
-        let how = if header == "authorization" { "authorization: Bearer <token>" } else { header };
-        Self::unauthorized("missing", format!("A token is wanted, in the header `{how}`."))
-            .challenging("Bearer")
+        let expected =
+            if header == "authorization" { "authorization: Bearer <token>" } else { header };
+        Self::unauthorized(
+            "missing",
+            format!("A bearer token is required, in the header `{expected}`."),
+        )
+        .challenging("Bearer")
     }
 
-    /// The token is not one that is believed. `reason` is a word for programs.
+    /// The token is not valid. `reason` is a word for programs.
     pub fn unauthorized(reason: &'static str, detail: impl Display) -> Self {
         let problem =
             Self::new(401, "unauthorized", "UnauthorizedError", detail).with("reason", reason);
         problem.challenging(r#"Bearer error="invalid_token""#)
     }
 
-    /// The token is believed, but is for something else. `reason` is a word for programs.
+    /// The token is valid, but does not permit the request. `reason` is a word for programs.
     pub fn not_permitted(reason: &'static str, detail: impl Display) -> Self {
         Self::forbidden(detail).with("reason", reason)
     }
 
     /// The token lacks a scope.
     pub fn needs_scope(scope: &'static str) -> Self {
-        let problem =
-            Self::not_permitted("scope", format!("This needs a token with the scope `{scope}`."));
+        let problem = Self::not_permitted(
+            "scope",
+            format!("This request requires a token with the scope `{scope}`."),
+        );
         problem
             .with("scope", scope)
             .challenging(&format!(r#"Bearer error="insufficient_scope", scope="{scope}""#))
     }
 
-    /// Whether the token is right can't be told now.
+    /// The Worker can't check the token now.
     pub fn keys_unavailable(retry_after: u32) -> Self {
-        let detail = "The keys of the token's issuer can't be had now. Nothing is lost: send the same again.";
+        let detail = "The keys of the token's issuer are not available now. Nothing is lost: send the same request again.";
         Self::new(503, "keys-unavailable", "UnavailableError", detail).retry_after(retry_after)
     }
 
@@ -192,75 +200,82 @@ impl Problem {
             .with("setting", setting)
     }
 
-    /// Something went wrong inside; the log has the details.
+    /// An internal error. The Worker's log has the details.
     pub fn internal() -> Self {
-        Self::new(500, "internal", "InternalError", "Something went wrong here. Try again.")
+        Self::new(500, "internal", "InternalError", "An internal error occurred. Try again.")
     }
 
-    /// The position is no longer kept by the upstream (protocol §5.6).
+    /// The upstream no longer keeps the offset (protocol §5.6).
     pub fn gone() -> Self {
         Self::new(
             410,
             "gone",
             "OffsetGoneError",
-            "This offset is no longer kept. Read from the start (offset=-1).",
+            "The log's server no longer keeps this offset. Read from the start (offset=-1).",
         )
     }
 
-    /// The beginning of the log is no longer kept by the upstream (protocol §4, retention).
+    /// The upstream no longer keeps the beginning of the log (protocol §4, retention).
     pub fn trimmed() -> Self {
         let detail = "The log's server no longer keeps the beginning of this log. Nothing can be read from the start.";
         Self::new(410, "history-trimmed", "HistoryTrimmedError", detail)
     }
 
-    /// There is no log that could be adopted.
+    /// The upstream has no log to adopt.
     pub fn nothing_to_adopt() -> Self {
         let detail = "The log's server has no stream for this store, so there is nothing to adopt. PUT creates one.";
         Self::new(409, "nothing-to-adopt", "NothingToAdoptError", detail)
     }
 
-    /// The log ends before the event that a read wants to go on from.
+    /// The log ends before the event of `after`.
     pub fn beyond(after: SeqNum, head: SeqNum) -> Self {
-        let detail =
-            format!("There is no event {after} in this store, which ends at event {head}.");
+        let detail = format!("This store has no event {after}: it ends at event {head}.");
         Self::bad_request("after", detail).with("head", head)
     }
 
-    /// The upstream asked to slow down.
+    /// The upstream limits the rate.
     pub fn rate_limited(retry_after: Option<u32>) -> Self {
-        Self::new(429, "rate-limited", "RateLimitedError", "Too many requests. Try again later.")
-            .retry_after(retry_after.unwrap_or(1))
+        Self::new(
+            429,
+            "rate-limited",
+            "RateLimitedError",
+            "The log's server limits the rate of requests. Send the same request again later.",
+        )
+        .retry_after(retry_after.unwrap_or(1))
     }
 
-    /// A tenant sends more than the deployment lets it. `retry_after` is in seconds.
+    /// The tenant exceeds the deployment's rate limit. `retry_after` is in seconds.
     pub fn tenant_rate_limited(retry_after: u32) -> Self {
-        let detail =
-            "Too many requests of this tenant. Nothing is lost: send the same again, later.";
+        let detail = "This tenant sends too many requests. Nothing is lost: send the same request again later.";
         Self::new(429, "rate-limited", "RateLimitedError", detail).retry_after(retry_after)
     }
 
-    /// An offset that the log does not have.
+    /// The upstream does not know the offset.
     pub fn unknown_offset() -> Self {
         Self::bad_request("offset", "The log's server does not know this offset.")
     }
 
-    /// More is under way than may be for the store, or for all in the isolate. `arriving`: refused by the Worker, before it
-    /// read the push; `waiting`: by the Sequencer.
-    pub fn overloaded(how: &'static str) -> Self {
-        let detail =
-            format!("Too many pushes are {how}. Nothing was appended: send the same again.");
-        Self::new(503, "overloaded", "OverloadedError", detail).with("reason", how).retry_after(1)
+    /// The store, or the isolate, has too many pushes under way. `reason` is `arriving` if the Worker refused the push before
+    /// it read the body, and `waiting` if the Sequencer refused it.
+    pub fn overloaded(reason: &'static str) -> Self {
+        let detail = format!(
+            "Too many pushes are {reason}. Nothing was appended: send the same push again."
+        );
+        Self::new(503, "overloaded", "OverloadedError", detail)
+            .with("reason", reason)
+            .retry_after(1)
     }
 
-    /// The upstream could not be reached in time, or failed.
+    /// The upstream failed, or did not answer in time.
     pub fn unavailable() -> Self {
-        let detail = "The log can't be reached now. Nothing is lost: send the same again.";
+        let detail =
+            "The log's server is not available now. Nothing is lost: send the same request again.";
         Self::new(503, "upstream-unavailable", "UnavailableError", detail).retry_after(1)
     }
 
-    /// The upstream answered with something that Headwater has no use for.
+    /// The upstream refused, with a status that has no meaning here.
     pub fn upstream_refused(status: u16) -> Self {
-        let detail = format!("The log's server refused this with status {status}.");
+        let detail = format!("The log's server refused the request with status {status}.");
         Self::new(502, "upstream-refused", "UpstreamError", detail)
             .with("upstreamStatus", status)
             .retry_after(5)

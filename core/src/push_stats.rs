@@ -1,4 +1,5 @@
-//! What became of a store's pushes lately, for the inspector (docs/inspector.md). In memory only, and no event data.
+//! The outcomes of a store's recent pushes, for the inspector (docs/inspector.md). They stay in memory, and hold no event
+//! data.
 
 use std::collections::VecDeque;
 
@@ -7,45 +8,45 @@ use serde::Serialize;
 use crate::batch::Batch;
 use crate::problem::Problem;
 
-/// Pushes remembered one by one, at most.
+/// The number of pushes that are kept one by one.
 pub const RECENT: usize = 50;
 
-/// Characters of a refusal's words that are kept: some quote what the client sent.
+/// The characters of a refusal's text that are kept. Some texts quote the client.
 const MAX_DETAIL: usize = 300;
 
-/// Pushes, counted by what became of them.
+/// Pushes, counted by outcome.
 #[derive(Debug, Serialize)]
 pub struct PushStats {
-    /// Since when, in milliseconds of the Unix epoch.
+    /// The start of the count, in milliseconds of the Unix epoch.
     since: u64,
-    /// How many, by outcome, in the order in which the outcomes came up.
+    /// The number of pushes by outcome, in the order of each outcome's first push.
     counts: Vec<(&'static str, u64)>,
-    /// The last ones, the oldest first.
+    /// The last pushes, the oldest first.
     recent: VecDeque<Push>,
 }
 
 /// One push.
 #[derive(Debug, Serialize)]
 struct Push {
-    /// When it was answered, in milliseconds of the Unix epoch.
+    /// The time of the answer, in milliseconds of the Unix epoch.
     at: u64,
-    /// How long that took, in milliseconds.
+    /// The duration in milliseconds.
     ms: u64,
-    /// What it brought; of a body that is no batch there is nothing to tell.
+    /// The batch; `None` if the body was not a batch.
     batch: Option<Batch>,
     outcome: &'static str,
-    /// Why it was refused, for a person.
+    /// The refusal in words.
     detail: Option<String>,
 }
 
 impl PushStats {
-    /// Of pushes from now on; times are in milliseconds of the Unix epoch.
+    /// Starts the count. `now` is in milliseconds of the Unix epoch.
     pub fn new(now: u64) -> Self {
         Self { since: now, counts: Vec::new(), recent: VecDeque::new() }
     }
 
-    /// Counts a push that is answered `now`, after so many milliseconds: by how it was accepted, else by the
-    /// refusal's [`Problem::kind`].
+    /// Counts a push that was answered at `now`, after `ms` milliseconds. The outcome is a word for an acceptance, or the
+    /// [`Problem::kind`] of the refusal.
     pub fn count(
         &mut self,
         now: u64,

@@ -1,8 +1,8 @@
-//! What became of one request, for who runs the Worker: as a line of the log, and as a data point of Workers Analytics
-//! Engine (docs/monitoring.md). Pure: tested on any host.
+//! The outcome of one request, for operators: a line of the log, and a data point of Workers Analytics Engine
+//! (docs/monitoring.md).
 //!
-//! Invariant: nothing of an event, no token, no store's name and no address of the upstream gets in here. Every text
-//! is one of ours, except the tenant's name (encoded), the method and three letters of `CF-Ray`.
+//! Invariant: an entry holds no part of an event, no token, no store's name and no address of the upstream. Every text is
+//! one of ours, except the encoded name of the tenant, the method, and three letters of `CF-Ray`.
 
 use serde::Serialize;
 
@@ -12,19 +12,19 @@ use crate::problem::Problem;
 use crate::route::{Live, Verb};
 use crate::timing::Timing;
 
-/// Which requests get a line: `LOG_REQUESTS`.
+/// The requests that have a line in the log: `LOG_REQUESTS`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogRequests {
     /// `all`
     All,
-    /// `errors`: those that were answered what does not happen in the ordinary course.
+    /// `errors`: requests with an answer that ordinary operation does not bring.
     Errors,
     /// `none`
     None,
 }
 
 impl LogRequests {
-    /// By the setting's value.
+    /// Reads the value of the setting.
     pub fn named(name: &str) -> Option<Self> {
         match name {
             "all" => Some(Self::All),
@@ -34,8 +34,8 @@ impl LogRequests {
         }
     }
 
-    /// Whether a request that was answered so gets a line. In the ordinary course tokens expire (401), strangers try
-    /// addresses (404), writers meet (409), and a reader comes back too late (410).
+    /// Whether a request with this answer has a line. In ordinary operation, tokens expire (401), strangers try addresses
+    /// (404), writers contend (409), and readers return too late (410).
     pub fn wants(self, status: u16) -> bool {
         match self {
             Self::All => true,
@@ -45,15 +45,15 @@ impl LogRequests {
     }
 }
 
-/// One request. As JSON it is the line.
+/// One request. The JSON form is the line of the log.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "log", rename = "request")]
 pub struct Entry {
     /// The HTTP method.
     pub method: String,
-    /// What it was taken for; `none` until that is known.
+    /// The name of the route; `none` while it is unknown.
     pub route: &'static str,
-    /// The tenant's name, encoded as upstream.
+    /// The tenant's name, in the encoding of the upstream path.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
     /// [`StorePath::digest`]
@@ -69,35 +69,35 @@ pub struct Entry {
     /// The problem's `reason`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// From the request's arrival to the answer's head, in milliseconds.
+    /// The milliseconds from the request's arrival to the answer's head.
     pub ms: u64,
-    /// What it waited for meanwhile.
+    /// The parts of that time.
     pub waits: Timing,
-    /// How a read is live.
+    /// The value of `live` of a live read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub live: Option<&'static str>,
-    /// `X-Cache` of a read.
+    /// The `X-Cache` of a read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache: Option<String>,
-    /// How many events a push brought.
+    /// The number of a push's events.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub events: Option<u64>,
-    /// The size of its body.
+    /// The bytes of a push's body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// Its first event's `seqNum`.
+    /// The `seqNum` of a push's first event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first: Option<u64>,
-    /// Its last event's `seqNum`.
+    /// The `seqNum` of a push's last event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last: Option<u64>,
-    /// Cloudflare's location; on a server of one's own, whatever the client says.
+    /// Cloudflare's location. On a self-hosted server, the client may send any value.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub colo: Option<String>,
 }
 
 impl Entry {
-    /// Of a request that has just arrived. `ray` is its `CF-Ray`, which ends with the location.
+    /// The entry of a request that has just arrived. `ray` is its `CF-Ray`, which ends with the location.
     pub fn new(method: String, ray: Option<&str>, now: u64) -> Self {
         Self {
             method,
@@ -124,7 +124,7 @@ impl Entry {
         }
     }
 
-    /// It is for a store.
+    /// Notes the store and the operation.
     pub fn aims(&mut self, store: &StorePath, verb: &Verb) {
         self.route = verb.name();
         self.tenant = Some(store.tenant().into());
@@ -134,7 +134,7 @@ impl Entry {
         }
     }
 
-    /// It brought a batch.
+    /// Notes the batch of a push.
     pub fn brings(&mut self, batch: &Batch) {
         self.events = Some(batch.events);
         self.bytes = Some(batch.bytes);
@@ -142,7 +142,7 @@ impl Entry {
         self.last = Some(batch.last);
     }
 
-    /// It was refused.
+    /// Notes the refusal.
     pub fn refused(&mut self, problem: &Problem) {
         self.outcome = problem.tag;
         self.problem = Some(problem.kind);
@@ -150,13 +150,13 @@ impl Entry {
             problem.fields.get("reason").and_then(|reason| reason.as_str()).map(Into::into);
     }
 
-    /// It was answered.
+    /// Notes the answer.
     pub fn answered(&mut self, status: u16, now: u64) {
         self.status = status;
         self.ms = self.waits.total(now);
     }
 
-    /// As a data point.
+    /// The data point of the request.
     pub fn point(&self) -> Point<'_> {
         let text = |text: &'_ Option<String>| text.clone().unwrap_or_default();
         let tenant = self.tenant.as_deref().unwrap_or_default();
@@ -169,7 +169,7 @@ impl Entry {
             self.bytes.unwrap_or(0),
         ];
         Point {
-            // Encoded names are ASCII.
+            // Encoded names are ASCII, therefore any byte is a boundary.
             index: &tenant[..tenant.len().min(MAX_INDEX)],
             blobs: [
                 self.route.into(),
@@ -186,7 +186,7 @@ impl Entry {
     }
 }
 
-/// The bytes that the index of a data point may have
+/// The most bytes of a data point's index
 /// (<https://developers.cloudflare.com/analytics/analytics-engine/limits/>).
 const MAX_INDEX: usize = 96;
 

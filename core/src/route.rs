@@ -1,12 +1,11 @@
-//! From method, path and query to what is wanted. Pure: tested on any host.
+//! Routes: method, path and query become a [`Route`] or a [`Problem`].
 
 use crate::auth::Scope;
-use crate::event::Position;
-use crate::event::{MAX_SEQ_NUM, Offset, SeqNum};
+use crate::event::{MAX_SEQ_NUM, Offset, Position, SeqNum};
 use crate::names::StorePath;
 use crate::problem::Problem;
 
-/// The parts of a request's URL. The runtime has parsed and normalized it (WHATWG), so it need only be cut.
+/// The parts of a request's URL. The runtime has already parsed and normalized the URL (WHATWG).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target<'u> {
     /// The host, without a port.
@@ -18,14 +17,14 @@ pub struct Target<'u> {
 }
 
 impl<'u> Target<'u> {
-    /// Cuts a URL.
+    /// Cuts a URL into its parts.
     pub fn of(url: &'u str) -> Self {
         let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
         let rest = rest.split_once('#').map_or(rest, |(rest, _)| rest);
         let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
         let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
-        // An IPv6 address has colons of its own, in brackets.
+        // The brackets of an IPv6 address hold colons, too.
         let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
         let host =
             host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(host, _)| host);
@@ -33,22 +32,22 @@ impl<'u> Target<'u> {
     }
 }
 
-/// What a request wants.
+/// The target of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// `GET /health`: does the Worker answer?
+    /// `GET /health`: whether the Worker answers.
     Health,
-    /// `GET /ready`: can the upstream be reached?
+    /// `GET /ready`: whether the upstream answers.
     Ready,
     /// `GET` of one of the [inspector's files](PAGES).
     Page(&'static Page),
-    /// `GET /inspect/api`: how to ask for a store.
+    /// `GET /inspect/api`: the header in which the inspector sends its token.
     Inspector,
-    /// Something with one store.
+    /// An operation on one store.
     Store(StorePath, Verb),
 }
 
-/// What is wanted of a store.
+/// An operation on a store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verb {
     /// `POST`
@@ -68,7 +67,7 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// Its name in the log.
+    /// The operation's name in the request log.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Push => "push",
@@ -81,7 +80,7 @@ impl Verb {
         }
     }
 
-    /// What a token must allow.
+    /// The scope that the operation requires.
     pub fn scope(&self) -> Scope {
         match self {
             Self::Read(_) | Self::Head => Scope::Read,
@@ -94,15 +93,15 @@ impl Verb {
 /// A read of the stream (protocol §5.6–5.8).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Read {
-    /// Where to begin. `after` counts only where there is no offset but the start.
+    /// The position at which the read begins. `after` counts only without an offset, or with the offset `-1`.
     pub from: Position,
-    /// How to go on at the tail.
+    /// How the read goes on at the tail; `None` if it ends there.
     pub live: Option<Live>,
-    /// The protocol's cursor (§10.1), passed on as it came.
+    /// The protocol's cursor (§10.1), passed on unchanged.
     pub cursor: Option<String>,
 }
 
-/// How a live read hears of new events.
+/// How a live read receives new events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Live {
     /// `live=long-poll`
@@ -112,7 +111,7 @@ pub enum Live {
 }
 
 impl Live {
-    /// Its name in the query.
+    /// The value of `live` in the query.
     pub fn name(self) -> &'static str {
         match self {
             Self::LongPoll => "long-poll",
@@ -121,18 +120,18 @@ impl Live {
     }
 }
 
-/// A file of the inspector, which is the same for everyone and holds no data.
+/// A file of the inspector. It is the same for everyone, and holds no data.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Its address.
+    /// The path of the URL.
     pub path: &'static str,
-    /// Its name in the folder `inspector/`.
+    /// The name in the folder `inspector/`.
     pub file: &'static str,
-    /// Its `Content-Type`.
+    /// The `Content-Type`.
     pub kind: &'static str,
 }
 
-/// The files of the inspector. Nothing else of the folder is served.
+/// The files of the inspector. The Worker serves no other file of that folder.
 pub const PAGES: [Page; 3] = [
     Page { path: "/inspect", file: "index.html", kind: "text/html; charset=utf-8" },
     Page { path: "/inspect/inspector.css", file: "inspector.css", kind: "text/css; charset=utf-8" },
@@ -143,7 +142,7 @@ pub const PAGES: [Page; 3] = [
     },
 ];
 
-/// Whether an address is the inspector's; where there is none, there is nothing.
+/// Whether a path belongs to the inspector. While the inspector is off, these paths are no routes.
 pub fn is_inspector(path: &str) -> bool {
     path.strip_prefix("/inspect").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
@@ -152,28 +151,28 @@ const READ_METHODS: &str = "GET, HEAD, OPTIONS";
 const ADOPT_METHODS: &str = "POST, OPTIONS";
 const STORE_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 
-/// The longest offset or cursor; the protocol asks servers to stay under 256 characters (§8).
-const MAX_TOKEN: usize = 256;
+/// The longest offset or cursor. The protocol asks servers to stay under 256 characters (§8).
+const MAX_OPAQUE_TEXT: usize = 256;
 
-/// Finds the route. Names may have `max_name` bytes.
+/// Finds the route of a request. Names may have at most `max_name` bytes.
 pub fn route(method: &str, target: &Target<'_>, max_name: usize) -> Result<Route, Problem> {
     let Target { path, query, .. } = target;
-    let without_a_store = match *path {
+    let fixed_route = match *path {
         "/health" => Some(Route::Health),
         "/ready" => Some(Route::Ready),
         "/inspect/api" => Some(Route::Inspector),
         _ => PAGES.iter().find(|page| page.path == *path).map(Route::Page),
     };
-    if let Some(route) = without_a_store {
+    if let Some(route) = fixed_route {
         return match method {
             "GET" | "HEAD" => Ok(route),
             _ => Err(Problem::method_not_allowed(READ_METHODS)),
         };
     }
-    let (inspected, adopted) =
+    let (inspect_path, adopt_path) =
         (path.strip_prefix("/inspect/api/"), path.strip_prefix("/v1/adopt/"));
-    let (tenant, store) = inspected
-        .or(adopted)
+    let (tenant, store) = inspect_path
+        .or(adopt_path)
         .or_else(|| path.strip_prefix("/v1/stream/"))
         .and_then(|rest| rest.split_once('/'))
         .filter(|(tenant, store)| !tenant.is_empty() && !store.is_empty() && !store.contains('/'))
@@ -182,10 +181,10 @@ pub fn route(method: &str, target: &Target<'_>, max_name: usize) -> Result<Route
         Problem::bad_request(field, format!("The {field}'s name {error}."))
     })?;
     let verb = match method {
-        "GET" | "HEAD" if inspected.is_some() => Verb::Inspect,
-        _ if inspected.is_some() => return Err(Problem::method_not_allowed(READ_METHODS)),
-        "POST" if adopted.is_some() => Verb::Adopt,
-        _ if adopted.is_some() => return Err(Problem::method_not_allowed(ADOPT_METHODS)),
+        "GET" | "HEAD" if inspect_path.is_some() => Verb::Inspect,
+        _ if inspect_path.is_some() => return Err(Problem::method_not_allowed(READ_METHODS)),
+        "POST" if adopt_path.is_some() => Verb::Adopt,
+        _ if adopt_path.is_some() => return Err(Problem::method_not_allowed(ADOPT_METHODS)),
         "POST" => Verb::Push,
         "GET" => Verb::Read(read(query)?),
         "HEAD" => Verb::Head,
@@ -208,10 +207,11 @@ fn read(query: &[(String, String)]) -> Result<Read, Problem> {
             ));
         }
     };
-    let offset = single(query, "offset")?.map(|offset| token("offset", offset)).transpose()?;
+    let offset =
+        single(query, "offset")?.map(|offset| opaque_text("offset", offset)).transpose()?;
     let after = single(query, "after")?.map(seq_num).transpose()?;
     let from = match (offset, after) {
-        // A client goes on by offset without having to drop what it began with.
+        // A client that began with `after` may keep it while it goes on by offset.
         (Some(offset), None) => Position::Offset(Offset(offset)),
         (Some(offset), Some(_)) if offset != Offset::START => Position::Offset(Offset(offset)),
         (_, Some(seq)) => Position::After(seq),
@@ -219,11 +219,12 @@ fn read(query: &[(String, String)]) -> Result<Read, Problem> {
         (None, None) => {
             return Err(Problem::bad_request(
                 "offset",
-                "A live read needs an offset (-1 for the start) or after.",
+                "A live read requires an offset (-1 for the start) or after.",
             ));
         }
     };
-    let cursor = single(query, "cursor")?.map(|cursor| token("cursor", cursor)).transpose()?;
+    let cursor =
+        single(query, "cursor")?.map(|cursor| opaque_text("cursor", cursor)).transpose()?;
     Ok(Read { from, live, cursor })
 }
 
@@ -247,21 +248,25 @@ fn single<'q>(
     let first = values.next();
     match values.next() {
         None => Ok(first),
-        Some(_) => Err(Problem::bad_request(name, format!("{name} is given more than once."))),
+        Some(_) => Err(Problem::bad_request(
+            name,
+            format!("The query has {name} more than once. Send it once."),
+        )),
     }
 }
 
-/// Offsets and cursors are opaque, but the protocol (§8) rules out what would change the URL's meaning.
-fn token(name: &'static str, value: &str) -> Result<String, Problem> {
-    let fits = !value.is_empty()
-        && value.len() <= MAX_TOKEN
+/// Checks an offset or a cursor. Both are opaque, but the protocol (§8) forbids characters that would change the URL's
+/// meaning.
+fn opaque_text(name: &'static str, value: &str) -> Result<String, Problem> {
+    let is_valid = !value.is_empty()
+        && value.len() <= MAX_OPAQUE_TEXT
         && value.bytes().all(|b| b.is_ascii_graphic() && !b",&=?/#%+".contains(&b));
-    if fits {
+    if is_valid {
         Ok(value.to_string())
     } else {
-        let what = format!(
-            "{name} must be one an earlier answer gave, or -1 or now: 1 to {MAX_TOKEN} visible ASCII characters without , & = ? / # % +."
+        let detail = format!(
+            "{name} must come from an earlier answer, or be -1 or now: 1 to {MAX_OPAQUE_TEXT} visible ASCII characters without , & = ? / # % +."
         );
-        Err(Problem::bad_request(name, what))
+        Err(Problem::bad_request(name, detail))
     }
 }

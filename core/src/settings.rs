@@ -1,7 +1,8 @@
-//! The settings of a deployment: one table, from which the Worker reads them and the documentation is made.
+//! The settings of a deployment, in one table. The Worker reads its settings by this table, and the documentation is made
+//! of it.
 //!
-//! `core/tests/settings.rs` writes `docs/configuration.md`, `wrangler.toml` and `scripts/lib/settings.json` from it, and fails
-//! while they are stale.
+//! `core/tests/settings.rs` writes `docs/configuration.md`, `wrangler.toml` and `scripts/lib/settings.json`, and fails while
+//! one of them is stale.
 
 use std::str::FromStr;
 
@@ -12,35 +13,35 @@ use crate::segments::plan::MAX_SEGMENT_BYTES;
 /// One setting: a variable or secret of the deployment.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
-    /// Its name.
+    /// The name of the variable or secret.
     pub name: &'static str,
-    /// The value that counts where it is not set.
+    /// The value that applies without one of the deployment.
     pub default: Option<&'static str>,
-    /// What it may be.
+    /// The values that the setting may have.
     pub values: Values,
 }
 
-/// What a setting may be.
+/// The values that a setting may have.
 #[derive(Clone, Copy, Debug)]
 pub enum Values {
-    /// Any text; the Worker may ask more of it.
+    /// Any text. The Worker may check more of it.
     Text,
-    /// Any text that nobody may read.
+    /// Any text that must stay secret.
     Secret,
-    /// Texts with commas between them, none of them empty.
+    /// Texts that commas separate, none of them empty.
     List,
-    /// One of these.
+    /// One of these texts.
     OneOf(&'static [&'static str]),
     /// A whole number from 1.
     Number {
-        /// The largest.
+        /// The largest number.
         at_most: Option<u64>,
     },
 }
 
-/// Where the variables of a deployment come from.
+/// The source of a deployment's variables.
 pub trait Variables {
-    /// The value of a variable or secret; empty is as good as absent.
+    /// The value of a variable or secret. An empty value counts as none.
     fn get(&self, name: &str) -> Option<String>;
 }
 
@@ -53,20 +54,20 @@ impl Setting {
             .or_else(|| self.default.map(Into::into))
     }
 
-    /// The members of a list, none without a value: what is set must name something, because an empty list takes anything.
+    /// The members of a list, which is empty without a value. A value must name something, because an empty list admits
+    /// everything.
     pub fn list(&self, variables: &impl Variables) -> Result<Vec<String>, Problem> {
         let Some(text) = self.text(variables) else { return Ok(Vec::new()) };
         let list: Vec<String> = text.split(',').map(|one| one.trim().to_string()).collect();
-        match list.iter().any(String::is_empty) {
-            true => {
-                Err(self
-                    .wrong("must be a list with commas between its members, none of them empty."))
-            }
-            false => Ok(list),
+        if list.iter().any(String::is_empty) {
+            return Err(self.wrong(&format!(
+                "is {text:?}, but must be a list with commas between its members, none of them empty."
+            )));
         }
+        Ok(list)
     }
 
-    /// One of the values that it may be.
+    /// One of the values that the setting may have.
     pub fn one_of(&self, variables: &impl Variables) -> Result<&'static str, Problem> {
         let Values::OneOf(values) = self.values else { panic!("{} may be anything", self.name) };
         let value = self.text(variables).unwrap_or_default();
@@ -76,7 +77,7 @@ impl Setting {
         })
     }
 
-    /// A number.
+    /// The number.
     pub fn number<N: FromStr + TryInto<u64> + Copy>(
         &self,
         variables: &impl Variables,
@@ -85,19 +86,19 @@ impl Setting {
         let number = value
             .parse::<N>()
             .ok()
-            .and_then(|n| n.try_into().ok().filter(|n| *n >= 1).map(|wide| (n, wide)));
-        let (number, wide) = number.ok_or_else(|| {
+            .and_then(|n| n.try_into().ok().filter(|n| *n >= 1).map(|as_u64| (n, as_u64)));
+        let (number, as_u64) = number.ok_or_else(|| {
             self.wrong(&format!("is {value:?}, but must be a whole number from 1."))
         })?;
         match self.values {
-            Values::Number { at_most: Some(most) } if wide > most => {
-                Err(self.wrong(&format!("may be {most} at most.")))
+            Values::Number { at_most: Some(most) } if as_u64 > most => {
+                Err(self.wrong(&format!("is {value:?}, but may be at most {most}.")))
             }
             _ => Ok(number),
         }
     }
 
-    /// The problem of a wrong value.
+    /// The problem of a wrong value. `why` follows the setting's name.
     pub fn wrong(&self, why: &str) -> Problem {
         Problem::misconfigured(self.name, why)
     }
@@ -105,7 +106,7 @@ impl Setting {
 
 const ANY: Values = Values::Number { at_most: None };
 
-/// Makes a constant of each setting, and the table of all. What is said of a setting is Markdown for docs/configuration.md.
+/// Makes a constant of each setting, and a table of all. The text of a setting is Markdown for docs/configuration.md.
 macro_rules! settings {
     ($($table:ident: $about:literal { $($(#[doc = $docs:literal])+ $name:ident = $default:expr, $values:expr;)+ })+) => {
         $($($(#[doc = $docs])+ pub const $name: Setting =

@@ -1,11 +1,10 @@
-//! Where a request spent its time: for `Server-Timing`, and for the log.
+//! The times of a request's parts, for `Server-Timing` and for the request log.
 
 use std::fmt::Write;
 
 use serde::{Serialize, Serializer};
 
-/// The laps of one request, in milliseconds. The runtime's clock stands still between IO, so these are
-/// the waits.
+/// The laps of one request, in milliseconds. The runtime's clock stands still between IO, therefore a lap measures a wait.
 #[derive(Clone, Debug)]
 pub struct Timing {
     began: u64,
@@ -25,17 +24,17 @@ impl Timing {
         self.since = now;
     }
 
-    /// How long a lap took; 0 if there was none of that name.
+    /// The milliseconds of a lap; 0 if there is no lap with that name.
     pub fn of(&self, name: &str) -> u64 {
         self.laps.iter().find(|(lap, _)| *lap == name).map_or(0, |(_, took)| *took)
     }
 
-    /// Since the start.
+    /// The milliseconds since the start.
     pub fn total(&self, now: u64) -> u64 {
         now.saturating_sub(self.began)
     }
 
-    /// The header's value.
+    /// The value of `Server-Timing`.
     pub fn header(&self, total: u64) -> String {
         let mut header = String::new();
         for (name, took) in &self.laps {
@@ -47,7 +46,7 @@ impl Timing {
     }
 }
 
-/// An object with a member a lap.
+/// An object with one member for each lap.
 impl Serialize for Timing {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.laps.iter().copied())

@@ -1,4 +1,4 @@
-//! The cutter against serde_json, and segments against what their index says.
+//! The segment assembler against serde_json, and segments against their index.
 
 use headwater_core::event::{BackendId, Fingerprinter, Offset, SeqNum};
 use headwater_core::log::header_message;
@@ -16,7 +16,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
     #[test]
-    fn the_pieces_of_any_array_hold_its_elements_byte_for_byte(
+    fn the_pieces_of_an_array_hold_its_elements_byte_for_byte(
         values in prop::collection::vec(json(), 0..12),
         pretty: bool,
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
@@ -35,11 +35,11 @@ proptest! {
             }
         }
 
-        let mut cutter = SegmentAssembler::default();
+        let mut assembler = SegmentAssembler::default();
         let mut at = 0;
         let mut pieces = Vec::new();
         for chunk in chunked(body.as_bytes(), cuts) {
-            pieces.extend(cutter.feed(chunk, |_| { at += 1; ends[at - 1] }).unwrap());
+            pieces.extend(assembler.feed(chunk, |_| { at += 1; ends[at - 1] }).unwrap());
         }
         let pieces: Vec<String> = pieces.into_iter().map(|piece| String::from_utf8(piece).unwrap()).collect();
         prop_assert_eq!(pieces, expected);
@@ -70,7 +70,7 @@ fn header(id: &BackendId) -> String {
     body[1..body.len() - 1].into()
 }
 
-/// Segments that end at these events, read from after `from` events on.
+/// A plan of segments that end at these events, for a reader behind `from` events.
 fn plan(from: SeqNum, ends: &[SeqNum]) -> Plan {
     let begins = std::iter::once(&from).chain(ends);
     let segment = |(begin, end): (&SeqNum, &SeqNum)| Segment {
@@ -105,7 +105,7 @@ fn log(messages: impl IntoIterator<Item = String>) -> String {
 }
 
 #[test]
-fn a_log_comes_out_in_its_segments() {
+fn a_log_is_cut_into_its_segments() {
     let whole = log(std::iter::once(header(&backend())).chain((1..=9).map(event)));
     for chunk in [1, 7, 100, 10_000] {
         let sealed = read(plan(0, &[2, 3, 7]), &whole, chunk).unwrap();
@@ -131,30 +131,30 @@ fn a_log_comes_out_in_its_segments() {
 }
 
 #[test]
-fn a_log_without_header_is_that_of_its_implicit_id() {
+fn a_log_without_a_header_has_the_implicit_id() {
     let body = log((1..=3).map(event));
     assert_eq!(
         read(plan(0, &[2]), &body, 64),
         Err(SegmentMismatch::Segment(offset(2))),
-        "it should have a header"
+        "a log without the expected header is kept"
     );
     let mut segments = Segments::new(plan(0, &[2]), implicit(), implicit());
     assert_eq!(segments.feed(body.as_bytes()).unwrap().len(), 1);
 }
 
 #[test]
-fn what_is_not_what_was_appended_is_not_kept() {
-    let misfit = |n| Err(SegmentMismatch::Segment(offset(n)));
+fn a_segment_that_does_not_match_the_index_is_not_kept() {
+    let mismatch = |n| Err(SegmentMismatch::Segment(offset(n)));
     let with_header =
         |id: &BackendId, events: Vec<String>| log(std::iter::once(header(id)).chain(events));
     let events = |seqs: &[SeqNum]| seqs.iter().map(|seq| event(*seq)).collect::<Vec<_>>();
     let other = BackendId("other".into());
     for (name, plan, body, expected) in [
-        ("another backend's", plan(0, &[2]), with_header(&other, events(&[1, 2])), misfit(2)),
-        ("a hole", plan(0, &[3]), with_header(&backend(), events(&[1, 3, 4])), misfit(3)),
-        ("another begin", plan(5, &[7]), log(events(&[5, 6])), misfit(7)),
-        ("a header inside", plan(5, &[7]), with_header(&backend(), events(&[6, 7])), misfit(7)),
-        ("no event", plan(5, &[7]), log([event(6), "{}".into(), event(7)]), misfit(7)),
+        ("another backend's", plan(0, &[2]), with_header(&other, events(&[1, 2])), mismatch(2)),
+        ("a hole", plan(0, &[3]), with_header(&backend(), events(&[1, 3, 4])), mismatch(3)),
+        ("another begin", plan(5, &[7]), log(events(&[5, 6])), mismatch(7)),
+        ("a header inside", plan(5, &[7]), with_header(&backend(), events(&[6, 7])), mismatch(7)),
+        ("no event", plan(5, &[7]), log([event(6), "{}".into(), event(7)]), mismatch(7)),
         (
             "no array",
             plan(5, &[7]),
@@ -164,13 +164,13 @@ fn what_is_not_what_was_appended_is_not_kept() {
     ] {
         assert_eq!(read(plan, &body, 10), expected, "{name}");
     }
-    // Only what comes before it is.
+    // The segment before it is kept.
     let body = log(events(&[1, 2, 4]));
     let mut segments = Segments::new(plan(0, &[2, 3]), implicit(), implicit());
     assert_eq!(segments.feed(&body.as_bytes()[..body.len() / 2]).map(|s| s.len()), Ok(0));
 }
 
-/// A plan of one segment, whose last append began after `parent` and held these events.
+/// The plan, with a first segment whose last append follows `parent` and holds these events.
 fn plan_made_by(parent: SeqNum, events: &[String], plan: Plan) -> Plan {
     let mut fingerprinter = Fingerprinter::default();
     events.iter().for_each(|event| fingerprinter.event(event.as_bytes()));
@@ -179,9 +179,9 @@ fn plan_made_by(parent: SeqNum, events: &[String], plan: Plan) -> Plan {
     plan
 }
 
-/// Another store's page has the same bounds and as many events: an upstream that answers with it for ours is not believed.
+/// An upstream may answer with another store's page, which has the same bounds and as many events.
 #[test]
-fn another_store_s_segment_of_the_same_shape_is_not_kept() {
+fn a_segment_of_another_store_with_the_same_shape_is_not_kept() {
     let ours: Vec<String> = (6..=9).map(event).collect();
     let theirs = ours.iter().map(|event| event.replace("\"c\"", "\"d\"")).collect::<Vec<_>>();
     let wanted = plan_made_by(7, &ours[2..], plan(5, &[9]));
@@ -194,12 +194,12 @@ fn another_store_s_segment_of_the_same_shape_is_not_kept() {
         let (passed, end) = pass(wanted.clone(), &log(theirs.clone()), chunk);
         assert_eq!((end, passed.ends_with(']')), (Err(SegmentMismatch::Segment(offset(9))), false));
     }
-    // The append that was recorded does not begin where one begins here.
+    // No append of the segment begins where the recorded one does.
     assert!(read(plan_made_by(4, &ours[2..], plan(5, &[9])), &log(ours), 50).is_err());
 }
 
 #[test]
-fn a_segment_may_come_in_several_pages() {
+fn a_segment_in_several_pages_is_kept_as_one() {
     let mut segments = Segments::new(plan(0, &[3, 4]), implicit(), implicit());
     assert_eq!(segments.feed(log([event(1), event(2)]).as_bytes()).unwrap().len(), 0);
     segments.next_page().unwrap();
@@ -215,7 +215,7 @@ fn a_segment_may_come_in_several_pages() {
 }
 
 #[test]
-fn what_is_larger_than_any_segment_is_not_gathered() {
+fn a_segment_above_the_size_limit_is_not_read_to_its_end() {
     let mut segments = Segments::new(plan(0, &[100]), implicit(), implicit());
     let large = event(1).replace("[1]", &format!("{:?}", "x".repeat(17 << 20)));
     assert_eq!(
@@ -225,27 +225,27 @@ fn what_is_larger_than_any_segment_is_not_gathered() {
 }
 
 #[test]
-fn a_log_that_ends_early_leaves_its_last_segment_out() {
+fn a_log_that_ends_early_lacks_its_last_segment() {
     let mut segments = Segments::new(plan(0, &[1, 3]), implicit(), implicit());
     assert_eq!(segments.feed(log([event(1), event(2)]).as_bytes()).unwrap().len(), 1);
     assert!(!segments.is_done());
 }
 
-/// What a reader gets of the first segment of a plan, and whether that was all of it.
+/// The part of a plan's first segment that a reader receives, and whether it is the whole segment.
 fn pass(plan: Plan, body: &str, chunk: usize) -> (String, Result<bool, SegmentMismatch>) {
     let mut passage = Passage::new(plan, backend(), implicit());
     let mut passed = Vec::new();
     for chunk in body.as_bytes().chunks(chunk) {
         match passage.feed(chunk) {
             Ok(bytes) => passed.extend(bytes),
-            Err(misfit) => return (String::from_utf8(passed).unwrap(), Err(misfit)),
+            Err(mismatch) => return (String::from_utf8(passed).unwrap(), Err(mismatch)),
         }
     }
     (String::from_utf8(passed).unwrap(), Ok(passage.is_done()))
 }
 
 #[test]
-fn a_passage_is_the_segment_byte_for_byte() {
+fn a_passage_passes_the_segment_on_byte_for_byte() {
     let whole = log(std::iter::once(header(&backend())).chain((1..=9).map(event)));
     for (from, ends) in [(0, &[4, 9][..]), (3, &[5, 7][..]), (8, &[9][..])] {
         let read_on = if from == 0 { whole.clone() } else { log((from + 1..=9).map(event)) };
@@ -258,7 +258,7 @@ fn a_passage_is_the_segment_byte_for_byte() {
 }
 
 #[test]
-fn a_passage_never_ends_as_an_array_unless_it_is_what_the_index_says() {
+fn a_passage_that_does_not_match_the_index_never_ends_as_an_array() {
     let events = |seqs: &[SeqNum]| log(seqs.iter().map(|seq| event(*seq)));
     for (name, plan, body) in [
         ("a hole", plan(5, &[8]), events(&[6, 8, 9])),
@@ -281,7 +281,7 @@ fn a_passage_never_ends_as_an_array_unless_it_is_what_the_index_says() {
 }
 
 #[test]
-fn a_passage_may_come_in_several_pages() {
+fn a_passage_in_several_pages_is_one_array() {
     let mut passage = Passage::new(plan(5, &[9]), backend(), implicit());
     let mut passed = passage.feed(events_from(6, 7).as_bytes()).unwrap();
     passage.next_page().unwrap();

@@ -1,4 +1,4 @@
-//! What a token says, which keys can be used, and what a grant opens.
+//! Tokens, key sets, and the stores that a grant opens.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -50,7 +50,7 @@ fn permits(claims: Value, tenant: &str, store: &str, scope: Scope) -> bool {
 }
 
 #[test]
-fn time_is_judged_with_a_minute_of_leeway() {
+fn exp_and_nbf_have_a_minute_of_leeway() {
     let at = |name: &str, seconds: f64| {
         grant_by(&policy(), &with(json!({ name: NOW + seconds }))).is_ok()
     };
@@ -68,7 +68,7 @@ fn time_is_judged_with_a_minute_of_leeway() {
 }
 
 #[test]
-fn claims_are_found_by_name_else_by_path_else_fall_back() {
+fn a_claim_is_found_by_name_then_by_path_then_by_its_fallback() {
     let mut policy = policy();
     policy.tenant.name = "https://example.com/tenant".into();
     policy.scope = Claim { name: "o.permissions".into(), fallback: Some("read".into()) };
@@ -90,20 +90,20 @@ fn claims_are_found_by_name_else_by_path_else_fall_back() {
         panic!()
     };
     assert_eq!((stores, scopes), (Stores::All, vec!["read".to_string()]));
-    // What is there but wrong does not fall back.
+    // A wrong claim does not fall back.
     let wrong = with(json!({ "https://example.com/tenant": "globex", "o": { "stores": 7 } }));
     assert_eq!(reason(grant_by(&policy, &wrong)), (403, "claim".into()));
 }
 
 #[test]
-fn a_grant_opens_what_it_names_and_nothing_else() {
+fn a_grant_opens_the_stores_that_it_names_and_no_others() {
     assert!(permits(claims(), "acme", "notes", Scope::Read));
     assert!(permits(claims(), "acme", "notes", Scope::Write));
     assert!(!permits(claims(), "acme", "notes", Scope::Admin));
     assert!(!permits(claims(), "Acme", "notes", Scope::Read));
     assert!(!permits(claims(), "acme", "notes2", Scope::Read));
     assert!(permits(with(json!({ "stores": "*" })), "acme", "anything", Scope::Read));
-    // The wildcard is the text alone. In a list, `*` is a name like any other.
+    // Only the text is a wildcard. In a list, `*` is a name like any other.
     let starred = with(json!({ "stores": ["*"] }));
     assert!(!permits(starred.clone(), "acme", "anything", Scope::Read));
     assert!(permits(starred.clone(), "acme", "*", Scope::Read));
@@ -128,16 +128,16 @@ fn names() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
-    /// The comparison of encodings is that of the names.
+    /// The comparison of encoded names gives the result of a comparison of the names.
     #[test]
-    fn names_that_differ_are_not_mistaken(tenant in names(), store in names(), mine in names(), notes in names()) {
+    fn a_grant_never_opens_a_store_with_another_name(tenant in names(), store in names(), mine in names(), notes in names()) {
         let held = with(json!({ "tenant": mine, "stores": [notes] }));
         let expected = tenant == mine && store == notes;
         prop_assert_eq!(permits(held, &tenant, &store, Scope::Read), expected);
     }
 
     #[test]
-    fn no_text_makes_the_parser_panic(text in any::<String>()) {
+    fn arbitrary_text_never_makes_the_parsers_panic(text in any::<String>()) {
         if let Ok(token) = Token::parse(&text) {
             let _ = token.claims();
         }
@@ -152,7 +152,7 @@ fn token(header: &str, payload: &str, signature: &[u8]) -> String {
 }
 
 #[test]
-fn a_token_is_taken_apart() {
+fn a_token_is_parsed_into_its_parts() {
     let text = token(r#"{"alg":"RS256","kid":"k","typ":"at+jwt"}"#, r#"{"sub":"me"}"#, &[1, 2]);
     let parsed = Token::parse(&text).unwrap();
     assert_eq!((parsed.algorithm, parsed.key_id.as_deref()), (Algorithm::Rs256, Some("k")));
@@ -162,7 +162,7 @@ fn a_token_is_taken_apart() {
 }
 
 #[test]
-fn what_is_no_signed_token_is_refused() {
+fn a_text_that_is_not_a_signed_token_is_refused() {
     let good = r#"{"alg":"HS256"}"#;
     let parse = |text: &str| reason(Token::parse(text));
     let malformed = (401, "malformed".to_string());
@@ -183,7 +183,7 @@ fn what_is_no_signed_token_is_refused() {
         let header = json!({ "alg": algorithm }).to_string();
         assert_eq!(parse(&token(&header, "{}", b"")), (401, "algorithm".into()), "{algorithm}");
     }
-    // Padding, the other alphabet, and bits that say nothing are not the one spelling.
+    // Each signature has one spelling: without padding, in the URL alphabet, and without stray bits.
     let text = token(good, "{}", &[0xfb, 0xff]);
     assert!(Token::parse(&text).is_ok() && text.ends_with("-_8"));
     for ending in ["+/8", "-_8=", "-_9", "-_8\n"] {
@@ -199,7 +199,7 @@ fn what_is_no_signed_token_is_refused() {
 }
 
 #[test]
-fn only_public_keys_for_signatures_that_are_taken_can_be_used() {
+fn only_public_keys_for_the_accepted_signatures_are_usable() {
     let text = |bytes: usize| URL_SAFE_NO_PAD.encode(vec![7; bytes]);
     let (short, long) = (text(128), text(256));
     let rsa = json!({ "kty": "RSA", "n": long, "e": "AQAB", "kid": "r", "use": "sig", "alg": "RS256", "x5c": [] });

@@ -1,4 +1,4 @@
-//! The batch check: what passes, and what each refusal names.
+//! The batch check: the bodies that pass, and the field that each refusal names.
 
 use headwater_core::batch::{Batch, BatchError, BatchLimits, MAX_DEPTH, check};
 use headwater_core::log::LogScanner;
@@ -23,7 +23,7 @@ fn without(field: &str) -> Value {
     event
 }
 
-/// JSON that is legal, but not always what serde_json's `Value` can hold.
+/// Legal JSON. serde_json's `Value` can't hold all of it.
 fn json_text() -> impl Strategy<Value = String> {
     prop_oneof![
         Just(r#"{"backendId":"x"}"#.to_string()),
@@ -51,13 +51,13 @@ fn refused(batch: Value, at: usize, in_field: &str, because: &str) {
 }
 
 #[test]
-fn a_chain_passes() {
+fn a_batch_that_is_a_chain_passes() {
     let batch = check_json(json!([event(5, 4), event(6, 5), event(7, 6)])).unwrap();
     assert_eq!((batch.parent, batch.first, batch.last, batch.events), (4, 5, 7, 3));
     assert!(check_json(json!([event(1, 0)])).is_ok());
     assert!(
         check_json(json!([event(40, 0), event(41, 40)])).is_ok(),
-        "a store's first event may start higher"
+        "a store's first event with a higher number is refused"
     );
     assert!(check_json(json!([event((1 << 53) - 1, (1 << 53) - 2)])).is_ok());
     assert!(
@@ -66,18 +66,18 @@ fn a_chain_passes() {
 }
 
 #[test]
-fn unknown_fields_and_any_args_pass() {
+fn events_with_unknown_fields_and_any_args_pass() {
     for args in [Value::Null, json!(1), json!("x"), json!([]), json!({ "seqNum": "nested" })] {
         assert!(check_json(json!([with("args", args)])).is_ok());
     }
     assert!(check_json(json!([with("future", json!({ "a": 1 }))])).is_ok());
-    // JSON.stringify gives a lone surrogate like this, and serde_json's strings can't hold it.
+    // JSON.stringify writes a lone surrogate like this. serde_json's strings can't hold one.
     let lone = event(1, 0).to_string().replace("\"id\":\"1\"", r#""id":"\ud83d""#);
     assert!(check(format!("[{lone}]").as_bytes(), LIMITS).is_ok());
 }
 
 #[test]
-fn each_field_is_required_and_typed() {
+fn an_event_without_a_field_or_with_a_wrong_type_is_refused() {
     for field in ["name", "args", "seqNum", "parentSeqNum", "clientId", "sessionId"] {
         refused(json!([without(field)]), 0, field, "is missing");
     }
@@ -105,7 +105,7 @@ fn each_field_is_required_and_typed() {
 }
 
 #[test]
-fn links_are_checked() {
+fn events_that_do_not_link_are_refused() {
     refused(json!([event(5, 4), event(7, 5)]), 1, "seqNum", "must be 6");
     refused(json!([event(5, 4), event(6, 4)]), 1, "parentSeqNum", "the event before it is 5");
     refused(json!([event(5, 5)]), 0, "seqNum", "must be 6");
@@ -115,14 +115,14 @@ fn links_are_checked() {
 }
 
 #[test]
-fn bodies_that_are_no_batch() {
+fn a_body_that_is_not_a_batch_is_refused() {
     for (body, expected) in [
         ("", "The body is not JSON"),
         ("[", "The body is not JSON"),
         ("[1] x", "The body is not JSON"),
         ("{}", "The body must be a JSON array"),
         ("null", "The body must be a JSON array"),
-        ("[]", "A batch holds 1 to 100 events; this one holds 0"),
+        ("[]", "A batch holds 1 to 100 events, but this one holds 0"),
         ("[1]", "Event 0 is not an object"),
         ("[[]]", "Event 0 is not an object"),
     ] {
@@ -135,9 +135,9 @@ fn bodies_that_are_no_batch() {
 }
 
 proptest! {
-    /// Else one odd event would make the log unreadable to the Sequencer.
+    /// Otherwise one odd event would make the log unreadable to the Sequencer.
     #[test]
-    fn what_the_check_lets_pass_the_scan_reads(
+    fn every_event_that_passes_the_check_is_read_by_the_scanner(
         extra in prop::collection::vec((prop_oneof![Just("livestore".to_string()), "[a-z]{0,9}"], json_text()), 0..4),
         args in json_text(),
     ) {
@@ -146,15 +146,15 @@ proptest! {
             r#"{{"name":"e","args":{args},"seqNum":1,"parentSeqNum":0,"clientId":"c","sessionId":"s"{extra}}}"#
         );
         if check(format!("[{event}]").as_bytes(), LIMITS).is_ok() {
-            let mut scan = LogScanner::from_start();
-            scan.message(event.as_bytes());
-            let stretch = scan.finish();
-            prop_assert_eq!((stretch.broken, stretch.link, stretch.header), (None, Some((0, 1)), None));
+            let mut scanner = LogScanner::from_start();
+            scanner.message(event.as_bytes());
+            let range = scanner.finish();
+            prop_assert_eq!((range.broken, range.link, range.header), (None, Some((0, 1)), None));
         }
     }
 
     #[test]
-    fn a_fingerprint_tells_batches_apart_but_not_their_white_space(texts in prop::collection::vec(".*", 1..5), other in ".*") {
+    fn a_fingerprint_depends_on_events_and_not_on_white_space(texts in prop::collection::vec(".*", 1..5), other in ".*") {
         let events = |texts: &[String]| -> Vec<Value> {
             let seqs = 1u64..;
             texts.iter().zip(seqs).map(|(t, n)| { let mut e = event(n, n - 1); e["args"] = json!(t); e }).collect()
@@ -170,12 +170,12 @@ proptest! {
     }
 
     #[test]
-    fn malformed_input_never_panics(body in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn malformed_input_never_makes_the_check_panic(body in prop::collection::vec(any::<u8>(), 0..200)) {
         let _ = check(&body, LIMITS);
     }
 
     #[test]
-    fn a_damaged_batch_never_panics(at: prop::sample::Index, byte: u8) {
+    fn a_damaged_batch_never_makes_the_check_panic(at: prop::sample::Index, byte: u8) {
         let mut body = json!([event(1, 0), event(2, 1)]).to_string().into_bytes();
         let at = at.index(body.len());
         body[at] = byte;
@@ -183,19 +183,19 @@ proptest! {
     }
 }
 
-/// Serde reads a struct from an array too; a log that holds such messages is no chain of events.
+/// Serde also reads a struct from an array. A log that holds such a message is not a chain.
 #[test]
-fn the_scan_takes_no_array_for_an_event_or_a_header() {
+fn an_array_is_neither_an_event_nor_a_header_for_the_scanner() {
     for message in ["[1,0]", r#"[["b"]]"#, r#"{"livestore":["b"]}"#] {
-        let mut scan = LogScanner::from_start();
-        scan.message(message.as_bytes());
-        let stretch = scan.finish();
-        assert!(stretch.broken.is_some() && stretch.header.is_none(), "{message}");
+        let mut scanner = LogScanner::from_start();
+        scanner.message(message.as_bytes());
+        let range = scanner.finish();
+        assert!(range.broken.is_some() && range.header.is_none(), "{message}");
     }
 }
 
 #[test]
-fn an_event_is_nested_so_deep_and_no_deeper() {
+fn an_event_that_is_nested_too_deep_is_refused() {
     // The event itself is the first level.
     let nested = |depth: usize| {
         let args = format!("{}{}", "[".repeat(depth - 1), "]".repeat(depth - 1));
@@ -206,7 +206,7 @@ fn an_event_is_nested_so_deep_and_no_deeper() {
     let BatchError::Event { index: 0, field: "", .. } = nested(MAX_DEPTH + 1).unwrap_err() else {
         panic!()
     };
-    // Brackets in strings, and side by side, are not depth.
+    // Brackets in strings, and brackets side by side, add no depth.
     let flat = |args: String| {
         let event = r#"[{"name":"e","args":ARGS,"seqNum":1,"parentSeqNum":0,"clientId":"c","sessionId":"s"}]"#;
         check(event.replace("ARGS", &args).as_bytes(), LIMITS)

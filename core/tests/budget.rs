@@ -1,4 +1,4 @@
-//! How much of an isolate's memory may be held at once, and by whom.
+//! The budget of an isolate's memory, and its fair shares.
 
 use headwater_core::budget::{Budget, BudgetLimits};
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 const LIMITS: BudgetLimits = BudgetLimits { own_leases: 3, leases: 100, bytes: 4_000 };
 
 #[test]
-fn an_owner_has_so_many_leases_and_no_more() {
+fn an_owner_with_its_most_leases_gets_no_other() {
     let mut budget = Budget::default();
     let mut take = |owner: &str| budget.take(owner, 10, (0, 100), LIMITS);
     let first = take("a").unwrap();
@@ -18,7 +18,7 @@ fn an_owner_has_so_many_leases_and_no_more() {
 }
 
 #[test]
-fn the_leases_of_all_are_shared_like_their_bytes() {
+fn leases_are_shared_fairly_like_bytes() {
     let limits = BudgetLimits { own_leases: 100, leases: 20, bytes: u64::MAX };
     let mut budget = Budget::default();
     let mut taken = |owner: &str| {
@@ -28,12 +28,12 @@ fn the_leases_of_all_are_shared_like_their_bytes() {
     assert_eq!(
         (0..20).map(|n| taken(&format!("newcomer {n}"))).sum::<usize>(),
         9,
-        "until there are 20"
+        "the budget does not hold 20 leases"
     );
 }
 
 #[test]
-fn a_first_lease_takes_what_is_free_and_another_a_quarter_of_what_remains() {
+fn a_first_lease_may_take_all_and_another_a_quarter_of_the_rest() {
     let mut budget = Budget::default();
     let mut take = |owner: &str, bytes| budget.take(owner, bytes, (0, 100), LIMITS).is_some();
     assert!(take("a", 400) && take("a", 400), "800 of 4,000, a quarter of the 3,200 that remain");
@@ -42,23 +42,23 @@ fn a_first_lease_takes_what_is_free_and_another_a_quarter_of_what_remains() {
         take("b", 320) && !take("b", 321) && take("b", 256),
         "576, a quarter of the 2,624 that remain"
     );
-    assert!(!take("c", 2_625) && take("c", 2_624), "the first is bound by nothing else");
+    assert!(!take("c", 2_625) && take("c", 2_624), "a first lease has another bound");
     assert!(!take("d", 1));
 }
 
 #[test]
-fn a_lease_that_shrinks_makes_room() {
+fn a_lease_that_shrinks_frees_its_bytes() {
     let mut budget = Budget::default();
     let lease = budget.take("a", 1_000, (0, 100), LIMITS).unwrap();
     assert_eq!(budget.take("a", 400, (0, 100), LIMITS), None);
     budget.shrink(lease, 400);
     budget.shrink(lease, 500);
-    assert!(budget.take("a", 400, (0, 100), LIMITS).is_some(), "and does not grow again");
+    assert!(budget.take("a", 400, (0, 100), LIMITS).is_some(), "the lease grew again");
     assert_eq!(budget.take("a", 1, (0, 100), LIMITS), None);
 }
 
 #[test]
-fn a_lease_that_is_never_given_back_counts_until_its_time_is_over() {
+fn a_lease_that_is_never_given_back_counts_until_its_end() {
     let mut budget = Budget::default();
     let lease = budget.take("a", 4_000, (0, 100), LIMITS).unwrap();
     assert!(budget.take("b", 1, (99, 199), LIMITS).is_none());
@@ -68,26 +68,23 @@ fn a_lease_that_is_never_given_back_counts_until_its_time_is_over() {
 }
 
 #[test]
-fn an_adopted_lease_is_counted_once_and_is_its_new_holders() {
+fn an_adopted_lease_counts_once_and_belongs_to_its_new_holder() {
     let mut budget = Budget::default();
     let first = budget.take("a", 4_000, (0, 100), LIMITS).unwrap();
     let adopted = budget.adopt(first, 200).unwrap();
     budget.give_back(first);
-    assert!(budget.take("b", 1, (0, 100), LIMITS).is_none(), "it still counts");
-    assert!(
-        budget.take("b", 1, (199, 299), LIMITS).is_none(),
-        "until the time of its new holder is over"
-    );
+    assert!(budget.take("b", 1, (0, 100), LIMITS).is_none(), "the adopted lease does not count");
+    assert!(budget.take("b", 1, (199, 299), LIMITS).is_none(), "the adopted lease ends too early");
     budget.give_back(adopted);
     assert!(budget.take("b", 4_000, (0, 100), LIMITS).is_some());
     assert_eq!(budget.adopt(adopted, 300), None);
 }
 
 proptest! {
-    /// Whatever owners do, the bytes of all are within the limit, and nobody who holds several leases holds more than a
-    /// quarter of what was free when the last one was taken.
+    /// All leases together stay within the limit. An owner with several leases holds at most a quarter of the bytes that were
+    /// free after its last one.
     #[test]
-    fn nobody_takes_more_than_a_share(
+    fn no_owner_takes_more_than_its_share(
         steps in prop::collection::vec((0..6_u8, 1..900_u64, any::<prop::sample::Index>(), any::<bool>()), 1..80),
     ) {
         let limits = BudgetLimits { own_leases: usize::MAX, leases: usize::MAX, bytes: 4_000 };
@@ -108,6 +105,6 @@ proptest! {
         for (_, _, id) in held {
             budget.give_back(id);
         }
-        prop_assert!(budget.take("newcomer", 4_000, (0, 1), limits).is_some(), "nothing is left behind");
+        prop_assert!(budget.take("newcomer", 4_000, (0, 1), limits).is_some(), "a lease was left behind");
     }
 }

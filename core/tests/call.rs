@@ -1,5 +1,5 @@
-//! What the Worker and the Sequencer of different builds say to each other, for minutes after a deployment or a rollback.
-//! The texts are what builds said: they are not to be changed, only added to.
+//! The calls between a Worker and a Sequencer of different builds, which meet for minutes after a deployment or a rollback.
+//! The texts are those of real builds. Never change them, only add to them.
 
 use headwater_core::batch::Batch;
 use headwater_core::event::{BackendId, Fingerprint, Offset, Position};
@@ -7,10 +7,10 @@ use headwater_core::sequencer::call::{Ask, Call, Inspection, Located};
 use headwater_core::sequencer::{Answer, Need, Op};
 use serde_json::{Value, json};
 
-/// A push as the build before calls had a version said it.
+/// A push of the build before calls had a version.
 const PUSH: &str = r#"{"path":"acme/notes","ask":{"Op":{"Push":{"batch":{"parent":2,"first":3,"last":4,"events":2,"bytes":217,"fingerprint":"b97959114c78bd25d643809123154b9d"},"backend_id":"b"}}}}"#;
 
-/// An acceptance, as that build said it.
+/// An acceptance of that build.
 const ACCEPTED: &str = r#"{"Accepted":{"backend_id":"b","head":4,"offset":"0004","events":4,"bytes":400,"sealed":{"index":"0000","offset":"-1","events":0,"bytes":0},"made_by":[2,"b97959114c78bd25d643809123154b9d"]}}"#;
 
 fn read(call: &str) -> Call {
@@ -18,7 +18,7 @@ fn read(call: &str) -> Call {
 }
 
 #[test]
-fn calls_of_an_earlier_build_are_understood() {
+fn a_call_of_an_earlier_build_is_understood() {
     let Call { version, path, ask: Ask::Op(Op::Push { batch, backend_id }) } = read(PUSH) else {
         panic!("no push")
     };
@@ -44,21 +44,21 @@ fn calls_of_an_earlier_build_are_understood() {
 }
 
 #[test]
-fn calls_say_to_an_earlier_build_what_it_knows() {
+fn a_call_to_an_earlier_build_holds_what_that_build_knows() {
     let call = Call { version: 1, path: "acme/notes".into(), ask: read(PUSH).ask };
-    let mut said = serde_json::to_value(&call).expect("JSON");
-    // It ignores what it does not know.
-    said.as_object_mut().expect("an object").remove("version");
-    assert_eq!(said, serde_json::from_str::<Value>(PUSH).expect("JSON"));
+    let mut text = serde_json::to_value(&call).expect("JSON");
+    // That build ignores unknown fields.
+    text.as_object_mut().expect("an object").remove("version");
+    assert_eq!(text, serde_json::from_str::<Value>(PUSH).expect("JSON"));
     let answer: Answer = serde_json::from_str(ACCEPTED).expect("an answer");
     assert_eq!(serde_json::to_string(&answer).expect("JSON"), ACCEPTED);
 }
 
 #[test]
-fn what_a_later_build_adds_is_ignored_and_what_it_leaves_out_has_a_default() {
+fn fields_that_a_later_build_adds_are_ignored_and_missing_ones_have_a_default() {
     fn add(value: &mut Value) {
         if let Value::Object(members) = value {
-            // What names a variant has one member only.
+            // An object that names a variant has exactly one member.
             let names_a_variant = members.len() == 1
                 && members.keys().all(|name| name.starts_with(char::is_uppercase));
             members.values_mut().for_each(add);
@@ -84,10 +84,10 @@ fn what_a_later_build_adds_is_ignored_and_what_it_leaves_out_has_a_default() {
     assert_eq!(backend_id, None);
 }
 
-/// The Sequencer answers that it is unavailable, and whatever the Worker asked, it can't take that for an answer
-/// of another kind: the client is told to try again.
+/// The Sequencer answers that it is unavailable. The Worker can't take that for an answer of another kind, whatever it
+/// asked. Therefore the client tries again.
 #[test]
-fn what_a_build_does_not_know_is_to_be_tried_again() {
+fn a_call_that_a_build_does_not_know_is_answered_as_unavailable() {
     for later in [
         r#"{"version":2,"path":"a/b","ask":{"Turn":{"of":"x"}}}"#,
         r#"{"path":"a/b","ask":{"Op":"Later"}}"#,
@@ -105,8 +105,8 @@ fn what_a_build_does_not_know_is_to_be_tried_again() {
         Ask::Op(Op::Adopt),
     ];
     for ask in asks {
-        let said =
+        let text =
             serde_json::to_string(&Call { version: 1, path: "a/b".into(), ask }).expect("JSON");
-        read(&said);
+        read(&text);
     }
 }

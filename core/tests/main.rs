@@ -1,4 +1,4 @@
-//! The tests of the core: each part of it, whole worlds of clients, Sequencers and a faulty upstream, and the model.
+//! The tests of the core: its parts, simulated worlds of clients, Sequencers and a faulty upstream, and the model check.
 
 mod assemble;
 mod auth;

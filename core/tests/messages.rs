@@ -1,4 +1,4 @@
-//! The splitter against serde_json: any array, cut into chunks anywhere, comes out byte for byte.
+//! The message splitter against serde_json, with chunks that are cut anywhere.
 
 use headwater_core::messages::{MessageSplitter, SplitError};
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
 
     #[test]
-    fn elements_come_out_byte_for_byte(
+    fn the_elements_of_an_array_come_out_byte_for_byte(
         values in prop::collection::vec(json(), 0..8),
         pretty: bool,
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..12),
@@ -32,7 +32,7 @@ proptest! {
     }
 
     #[test]
-    fn a_body_cut_short_is_never_taken_for_whole(
+    fn a_body_that_is_cut_short_is_refused(
         values in prop::collection::vec(json(), 0..6),
         at: prop::sample::Index,
     ) {
@@ -41,13 +41,13 @@ proptest! {
     }
 
     #[test]
-    fn garbage_never_panics(body in prop::collection::vec(any::<u8>(), 0..64)) {
+    fn garbage_never_makes_the_splitter_panic(body in prop::collection::vec(any::<u8>(), 0..64)) {
         let _ = split(&[&body]);
     }
 }
 
 #[test]
-fn what_is_no_array_is_refused() {
+fn a_body_that_is_not_an_array_is_refused() {
     for (body, error) in [
         ("", SplitError::Truncated),
         ("{}", SplitError::Unexpected(b'{')),
@@ -61,6 +61,6 @@ fn what_is_no_array_is_refused() {
 }
 
 #[test]
-fn only_json_white_space_is_passed_over() {
+fn white_space_that_is_not_jsons_stays_in_the_message() {
     assert_eq!(split(&[b"[1 \t\r\n, 2\x0c]"]), Ok(vec![b"1".to_vec(), b"2\x0c".to_vec()]));
 }

@@ -1,9 +1,9 @@
-//! Names become paths upstream without two of them ever meeting.
+//! The encoding of names into upstream paths, in which no two names meet.
 
 use headwater_core::names::{MAX_NAME_BYTES, NameError, StorePath, encode};
 use proptest::prelude::*;
 
-/// The characters that paths, servers and file systems treat specially, and their escapes, mixed.
+/// Names of characters that paths, servers and file systems treat specially, and of their escapes.
 fn hostile() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         "[a-z~.%/_-]{0,4}",
@@ -20,7 +20,7 @@ fn hostile() -> impl Strategy<Value = String> {
     prop::collection::vec(piece, 1..6).prop_map(|pieces: Vec<String>| pieces.concat())
 }
 
-/// The inverse of `encode` shows that no two names share an encoding.
+/// The inverse of `encode`. It shows that no two names share an encoding.
 fn decode(encoded: &str) -> Option<String> {
     let mut parts = encoded.split('~');
     let mut bytes = parts.next()?.as_bytes().to_vec();
@@ -43,7 +43,7 @@ proptest! {
     }
 
     #[test]
-    fn decoding_inverts_encoding(name in hostile()) {
+    fn an_encoded_name_can_be_decoded(name in hostile()) {
         let encoded = encode(&name);
         match encoded.strip_prefix("~h") {
             Some(hash) => prop_assert!(hash.len() == 64 && decode(&encoded).is_none()),
@@ -61,16 +61,16 @@ proptest! {
     }
 
     #[test]
-    fn a_url_carries_any_name(tenant in hostile(), store in hostile()) {
+    fn a_name_from_a_url_is_the_name_itself(tenant in hostile(), store in hostile()) {
         prop_assume!(!tenant.is_empty() && !store.is_empty());
         let url = |name: &str| name.bytes().map(|b| format!("%{b:02x}")).collect::<String>();
         prop_assert_eq!(StorePath::from_url(&url(&tenant), &url(&store), MAX_NAME_BYTES), StorePath::new(&tenant, &store));
     }
 }
 
-/// Every stream there is lies under such a path: a change here loses sight of all of them.
+/// Every stream lies under such a path: after a change, no stream would be found.
 #[test]
-fn the_encoding_is_unchanged() {
+fn a_name_keeps_its_encoding() {
     for (name, encoded) in [
         ("my-store", "my-store"),
         ("Todo_List.v2", "Todo_List.v2"),
@@ -92,7 +92,7 @@ fn the_encoding_is_unchanged() {
 }
 
 #[test]
-fn bad_names_are_told_apart() {
+fn a_bad_name_is_refused_with_its_part_and_reason() {
     assert_eq!(StorePath::new("", "s"), Err(("tenant", NameError::Empty)));
     assert_eq!(
         StorePath::new("t", &"x".repeat(MAX_NAME_BYTES + 1)),

@@ -1,11 +1,10 @@
-//! A run that only its ends are known of: its pages, and the offsets between them.
+//! The pages of a run, and the interior offsets between them.
 
 use headwater_core::event::{BackendId, Fingerprinter, Offset, SeqNum};
 use headwater_core::log::header_message;
 use headwater_core::segments::assemble::{Sealed, SegmentMismatch};
 use headwater_core::segments::pages::{Interior, Pages, Remainder};
-use headwater_core::segments::plan::SegmentSize;
-use headwater_core::segments::plan::{Plan, Segment};
+use headwater_core::segments::plan::{Plan, Segment, SegmentSize};
 use proptest::prelude::*;
 
 fn backend() -> BackendId {
@@ -28,12 +27,12 @@ fn log(messages: impl IntoIterator<Item = String>) -> String {
     format!("[{}]", messages.into_iter().collect::<Vec<_>>().join(", "))
 }
 
-/// A log of so many events, from its header on.
+/// A log with a header and this number of events.
 fn whole(events: u64) -> String {
     log(std::iter::once(header()).chain((1..=events).map(event)))
 }
 
-/// A run of so many events that begins the log.
+/// A plan with a run of this number of events at the begin of the log.
 fn plan(events: u64) -> Plan {
     let run = Segment { events, head: events, end: Offset("0009".into()), bytes: 0, made_by: None };
     Plan { from: Offset(Offset::START.into()), head: 0, segments: Vec::new(), run: Some(run) }
@@ -63,7 +62,7 @@ fn rest(after: Interior, body: &str, chunk: usize) -> Result<String, SegmentMism
 
 proptest! {
     #[test]
-    fn an_interior_offset_is_read_back_and_sorts_as_what_lies_before_it(
+    fn an_interior_offset_is_read_back_and_sorts_by_the_events_before_it(
         run in prop_oneof![Just("-1".to_string()), "[0-9]{4}_[0-9]{4}"],
         events in 1..1_u64 << 53,
         more in 1..1_u64 << 20,
@@ -77,7 +76,7 @@ proptest! {
     }
 
     #[test]
-    fn pages_hold_the_run_and_go_on_from_each_of_their_ends(
+    fn pages_hold_the_run_and_each_end_of_a_page_leads_on(
         events in 2..120_u64,
         size in (1..40_u64, 50..3_000_u64),
         chunk in 1..400_usize,
@@ -102,7 +101,7 @@ proptest! {
             true => prop_assert_eq!(&bodies, &expected),
             false => prop_assert!(all.len() == Plan::AHEAD && expected.starts_with(&bodies)),
         }
-        // From any of them on, the pages are the same, and so is what a reader gets of whom no page is kept.
+        // A read from any page on gives the same pages. A reader without kept pages receives the same events.
         let n = which.index(all.len());
         if let Some(first) = Interior::parse(&all[n].from) {
             let again = read(pages(plan(events), Some(first.clone()), size).unwrap(), &body, chunk).unwrap();
@@ -113,9 +112,9 @@ proptest! {
     }
 }
 
-/// Another log has the same bounds and as many events; what was recorded of the run's last append tells them apart.
+/// Another log may have the same bounds and as many events. The recorded last append tells the two apart.
 #[test]
-fn a_run_of_the_same_shape_does_not_end() {
+fn a_run_of_another_log_with_the_same_shape_does_not_end() {
     let size = SegmentSize { events: 4, bytes: 10_000 };
     let mut fingerprinter = Fingerprinter::default();
     (1..=10).for_each(|seq| fingerprinter.event(event(seq).as_bytes()));
@@ -133,7 +132,7 @@ fn a_run_of_the_same_shape_does_not_end() {
 }
 
 #[test]
-fn what_is_not_what_the_index_says_is_no_page() {
+fn a_page_that_does_not_match_the_index_is_refused() {
     let size = SegmentSize { events: 4, bytes: 10_000 };
     let at = |events, head| Interior { run: Offset(Offset::START.into()), events, head };
     let events =
@@ -156,7 +155,7 @@ fn what_is_not_what_the_index_says_is_no_page() {
     }
     assert!(rest(at(4, 5), &good, 10).is_err());
     assert!(pages(Plan { run: None, ..plan(10) }, None, size).is_none());
-    // Offsets that find no room between the ends of the run are not made.
+    // A run without room for offsets between its ends has no pages.
     let from = Offset("5".into());
     let end = |end: &str| Some(Segment { end: Offset(end.into()), ..plan(10).run.unwrap() });
     assert!(pages(Plan { run: end("5a"), from: from.clone(), ..plan(10) }, None, size).is_none());

@@ -1,4 +1,4 @@
-//! A read of the log comes to an end, however it is answered.
+//! The end of a read, whatever the upstream answers.
 
 use headwater_core::event::Offset;
 use headwater_core::log::Paging;
@@ -7,27 +7,27 @@ fn offset(number: usize) -> Offset {
     Offset(format!("{number:08}"))
 }
 
-/// How many pages are read at most, if each leads on and only every so-many-th holds a message.
+/// The number of pages that are read if each one leads on, and every `every`-th one holds a message.
 fn pages(every: usize) -> usize {
-    let mut way = Paging::default();
+    let mut paging = Paging::default();
     let leads_on =
-        |at: &usize| way.leads_on(&offset(*at), &offset(at + 1), !at.is_multiple_of(every));
+        |at: &usize| paging.leads_on(&offset(*at), &offset(at + 1), !at.is_multiple_of(every));
     1 + (0..100_000).take_while(leads_on).count()
 }
 
 #[test]
-fn pages_without_messages_are_soon_given_up() {
+fn a_read_of_pages_without_messages_ends_after_a_few() {
     assert_eq!(pages(100_000), 5);
 }
 
 #[test]
-fn pages_with_messages_are_read_on_and_come_to_an_end() {
+fn a_read_of_pages_with_messages_ends_at_the_limit() {
     assert_eq!(pages(1), 10_000);
     assert_eq!(pages(4), 10_000);
 }
 
 #[test]
-fn a_page_leads_forward() {
+fn a_page_that_does_not_lead_forward_ends_the_read() {
     let leads_on = |at: &Offset, next: &Offset| Paging::default().leads_on(at, next, false);
     let start = Offset(Offset::START.into());
     assert!(leads_on(&start, &offset(0)));

@@ -1,4 +1,4 @@
-//! What of the sealed history is read at once.
+//! The plan of a read: how much of the sealed history one read takes.
 
 use headwater_core::event::{Fingerprint, Offset};
 use headwater_core::segments::plan::{MAX_SEGMENT_BYTES, Place, Plan, Segment};
@@ -15,7 +15,7 @@ fn place(head: u64, events: u64, bytes: u64) -> Place {
 }
 
 #[test]
-fn segments_follow_one_another() {
+fn the_segments_of_a_plan_follow_one_another() {
     let plan = Plan::new(place(5, 3, 100), [place(9, 7, 500), place(10, 8, 900)]);
     let segment = |events, head: u64, bytes| {
         let Place { offset: end, made_by, .. } = place(head, 0, 0);
@@ -35,13 +35,17 @@ fn segments_follow_one_another() {
 }
 
 #[test]
-fn no_more_is_read_at_once_than_fits() {
+fn a_plan_is_bounded_in_number_and_bytes() {
     let ends = |size: u64| (1..=100).map(move |n| place(n, n, n * size));
-    assert_eq!(Plan::new(Place::start(), ends(10)).segments.len(), 32, "by number");
-    assert_eq!(Plan::new(Place::start(), ends(4 << 20)).segments.len(), 8, "by bytes");
+    assert_eq!(Plan::new(Place::start(), ends(10)).segments.len(), 32, "the number has no bound");
+    assert_eq!(
+        Plan::new(Place::start(), ends(4 << 20)).segments.len(),
+        8,
+        "the bytes have no bound"
+    );
     assert_eq!(Plan::new(Place::start(), ends(MAX_SEGMENT_BYTES)).segments.len(), 4);
     let too_long = Plan::new(Place::start(), ends(MAX_SEGMENT_BYTES + 1));
-    assert!(too_long.segments.is_empty(), "too long to be kept as one");
+    assert!(too_long.segments.is_empty(), "a run is taken for a segment");
     assert_eq!(
         too_long.run.map(|run| (run.events, run.head, run.bytes)),
         Some((1, 1, MAX_SEGMENT_BYTES + 1))
@@ -49,7 +53,7 @@ fn no_more_is_read_at_once_than_fits() {
     let then_long =
         [place(1, 1, 10), place(2, 2, MAX_SEGMENT_BYTES + 11), place(3, 3, MAX_SEGMENT_BYTES + 12)];
     let plan = Plan::new(Place::start(), then_long);
-    assert_eq!((plan.segments.len(), plan.run), (1, None), "it is for whoever comes to it");
+    assert_eq!((plan.segments.len(), plan.run), (1, None), "a run behind a segment is in the plan");
 }
 
 fn rows() -> impl Strategy<Value = Vec<Place>> {
@@ -70,9 +74,9 @@ fn rows() -> impl Strategy<Value = Vec<Place>> {
 }
 
 proptest! {
-    /// Few look-ups find an append by its offset, wherever it is and however far apart the numbers are.
+    /// A few look-ups find an append, wherever it is and however far apart the numbers are.
     #[test]
-    fn an_append_is_found_by_its_offset(rows in rows(), which: prop::sample::Index) {
+    fn an_append_is_found_by_its_offset_in_a_few_look_ups(rows in rows(), which: prop::sample::Index) {
         let last = rows[rows.len() - 1].head;
         let mut looks = 0;
         let mut find = |offset: &str| {
@@ -91,7 +95,7 @@ proptest! {
 }
 
 #[test]
-fn among_ten_thousand_appends_fourteen_are_looked_up() {
+fn an_append_among_ten_thousand_is_found_in_fourteen_look_ups() {
     let mut looks = 0;
     let at = |n: u64| place(n, n, n);
     let found = Place::find(&at(6_789).offset, 10_000, |seq| {

@@ -1,4 +1,4 @@
-//! What the inspector is told of pushes: counts by outcome, and the last of them.
+//! The push statistics of the inspector: counts by outcome, and the last pushes.
 
 use headwater_core::batch::{Batch, BatchLimits, check};
 use headwater_core::problem::Problem;
@@ -11,12 +11,12 @@ fn batch() -> Batch {
 }
 
 #[test]
-fn pushes_are_counted_by_outcome_and_told_without_their_events() {
-    let mut tally = PushStats::new(1_000);
-    tally.count(2_030, 30, Some(&batch()), Ok("accepted"));
-    tally.count(3_001, 1, None, Err(&Problem::too_large(5)));
-    tally.count(4_000, 0, Some(&batch()), Ok("accepted"));
-    let shown = json!(tally);
+fn pushes_are_counted_by_outcome_and_shown_without_their_events() {
+    let mut stats = PushStats::new(1_000);
+    stats.count(2_030, 30, Some(&batch()), Ok("accepted"));
+    stats.count(3_001, 1, None, Err(&Problem::too_large(5)));
+    stats.count(4_000, 0, Some(&batch()), Ok("accepted"));
+    let shown = json!(stats);
     assert_eq!(shown["since"], 1_000);
     assert_eq!(shown["counts"], json!([["accepted", 2], ["too-large", 1]]));
     let push = &shown["recent"][0];
@@ -28,20 +28,20 @@ fn pushes_are_counted_by_outcome_and_told_without_their_events() {
     assert_eq!(push["detail"], Value::Null);
     assert_eq!(
         shown["recent"][1]["detail"],
-        "A batch may take 5 bytes; send fewer or smaller events."
+        "The batch is larger than 5 bytes. Send fewer or smaller events."
     );
     assert_eq!(shown["recent"][1]["batch"], Value::Null);
     assert!(!shown.to_string().contains("secret") && !shown.to_string().contains("hunter2"));
 }
 
 #[test]
-fn the_list_is_bounded_and_so_is_what_a_refusal_quotes() {
-    let mut tally = PushStats::new(0);
+fn the_list_and_the_quotes_of_refusals_are_bounded() {
+    let mut stats = PushStats::new(0);
     let long = "x".repeat(100_000);
     for now in 0..200 {
-        tally.count(now, 0, None, Err(&Problem::unsupported_media_type(&long)));
+        stats.count(now, 0, None, Err(&Problem::unsupported_media_type(&long)));
     }
-    let shown = json!(tally);
+    let shown = json!(stats);
     assert_eq!(shown["counts"], json!([["unsupported-media-type", 200]]));
     let recent = shown["recent"].as_array().unwrap();
     assert_eq!((recent.len(), &recent[0]["at"]), (RECENT, &json!(200 - RECENT)));

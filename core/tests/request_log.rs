@@ -1,4 +1,4 @@
-//! The line and the data point of a request: a format that dashboards and alerts rest on.
+//! The line and the data point of a request. Dashboards and alerts depend on these formats.
 
 use headwater_core::batch::{self, BatchLimits};
 use headwater_core::event::ROOT;
@@ -29,7 +29,7 @@ fn push() -> Entry {
 }
 
 #[test]
-fn what_is_no_location_of_cloudflares_is_left_out() {
+fn a_ray_without_a_location_of_cloudflare_leaves_the_colo_out() {
     let colo = |ray| Entry::new("GET".into(), Some(ray), 0).colo;
     assert_eq!(colo("8a2f-FRA").as_deref(), Some("FRA"));
     for ray in ["8a2f", "8a2f-", "8a2f-fra", "8a2f-FRA\u{0}", "8a2f-anything else", "8a2f-FRAFRA"] {
@@ -38,7 +38,7 @@ fn what_is_no_location_of_cloudflares_is_left_out() {
 }
 
 #[test]
-fn a_push_that_was_accepted() {
+fn an_accepted_push_has_a_line_with_its_batch() {
     let mut entry = push();
     entry.outcome = "accepted";
     entry.answered(200, 1_010);
@@ -51,7 +51,7 @@ fn a_push_that_was_accepted() {
 }
 
 #[test]
-fn a_push_that_was_refused() {
+fn a_refused_push_has_a_line_and_a_point_with_the_problem() {
     let mut entry = push();
     entry.refused(&Answer::Gap { head: ROOT, parent: 7 }.problem().unwrap());
     entry.answered(409, 1_010);
@@ -81,7 +81,7 @@ fn a_push_that_was_refused() {
 }
 
 #[test]
-fn a_live_read() {
+fn a_live_read_has_a_point_with_its_kind_and_cache() {
     let mut entry = entry("GET", "https://h/v1/stream/acme/notes?offset=-1&live=sse");
     entry.cache = Some("BYPASS".into());
     entry.answered(200, 1_000);
@@ -90,22 +90,22 @@ fn a_live_read() {
 }
 
 #[test]
-fn an_index_is_no_longer_than_may_be() {
+fn the_index_of_a_point_with_a_long_tenant_is_cut() {
     let tenant = "t".repeat(150);
     let entry = entry("GET", &format!("https://h/v1/stream/{tenant}/notes"));
     assert_eq!(entry.point().index, &tenant[..96]);
 }
 
-/// As `printf %s 'acme/notes' | sha256sum | cut -c 1-12` has it.
+/// The digest is that of `printf %s 'acme/notes' | sha256sum | cut -c 1-12`.
 #[test]
-fn a_store_is_told_by_its_digest() {
+fn a_store_is_named_by_its_digest() {
     let digest = |tenant, store| StorePath::new(tenant, store).unwrap().digest();
     assert_eq!(digest("acme", "notes"), "9bafbc7c6b38");
     assert_ne!(digest("acme", "notes"), digest("acme2", "notes"));
 }
 
 #[test]
-fn errors_are_what_does_not_happen_in_the_ordinary_course() {
+fn statuses_of_ordinary_operation_are_no_errors() {
     let wanted = |which: &str| {
         let which = LogRequests::named(which).unwrap();
         [200, 304, 400, 401, 403, 404, 409, 410, 422, 429, 500, 502, 503]

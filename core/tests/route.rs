@@ -1,4 +1,4 @@
-//! Routes, and what each bad address is told.
+//! Routes, and the refusal of each bad address.
 
 use headwater_core::auth::Scope;
 use headwater_core::event::{Offset, Position};
@@ -15,7 +15,7 @@ fn get(query: &[(&str, &str)]) -> Result<Read, Problem> {
 }
 
 #[test]
-fn stores_are_addressed_by_two_names() {
+fn a_path_with_two_names_is_a_store() {
     let store = |tenant, store| StorePath::new(tenant, store).unwrap();
     let push = |path: &str| route("POST", &Target::of(path), MAX_NAME_BYTES);
     assert_eq!(push("/v1/stream/acme/notes"), Ok(Route::Store(store("acme", "notes"), Verb::Push)));
@@ -39,7 +39,7 @@ fn stores_are_addressed_by_two_names() {
 }
 
 #[test]
-fn a_url_is_cut_at_its_seams() {
+fn a_url_is_cut_into_its_parts() {
     let cut = |url: &str| {
         let Target { host, path, query } = Target::of(url);
         let query: Vec<String> =
@@ -59,7 +59,7 @@ fn a_url_is_cut_at_its_seams() {
 }
 
 #[test]
-fn each_method_has_its_verb() {
+fn each_method_of_a_store_has_its_verb() {
     for (method, verb) in
         [("POST", Verb::Push), ("HEAD", Verb::Head), ("PUT", Verb::Create), ("DELETE", Verb::Reset)]
     {
@@ -80,7 +80,7 @@ fn each_method_has_its_verb() {
 }
 
 #[test]
-fn a_log_is_adopted_by_a_post_of_an_administrator() {
+fn a_post_of_an_administrator_adopts_a_log() {
     let adopt = |method| route(method, &Target::of("http://h/v1/adopt/acme/notes"), 100);
     let Ok(Route::Store(store, verb)) = adopt("POST") else { panic!("no store") };
     assert_eq!((store.as_str(), &verb, verb.scope()), ("acme/notes", &Verb::Adopt, Scope::Admin));
@@ -94,7 +94,7 @@ fn a_log_is_adopted_by_a_post_of_an_administrator() {
 }
 
 #[test]
-fn reads_take_offset_live_and_cursor() {
+fn a_read_takes_offset_after_live_and_cursor() {
     let offset = |o: &str| Position::Offset(Offset(o.into()));
     assert_eq!(get(&[]), Ok(Read { from: offset("-1"), live: None, cursor: None }));
     assert_eq!(
@@ -143,7 +143,7 @@ fn reads_take_offset_live_and_cursor() {
 }
 
 #[test]
-fn the_inspector_has_three_files_and_a_look_at_each_store_for_admins() {
+fn the_inspector_has_three_files_and_a_route_for_each_store() {
     let get = |path: &str| route("GET", &Target::of(path), 10);
     for page in &PAGES {
         assert_eq!(get(page.path), Ok(Route::Page(page)));
@@ -177,7 +177,7 @@ fn the_inspector_has_three_files_and_a_look_at_each_store_for_admins() {
 }
 
 #[test]
-fn what_is_the_inspectors_is_known_by_its_address() {
+fn a_path_of_the_inspector_is_recognized() {
     for path in ["/inspect", "/inspect/", "/inspect/api/t/s", "/inspect/anything"] {
         assert!(is_inspector(path), "{path}");
     }

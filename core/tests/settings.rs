@@ -1,4 +1,4 @@
-//! The table of settings, and the files that are made of it.
+//! The table of settings, and the files that these tests make of it.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use headwater_core::settings::{Setting, TOKENS, Values, Variables, WORKER};
 use serde_json::{Value, json};
 
-/// The development server's log, of which a deployment has another one.
+/// The upstream of the development server. A deployment has another one.
 const LOCAL_UPSTREAM: &str = "http://127.0.0.1:4437/v1/stream";
 
-/// Compares a file, or what stands in it between two lines, with what it should be. `HEADWATER_UPDATE=1` writes it.
+/// Compares a file, or its part between two texts, with `made`. `HEADWATER_UPDATE=1` writes the file instead.
 #[track_caller]
 fn is_made_of_the_table(file: &str, between: Option<(&str, &str)>, made: &str) {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", file].iter().collect();
@@ -50,7 +50,7 @@ fn rows(table: &[(Setting, &str)]) -> String {
 }
 
 #[test]
-fn configuration_md_has_the_settings() {
+fn configuration_md_holds_the_table() {
     for (heading, table) in
         [("<!-- the settings -->", WORKER), ("<!-- the settings of tokens -->", TOKENS)]
     {
@@ -78,7 +78,7 @@ fn comment(docs: &str) -> String {
     lines
 }
 
-/// Without what links to other pages of docs/.
+/// The text without the targets of its links.
 fn without_links(docs: &str) -> String {
     let mut text = String::new();
     let mut rest = docs;
@@ -92,7 +92,7 @@ fn without_links(docs: &str) -> String {
 }
 
 #[test]
-fn wrangler_toml_has_the_settings_with_defaults() {
+fn wrangler_toml_holds_the_settings_with_defaults() {
     let mut vars = String::from("\n");
     for (setting, docs) in WORKER {
         let value =
@@ -115,7 +115,7 @@ fn wrangler_toml_has_the_settings_with_defaults() {
 }
 
 #[test]
-fn settings_json_has_what_scripts_need() {
+fn settings_json_holds_the_table_for_scripts() {
     let row = |section: &'static str| {
         move |(setting, _): &(Setting, &str)| {
             let (kind, values): (&str, Value) = match setting.values {
@@ -155,7 +155,7 @@ impl Variables for Set {
 }
 
 #[test]
-fn every_default_is_a_value_that_the_setting_may_have() {
+fn every_default_is_a_valid_value() {
     let nothing = Set(HashMap::new());
     for (setting, _) in WORKER.iter().chain(TOKENS) {
         match setting.values {
@@ -170,7 +170,7 @@ fn every_default_is_a_value_that_the_setting_may_have() {
 }
 
 #[test]
-fn wrong_values_are_named_with_the_setting_and_what_it_may_be() {
+fn a_wrong_value_is_refused_with_the_setting_the_value_and_the_rule() {
     use headwater_core::settings::{ALLOWED_HEADERS, LOG_REQUESTS, SEGMENT_BYTES, SEGMENT_EVENTS};
     let detail = |setting: Setting, value: &'static str| {
         let set = Set(HashMap::from([(setting.name, value)]));
@@ -186,15 +186,20 @@ fn wrong_values_are_named_with_the_setting_and_what_it_may_be() {
         let expected = format!("SEGMENT_EVENTS is {value:?}, but must be a whole number from 1.");
         assert_eq!(detail(SEGMENT_EVENTS, value), wrong(&expected));
     }
-    assert_eq!(detail(SEGMENT_EVENTS, ""), Ok(()), "empty is as good as absent");
+    assert_eq!(detail(SEGMENT_EVENTS, ""), Ok(()), "an empty value is refused");
     assert_eq!(detail(SEGMENT_BYTES, "4194304"), Ok(()));
-    assert_eq!(detail(SEGMENT_BYTES, "4194305"), wrong("SEGMENT_BYTES may be 4194304 at most."));
+    assert_eq!(
+        detail(SEGMENT_BYTES, "4194305"),
+        wrong("SEGMENT_BYTES is \"4194305\", but may be at most 4194304.")
+    );
     assert_eq!(
         detail(LOG_REQUESTS, "some"),
         wrong("LOG_REQUESTS is \"some\", but must be all, errors or none.")
     );
     assert_eq!(detail(ALLOWED_HEADERS, "a, b"), Ok(()));
     assert!(
-        detail(ALLOWED_HEADERS, "a,").unwrap_err().starts_with("ALLOWED_HEADERS must be a list")
+        detail(ALLOWED_HEADERS, "a,")
+            .unwrap_err()
+            .starts_with("ALLOWED_HEADERS is \"a,\", but must be a list")
     );
 }

@@ -1,4 +1,4 @@
-//! The vectors of `spec/`, which Rust and TypeScript must both pass. `spec/README.md` explains their format.
+//! The vectors of `spec/`, which Rust and TypeScript both run. `spec/README.md` explains their format.
 
 use headwater_core::batch::{BatchError, BatchLimits, check};
 use headwater_core::event::{BackendId, fence};
@@ -8,7 +8,7 @@ use headwater_core::problem::Problem;
 use headwater_core::sequencer::{Answer, Halt, Refusal};
 use serde_json::{Value, json};
 
-/// The cases of a file: the name, the case, and what this language must make of it.
+/// The cases of a file: the name, the case, and the expected result for Rust.
 fn vectors(file: &str) -> Vec<(String, Value, Value)> {
     let path = format!("{}/../spec/{file}", env!("CARGO_MANIFEST_DIR"));
     let cases: Vec<Value> = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
@@ -21,7 +21,7 @@ fn vectors(file: &str) -> Vec<(String, Value, Value)> {
 }
 
 #[test]
-fn names() {
+fn names_pass_their_vectors() {
     for (name, case, expected) in vectors("names.json") {
         let times = case["times"].as_u64().unwrap() as usize;
         let repeated = |key: &str| case[key].as_str().unwrap().repeat(times);
@@ -47,14 +47,14 @@ fn names() {
 }
 
 #[test]
-fn fences() {
+fn fences_pass_their_vectors() {
     for (name, case, expected) in vectors("fence.json") {
         assert_eq!(fence(case["parentSeqNum"].as_u64().unwrap()), expected["fence"], "{name}");
     }
 }
 
 #[test]
-fn header_messages() {
+fn header_messages_pass_their_vectors() {
     for (name, case, expected) in vectors("header.json") {
         let message = case["message"].as_str().unwrap();
         let id = header_of(message.as_bytes());
@@ -66,7 +66,7 @@ fn header_messages() {
 }
 
 #[test]
-fn chains() {
+fn chains_pass_their_vectors() {
     for (name, case, expected) in vectors("chain.json") {
         let mut chain = ChainValidator::from_start();
         let mut broken_at = None;
@@ -93,7 +93,7 @@ fn chains() {
 }
 
 #[test]
-fn batches() {
+fn batches_pass_their_vectors() {
     let limits = BatchLimits { events: 100, bytes: 1 << 20, event_bytes: 1 << 20 };
     for (name, case, expected) in vectors("batch.json") {
         let found = match check(case["body"].as_str().unwrap().as_bytes(), limits) {
@@ -174,14 +174,14 @@ fn problems() -> Vec<Problem> {
 }
 
 #[test]
-fn problem_types() {
+fn problem_types_pass_their_vectors() {
     let problems = problems();
     let vectors = vectors("problems.json");
     for (name, case, expected) in &vectors {
         let is_it = |problem: &&Problem| {
             let body = problem.to_json();
             let has_fields = case["fields"].as_object().is_none_or(|fields| {
-                // The others depend on the request.
+                // The values of the other fields depend on the request.
                 fields.iter().all(|(key, value)| key != "reason" || body.get(key) == Some(value))
                     && fields.keys().all(|key| body.get(key).is_some())
             });
@@ -191,11 +191,11 @@ fn problem_types() {
         assert_eq!(problem.tag, expected["tag"], "{name}");
     }
     for problem in &problems {
-        let is_told = vectors
+        let is_listed = vectors
             .iter()
             .any(|(_, case, _)| case["kind"] == problem.kind && case["status"] == problem.status);
         assert!(
-            is_told,
+            is_listed,
             "spec/problems.json has no case of {} with status {}",
             problem.kind, problem.status
         );

@@ -80,11 +80,13 @@ function wrong(name, value) {
   if (kind === 'one-of' && !values.includes(value))
     return [`${name} is ${JSON.stringify(value)}, but must be one of: ${values.join(', ')}.`]
   if (kind === 'list' && value.split(',').some((one) => one.trim() === ''))
-    return [`${name} must be a list with commas between its members, none of them empty.`]
+    return [
+      `${name} is ${JSON.stringify(value)}, but must be a list with commas between its members, none of them empty.`,
+    ]
   if (kind !== 'number') return []
   if (!/^\+?\d+$/.test(value) || Number(value) < 1)
     return [`${name} is ${JSON.stringify(value)}, but must be a whole number from 1.`]
-  return Number(value) > atMost ? [`${name} may be ${atMost} at most.`] : []
+  return Number(value) > atMost ? [`${name} is ${JSON.stringify(value)}, but may be at most ${atMost}.`] : []
 }
 
 /** @param {string} host */

@@ -164,7 +164,7 @@ test('a server that wants a token that the app has not got is no silence', async
     // The first answer may be one to HEAD, which can't say more than its kind.
     await expect
       .poll(() => alert.getAttribute('title'), { timeout: 20_000 })
-      .toMatch(/^HTTP 401 from .* A token is wanted/)
+      .toMatch(/^HTTP 401 from .* A bearer token is required/)
     expect(await page.getByRole('status').innerText()).toBe('Offline')
     await context.close()
   } finally {

@@ -4,7 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { encodeUpstream, storePath } from '../../client/src/protocol/names.js'
 import { seed } from '../support/events.ts'
 
-/** The cases of tests/names.rs, `the_encoding_is_unchanged`. */
+/** The cases of core/tests/names.rs, `a_name_keeps_its_encoding`. */
 test.each([
   ['my-store', 'my-store'],
   ['Todo_List.v2', 'Todo_List.v2'],

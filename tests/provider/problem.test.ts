@@ -8,7 +8,7 @@ const URL = 'http://127.0.0.1/v1/stream/a/b'
 /** The problem from an answer to `HEAD`, which has no body. */
 const bare = problemOf(new ResponseError(URL, 401, { type: problemType('unauthorized'), reason: 'missing' }, 0), 1_000)
 const explained = problemOf(
-  new ResponseError(URL, 401, { title: 'Unauthorized', detail: 'A token is wanted.', reason: 'missing' }, 0),
+  new ResponseError(URL, 401, { title: 'Unauthorized', detail: 'A bearer token is required.', reason: 'missing' }, 0),
   2_000,
 )
 

@@ -1,38 +1,38 @@
-//! From the claims of a token to what it opens.
+//! Claims become a [`Grant`].
 
 use serde_json::{Map, Value};
 
 use crate::names::StorePath;
 use crate::problem::Problem;
 
-/// How far the clocks of the issuer and of the Worker may be apart, in seconds.
+/// The seconds by which the clocks of the issuer and of the Worker may differ.
 pub const LEEWAY: f64 = 60.0;
 
-/// What a token must say. An empty list of issuers or audiences takes any.
+/// The claims that a token must have. An empty list of issuers or audiences admits any.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// `JWT_ISSUER`: what `iss` may be.
+    /// `JWT_ISSUER`: the accepted values of `iss`.
     pub issuers: Vec<String>,
-    /// `JWT_AUDIENCE`: what `aud` must be, or contain.
+    /// `JWT_AUDIENCE`: `aud` must be or contain one of these values.
     pub audiences: Vec<String>,
-    /// Whose data: one text.
+    /// The claim of the tenant: one text.
     pub tenant: Claim,
-    /// Which stores: the text `*` for all, another text for the one of that name, or a list of exact names.
+    /// The claim of the stores: the text `*` for all, another text for one store, or a list of exact names.
     pub stores: Claim,
-    /// What may be done: `read`, `write`, `admin` with spaces between them, or a list of them.
+    /// The claim of the scopes: `read`, `write` and `admin`, as a text with spaces or as a list.
     pub scope: Claim,
 }
 
-/// Where something is said in a token.
+/// The place of a value in a token.
 #[derive(Clone, Debug)]
 pub struct Claim {
-    /// The claim's name; where there is none of that name, dots lead into objects (`o.id`).
+    /// The claim's name. If no claim has that name, its dots lead into objects (`o.id`).
     pub name: String,
-    /// What holds for tokens without the claim; without it they are refused.
+    /// The value for tokens without the claim. Without a fallback, such tokens are refused.
     pub fallback: Option<String>,
 }
 
-/// What may be done with a store.
+/// The permission to use a store in one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// `GET`, `HEAD`
@@ -44,7 +44,7 @@ pub enum Scope {
 }
 
 impl Scope {
-    /// As tokens name it.
+    /// The scope's name in tokens.
     pub fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
@@ -54,36 +54,35 @@ impl Scope {
     }
 }
 
-/// What a caller may do.
+/// The permissions of a caller.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Grant {
     /// Everything: `AUTH_MODE=none`.
     Everything,
-    /// What a token says.
+    /// The permissions of a token.
     Token {
-        /// Whose data.
+        /// The tenant whose stores the token opens.
         tenant: String,
-        /// Which stores.
+        /// The stores that the token opens.
         stores: Stores,
-        /// What may be done.
+        /// The scopes of the token.
         scopes: Vec<String>,
-        /// Until when, in seconds since 1970, leeway included.
+        /// The end of the grant in seconds since 1970, leeway included.
         until: f64,
     },
 }
 
-/// Which stores of its tenant a token is for.
+/// The stores of a tenant that a token opens.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stores {
-    /// All of them: the text `*`. In a list, `*` is a store of that name.
+    /// All stores: the text `*`. In a list, `*` is a store with that name.
     All,
-    /// Those with these names.
+    /// The stores with these names.
     Named(Vec<String>),
 }
 
 impl Policy {
-    /// What a token with these claims opens at the time `now`, in seconds since 1970. Its signature
-    /// has been checked.
+    /// The grant of a token with these claims. The caller has checked the signature. `now` is in seconds since 1970.
     pub fn grant(&self, claims: &Map<String, Value>, now: f64) -> Result<Grant, Problem> {
         let until = end(claims, now)?;
         if date(claims, "nbf")?.is_some_and(|from| now < from - LEEWAY) {
@@ -94,31 +93,31 @@ impl Policy {
         {
             return Err(Problem::unauthorized(
                 "iss",
-                "The token's issuer is not the one this server trusts (`iss`).",
+                "The token's issuer (`iss`) is not one that this server trusts.",
             ));
         }
         if !self.audiences.is_empty()
-            && !claims.get("aud").is_some_and(|audience| meets(audience, &self.audiences))
+            && !claims.get("aud").is_some_and(|audience| has_one_of(audience, &self.audiences))
         {
             return Err(Problem::unauthorized(
                 "aud",
-                "The token is meant for someone else (`aud`).",
+                "The token's audience (`aud`) does not include this server.",
             ));
         }
         let tenant = match self.tenant.of(claims)? {
-            Said::Text(tenant) => tenant,
-            Said::List(_) => return Err(self.tenant.wrong("one text")),
+            ClaimValue::Text(tenant) => tenant,
+            ClaimValue::List(_) => return Err(self.tenant.wrong("one text")),
         };
         Ok(Grant::Token {
             tenant,
             stores: match self.stores.of(claims)? {
-                Said::Text(all) if all == "*" => Stores::All,
-                Said::Text(store) => Stores::Named(vec![store]),
-                Said::List(stores) => Stores::Named(stores),
+                ClaimValue::Text(all) if all == "*" => Stores::All,
+                ClaimValue::Text(store) => Stores::Named(vec![store]),
+                ClaimValue::List(stores) => Stores::Named(stores),
             },
             scopes: match self.scope.of(claims)? {
-                Said::Text(scopes) => scopes.split(' ').map(Into::into).collect(),
-                Said::List(scopes) => scopes,
+                ClaimValue::Text(scopes) => scopes.split(' ').map(Into::into).collect(),
+                ClaimValue::List(scopes) => scopes,
             },
             until,
         })
@@ -126,7 +125,7 @@ impl Policy {
 }
 
 impl Grant {
-    /// When it ends, in milliseconds since 1970; `None` if it does not.
+    /// The end of the grant in milliseconds since 1970; `None` if it never ends.
     pub fn until(&self) -> Option<u64> {
         match self {
             Self::Everything => None,
@@ -134,8 +133,7 @@ impl Grant {
         }
     }
 
-    /// Whether a store may be used so. Names are compared as they are encoded, which is how a store is
-    /// told from another everywhere else.
+    /// Whether the grant permits a use of the store. Encoded names are compared, as everywhere else.
     pub fn permits(&self, store: &StorePath, scope: Scope) -> Result<(), Problem> {
         let Self::Token { tenant, stores, scopes, .. } = self else { return Ok(()) };
         let covers_store = match stores {
@@ -160,25 +158,25 @@ impl Grant {
     }
 }
 
-/// What a claim may hold.
-enum Said {
+/// The value of a claim.
+enum ClaimValue {
     Text(String),
     List(Vec<String>),
 }
 
 impl Claim {
-    fn of(&self, claims: &Map<String, Value>) -> Result<Said, Problem> {
+    fn of(&self, claims: &Map<String, Value>) -> Result<ClaimValue, Problem> {
         let fallback = || self.fallback.clone().map(Value::String);
-        // A claim that says nothing (null) is as good as none; one that says something else never is.
+        // A claim that is null counts as none. A claim with a wrong value never falls back.
         let value = self.find(claims).filter(|value| !value.is_null()).cloned().or_else(fallback);
         let value = value.ok_or_else(|| {
             Problem::not_permitted(
                 "claim",
-                format!("The token has no `{}`, which this server needs.", self.name),
+                format!("The token has no claim `{}`, which this server requires.", self.name),
             )
         })?;
         match value {
-            Value::String(text) => Ok(Said::Text(text)),
+            Value::String(text) => Ok(ClaimValue::Text(text)),
             Value::Array(list) => {
                 let texts = list.into_iter().map(|one| match one {
                     Value::String(text) => Some(text),
@@ -186,7 +184,7 @@ impl Claim {
                 });
                 texts
                     .collect::<Option<_>>()
-                    .map(Said::List)
+                    .map(ClaimValue::List)
                     .ok_or_else(|| self.wrong("a list of texts"))
             }
             _ => Err(self.wrong("text, or a list of texts")),
@@ -206,10 +204,10 @@ impl Claim {
     }
 }
 
-/// When a token with these claims ends, leeway included; an error if that is over.
+/// The end of a token with these claims, leeway included; an error if the token has expired.
 pub fn end(claims: &Map<String, Value>, now: f64) -> Result<f64, Problem> {
     let expires = date(claims, "exp")?.ok_or_else(|| {
-        Problem::unauthorized("exp", "The token has no `exp`: it must say when it expires.")
+        Problem::unauthorized("exp", "The token has no `exp`, but must have an expiry.")
     })?;
     match expires + LEEWAY {
         until if now < until => Ok(until),
@@ -234,7 +232,7 @@ fn is_one_of(value: &Value, allowed: &[String]) -> bool {
     value.as_str().is_some_and(|text| allowed.iter().any(|one| one == text))
 }
 
-fn meets(audience: &Value, allowed: &[String]) -> bool {
+fn has_one_of(audience: &Value, allowed: &[String]) -> bool {
     match audience.as_array() {
         Some(list) => list.iter().any(|one| is_one_of(one, allowed)),
         None => is_one_of(audience, allowed),

@@ -1,5 +1,5 @@
-//! Authentication: turns the claims of a bearer token (JWT, RFC 7519) into a [`Grant`], which says what stores it opens.
-//! Checking the signature is the Worker's part: only its runtime has the cryptography.
+//! Authentication: turns the claims of a bearer token (JWT, RFC 7519) into a [`Grant`], which says what stores the token
+//! opens. The Worker checks the signature, because only its runtime has the cryptography.
 
 pub mod claims;
 pub mod jwks;

@@ -1,4 +1,4 @@
-//! A token as it comes: JWS compact serialization (RFC 7515 §7.1), taken apart but not believed.
+//! A token that is parsed, but not verified yet: JWS compact serialization (RFC 7515 §7.1).
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -10,22 +10,21 @@ use crate::problem::Problem;
 /// The longest token in characters.
 pub const MAX_TOKEN: usize = 16 << 10;
 
-/// The signatures that are taken. Each goes with one kind of key, so that a key can't be used for
-/// another algorithm than its own.
+/// The accepted algorithms. Each one belongs to one kind of key. Therefore no key serves another algorithm than its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Algorithm {
-    /// HMAC with SHA-256, by `JWT_SECRET`.
+    /// HMAC with SHA-256, with `JWT_SECRET`.
     Hs256,
     /// RSASSA-PKCS1-v1_5 with SHA-256.
     Rs256,
     /// ECDSA on P-256 with SHA-256.
     Es256,
-    /// Ed25519 (RFC 8037; RFC 9864 names it so).
+    /// Ed25519 (RFC 8037, and RFC 9864 for that name).
     EdDsa,
 }
 
 impl Algorithm {
-    /// From the header's or a key's `alg`.
+    /// Reads the `alg` of a token's header or of a key.
     pub fn named(name: &str) -> Option<Self> {
         Some(match name {
             "HS256" => Self::Hs256,
@@ -37,14 +36,14 @@ impl Algorithm {
     }
 }
 
-/// A token whose signature is yet to be checked.
+/// A token whose signature must still be checked.
 #[derive(Debug)]
 pub struct Token<'t> {
-    /// How it is signed.
+    /// The algorithm of the signature.
     pub algorithm: Algorithm,
-    /// By which key, if it says so.
+    /// The id of the key, if the header has one.
     pub key_id: Option<String>,
-    /// What is signed.
+    /// The signed text.
     pub signed: &'t str,
     /// The signature.
     pub signature: Vec<u8>,
@@ -61,11 +60,11 @@ struct Header {
 }
 
 impl<'t> Token<'t> {
-    /// Takes a token apart.
+    /// Parses a token.
     pub fn parse(token: &'t str) -> Result<Self, Problem> {
         if token.len() > MAX_TOKEN {
             return Err(malformed(format!(
-                "has {} characters; {MAX_TOKEN} are allowed",
+                "has {} characters, but may have at most {MAX_TOKEN}",
                 token.len()
             )));
         }
@@ -74,7 +73,7 @@ impl<'t> Token<'t> {
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
             return Err(malformed(
-                "is no signed JWT: that has three parts, with dots between them",
+                "is not a signed JWT, which has three parts with dots between them",
             ));
         };
         let signed = &token[..header.len() + 1 + payload.len()];
@@ -82,18 +81,18 @@ impl<'t> Token<'t> {
             .map_err(|_| malformed("has a header that is not an object with the text `alg`"))?;
         let algorithm = Algorithm::named(&header.alg).ok_or_else(|| {
             let detail = format!(
-                "The token is signed with {:?}, but HS256, RS256, ES256 or EdDSA is wanted.",
+                "The token is signed with {:?}, but must be signed with HS256, RS256, ES256 or EdDSA.",
                 header.alg
             );
             Problem::unauthorized("algorithm", detail)
         })?;
         if header.crit.is_some() || header.b64.is_some() {
             return Err(malformed(
-                "asks for an extension (`crit`, `b64`) that is not understood here",
+                "requires an extension (`crit`, `b64`) that this server does not support",
             ));
         }
         if header.typ.as_deref().is_some_and(|typ| !is_access_token(typ)) {
-            return Err(malformed("is of another type (`typ`): JWT or at+jwt is wanted"));
+            return Err(malformed("has another type (`typ`), but must have JWT or at+jwt"));
         }
         Ok(Self {
             algorithm,
@@ -104,14 +103,15 @@ impl<'t> Token<'t> {
         })
     }
 
-    /// What it claims. To be believed once the signature is checked, and not before.
+    /// The claims. Do not trust them before the signature is checked.
     pub fn claims(&self) -> Result<Map<String, Value>, Problem> {
         serde_json::from_slice(&decode(self.payload, "payload")?)
             .map_err(|_| malformed("has a payload that is not a JSON object"))
     }
 }
 
-/// An issuer signs other things than access tokens with the same key: those say so (RFC 8725 §3.11).
+/// Whether the type is that of an access token. An issuer may sign other things with the same key, and their `typ` says so
+/// (RFC 8725 §3.11).
 fn is_access_token(typ: &str) -> bool {
     let typ = typ.to_ascii_lowercase();
     matches!(typ.strip_prefix("application/").unwrap_or(&typ), "jwt" | "at+jwt")

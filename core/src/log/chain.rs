@@ -1,4 +1,4 @@
-//! The log as a list of messages: events that each follow the one before, perhaps behind a header message.
+//! The chain validator. A log is a list of messages: perhaps a header, then events that each follow the one before.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,18 +8,18 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor, value::MapAccessD
 
 use crate::event::{BackendId, MAX_SEQ_NUM, ROOT, SeqNum};
 
-/// Where the chain (each event's parent is the event before it) is broken.
+/// The place where a chain breaks. In a chain, each event's parent is the event before it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Break {
-    /// A message that is no event; holds how many events came before it.
+    /// A message that is not an event. Holds the number of events before it.
     NotAnEvent(u64),
-    /// An event whose parent is not the event before it, or not below itself.
+    /// An event whose parent is not the event before it, or is not below the event.
     Link {
-        /// Its `seqNum`.
+        /// The event's `seqNum`.
         seq: SeqNum,
-        /// Its `parentSeqNum`.
+        /// The event's `parentSeqNum`.
         parent: SeqNum,
-        /// The `seqNum` before it.
+        /// The `seqNum` of the event before it.
         before: SeqNum,
     },
 }
@@ -37,7 +37,7 @@ impl fmt::Display for Break {
     }
 }
 
-/// Follows the chain, message by message.
+/// Checks the chain, message by message.
 #[derive(Debug, Default)]
 pub struct ChainValidator {
     /// The backend id of the header message, if there was one.
@@ -46,7 +46,7 @@ pub struct ChainValidator {
     pub events: u64,
     /// Bytes of all messages so far.
     pub bytes: u64,
-    /// `parentSeqNum` of the first event and `seqNum` of the last, if there were events.
+    /// The `parentSeqNum` of the first event and the `seqNum` of the last; `None` without events.
     pub link: Option<(SeqNum, SeqNum)>,
     /// The first break.
     pub broken: Option<Break>,
@@ -54,22 +54,22 @@ pub struct ChainValidator {
 }
 
 impl ChainValidator {
-    /// The whole stream's, which must begin at the root.
+    /// A validator for a whole stream, whose chain must begin at the root.
     pub fn from_start() -> Self {
         Self { from_start: true, ..Self::default() }
     }
 
-    /// A chain that begins with the next message, of a stream with the same header.
-    pub(super) fn begun_anew(self) -> Self {
+    /// A validator for the chain that begins with the next message. It keeps the header.
+    pub(super) fn restarted(self) -> Self {
         Self { header: self.header, ..Self::default() }
     }
 
-    /// Whether it is the whole stream's.
+    /// Whether the chain must begin at the root.
     pub(super) fn is_from_start(&self) -> bool {
         self.from_start
     }
 
-    /// Takes the next message; if it is an event, its parent comes back.
+    /// Takes the next message. Returns the parent if the message is an event.
     pub fn message(&mut self, json: &[u8]) -> Option<SeqNum> {
         self.bytes += json.len() as u64;
         if let Some(links) = links_of(json) {
@@ -99,7 +99,7 @@ impl ChainValidator {
     }
 }
 
-/// The parts of an event that matter here. Whatever the batch check lets pass, this reads.
+/// The parts of an event that link it. This reads every event that passes the batch check.
 #[derive(DeriveDeserialize)]
 struct Links {
     #[serde(rename = "seqNum")]
@@ -120,7 +120,7 @@ struct Identity {
     backend_id: BackendId,
 }
 
-/// A JSON object. Serde's derived reader alone would take an array of its fields' values as well.
+/// A JSON object. Serde's derived reader alone would also accept an array of the fields' values.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -143,7 +143,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
     }
 }
 
-/// The backend id, if the message is a header.
+/// The backend id of a header message; `None` for any other message.
 pub fn header_of(json: &[u8]) -> Option<BackendId> {
     match links_of(json) {
         Some(_) => None,

@@ -1,4 +1,4 @@
-//! The log: its chain of events, and how it is read.
+//! The log as data: its chain of events, and how a read goes through it.
 
 mod chain;
 mod paging;

@@ -1,23 +1,24 @@
-//! The way of a read from page to page. Pure: tested on any host.
+//! The end of a read that goes from page to page.
 
 use crate::event::Offset;
 
-/// So many pages in a row without a message are no log.
+/// The most pages in a row without a message. A log has fewer.
 const MAX_EMPTY_PAGES: u32 = 4;
 
-/// The longest read, in pages. The pages of real servers are of kilobytes at least.
+/// The most pages of one read. The pages of real servers hold kilobytes or more.
 const MAX_PAGES: u32 = 10_000;
 
-/// How far a read has come. It comes to an end whatever is answered: nobody counts the requests of one read.
+/// Counts the pages of one read. Without this bound, wrong answers could make a read endless: the Sequencer's budget
+/// counts a read as one request.
 #[derive(Debug, Default)]
 pub struct Paging {
     pages: u32,
-    /// Without a message, in a row.
+    /// The pages without a message, in a row.
     empty: u32,
 }
 
 impl Paging {
-    /// Whether a page between these offsets, which does not reach the tail, leads on.
+    /// Whether the read goes on after a page between these offsets that does not reach the tail.
     pub fn leads_on(&mut self, at: &Offset, next: &Offset, is_empty: bool) -> bool {
         self.pages += 1;
         self.empty = if is_empty { self.empty + 1 } else { 0 };

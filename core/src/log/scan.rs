@@ -1,54 +1,54 @@
-//! Reads a stretch of the log and tells what it holds, in constant memory.
+//! The log scanner: summarizes a range of the log in constant memory.
 
 use super::chain::{Break, ChainValidator};
 use crate::event::{BackendId, Fingerprint, Fingerprinter, SeqNum};
 
-/// The batch whose append had an unknown outcome: is it in what is read?
+/// A batch whose append had an unknown outcome. The scanner looks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Probe {
-    /// Its parent. In a chain there is one event that follows it.
+    /// The batch's parent. In a chain, exactly one event follows it.
     pub parent: SeqNum,
-    /// How many events the batch has.
+    /// The number of events in the batch.
     pub events: u64,
-    /// Its fingerprint.
+    /// The fingerprint of the batch.
     pub fingerprint: Fingerprint,
 }
 
-/// The batch that made the head, as it was recorded: is it still where it was? What holds it byte by byte is the log
-/// that took it, or an exact copy.
+/// The recorded batch that made the head. The scanner checks that it is still in its place. A log that holds it byte for
+/// byte is the log that took it, or an exact copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Known {
-    /// How many events come before it in what is read.
+    /// The number of events before the batch in the range.
     pub skip: u64,
-    /// How many events it has.
+    /// The number of events in the batch.
     pub events: u64,
-    /// Its fingerprint.
+    /// The fingerprint of the batch.
     pub fingerprint: Fingerprint,
 }
 
-/// What a stretch of the log holds.
+/// The summary of a range of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct LogRange {
-    /// The backend id of the header message, if the stretch holds one.
+    /// The backend id of the header message, if the range holds one.
     pub header: Option<BackendId>,
-    /// How many events.
+    /// The number of events.
     pub events: u64,
     /// Bytes of all messages.
     pub bytes: u64,
-    /// `parentSeqNum` of the first event and `seqNum` of the last, if there are events.
+    /// The `parentSeqNum` of the first event and the `seqNum` of the last; `None` without events.
     pub link: Option<(SeqNum, SeqNum)>,
     /// The first break in the chain.
     pub broken: Option<Break>,
-    /// Of all its events.
+    /// The fingerprint of all events.
     pub fingerprint: Fingerprint,
-    /// Whether the probed batch is among its events.
+    /// Whether the range holds the probed batch.
     pub probe_found: bool,
-    /// Whether the known batch is in its place. A scan that begins with the known batch tells of what follows it.
+    /// Whether the known batch is in its place. If the scan began with it, the other fields describe what follows it.
     pub known_found: bool,
 }
 
 impl LogRange {
-    /// Whether the stretch continues a chain that ends at `head`.
+    /// Whether the range continues a chain that ends at `head`.
     pub fn continues(&self, head: SeqNum) -> bool {
         self.header.is_none()
             && self.broken.is_none()
@@ -68,7 +68,7 @@ pub struct LogScanner {
 /// Looks for a [`Probe`].
 struct ProbeScanner {
     probe: Probe,
-    /// Events of it so far, if it is one.
+    /// The events so far that may belong to the batch.
     events: u64,
     fingerprinter: Fingerprinter,
 }
@@ -76,25 +76,25 @@ struct ProbeScanner {
 /// Looks for a [`Known`] batch.
 struct KnownScanner {
     known: Known,
-    /// Events so far.
+    /// The events so far.
     events: u64,
     fingerprinter: Fingerprinter,
-    /// Whether only what follows the known batch is to be told.
+    /// Whether the scan begins with the known batch, which the summary then leaves out.
     leads: bool,
 }
 
 impl LogScanner {
-    /// A scan of the whole stream, which must begin the chain.
+    /// A scan of a whole stream, which must begin the chain.
     pub fn from_start() -> Self {
         Self { chain: ChainValidator::from_start(), ..Self::default() }
     }
 
-    /// A scan of what follows a known position, looking for `probe`.
+    /// A scan from a known position on, which looks for `probe`.
     pub fn onward(probe: Option<Probe>) -> Self {
         Self::default().probing(probe)
     }
 
-    /// The same, looking for `probe`.
+    /// The same scan, which also looks for `probe`.
     pub fn probing(self, probe: Option<Probe>) -> Self {
         let probe = probe.map(|probe| ProbeScanner {
             probe,
@@ -104,8 +104,8 @@ impl LogScanner {
         Self { probe, ..self }
     }
 
-    /// The same, looking for the `known` batch on the way from the start; or onward, where it comes first and does not
-    /// count.
+    /// The same scan, which also looks for the `known` batch. A scan from a known position begins with that batch, and does
+    /// not count it.
     pub fn expecting(self, known: Option<Known>) -> Self {
         let leads = !self.chain.is_from_start();
         Self { known: known.map(|known| KnownScanner::new(known, leads)), ..self }
@@ -122,7 +122,7 @@ impl LogScanner {
             known.event(json);
             if was_pending && known.leads {
                 if !known.is_pending() {
-                    self.chain = std::mem::take(&mut self.chain).begun_anew();
+                    self.chain = std::mem::take(&mut self.chain).restarted();
                 }
                 return;
             }
@@ -130,7 +130,7 @@ impl LogScanner {
         self.fingerprinter.event(json);
     }
 
-    /// What was read.
+    /// Ends the scan.
     pub fn finish(self) -> LogRange {
         let ChainValidator { header, events, bytes, link, broken, .. } = self.chain;
         LogRange {
@@ -148,12 +148,12 @@ impl LogScanner {
 
 impl ProbeScanner {
     fn event(&mut self, parent: SeqNum, json: &[u8]) {
-        let goes_on = if self.events == 0 {
+        let is_part_of_batch = if self.events == 0 {
             parent == self.probe.parent
         } else {
             self.events < self.probe.events
         };
-        if goes_on {
+        if is_part_of_batch {
             self.fingerprinter.event(json);
             self.events += 1;
         }

@@ -1,8 +1,8 @@
-//! Cuts a read of the log into its sealed segments as the bytes arrive. Pure: tested on any host.
+//! Cuts a read of the log into its sealed segments while the bytes arrive.
 //!
-//! A segment is kept for ever, by the edge cache or by a reader's own, so it must be what the index says it is: the same
-//! events in number, that link to the event before and end at the right one, and the same last append byte for byte. What
-//! does not fit is not kept: the edge cache is not given it, and a reader does not get its end.
+//! The edge cache and the readers' caches keep a segment for ever. Therefore a segment must match the index: the number of
+//! events, the link to the event before, the last event, and the last append byte for byte. A segment that does not match
+//! is not kept: the edge cache never receives it, and a reader never receives its end.
 
 use std::fmt;
 
@@ -11,8 +11,8 @@ use crate::log::ChainValidator;
 use crate::messages::{MessageSplitter, SplitError};
 use crate::segments::plan::{MAX_SEGMENT_BYTES, Plan, Segment};
 
-/// Cuts one JSON array, fed in chunks cut anywhere, into several. The bytes of each element stay as
-/// they are; white space between them goes.
+/// Cuts one JSON array into several. The chunks may be cut anywhere. The bytes of each element stay, and white space
+/// between elements goes.
 #[derive(Debug, Default)]
 pub struct SegmentAssembler {
     splitter: MessageSplitter,
@@ -20,8 +20,8 @@ pub struct SegmentAssembler {
 }
 
 impl SegmentAssembler {
-    /// Takes the next chunk. `ends` sees each element that it completes and says whether a piece ends
-    /// with it; the pieces, arrays again, come back.
+    /// Takes the next chunk, and returns the pieces that end in it as arrays. `ends` receives each element, and says whether
+    /// a piece ends with it.
     pub fn feed(
         &mut self,
         chunk: &[u8],
@@ -34,7 +34,7 @@ impl SegmentAssembler {
             body.extend_from_slice(element);
             if ends(element) {
                 body.push(b']');
-                // The next piece is about as large: without growing, it is in memory once.
+                // The next piece is about as large. A buffer that grows would be in memory twice.
                 let next = Vec::with_capacity(body.len());
                 pieces.push(std::mem::replace(body, next));
             }
@@ -42,29 +42,29 @@ impl SegmentAssembler {
         Ok(pieces)
     }
 
-    /// The array has ended, and goes on in another one: a server may answer in pages (protocol §5.6).
+    /// Ends the array. The elements go on in the next array: a server may answer in pages (protocol §5.6).
     pub fn next_array(&mut self) -> Result<(), SplitError> {
         std::mem::take(&mut self.splitter).finish()
     }
 }
 
-/// One segment, as it is kept and answered.
+/// One segment, as caches keep it and as the Worker answers it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Sealed {
-    /// The offset before it.
+    /// The offset before the segment.
     pub from: Offset,
-    /// The offset behind it.
+    /// The offset behind the segment.
     pub end: Offset,
-    /// Its messages, as a JSON array.
+    /// The messages, as a JSON array.
     pub body: Vec<u8>,
 }
 
-/// Why what is read is not what the index says.
+/// The difference between the log and its index.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SegmentMismatch {
-    /// It is no JSON array of messages.
+    /// The body is not a JSON array of messages.
     Split(SplitError),
-    /// The segment that ends at this offset holds something else.
+    /// The segment that ends at this offset does not match.
     Segment(Offset),
 }
 
@@ -94,28 +94,28 @@ impl LastAppend {
         }
     }
 
-    /// Whether the events that were taken end with that append. An append of which nothing was recorded fits any.
+    /// Whether the events so far end with the recorded append. Without a record, any events fit.
     pub(super) fn fits(&self, segment: &Segment) -> bool {
         let seen: Option<Fingerprint> = self.0.as_ref().map(Fingerprinter::fingerprint);
         segment.made_by.is_none_or(|(_, recorded)| seen == Some(recorded))
     }
 }
 
-/// More than what is planned by [`MAX_SEGMENT_BYTES`] can have. The bytes of the index are those of pushes.
+/// The most bytes of a segment in the log. The index counts the bytes of pushes, which may differ a little.
 const MAX_BYTES: u64 = 2 * MAX_SEGMENT_BYTES;
 
 /// Follows a [`Plan`] through one read of the log, message by message.
 struct Follower {
-    /// Its `from` and `head` are where the segment begins that is being read.
+    /// `from` and `head` move to the begin of the current segment.
     plan: Plan,
-    /// Whose log it must be.
+    /// The backend id that the log must have.
     backend_id: BackendId,
     /// The id of a log without a header.
     implicit_id: BackendId,
-    /// Of the segment that is being read.
+    /// The chain of the current segment.
     chain: ChainValidator,
     last_append: LastAppend,
-    /// Of the plan, how many are done.
+    /// The number of segments that are complete.
     done: usize,
 }
 
@@ -133,14 +133,14 @@ impl Follower {
         self.done == self.plan.segments.len()
     }
 
-    /// Takes the next message. If a segment ends with it: where that begins and ends, or that it is not what the index
-    /// says. Nothing follows a segment that is not.
+    /// Takes the next message. If a segment ends with it, returns the segment's begin and end, or the mismatch. A mismatch
+    /// ends the plan.
     fn message(&mut self, message: &[u8]) -> Option<Result<(Offset, Offset), SegmentMismatch>> {
         let segment = self.plan.segments.get(self.done)?;
         if let Some(parent) = self.chain.message(message) {
             self.last_append.event(segment, parent, message);
         }
-        // What is broken, or larger than anything that was planned, is not read to its end.
+        // A broken or oversized segment is not read to its end.
         let ChainValidator { events, bytes, broken, .. } = &self.chain;
         if *events != segment.events && broken.is_none() && *bytes <= MAX_BYTES {
             return None;
@@ -172,35 +172,35 @@ impl Follower {
     }
 }
 
-/// Reads the segments of a [`Plan`] out of one read of the log, each as a whole.
+/// Cuts the segments of a [`Plan`] out of one read of the log, each as a whole.
 pub struct Segments {
     follower: Follower,
-    cutter: SegmentAssembler,
+    assembler: SegmentAssembler,
 }
 
 impl Segments {
-    /// `implicit_id` names a log without a header (docs/http-api.md, "The header").
+    /// `implicit_id` is the id of a log without a header (docs/http-api.md, "The header").
     pub fn new(plan: Plan, backend_id: BackendId, implicit_id: BackendId) -> Self {
         Self {
             follower: Follower::new(plan, backend_id, implicit_id),
-            cutter: SegmentAssembler::default(),
+            assembler: SegmentAssembler::default(),
         }
     }
 
-    /// Whether all that was planned is read.
+    /// Whether all segments of the plan are complete.
     pub fn is_done(&self) -> bool {
         self.follower.is_done()
     }
 
-    /// The page has ended, and another one follows.
+    /// Ends the upstream's page. Another page follows.
     pub fn next_page(&mut self) -> Result<(), SegmentMismatch> {
-        self.cutter.next_array().map_err(SegmentMismatch::Split)
+        self.assembler.next_array().map_err(SegmentMismatch::Split)
     }
 
-    /// Takes the next chunk; the segments that it completes come back.
+    /// Takes the next chunk, and returns the segments that it completes.
     pub fn feed(&mut self, chunk: &[u8]) -> Result<Vec<Sealed>, SegmentMismatch> {
         let mut places = Vec::new();
-        let bodies = self.cutter.feed(chunk, |message| {
+        let bodies = self.assembler.feed(chunk, |message| {
             let ended = self.follower.message(message);
             let ends = ended.is_some();
             places.extend(ended);
@@ -212,7 +212,7 @@ impl Segments {
     }
 }
 
-/// Passes one segment on while it arrives, so that it is never in memory as a whole.
+/// Passes one segment on while it arrives. The segment is never in memory as a whole.
 pub struct Passage {
     follower: Follower,
     splitter: MessageSplitter,
@@ -220,29 +220,29 @@ pub struct Passage {
 }
 
 impl Passage {
-    /// Of the first segment of a plan.
+    /// Passes on the first segment of a plan.
     pub fn new(mut plan: Plan, backend_id: BackendId, implicit_id: BackendId) -> Self {
         plan.segments.truncate(1);
         let follower = Follower::new(plan, backend_id, implicit_id);
         Self { follower, splitter: MessageSplitter::default(), has_begun: false }
     }
 
-    /// Whether all of it was passed on.
+    /// Whether the whole segment was passed on.
     pub fn is_done(&self) -> bool {
         self.follower.is_done()
     }
 
-    /// The page has ended, and another one follows.
+    /// Ends the upstream's page. Another page follows.
     pub fn next_page(&mut self) -> Result<(), SegmentMismatch> {
         std::mem::take(&mut self.splitter).finish().map_err(SegmentMismatch::Split)
     }
 
-    /// Takes the next chunk; what of the segment's JSON array can be passed on by it comes back. The end of the array is
-    /// passed on only behind what the index says.
+    /// Takes the next chunk, and returns the next part of the segment's JSON array. The array ends only if the segment
+    /// matches the index.
     pub fn feed(&mut self, chunk: &[u8]) -> Result<Vec<u8>, SegmentMismatch> {
         let Self { follower, splitter, has_begun } = self;
         let mut passed = Vec::with_capacity(chunk.len() + 2);
-        let mut misfit = None;
+        let mut mismatch = None;
         let fed = splitter.feed(chunk, |message| {
             if follower.is_done() {
                 return;
@@ -251,12 +251,12 @@ impl Passage {
             passed.extend_from_slice(message);
             match follower.message(message) {
                 Some(Ok(_)) => passed.push(b']'),
-                Some(Err(why)) => misfit = Some(why),
+                Some(Err(why)) => mismatch = Some(why),
                 None => {}
             }
         });
-        match (fed, misfit) {
-            (_, Some(misfit)) => Err(misfit),
+        match (fed, mismatch) {
+            (_, Some(mismatch)) => Err(mismatch),
             (Err(error), None) if !follower.is_done() => Err(SegmentMismatch::Split(error)),
             _ => Ok(passed),
         }

@@ -1,4 +1,4 @@
-//! Sealed history: runs of whole appends that never change, and how a read of the log is cut into them.
+//! Sealed history: runs of whole appends that never change. The modules plan a read, and cut it into segments or pages.
 
 pub mod assemble;
 pub mod pages;

@@ -1,10 +1,10 @@
-//! Cuts a run of which the index knows only both ends into pages. Pure: tested on any host.
+//! Cuts a long run into pages. A run is a part of the log of which the index knows only both ends.
 //!
-//! A log that was adopted, or an index that was begun anew, holds all that came before in one run. The upstream names no
-//! offset inside of it, so the Worker does: an [`Interior`] says how many events of the run lie before it. It sorts between
-//! the ends of the run, as the protocol wants it (§8), and it needs no memory: whoever reads on from it reads the run from
-//! its begin, and passes over so many events. Interior offsets are the Worker's own. The upstream never sees one from it; a client
-//! that takes one there (in hybrid mode) is refused, and begins anew.
+//! An adopted log, or a rebuilt index, holds everything that came before in one run. The upstream names no offset inside the
+//! run, therefore the Worker does. An [`Interior`] offset says how many events of the run lie before it. Such an offset sorts
+//! between the ends of the run, as the protocol demands (§8). The Worker stores none of them: to go on from one, it reads
+//! the run from its begin and skips that many events. The Worker never sends an interior offset upstream. A client that
+//! does, in hybrid mode, is refused and starts again.
 
 use super::assemble::{LastAppend, Sealed, SegmentMismatch};
 use crate::event::{BackendId, Offset, SeqNum};
@@ -13,48 +13,48 @@ use crate::messages::MessageSplitter;
 use crate::segments::plan::SegmentSize;
 use crate::segments::plan::{MAX_SEGMENT_BYTES, Plan, Segment};
 
-/// What stands between the two parts of an interior offset.
+/// The mark between the two parts of an interior offset.
 const MARK: &str = "~hw";
 
-/// The longest offset (protocol §8).
+/// The longest offset in characters (protocol §8).
 const MAX_OFFSET: usize = 256;
 
-/// A position inside of a run.
+/// A position inside a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interior {
-    /// Where the run begins, as the upstream names it.
+    /// The upstream's offset at which the run begins.
     pub run: Offset,
-    /// How many events of the run lie before the position.
+    /// The number of the run's events before the position.
     pub events: u64,
-    /// `seqNum` of the last of them.
+    /// The `seqNum` of the last of them.
     pub head: SeqNum,
 }
 
 impl Interior {
-    /// The position that an offset names, if it is one of these.
+    /// Reads an interior offset; `None` for every other offset.
     pub fn parse(offset: &Offset) -> Option<Self> {
         let (run, rest) = offset.0.split_once(MARK)?;
         let (events, head) = rest.split_once('.')?;
         let (events, head) = (events.parse().ok()?, head.parse().ok()?);
         let parsed = Self { run: Offset(run.into()), events, head };
-        // One spelling only, as offsets are unique.
+        // Offsets are unique, therefore each position has only one spelling.
         (events > 0 && parsed.offset() == *offset).then_some(parsed)
     }
 
-    /// Its name.
+    /// The offset that names this position.
     pub fn offset(&self) -> Offset {
         Offset(format!("{}{MARK}{:016}.{}", self.run.0, self.events, self.head))
     }
 }
 
-/// Where the upstream begins to be read for a reader at this offset: the offset itself, or the run that it is inside of.
+/// The upstream's offset from which to read for a reader at this offset: the offset itself, or the begin of its run.
 pub fn begin_of(offset: &Offset) -> Offset {
     Interior::parse(offset).map_or_else(|| offset.clone(), |interior| interior.run)
 }
 
 /// Cuts a run into pages of about a segment's size.
 pub struct Pages {
-    /// Its `from` and `head` are where the run begins.
+    /// `from` and `head` are the begin of the run.
     plan: Plan,
     run: Segment,
     backend_id: BackendId,
@@ -62,22 +62,24 @@ pub struct Pages {
     implicit_id: BackendId,
     size: SegmentSize,
     splitter: MessageSplitter,
-    /// Of the run so far.
+    /// The chain of the run so far.
     chain: ChainValidator,
     last_append: LastAppend,
-    /// Where the first page begins, unless that is where the run does.
+    /// The begin of the first page; `None` for the begin of the run.
     first: Option<Interior>,
-    /// Of the page that is being gathered: where it begins, its events, and its messages.
+    /// The begin of the current page.
     from: Offset,
+    /// The events of the current page.
     events: u64,
+    /// The messages of the current page.
     body: Vec<u8>,
-    /// Pages that are done, or all there may be.
+    /// The number of complete pages; [`Plan::AHEAD`] at the end of the run.
     done: usize,
 }
 
 impl Pages {
-    /// From `first` on, or from where the run begins; `None` if the plan has no run, or the run has no room for offsets
-    /// between its ends.
+    /// Pages from `first` on, or from the begin of the run. `None` if the plan has no run, or the run has no room for
+    /// offsets between its ends.
     pub fn new(
         mut plan: Plan,
         first: Option<Interior>,
@@ -117,33 +119,33 @@ impl Pages {
         })
     }
 
-    /// Whether as much is cut as is read at once, or the run has ended.
+    /// Whether the read has all its pages, or the run has ended.
     pub fn is_done(&self) -> bool {
         self.done >= Plan::AHEAD
     }
 
-    /// The upstream's page has ended, and another one follows.
+    /// Ends the upstream's page. Another page follows.
     pub fn next_page(&mut self) -> Result<(), SegmentMismatch> {
         std::mem::take(&mut self.splitter).finish().map_err(SegmentMismatch::Split)
     }
 
-    /// Takes the next chunk; the pages that it completes come back.
+    /// Takes the next chunk, and returns the pages that it completes.
     pub fn feed(&mut self, chunk: &[u8]) -> Result<Vec<Sealed>, SegmentMismatch> {
         let mut splitter = std::mem::take(&mut self.splitter);
         let mut pages = Vec::new();
-        let mut misfits = false;
+        let mut is_mismatch = false;
         let fed = splitter.feed(chunk, |message| {
-            if self.is_done() || misfits {
+            if self.is_done() || is_mismatch {
                 return;
             }
             match self.message(message) {
                 Ok(page) => pages.extend(page),
-                Err(()) => misfits = true,
+                Err(()) => is_mismatch = true,
             }
         });
         self.splitter = splitter;
         match fed {
-            _ if misfits => Err(SegmentMismatch::Segment(self.run.end.clone())),
+            _ if is_mismatch => Err(SegmentMismatch::Segment(self.run.end.clone())),
             Err(error) if !self.is_done() => Err(SegmentMismatch::Split(error)),
             _ => Ok(pages),
         }
@@ -151,7 +153,7 @@ impl Pages {
 
     fn message(&mut self, message: &[u8]) -> Result<Option<Sealed>, ()> {
         let skipped = self.first.as_ref().map_or(0, |first| first.events);
-        let is_passed_over = self.chain.events < skipped;
+        let is_skipped = self.chain.events < skipped;
         let parent = self.chain.message(message);
         let is_event = parent.is_some();
         if let Some(parent) = parent {
@@ -161,7 +163,7 @@ impl Pages {
         if !self.fits(skipped) || (is_last && !self.last_append.fits(&self.run)) {
             return Err(());
         }
-        if is_passed_over {
+        if is_skipped {
             return if is_last { Err(()) } else { Ok(None) };
         }
         self.body.push(if self.body.is_empty() { b'[' } else { b',' });
@@ -183,10 +185,10 @@ impl Pages {
         }
     }
 
-    /// Whether the run so far is what the index says, and what the first page's offset says.
+    /// Whether the run so far matches the index and the offset of the first page.
     fn fits(&self, skipped: u64) -> bool {
         let ChainValidator { header, events, link, broken, .. } = &self.chain;
-        let is_whose_it_should_be = match self.plan.from.0 == Offset::START {
+        let has_right_header = match self.plan.from.0 == Offset::START {
             true => {
                 *events == 0 || *header.as_ref().unwrap_or(&self.implicit_id) == self.backend_id
             }
@@ -198,7 +200,7 @@ impl Pages {
                 && (*events != skipped
                     || self.first.as_ref().is_none_or(|first| head == first.head))
         });
-        is_whose_it_should_be
+        has_right_header
             && links
             && broken.is_none()
             && self.body.len() as u64 <= 2 * MAX_SEGMENT_BYTES
@@ -207,14 +209,14 @@ impl Pages {
     fn page(&mut self, end: Offset) -> Sealed {
         self.body.push(b']');
         self.events = 0;
-        // The next page is about as large: without growing, it is in memory once.
+        // The next page is about as large. A buffer that grows would be in memory twice.
         let body = std::mem::take(&mut self.body);
         self.body.reserve(body.len());
         Sealed { from: std::mem::replace(&mut self.from, end.clone()), end, body }
     }
 }
 
-/// Passes on what follows an interior position, out of a read of its run from the begin.
+/// Passes on the events behind an interior position, while the run is read from its begin.
 pub struct Remainder {
     after: Interior,
     splitter: MessageSplitter,
@@ -223,7 +225,7 @@ pub struct Remainder {
 }
 
 impl Remainder {
-    /// What follows `after`.
+    /// Passes on the events behind `after`.
     pub fn new(after: Interior) -> Self {
         Self {
             after,
@@ -233,36 +235,36 @@ impl Remainder {
         }
     }
 
-    /// Whether the position was reached: what comes from now on is passed on.
+    /// Whether the read has reached the position.
     pub fn is_reached(&self) -> bool {
         self.chain.events >= self.after.events
     }
 
-    /// Takes the next chunk; what of it follows the position comes back, as a part of a JSON array.
+    /// Takes the next chunk, and returns the next part of a JSON array of the messages behind the position.
     pub fn feed(&mut self, chunk: &[u8]) -> Result<Vec<u8>, SegmentMismatch> {
         let Self { after, splitter, chain, has_begun } = self;
         let mut passed = Vec::with_capacity(chunk.len());
-        let mut misfits = false;
+        let mut is_mismatch = false;
         let fed = splitter.feed(chunk, |message| {
             if chain.events < after.events {
                 chain.message(message);
-                let is_there = chain.events == after.events;
-                misfits |= is_there && chain.link.is_none_or(|(_, head)| head != after.head);
+                let has_arrived = chain.events == after.events;
+                is_mismatch |= has_arrived && chain.link.is_none_or(|(_, head)| head != after.head);
                 return;
             }
             passed.push(if std::mem::replace(has_begun, true) { b',' } else { b'[' });
             passed.extend_from_slice(message);
         });
         fed.map_err(SegmentMismatch::Split)?;
-        if misfits { Err(SegmentMismatch::Segment(after.offset())) } else { Ok(passed) }
+        if is_mismatch { Err(SegmentMismatch::Segment(after.offset())) } else { Ok(passed) }
     }
 
-    /// The upstream's page has ended, and another one follows.
+    /// Ends the upstream's page. Another page follows.
     pub fn next_page(&mut self) -> Result<(), SegmentMismatch> {
         std::mem::take(&mut self.splitter).finish().map_err(SegmentMismatch::Split)
     }
 
-    /// The read has ended; the end of the array comes back.
+    /// Ends the read, and returns the end of the array.
     pub fn finish(&mut self) -> Result<&'static [u8], SegmentMismatch> {
         self.next_page()?;
         Ok(if self.has_begun { b"]" } else { b"[]" })

@@ -1,14 +1,14 @@
-//! What lies sealed before a reader: runs of whole appends that never change.
+//! The plan of a read: the sealed segments that lie before a reader.
 
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Fingerprint, Offset, ROOT, SeqNum};
 
-/// A longer run is not kept as one, because it would have to be in memory, of which an isolate has 128 MB.
-/// Mostly these are logs that were adopted: all that was there then is one run.
+/// The largest segment. A segment is held in memory as a whole, and an isolate has 128 MB. Longer runs come mostly from
+/// adopted logs: everything that such a log held is one run.
 pub const MAX_SEGMENT_BYTES: u64 = 8 << 20;
 
-/// When a run of appends is long enough to be sealed: as soon as it reaches one of these.
+/// The length at which a run of appends is sealed. The first bound that the run reaches counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SegmentSize {
     /// `SEGMENT_EVENTS`
@@ -17,18 +17,18 @@ pub struct SegmentSize {
     pub bytes: u64,
 }
 
-/// An end of an append, and all that lies before it.
+/// The end of an append, and the totals of the log up to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The offset behind the append.
     pub offset: Offset,
-    /// `seqNum` of its last event.
+    /// The `seqNum` of the append's last event.
     pub head: SeqNum,
-    /// Events in the log up to here.
+    /// The events of the log up to here.
     pub events: u64,
-    /// Bytes of the log up to here.
+    /// The bytes of the log up to here.
     pub bytes: u64,
-    /// Parent and fingerprint of the append, if they were recorded.
+    /// Parent and fingerprint of the append, if the index recorded them.
     pub made_by: Option<(SeqNum, Fingerprint)>,
 }
 
@@ -43,14 +43,12 @@ impl Place {
             made_by: None,
         }
     }
-}
 
-impl Place {
-    /// Finds the append that ends at an offset, among those up to the event `last`. `first_from` looks up the first append
-    /// whose last event is this one or a later one.
+    /// Finds the append that ends at an offset, among the appends up to the event `last`. `first_from` looks up the first
+    /// append whose last event has this `seqNum` or a later one.
     ///
-    /// Offsets sort as the appends do (protocol §8), so each look-up halves what is left. An index of the offsets would cost
-    /// every push one row more.
+    /// Offsets sort as the appends do (protocol §8), therefore each look-up halves the range. An index of the offsets would
+    /// cost every push a second row (docs/internals/adr/0011-binary-search-for-offsets.md).
     pub fn find<E>(
         offset: &Offset,
         last: SeqNum,
@@ -72,14 +70,14 @@ impl Place {
 /// The sealed segments that follow a place in the log.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// The offset of the place.
+    /// The offset at which the plan begins.
     pub from: Offset,
-    /// `seqNum` of the event before it.
+    /// The `seqNum` of the event before that offset.
     pub head: SeqNum,
-    /// The rest of the segment that the place is in, and those after it, as many as are to be read at
-    /// once. None in the unsealed tail, and none where what is sealed is too long to be kept.
+    /// The rest of the reader's segment and the segments after it, as many as one read takes. Empty in the unsealed tail,
+    /// and before a run that is too long for a segment.
     pub segments: Vec<Segment>,
-    /// What is sealed there instead, and too long to be kept as one. An older build does not tell it.
+    /// The run that is too long for a segment. Older builds leave it out.
     #[serde(default)]
     pub run: Option<Segment>,
 }
@@ -87,29 +85,29 @@ pub struct Plan {
 /// A sealed, immutable run of whole appends.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Segment {
-    /// How many events.
+    /// The number of events.
     pub events: u64,
-    /// `seqNum` of the last event.
+    /// The `seqNum` of the last event.
     pub head: SeqNum,
-    /// The offset behind it.
+    /// The offset behind the segment.
     pub end: Offset,
-    /// How many bytes, nearly; 0 from a Sequencer of an older build.
+    /// The approximate number of bytes; 0 from an older build.
     #[serde(default)]
     pub bytes: u64,
-    /// Parent and fingerprint of the last append in it; nothing from a Sequencer of an older build.
+    /// Parent and fingerprint of the last append in the segment; `None` from an older build.
     #[serde(default)]
     pub made_by: Option<(SeqNum, Fingerprint)>,
 }
 
 impl Plan {
-    /// Segments read at once, at most. Each costs the Worker one request to its cache, of which a free
-    /// plan allows 50 an invocation.
+    /// The most segments in one read. Each segment costs the Worker one request to its cache, and a free plan allows 50
+    /// requests for each invocation.
     pub const AHEAD: usize = 32;
 
-    /// Bytes read at once, at most; within the 30 s that the runtime grants a Worker after its answer.
+    /// The most bytes in one read, which must end within the 30 s that the runtime grants a Worker after its answer.
     const AHEAD_BYTES: u64 = 32 << 20;
 
-    /// The plan of a reader at `from`, with the ends of the segments after it, in order.
+    /// The plan of a reader at `from`. `ends` are the ends of the segments after it, in order.
     pub fn new(from: Place, ends: impl IntoIterator<Item = Place>) -> Self {
         let (mut segments, mut run) = (Vec::new(), None);
         let mut at = &from;

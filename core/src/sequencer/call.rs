@@ -1,10 +1,10 @@
-//! What the Worker says to the Sequencer and hears back: JSON of the core's own types. A batch's events travel beside it
-//! as the body, untouched.
+//! The call between the Worker and the Sequencer: JSON of the core's own types. The events of a batch travel beside the
+//! call as the body, untouched.
 //!
-//! For minutes after a deployment two builds talk to each other. So these types change additively only: a field that is
-//! added has a default (`#[serde(default)]`), and one that is unknown is ignored. What a Sequencer does not understand it
-//! answers with [`Answer::Unavailable`], and what a Worker does not understand is to it as that: the client tries again.
-//! `core/tests/call.rs` keeps what earlier builds say.
+//! For minutes after a deployment, two builds talk to each other. Therefore these types change only by addition. A new
+//! field has a default (`#[serde(default)]`), and unknown fields are ignored. A Sequencer answers a call that it does not
+//! understand with [`Answer::Unavailable`]. A Worker treats an answer that it does not understand in the same way, and the
+//! client tries again. `core/tests/call.rs` keeps the calls and answers of earlier builds.
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -17,128 +17,128 @@ use crate::segments::plan::Plan;
 /// The request header that carries a [`Call`].
 pub const CALL_HEADER: &str = "headwater-call";
 
-/// The request header of a push that names its lease, for a Sequencer in the Worker's isolate to adopt.
+/// The request header that names a push's lease. A Sequencer in the Worker's isolate adopts that lease.
 pub const LEASE_HEADER: &str = "headwater-lease";
 
-/// The version of [`Call`]: counted up where a change is more than an addition.
+/// The version of [`Call`]. It rises with a change that is more than an addition.
 pub const VERSION: u32 = 1;
 
-/// One call.
+/// One call to a Sequencer.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Call {
-    /// [`VERSION`] of the build that calls; 0 of those before it was said.
+    /// The [`VERSION`] of the calling build; 0 for builds that sent none.
     #[serde(default)]
     pub version: u32,
     /// The store's encoded path ([`crate::names::StorePath`]), which a Durable Object does not know of itself.
     pub path: String,
-    /// What is wanted.
+    /// The question or the operation.
     pub ask: Ask,
 }
 
-/// What is wanted.
+/// The subject of a call.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Ask {
-    /// Something that the core decides; an [`Answer`] comes back.
+    /// An operation that the core decides. Returns an [`Answer`].
     Op(Op),
-    /// What is known of the tip, at once; an [`Answer`] comes back. If it is not what is needed, the
-    /// Sequencer looks afterwards, and knows more when it is asked next.
+    /// The known tip, at once. Returns an [`Answer`]. If the tip does not meet the need, the Sequencer looks
+    /// afterwards, and knows more at the next call.
     Look(Need),
-    /// The place of a position in the index; a [`Located`] comes back.
+    /// The place of a position in the index. Returns a [`Located`].
     Locate(Position),
-    /// Both at once, for a reader that knows neither the tip nor the place; a [`ReadStart`] comes back.
+    /// Both, for a reader that knows neither the tip nor the place. Returns a [`ReadStart`].
     Read(Need, Position),
-    /// What an inspector shows; an [`Inspection`] comes back.
+    /// The state that the inspector shows. Returns an [`Inspection`].
     Inspect,
 }
 
-/// What the Sequencer knows of a position.
+/// The place of a position, as the Sequencer knows it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Located {
-    /// Where it is, and what lies before the reader from there.
+    /// The index knows the place.
     Found {
-        /// The sealed segments from there.
+        /// The sealed segments from that place on.
         plan: Plan,
-        /// Whose log, and in which index: what lies at an offset depends on both.
-        #[serde(rename = "life")] // the name that earlier builds know
+        /// The log and the index: the content at an offset depends on both.
+        #[serde(rename = "life")] // the name in earlier builds
         incarnation: Incarnation,
     },
-    /// The index does not know the offset: another writer's, or another backend's.
+    /// The index does not know the offset. It may be another writer's, or another backend's.
     Unknown,
     /// The log ends before the event.
     Beyond {
-        /// Its head; 0 while there is no stream.
+        /// The log's head; 0 while there is no stream.
         head: SeqNum,
-        /// Whose log; `None` while there is no stream.
+        /// The log's backend id; `None` while there is no stream.
         backend_id: Option<BackendId>,
     },
-    /// The Sequencer can't tell.
+    /// The Sequencer can't tell. Holds its answer.
     Refused(Answer),
 }
 
-/// What a reader needs to begin.
+/// The answer to [`Ask::Read`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ReadStart {
-    /// As to [`Ask::Look`].
+    /// The answer to [`Ask::Look`].
     pub answer: Answer,
-    /// As to [`Ask::Locate`].
+    /// The answer to [`Ask::Locate`].
     pub located: Located,
 }
 
-/// What the Sequencer tells an inspector.
+/// The answer to [`Ask::Inspect`].
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Inspection {
-    /// A [`Shown`], which the Worker passes on as it is.
+    /// A [`Shown`], which the Worker passes on unchanged.
     pub shown: Box<RawValue>,
-    /// Where the listed segments begin, in the log's order.
+    /// The offsets at which the listed segments begin, in the log's order.
     pub begins: Vec<Offset>,
-    /// What these offsets mean something in; `None` while no tip is known.
-    #[serde(rename = "life")] // the name that earlier builds know
+    /// The incarnation that these offsets belong to; `None` while no tip is known.
+    #[serde(rename = "life")] // the name in earlier builds
     pub incarnation: Option<Incarnation>,
 }
 
-/// What an inspector shows of what the Sequencer knows.
+/// The Sequencer's state, as the inspector shows it.
 #[derive(Serialize)]
 pub struct Shown<'a> {
-    /// `ready`, `no-stream`, or the kind of the problem that a look at the store meets.
+    /// `ready`, `no-stream`, or the kind of the problem that a look at the store returned.
     pub state: &'static str,
-    /// The problem, for a person.
+    /// The problem in words.
     pub detail: Option<String>,
-    /// The tip that is known.
+    /// The known tip.
     pub tip: Option<&'a Tip>,
     /// The last sealed segments, in the log's order.
     pub segments: &'a [Stored],
-    /// How many there are.
+    /// The number of all sealed segments.
     pub sealed: u64,
-    /// Since the Sequencer started; `None` if none are counted.
+    /// The pushes since the Sequencer started; `None` if it counts none.
     pub pushes: Option<&'a PushStats>,
 }
 
-/// A sealed segment, as the index has it.
+/// A sealed segment, as the index records it.
 #[derive(Serialize)]
 pub struct Stored {
     /// The offset at which it begins.
     pub from: Offset,
     /// The offset behind it.
     pub end: Offset,
-    /// `seqNum` of its last event.
+    /// The `seqNum` of the last event.
     pub last: SeqNum,
-    /// How many events.
+    /// The number of events.
     pub events: u64,
-    /// How many bytes.
+    /// The number of bytes.
     pub bytes: u64,
 }
 
-/// What an offset means something in.
+/// The context of an offset. In another log or index, the same offset means something else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Incarnation {
-    /// Whose log.
+    /// The log's backend id.
     pub backend_id: BackendId,
     /// [`Sealed::index`](super::Sealed::index)
     pub index: Offset,
 }
 
 impl Incarnation {
-    /// Of the log that ends so.
+    /// The incarnation of the log that ends at this tip.
     pub fn of(tip: &Tip) -> Self {
         Self { backend_id: tip.backend_id.clone(), index: tip.sealed.index.clone() }
     }

@@ -1,4 +1,4 @@
-//! What one job comes to, given what is known of the log.
+//! The next step of a job or a look, given the tip state. The verdict on a push.
 
 use std::cmp::Ordering;
 
@@ -8,14 +8,14 @@ use crate::batch::Batch;
 use crate::event::BackendId;
 use crate::log::Probe;
 
-/// What is to be done next.
+/// The next step of the Sequencer's work.
 pub(super) enum Step {
-    /// Answer the job.
+    /// Answer the job at the front.
     Answer(Answer),
     Request(Request),
 }
 
-/// Decides it for the job at the front.
+/// The next step of the job at the front.
 pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u64) -> Step {
     match (&job.op, &*tip_state) {
         (Op::Reset, _) if !job.prepared => return Step::Request(Request::Delete),
@@ -24,7 +24,7 @@ pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u6
             *tip_state = TipState::Unknown(tip_state.clone().into_tip());
         }
         (Op::Push { .. }, TipState::Halted(..)) if !job.asked => {
-            *tip_state = tip_state.clone().doubted()
+            *tip_state = tip_state.clone().unverified()
         }
         _ => {}
     }
@@ -32,7 +32,7 @@ pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u6
         return Step::Request(request);
     }
     match (&*tip_state, &job.op) {
-        (TipState::Halted(halt, tip), _) => Step::Answer(told(halt, tip.as_ref())),
+        (TipState::Halted(halt, tip), _) => Step::Answer(halted_answer(halt, tip.as_ref())),
         (TipState::NoStream(_), Op::Adopt) => Step::Answer(Answer::Tip(None)),
         (TipState::Verified(tip), Op::Push { batch, backend_id }) => {
             match verdict(tip, batch, backend_id.as_ref()) {
@@ -42,8 +42,8 @@ pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u6
                     parent: batch.parent,
                     producer_seq,
                 }),
-                Verdict::Odd(answer) if job.prepared => Step::Answer(answer),
-                Verdict::Odd(_) => {
+                Verdict::Unconfirmed(answer) if job.prepared => Step::Answer(answer),
+                Verdict::Unconfirmed(_) => {
                     job.prepared = true;
                     *tip_state = TipState::Unverified(tip.clone());
                     job_step(tip_state, job, producer_seq)
@@ -55,25 +55,25 @@ pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u6
     }
 }
 
-/// Decides it for looks of which none can be answered yet, while there is no job.
+/// The next step of looks that can't be answered yet, while there is no job.
 pub(super) fn look_step(tip_state: &mut TipState, looks: &[Look]) -> Step {
     if looks.iter().any(|look| !look.prepared) {
         if let TipState::NoStream(_) = tip_state {
             return Step::Request(Request::Check);
         }
-        *tip_state = tip_state.clone().doubted();
+        *tip_state = tip_state.clone().unverified();
     }
     Step::Request(inquiry(tip_state, None).unwrap_or(Request::Create))
 }
 
-/// The request that tells more about the log; `None` if what is known suffices.
+/// The request that tells more of the log; `None` if the tip state suffices.
 fn inquiry(tip_state: &TipState, op: Option<&Op>) -> Option<Request> {
     let probe = op.and_then(Op::probe);
     match tip_state {
-        TipState::Unknown(suspect) => {
-            Some(Request::ReadAll { known: suspect.as_ref().and_then(Tip::in_the_whole), probe })
+        TipState::Unknown(tip) => {
+            Some(Request::ReadAll { known: tip.as_ref().and_then(Tip::known_from_start), probe })
         }
-        TipState::Unverified(tip) => Some(match tip.recall() {
+        TipState::Unverified(tip) => Some(match tip.verification_read() {
             Some((from, known)) => Request::ReadOn { from, known: Some(known), probe },
             None => Request::Check,
         }),
@@ -85,8 +85,8 @@ fn inquiry(tip_state: &TipState, op: Option<&Op>) -> Option<Request> {
     }
 }
 
-/// Whether a look has what it needs.
-pub(super) fn is_answered(tip_state: &TipState, look: &Look) -> bool {
+/// Whether the tip state meets a look's need.
+pub(super) fn is_satisfied(tip_state: &TipState, look: &Look) -> bool {
     let is_asked = look.prepared || look.need == Need::Known;
     match (tip_state, &look.need) {
         (TipState::Verified(tip), Need::Reaching(offset)) => is_asked || tip.offset >= *offset,
@@ -96,18 +96,19 @@ pub(super) fn is_answered(tip_state: &TipState, look: &Look) -> bool {
     }
 }
 
-pub(super) fn told(halt: &Halt, tip: Option<&Tip>) -> Answer {
+/// The answer of a halted store.
+pub(super) fn halted_answer(halt: &Halt, tip: Option<&Tip>) -> Answer {
     Answer::Halted(halt.clone(), tip.map(|tip| tip.backend_id.clone()))
 }
 
-/// What a push comes to.
+/// The decision on a push.
 pub(super) enum Verdict {
     /// The batch follows the head.
     Append,
     Answer(Answer),
-    /// The answer if the upstream confirms the tip: either the client is wrong, or we have not yet
-    /// heard of what someone else did.
-    Odd(Answer),
+    /// The answer if the upstream confirms the tip. Either the client is wrong, or the Sequencer has missed what
+    /// another writer did.
+    Unconfirmed(Answer),
 }
 
 /// Decides a push against a tip (docs/internals/life-of-a-push.md).
@@ -116,7 +117,7 @@ pub(super) fn verdict(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>) 
         && *received != tip.backend_id
     {
         let (expected, received) = (tip.backend_id.clone(), received.clone());
-        return Verdict::Odd(Answer::BackendIdMismatch { expected, received });
+        return Verdict::Unconfirmed(Answer::BackendIdMismatch { expected, received });
     }
     let made_the_head =
         batch.last == tip.head && tip.made_by == Some((batch.parent, batch.fingerprint));
@@ -129,14 +130,16 @@ pub(super) fn verdict(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>) 
             provided: batch.first,
         }),
         Ordering::Equal => Verdict::Append,
-        Ordering::Greater => Verdict::Odd(Answer::Gap { head: tip.head, parent: batch.parent }),
+        Ordering::Greater => {
+            Verdict::Unconfirmed(Answer::Gap { head: tip.head, parent: batch.parent })
+        }
     }
 }
 
-/// What a push comes to for certain, whatever has happened since this was the tip; `None` if only the Sequencer
-/// can tell. As long as the backend is the same the head only grows, so what was passed once stays passed.
+/// The refusal of a push that an old tip proves stale; `None` if only the Sequencer can tell. The head of a backend only
+/// grows, therefore a stale push stays stale.
 pub fn reject_if_stale(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>) -> Option<Answer> {
-    // What ends beyond this head may be what has made a later one.
+    // A batch that ends beyond this head may have made a later head.
     if backend_id != Some(&tip.backend_id) || batch.last > tip.head {
         return None;
     }
@@ -147,14 +150,14 @@ pub fn reject_if_stale(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>)
 }
 
 impl Request {
-    /// Whether the log is asked, and nothing else done.
-    pub(super) fn asks(&self) -> bool {
+    /// Whether the request only reads the log.
+    pub(super) fn is_read_only(&self) -> bool {
         matches!(self, Self::Check | Self::ReadAll { .. } | Self::ReadOn { .. })
     }
 }
 
 impl Op {
-    /// Bytes held while this waits.
+    /// The bytes that this call holds while it waits.
     pub(super) fn bytes(&self) -> u64 {
         match self {
             Op::Push { batch, .. } => batch.bytes,
@@ -162,7 +165,7 @@ impl Op {
         }
     }
 
-    /// If this is a push, it may have landed already: how to find it in what is read.
+    /// How a read finds the batch of a push, which may have landed already.
     fn probe(&self) -> Option<Probe> {
         match self {
             Op::Push { batch, .. } => Some(Probe {

@@ -1,11 +1,11 @@
-//! What clients are told of the Sequencer's refusals.
+//! The problems that the Sequencer's refusals become.
 
 use super::{Answer, Halt, Refusal};
 use crate::event::SeqNum;
 use crate::problem::Problem;
 
 impl Answer {
-    /// The problem that a refusal is; `None` for what is none.
+    /// The problem of a refusal; `None` for an answer that is no refusal.
     pub fn problem(&self) -> Option<Problem> {
         Some(match self {
             Answer::Accepted(_) | Answer::AcceptedAgain(_) | Answer::Tip(_) => return None,
@@ -22,8 +22,7 @@ impl Answer {
                     .with("parentSeqNum", *parent)
             }
             Answer::BackendIdMismatch { expected, received } => {
-                let detail =
-                    "The store was reset since this client last saw it: it must start over.";
+                let detail = "The store was reset after this client last saw it. The client must start over.";
                 Problem::new(409, "backend-id-mismatch", "BackendIdMismatchError", detail)
                     .with("expected", expected.0.as_str())
                     .with("received", received.0.as_str())
@@ -35,7 +34,7 @@ impl Answer {
             }
             Answer::Refused(Refusal { status: 413, .. }) => {
                 let detail =
-                    "The log's server takes no batch of this size; send fewer or smaller events.";
+                    "The log's server refused a batch of this size. Send fewer or smaller events.";
                 Problem::new(413, "too-large", "PayloadTooLargeError", detail)
             }
             Answer::Refused(Refusal { status, .. }) => Problem::upstream_refused(*status),
@@ -56,34 +55,36 @@ fn server_ahead(minimum_expected: SeqNum, provided: SeqNum) -> Problem {
 fn halted(halt: &Halt) -> Problem {
     let detail = match halt {
         Halt::Missing(acknowledged) => format!(
-            "The log's server has no stream for this store, but event {acknowledged} was acknowledged and nobody reset the \
-             store here: its data is lost, or it is another server. Put the data back, and the store goes on by itself; or \
-             start over (DELETE). Until then it takes no pushes."
+            "The log's server has no stream for this store, but event {acknowledged} was acknowledged, and nobody reset the \
+             store here. The server lost its data, or is another server. The store takes no pushes until its data is back. \
+             Put it back, or reset this store (DELETE)."
         ),
         Halt::Replaced(found) => format!(
-            "Another log (backend {}) is where the store's was, and it was not begun here. Put the store's log back, and it goes \
-             on by itself; or take the other one for the store's (POST to /v1/adopt/…); or start over (DELETE). Until then \
-             the store takes no pushes.",
+            "Another log (backend {}) is where the store's was, and nobody began it here. The store takes no pushes until \
+             its own log is back. Put it back, adopt the other log (POST to /v1/adopt/…), or reset this store (DELETE).",
             found.0
         ),
         Halt::Altered(acknowledged) => format!(
             "The log holds something else where event {acknowledged} was acknowledged: the log's server was restored to an \
-             older state and written to since. Restore it, or reset this store (DELETE); until then it takes no pushes."
+             older state, and written to since. The store takes no pushes until the log is restored. Restore it, or reset \
+             this store (DELETE)."
         ),
-        Halt::Trimmed => "The log's server no longer keeps the beginning of the log (retention), or has the stream deleted \
-                          while a fork of it lives. Put it back, or reset this store (DELETE); until then it takes no pushes."
+        Halt::Trimmed => "The log's server no longer keeps the beginning of the log (retention), or deleted the stream while \
+                          a fork of it lives. The store takes no pushes until the beginning is back. Put it back, or reset \
+                          this store (DELETE)."
             .into(),
         Halt::WentBackwards { acknowledged, found } => format!(
-            "The log ends at event {found}, but event {acknowledged} was acknowledged: the log's server lost data or \
-             was restored to an older state. Restore it, or reset this store (DELETE); until then it takes no pushes."
+            "The log ends at event {found}, but event {acknowledged} was acknowledged: the log's server lost data, or was \
+             restored to an older state. The store takes no pushes until the log is restored. Restore it, or reset this \
+             store (DELETE)."
         ),
         Halt::Broken(place) => format!(
-            "The log is not a chain ({place}): something other than Headwater wrote to it. \
-             Reset this store (DELETE); until then it takes no pushes."
+            "The log is not a chain ({place}): something other than Headwater wrote to it. Reset this store (DELETE). Until \
+             then, it takes no pushes."
         ),
-        Halt::Closed => "The log was closed and takes no events any more. Reset this store (DELETE).".into(),
+        Halt::Closed => "The log was closed, and takes no more events. Reset this store (DELETE).".into(),
     };
-    // A stream that is missing may be there again at once: one stray answer on the way is enough to halt a store.
+    // A missing stream may be back at once: a few foreign answers are enough to halt a store.
     let retry_after = if matches!(halt, Halt::Missing { .. }) { 2 } else { 30 };
     let reason = match halt {
         Halt::Missing { .. } => "missing",

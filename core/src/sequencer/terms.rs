@@ -1,4 +1,4 @@
-//! What the core is told and what it says.
+//! The terms of the Sequencer: calls, tips, requests, results, effects and answers.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,106 +7,106 @@ use crate::event::{BackendId, Fingerprint, Offset, SeqNum};
 use crate::log::{Known, LogRange, Probe};
 use crate::segments::plan::SegmentSize;
 
-/// Names one call to the Sequencer, so that its answer finds it. Chosen by the driver.
+/// Names one call to the Sequencer, so that its answer finds it. The driver chooses the number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ticket(pub u64);
 
-/// What a caller wants.
+/// What a call asks of the Sequencer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Op {
     /// Append a batch.
     Push {
         /// The checked batch.
         batch: Batch,
-        /// The backend the client believes in, if it said.
+        /// The backend id that the client sent, if it sent one.
         backend_id: Option<BackendId>,
     },
     /// Tell the tip.
     Look(Need),
-    /// Make sure that the stream exists (after asking the upstream), then tell the tip.
+    /// Ask the upstream, create the stream if it is missing, then tell the tip.
     Ensure,
     /// Delete the stream and begin a new backend.
     Reset,
-    /// Take the log that the upstream has now for the store's, whoever began it.
+    /// Take the log that the upstream has now for the store's log.
     Adopt,
 }
 
-/// How new the tip must be that a look is answered with.
+/// How recent the tip must be that answers a look.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Need {
-    /// What is known will do.
+    /// The tip that the Sequencer knows.
     Known,
-    /// Someone has seen the log reach this offset: what is known will do if it reaches as far.
+    /// A tip that reaches this offset, which a reader has seen.
     Reaching(Offset),
-    /// As the upstream has it now.
+    /// The tip that the upstream has now.
     Fresh,
 }
 
 /// The end of the log as the Sequencer knows it: the authoritative head, and where it lies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Tip {
-    /// Which incarnation of the stream this is.
+    /// The incarnation of the log.
     pub backend_id: BackendId,
-    /// `seqNum` of the last event; 0 without events.
+    /// The `seqNum` of the last event; 0 without events.
     pub head: SeqNum,
     /// The offset behind the last event.
     pub offset: Offset,
     /// Events in the stream.
     pub events: u64,
-    /// Bytes of all messages in the stream; white space that a push had between them may count.
+    /// Bytes of all messages in the stream. White space between the events of a push may count.
     pub bytes: u64,
-    /// Up to where the log is cut into segments.
+    /// How far the log is cut into segments.
     pub sealed: Sealed,
-    /// Parent and fingerprint of what made the head, to know it again.
+    /// Parent and fingerprint of the append that made the head.
     pub made_by: Option<(SeqNum, Fingerprint)>,
-    /// Where what made the head begins; `None` if that is the log's start, as after all of it was read. Only the
-    /// Sequencer needs it.
+    /// The place before the append that made the head; `None` for the start of the log, as after a read of the whole
+    /// log. Only the Sequencer needs it.
     #[serde(skip)]
     pub before: Option<Before>,
-    /// Whether the call that this answers created the stream. An older build does not tell it.
+    /// Whether the call that this tip answers created the stream. Older builds leave it out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub created: bool,
 }
 
-/// A place in the log before what made the head.
+/// The place in the log before the append that made the head.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Before {
     /// The offset.
     pub offset: Offset,
-    /// Events up to there.
+    /// Events before this place.
     pub events: u64,
-    /// Bytes up to there.
+    /// Bytes before this place.
     pub bytes: u64,
 }
 
-/// What is stored of a log.
+/// The state that the Sequencer stores.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Recorded {
-    /// The tip that was recorded last.
+    /// The last recorded tip.
     pub tip: Tip,
-    /// Whether the Sequencer set out to delete this stream, and recorded nothing since.
+    /// Whether the Sequencer set out to delete this stream, and has recorded nothing since.
     pub deleting: bool,
 }
 
-/// As much as one batch may have by default.
-const MAX_RECALL_BYTES: u64 = 1 << 20;
+/// The longest append that a verification reads again: the default of `MAX_BATCH_BYTES`.
+const MAX_VERIFICATION_BYTES: u64 = 1 << 20;
 
-/// Up to where the log is cut into segments: sealed, immutable runs of whole appends.
+/// How far the log is cut into segments.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sealed {
-    /// Where the first append that the index knows of ends. An index that had to be begun anew has
-    /// another one, mostly: what was cut after the old one is not mixed with what is cut after it.
+    /// The end of the first append in the index. A rebuilt index mostly has another value. Therefore segments of the
+    /// old index and of the new one are never mixed.
     pub index: Offset,
-    /// The end of the last segment; the protocol's start of the stream while there is none.
+    /// The end of the last segment; [`Offset::START`] while there is none.
     pub offset: Offset,
-    /// Events up to there.
+    /// Events before the end of the last segment.
     pub events: u64,
-    /// Bytes up to there.
+    /// Bytes before the end of the last segment.
     pub bytes: u64,
 }
 
 impl Tip {
-    /// The tip behind what was just learned, sealing what lies before it if that is long enough.
+    /// The same tip, which seals the run before it if that is long enough.
     pub(super) fn sealing(mut self, size: SegmentSize) -> Self {
         let events = self.events.saturating_sub(self.sealed.events);
         let bytes = self.bytes.saturating_sub(self.sealed.bytes);
@@ -118,22 +118,28 @@ impl Tip {
         self
     }
 
-    /// The tip behind a batch that landed after it and ends at `offset`.
-    pub(super) fn with(&self, batch: &Batch, offset: Offset) -> Self {
-        self.moved(batch.events, batch.bytes, batch.last, offset, (batch.parent, batch.fingerprint))
+    /// The tip after a batch that was appended to this one and ends at `offset`.
+    pub(super) fn after_append(&self, batch: &Batch, offset: Offset) -> Self {
+        self.advanced(
+            batch.events,
+            batch.bytes,
+            batch.last,
+            offset,
+            (batch.parent, batch.fingerprint),
+        )
     }
 
-    /// The tip behind what was read after it.
-    pub(super) fn followed_by(&self, stretch: &LogRange, end: Offset) -> Self {
-        match stretch.link {
+    /// The tip after a range that follows this one and ends at `end`.
+    pub(super) fn after_range(&self, range: &LogRange, end: Offset) -> Self {
+        match range.link {
             Some((parent, head)) => {
-                self.moved(stretch.events, stretch.bytes, head, end, (parent, stretch.fingerprint))
+                self.advanced(range.events, range.bytes, head, end, (parent, range.fingerprint))
             }
             None => Self { offset: end, ..self.clone() },
         }
     }
 
-    fn moved(
+    fn advanced(
         &self,
         events: u64,
         bytes: u64,
@@ -158,61 +164,60 @@ impl Tip {
         }
     }
 
-    /// What made the head, to be found again where `skip` says how many events are read before it.
+    /// The append that made the head, for a read that has `skip` events before it.
     fn known(&self, skip: u64) -> Option<Known> {
         let before = self.before.as_ref().map_or(0, |before| before.events);
         let (_, fingerprint) = self.made_by?;
         Some(Known { skip, events: self.events.saturating_sub(before), fingerprint })
     }
 
-    /// What made the head, as a read of the whole log must find it.
-    pub(super) fn in_the_whole(&self) -> Option<Known> {
+    /// The append that made the head, for a read of the whole log.
+    pub(super) fn known_from_start(&self) -> Option<Known> {
         self.known(self.before.as_ref().map_or(0, |before| before.events))
     }
 
-    /// The small read that tells whether the log still holds what made the head, and what has followed it since: from
-    /// where, and what it begins with. `None` if it would not be small.
-    pub(super) fn recall(&self) -> Option<(Offset, Known)> {
+    /// The small read that verifies the tip: its offset, and the append that it must begin with. `None` if the read
+    /// would not be small.
+    pub(super) fn verification_read(&self) -> Option<(Offset, Known)> {
         let before = self.before.as_ref()?;
-        let is_small = self.bytes.saturating_sub(before.bytes) <= MAX_RECALL_BYTES;
+        let is_small = self.bytes.saturating_sub(before.bytes) <= MAX_VERIFICATION_BYTES;
         self.known(0).filter(|_| is_small).map(|known| (before.offset.clone(), known))
     }
 
-    /// Whether a segment ends here.
+    /// Whether a segment ends at this tip.
     pub fn seals(&self) -> bool {
         self.sealed.offset == self.offset
     }
 }
 
 impl Sealed {
-    /// Nothing is sealed yet of a log whose index begins with the append that ends at `index`.
+    /// No segments yet, in a log whose index begins with the append that ends at `index`.
     pub fn nothing(index: Offset) -> Self {
         Self { index, offset: Offset(Offset::START.into()), events: 0, bytes: 0 }
     }
 }
 
-/// Why the Sequencer refuses to append until an administrator acts, or the log is what it was.
+/// Why the Sequencer takes no pushes until an administrator acts, or the log is what it was.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Halt {
-    /// The upstream has no such stream any more, and this Sequencer did not delete it. Holds the head that was
-    /// acknowledged.
+    /// The upstream no longer has the stream, and this Sequencer did not delete it. Holds the acknowledged head.
     Missing(SeqNum),
-    /// Another incarnation is in its place, and this Sequencer did not create it. Holds its backend id.
+    /// Another incarnation is in the log's place, and this Sequencer did not create it. Holds the backend id found.
     Replaced(BackendId),
-    /// The upstream holds something else where the acknowledged events were. Holds the head that was acknowledged.
+    /// The upstream holds other events in the place of acknowledged ones. Holds the acknowledged head.
     Altered(SeqNum),
-    /// The upstream no longer keeps the beginning of the log (protocol §4, retention), or has it deleted softly (§5.4).
+    /// The upstream no longer keeps the beginning of the log (protocol §4, retention), or deleted it softly (§5.4).
     Trimmed,
     /// The upstream no longer has events that it acknowledged.
     WentBackwards {
-        /// The head that was acknowledged.
+        /// The acknowledged head.
         acknowledged: SeqNum,
         /// The head that the upstream has now.
         found: SeqNum,
     },
-    /// The log is no chain: something other than Headwater wrote to it. Holds where.
+    /// The log is not a chain: something other than Headwater wrote to it. Holds the place of the first break.
     Broken(String),
-    /// The stream was closed: it takes no appends any more.
+    /// The stream is closed (protocol §4.1): it takes no more appends.
     Closed,
 }
 
@@ -230,23 +235,23 @@ pub struct Refusal {
 pub enum Answer {
     /// The batch is in the log, once.
     Accepted(Tip),
-    /// It was before this push, which appended nothing.
+    /// The batch was in the log already, and this push appended nothing.
     AcceptedAgain(Tip),
-    /// The batch was made on a head that has been passed.
+    /// The push is stale: its parent is below the head.
     ServerAhead {
-        /// The lowest `seqNum` that would be accepted.
+        /// The `seqNum` of the next event.
         minimum_expected: SeqNum,
-        /// The `seqNum` that came.
+        /// The `seqNum` of the batch's first event.
         provided: SeqNum,
     },
-    /// The batch was made on a head that does not exist.
+    /// The push leaves a gap: its parent is above the head.
     Gap {
-        /// The head.
+        /// The store's head.
         head: SeqNum,
         /// The batch's parent.
         parent: SeqNum,
     },
-    /// The client knows another incarnation of this store.
+    /// The client means another incarnation of this store.
     BackendIdMismatch {
         /// The store's backend id.
         expected: BackendId,
@@ -255,18 +260,18 @@ pub enum Answer {
     },
     /// The end of the log; `None` while there is no stream.
     Tip(Option<Tip>),
-    /// Too many pushes wait already.
+    /// Too many calls wait already.
     Overloaded,
-    /// The upstream does not answer, or not so that it can be believed. The batch of a push may still land.
+    /// The upstream does not answer, or its answers contradict each other. The batch of a push may still land.
     Unavailable,
-    /// The upstream refused.
+    /// The upstream refused the request.
     Refused(Refusal),
-    /// Nothing is appended until an administrator acts, or the log is what it was; whose it is, if that is known.
+    /// The store is halted. Holds the store's backend id, if it is known.
     Halted(Halt, Option<BackendId>),
 }
 
 impl Answer {
-    /// How a push was accepted, in a word, and the end of the log since; `None` for every other answer.
+    /// How a push was accepted, in a word, and the tip after it; `None` for every other answer.
     pub fn accepted(&self) -> Option<(&'static str, &Tip)> {
         match self {
             Self::Accepted(tip) => Some(("accepted", tip)),
@@ -279,20 +284,20 @@ impl Answer {
 /// One request to the upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Request {
-    /// Ask whose stream it is, and where it ends.
+    /// Read the header message and the tail.
     Check,
     /// Read the whole stream.
     ReadAll {
-        /// The batch that made the head, to look for.
+        /// The append that made the head, to look for.
         known: Option<Known>,
         /// The batch that may have landed, to look for.
         probe: Option<Probe>,
     },
-    /// Read what follows `from`, to the tail.
+    /// Read from `from` to the tail.
     ReadOn {
         /// The offset to read from.
         from: Offset,
-        /// The batch that made the head, if `from` lies before it.
+        /// The append that made the head, if `from` lies before it.
         known: Option<Known>,
         /// The batch that may have landed, to look for.
         probe: Option<Probe>,
@@ -305,52 +310,51 @@ pub enum Request {
         ticket: Ticket,
         /// The parent of the batch's first event.
         parent: SeqNum,
-        /// How many appends have landed one after the other since the log was last looked at. The
-        /// upstream is to refuse if it knows of fewer: then it is not the server, or not the log, of
-        /// the append before.
+        /// How many appends have landed in a row since the last look at the log. An upstream that knows fewer refuses:
+        /// it is another server, or holds another log, than at the append before.
         producer_seq: u64,
     },
     /// Delete the stream.
     Delete,
 }
 
-/// What became of a request. Each request has the replies that its variant names, and `Failed`.
+/// The result of a request. Each variant names the requests that can have it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamResult {
-    /// To `Check`: the backend id of the header message, if the stream begins with one, and the tail.
+    /// To `Check`: the backend id of the header message, if there is one, and the tail.
     Checked(Option<BackendId>, Offset),
-    /// To the reads: what was read, and the offset behind it.
+    /// To the reads: the range that was read, and its end.
     Read(LogRange, Offset),
-    /// To `Create`: created, with this header, which ends at this offset.
+    /// To `Create`: the upstream created the stream. Holds the header's backend id, and the offset behind the header.
     Created(BackendId, Offset),
-    /// To `Create`: there is a stream already.
+    /// To `Create`: the stream exists already.
     Exists,
-    /// To `Append`: landed, as the server has confirmed; the new tail.
+    /// To `Append`: the server confirmed that the batch landed. Holds the new tail.
     Appended(Offset),
-    /// To `Append`: not appended, because of the fence.
+    /// To `Append`: the fence refused the batch.
     Conflict,
-    /// To `Append`: not appended, because the stream is closed (protocol §4.1).
+    /// To `Append`: the stream is closed (protocol §4.1), and nothing was appended.
     Closed,
-    /// To `Delete`: deleted.
+    /// To `Delete`: the upstream deleted the stream.
     Deleted,
-    /// To any: there is no such stream, says whoever answered.
+    /// To any: the answer says that there is no such stream. It may be a foreign answer.
     Missing,
-    /// To any: it is no longer kept (protocol §5.6), or deleted softly.
+    /// To any: the upstream no longer keeps the stream or the offset (protocol §5.6), or deleted it softly.
     Gone,
-    /// To the reads and `Check`: what came is no array of JSON messages.
+    /// To the reads and `Check`: the body is not an array of JSON messages.
     Unreadable,
-    /// To any: the server refused, and did nothing.
+    /// To any: the server refused, and changed nothing.
     Refused(Refusal),
-    /// To any: no answer, or none that tells. A change that was asked for may have happened, or may yet.
+    /// To any: the outcome is unknown. A change may have happened, or may still happen.
     Failed,
 }
 
-/// What the driver brings.
+/// What the driver hands to the core.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     /// A new call.
     Call(Ticket, Op),
-    /// The outcome of the open request.
+    /// The result of the open request.
     Upstream(UpstreamResult),
 }
 
@@ -359,13 +363,13 @@ pub enum Input {
 pub enum Effect {
     /// Store the tip: one row.
     Record(Tip),
-    /// Drop all that is stored: it described another incarnation.
+    /// Delete all rows: they describe another incarnation.
     Forget,
-    /// Store that this Sequencer is about to delete the stream, durably before the request that follows is sent. The
-    /// next `Record` or `Forget` ends it.
+    /// Store that this Sequencer is about to delete the stream, durably before the request that follows. The next
+    /// `Record` or `Forget` ends the intent.
     Deleting,
-    /// Answer a call. Its batch is needed no longer.
+    /// Answer a call. The driver may drop its batch.
     Answer(Ticket, Answer),
-    /// Send a request upstream; how many have failed just before, to be waited out, comes with it.
+    /// Send a request upstream, after a pause that grows with this number of failures just before.
     Request(Request, u8),
 }

@@ -1,23 +1,23 @@
-//! What the Sequencer believes of the end of the log, and how sure it is.
+//! What the Sequencer knows of the end of the log, and how sure it is.
 
 use super::{Halt, Tip};
 
 /// How sure the Sequencer is of the end of the log.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum TipState {
-    /// The stream must be read from its start. Holds the tip that the upstream contradicted, if that is why.
+    /// The Sequencer must read the stream from its start. Holds the last known tip, if there was one.
     Unknown(Option<Tip>),
-    /// The tip as stored, or as it was before something went wrong: to be compared with the log.
+    /// The tip as it was stored, or as it was before a failure. The Sequencer must compare it with the log.
     Unverified(Tip),
-    /// The log does not hold what made this head where it was: whose log is it?
+    /// The log does not hold the append that made this head. The Sequencer must check whose log it is.
     Contradicted(Tip),
-    /// The log has moved past this tip: what follows it is to be read.
+    /// The log has moved past this tip. The Sequencer must read what follows.
     Behind(Tip),
-    /// The tip.
+    /// The tip is the end of the log.
     Verified(Tip),
-    /// The upstream has no such stream. Holds the tip of the one that this Sequencer deleted.
+    /// The upstream has no such stream. Holds the tip of the stream that this Sequencer deleted.
     NoStream(Option<Tip>),
-    /// The log can't be trusted.
+    /// The log is not what it was, therefore the store takes no pushes.
     Halted(Halt, Option<Tip>),
 }
 
@@ -33,9 +33,9 @@ impl TipState {
         }
     }
 
-    /// The same, but to be checked against the upstream before it is relied on.
+    /// The state after a failure: the Sequencer must verify the tip before it relies on it.
     #[inline(never)]
-    pub(super) fn doubted(self) -> Self {
+    pub(super) fn unverified(self) -> Self {
         match self {
             Self::Verified(tip) | Self::Halted(_, Some(tip)) => Self::Unverified(tip),
             Self::Halted(_, None) => Self::Unknown(None),
@@ -43,8 +43,8 @@ impl TipState {
         }
     }
 
-    /// The log has moved past the tip.
-    pub(super) fn passed(self) -> Self {
+    /// The state once the log has moved past a verified tip.
+    pub(super) fn behind(self) -> Self {
         match self {
             Self::Verified(tip) => Self::Behind(tip),
             other => other,

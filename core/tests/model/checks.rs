@@ -1,4 +1,4 @@
-//! What the checker must and must not find.
+//! The worlds, and the properties that the checker must find broken or unbroken.
 
 use std::time::Instant;
 
@@ -6,11 +6,11 @@ use stateright::{Checker, Model};
 
 use super::world::{Faults, Mutation, World};
 
-/// Fault-free except for what is named.
+/// No faults. A world adds those that it names.
 const NONE: Faults =
     Faults { losses: 0, delays: 0, crashes: 0, leaves: 0, amnesias: 0, strangers: 0, wipes: 0 };
 
-/// Larger worlds are asked for by `npm run model`.
+/// Whether to check larger worlds, as `npm run model` does.
 fn large() -> bool {
     std::env::var_os("HEADWATER_MODEL").is_some_and(|size| size == "large")
 }
@@ -25,7 +25,7 @@ fn world(sequencers: usize, clients: &[u8], faults: Faults) -> World {
     }
 }
 
-/// Explores all of a world; the names of the properties that a path breaks.
+/// Explores the whole world, and returns the names of the properties that some path breaks.
 fn broken(name: &str, world: World) -> Vec<&'static str> {
     let started = Instant::now();
     let checker = world.checker().threads(2).spawn_dfs().join();
@@ -47,7 +47,7 @@ fn holds(name: &str, world: World) {
 }
 
 #[test]
-fn a_zombie_and_its_successor_under_losses_delays_and_crashes() {
+fn a_zombie_and_its_successor_keep_every_property_under_faults() {
     let some = Faults { losses: 1, delays: 1, crashes: 1, leaves: 0, ..NONE };
     let two_losses = Faults { losses: 2, leaves: 1, ..some };
     holds("two Sequencers, three clients", world(2, &[1, 1, 1], some));
@@ -61,13 +61,13 @@ fn a_zombie_and_its_successor_under_losses_delays_and_crashes() {
 }
 
 #[test]
-fn clients_that_leave() {
+fn clients_that_leave_break_no_property() {
     holds("clients leave", world(1, &[2, 1], Faults { losses: 1, leaves: 2, ..NONE }));
 }
 
-/// Somebody else answers, or the upstream has lost its disk: nothing acknowledged is given up for that.
+/// A foreign answer, or an upstream that has lost its disk, costs no acknowledged event.
 #[test]
-fn strangers_and_a_lost_log() {
+fn foreign_answers_and_a_lost_log_break_no_property() {
     holds("strangers", world(1, &[2, 1], Faults { strangers: 2, losses: 1, crashes: 1, ..NONE }));
     holds(
         "strangers and a zombie",
@@ -82,15 +82,15 @@ fn strangers_and_a_lost_log() {
     }
 }
 
-/// The upstream forgets its last `Stream-Seq`, but no append of a zombie is on its way.
+/// The upstream forgets its last `Stream-Seq` while no append of a zombie is on its way.
 #[test]
-fn an_amnesic_upstream_with_one_sequencer() {
+fn an_upstream_that_forgets_its_fence_breaks_no_property_with_one_sequencer() {
     holds("amnesia", world(1, &[2, 1, 1], Faults { losses: 2, crashes: 1, amnesias: 1, ..NONE }));
 }
 
-/// The one exception that is known, and not promised: both at once.
+/// The known exception (docs/reliability.md, "What is not promised"): both at once.
 #[test]
-fn an_amnesic_upstream_and_a_zombie_break_the_chain() {
+fn an_upstream_that_forgets_its_fence_and_a_zombie_together_break_the_chain() {
     assert!(
         !broken("amnesia and a zombie", world(2, &[1, 1], Faults { amnesias: 1, ..NONE }))
             .is_empty()
@@ -105,20 +105,20 @@ fn an_amnesic_upstream_and_a_zombie_break_the_chain() {
 }
 
 #[test]
-fn without_the_fence_it_breaks() {
+fn without_the_fence_the_chain_breaks() {
     let world = World { mutation: Mutation::NoFence, ..world(2, &[1, 1], NONE) };
     assert!(broken("no fence", world).contains(&"the log is a chain"));
 }
 
 #[test]
-fn with_blind_retries_it_breaks() {
+fn with_blind_retries_events_are_doubled() {
     let faults = Faults { losses: 1, amnesias: 1, ..NONE };
     let world = World { mutation: Mutation::BlindRetry, ..world(1, &[1], faults) };
     assert!(broken("blind retry", world).contains(&"no event is in the log twice"));
 }
 
 #[test]
-fn with_the_head_before_the_append_it_breaks() {
+fn with_the_head_before_the_append_acknowledged_events_are_lost() {
     let world = World {
         mutation: Mutation::HeadBeforeAppend,
         ..world(1, &[1], Faults { crashes: 1, ..NONE })
@@ -130,7 +130,7 @@ fn with_the_head_before_the_append_it_breaks() {
 }
 
 #[test]
-fn with_a_duplicate_taken_for_landed_it_breaks() {
+fn with_a_duplicate_taken_for_landed_acknowledged_events_are_lost() {
     let one_clock =
         World { clock_stands: true, ..world(2, &[1, 1], Faults { crashes: 1, ..NONE }) };
     holds("duplicates", one_clock.clone());
@@ -142,7 +142,7 @@ fn with_a_duplicate_taken_for_landed_it_breaks() {
 }
 
 #[test]
-fn with_a_missing_stream_taken_for_a_reset_it_breaks() {
+fn with_a_missing_stream_taken_for_a_reset_another_log_is_begun() {
     let faults = Faults { wipes: 1, crashes: 1, ..NONE };
     let world = World { mutation: Mutation::MissingIsReset, ..world(1, &[2], faults) };
     assert!(broken("missing is a reset", world).contains(&"no other log takes its place"));

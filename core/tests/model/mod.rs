@@ -1,7 +1,7 @@
-//! The push protocol, model-checked: every order of events that a small world allows, with the
-//! Sequencer's core as it is shipped.
+//! The model check of the push protocol: every order of events in a small world, with the Sequencer's core as it ships.
 //!
-//! `cargo test -p headwater-core model::` checks worlds of a size for every day, `npm run model` larger ones.
+//! `cargo test -p headwater-core model::` checks small worlds, and `npm run model` larger ones.
 
 mod checks;
+mod upstream;
 mod world;

@@ -1,5 +1,5 @@
-//! The Sequencer's core, without any runtime: the steps of its design one by one, and whole worlds
-//! of clients, Sequencers and a faulty upstream; and whatever an upstream may answer.
+//! The Sequencer's core without a runtime: its steps one by one, simulated worlds with faults, and arbitrary results of the
+//! upstream.
 
 mod request_budget;
 mod simulation;

@@ -1,5 +1,4 @@
-//! Whatever the upstream answers, in whatever order and for however long: work ends, everyone is told, and nothing
-//! panics. So no answers can go round in circles.
+//! Arbitrary upstream results, in any order and for any time: work ends, each call is answered, and the core never panics.
 
 use headwater_core::event::{BackendId, Fingerprint, Offset};
 use headwater_core::log::{Break, LogRange};
@@ -18,7 +17,7 @@ fn id() -> impl Strategy<Value = BackendId> {
     prop_oneof![Just("a"), Just("b"), Just("path:t/s")].prop_map(|id| BackendId(id.into()))
 }
 
-fn stretch() -> impl Strategy<Value = LogRange> {
+fn range() -> impl Strategy<Value = LogRange> {
     let broken = prop_oneof![4 => Just(None), 1 => Just(Some(Break::NotAnEvent(1)))];
     let link = prop::option::of((0..4u64, 1..4u64));
     (prop::option::of(id()), 0..3u64, link, broken, any::<(bool, bool)>()).prop_map(
@@ -35,12 +34,12 @@ fn stretch() -> impl Strategy<Value = LogRange> {
     )
 }
 
-fn reply() -> impl Strategy<Value = UpstreamResult> {
+fn result() -> impl Strategy<Value = UpstreamResult> {
     let status = prop_oneof![Just(400), Just(403), Just(409), Just(413), Just(429)];
     prop_oneof![
         (prop::option::of(id()), offset())
             .prop_map(|(header, tail)| UpstreamResult::Checked(header, tail)),
-        (stretch(), offset()).prop_map(|(stretch, end)| UpstreamResult::Read(stretch, end)),
+        (range(), offset()).prop_map(|(range, end)| UpstreamResult::Read(range, end)),
         (id(), offset()).prop_map(|(id, offset)| UpstreamResult::Created(id, offset)),
         offset().prop_map(UpstreamResult::Appended),
         status.prop_map(|status| UpstreamResult::Refused(Refusal { status, retry_after: None })),
@@ -64,9 +63,9 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![4 => push, 2 => need.prop_map(Op::Look), 1 => Just(Op::Ensure), 1 => Just(Op::Reset), 1 => Just(Op::Adopt)]
 }
 
-/// Whether a request can be answered so at all; what can't be is what the driver makes `Failed` of.
-fn fits(request: &Request, reply: &UpstreamResult) -> bool {
-    match reply {
+/// Whether a request can have this result. The driver makes `Failed` of any other answer.
+fn is_possible(request: &Request, result: &UpstreamResult) -> bool {
+    match result {
         UpstreamResult::Checked(..) => matches!(request, Request::Check),
         UpstreamResult::Read(..) => {
             matches!(request, Request::ReadAll { .. } | Request::ReadOn { .. })
@@ -90,28 +89,28 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
-    fn whatever_the_upstream_answers_work_ends_within_its_budget(
-        // The replies go round and round.
+    fn work_ends_within_its_budget_whatever_the_upstream_answers(
+        // The results repeat in their order.
         calls in prop::collection::vec((op(), 0..4usize), 1..12),
-        replies in prop::collection::vec(reply(), 1..12),
+        results in prop::collection::vec(result(), 1..12),
     ) {
         let limits = SequencerLimits::default();
         let mut core = Core::new(None, BackendId("path:t/s".into()), limits);
         let (mut open, mut waiting, mut turn) = (None, 0usize, 0);
         let mut handle = |input, open: &mut Option<Request>| {
-            let outputs = core.handle(input);
-            let answered = outputs.iter().filter(|output| matches!(output, Effect::Answer(..))).count();
-            for output in outputs {
-                if let Effect::Request(request, _) = output {
-                    assert!(open.replace(request).is_none(), "one request at a time");
+            let effects = core.handle(input);
+            let answered = effects.iter().filter(|effect| matches!(effect, Effect::Answer(..))).count();
+            for effect in effects {
+                if let Effect::Request(request, _) = effect {
+                    assert!(open.replace(request).is_none(), "two requests are open");
                 }
             }
             answered
         };
         let mut next = |request: &Request| {
-            let reply = (0..replies.len()).map(|n| &replies[(turn + n) % replies.len()]).find(|reply| fits(request, reply));
+            let result = (0..results.len()).map(|n| &results[(turn + n) % results.len()]).find(|result| is_possible(request, result));
             turn += 1;
-            reply.cloned().unwrap_or(UpstreamResult::Failed)
+            result.cloned().unwrap_or(UpstreamResult::Failed)
         };
         for (ticket, (op, steps)) in (0..).map(Ticket).zip(calls) {
             waiting += 1;
@@ -127,6 +126,6 @@ proptest! {
             prop_assert!(sent <= bound, "{sent} requests for {waiting} calls");
             waiting -= handle(Input::Upstream(next(&request)), &mut open);
         }
-        prop_assert_eq!(waiting, 0, "everyone is told");
+        prop_assert_eq!(waiting, 0, "a call was never answered");
     }
 }

@@ -1,7 +1,7 @@
-//! Whole worlds: clients that follow LiveStore's rules, two Sequencers of one store at the same time
-//! (a zombie and its successor), and an upstream behind a network that loses, delays and repeats, where strangers
-//! answer in its place, and which at times has lost its disk. Whatever happens, the log is a chain, every acknowledged
-//! event is in it exactly once, and no other log takes its place; once the faults end, every client gets its events in.
+//! Simulated worlds. Clients follow LiveStore's rules. One store has two Sequencers at the same time, a zombie and its
+//! successor. The network loses, delays and repeats requests, strangers answer in the upstream's place, and the upstream
+//! loses its disk at times. The log is always a chain, holds every acknowledged event exactly once, and no other log takes
+//! its place. Once the faults end, every client gets its events in.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -22,13 +22,14 @@ const SEQUENCERS: usize = 2;
 
 struct Client {
     name: usize,
-    /// How far it has pulled, as a count of the log's messages, and the head there.
+    /// The number of messages that the client has pulled.
     pulled: usize,
+    /// The `seqNum` of the last pulled event.
     head: SeqNum,
-    /// Ids of events it has made and not yet seen in the log.
+    /// Ids of the client's events that it has not pulled yet.
     pending: VecDeque<String>,
     made: u32,
-    /// The push that is under way: its ids.
+    /// Ids of the events that are being pushed.
     pushing: Option<Vec<String>>,
 }
 
@@ -36,13 +37,13 @@ struct Sequencer {
     core: Core,
     stored: Option<Recorded>,
     open: Option<Request>,
-    /// As a producer. The clocks of two may agree.
+    /// The producer epoch. Two Sequencers may have the same one.
     epoch: u64,
     calls: HashMap<Ticket, (usize, Vec<String>)>,
     next_ticket: u64,
 }
 
-/// An append that its sender gave up on and that may still land.
+/// An append that may still land although its sender gave up.
 struct Late {
     parent: SeqNum,
     producer: (u64, u64),
@@ -55,7 +56,7 @@ struct World {
     clients: Vec<Client>,
     late: Vec<Late>,
     clock: u64,
-    /// The log, while the upstream has lost it.
+    /// The log that the upstream has lost for now.
     lost: Option<Vec<String>>,
     acknowledged: Vec<String>,
 }
@@ -111,7 +112,7 @@ impl World {
         }
     }
 
-    /// One thing happens; which, `choice` says.
+    /// Makes one thing happen, which `choice` selects.
     fn happen(&mut self, choice: u16, faults: bool) {
         let [kind, which] = choice.to_be_bytes();
         let which = which as usize;
@@ -163,13 +164,13 @@ impl World {
         );
     }
 
-    /// Pulls everything and rebases what is pending: what is in the log is pending no longer.
+    /// Pulls the whole log. Events in the log are no longer pending.
     fn pull(&mut self, client: usize) {
         let c = &mut self.clients[client];
         for message in self.upstream.log.iter().flatten().skip(c.pulled) {
             c.pulled += 1;
             let Some((id, seq, parent)) = id_of(message) else { continue };
-            assert_eq!(parent, c.head, "a client's chain check");
+            assert_eq!(parent, c.head, "a client pulled a broken chain");
             c.head = seq;
             c.pending.retain(|pending| *pending != id);
         }
@@ -180,7 +181,7 @@ impl World {
         match answer {
             Some(Answer::Accepted(_) | Answer::AcceptedAgain(_)) => self.acknowledged.extend(ids),
             Some(Answer::ServerAhead { .. } | Answer::Gap { .. }) => self.pull(client),
-            // pushes again, later
+            // The client pushes again later.
             Some(
                 Answer::Unavailable | Answer::Overloaded | Answer::Refused(_) | Answer::Halted(..),
             )
@@ -189,19 +190,19 @@ impl World {
         }
     }
 
-    /// Carries out the core's outputs, the first `survive` of them: then the Sequencer crashes.
+    /// Carries out the first `survive` effects. If there are more, the Sequencer then crashes.
     fn handle(&mut self, sequencer: usize, input: Input, survive: usize) {
-        let outputs = self.sequencers[sequencer].core.handle(input);
-        let crashes = survive < outputs.len();
-        for output in outputs.into_iter().take(survive) {
+        let effects = self.sequencers[sequencer].core.handle(input);
+        let crashes = survive < effects.len();
+        for effect in effects.into_iter().take(survive) {
             let s = &mut self.sequencers[sequencer];
-            match output {
+            match effect {
                 Effect::Record(tip) => s.stored = Some(Recorded { tip, deleting: false }),
                 Effect::Forget => s.stored = None,
                 Effect::Deleting => s.stored.iter_mut().for_each(|stored| stored.deleting = true),
                 Effect::Request(request, _) => s.open = Some(request),
                 Effect::Answer(ticket, answer) => {
-                    let (client, _) = s.calls.remove(&ticket).expect("answered once");
+                    let (client, _) = s.calls.remove(&ticket).expect("one answer for each call");
                     self.answered(client, Some(answer));
                 }
             }
@@ -226,8 +227,8 @@ impl World {
 
     fn perform(&mut self, sequencer: usize) {
         let Some((request, batch)) = self.take_open(sequencer) else { return };
-        let reply = self.upstream.perform(&request, &batch, self.sequencers[sequencer].epoch);
-        self.handle(sequencer, Input::Upstream(reply), usize::MAX);
+        let result = self.upstream.perform(&request, &batch, self.sequencers[sequencer].epoch);
+        self.handle(sequencer, Input::Upstream(result), usize::MAX);
     }
 
     fn lose(&mut self, sequencer: usize, loss: Loss) {
@@ -245,7 +246,7 @@ impl World {
         self.handle(sequencer, Input::Upstream(UpstreamResult::Failed), usize::MAX);
     }
 
-    /// Somebody else answers; the upstream may have done what was asked all the same.
+    /// A stranger answers. The upstream may have performed the request all the same.
     fn strange(&mut self, sequencer: usize, how: usize) {
         let Some((request, batch)) = self.take_open(sequencer) else { return };
         let refusal = |status| UpstreamResult::Refused(Refusal { status, retry_after: None });
@@ -260,7 +261,7 @@ impl World {
             UpstreamResult::Checked(Some(BackendId("another".into())), Offset("00000003".into())),
         ];
         let answer = match (&request, answers[how % answers.len()].clone()) {
-            // A cache that has kept an old answer.
+            // A cache on the way answers with an old page.
             (
                 Request::ReadAll { .. } | Request::ReadOn { .. },
                 UpstreamResult::Conflict | UpstreamResult::Exists,
@@ -274,7 +275,7 @@ impl World {
         self.handle(sequencer, Input::Upstream(answer), usize::MAX);
     }
 
-    /// Only once everyone knows of it: who does not, may begin a log.
+    /// Loses the log only if every Sequencer knows it. Another one could rightly begin a log.
     fn lose_the_log(&mut self) {
         if self.lost.is_none() && self.sequencers.iter().all(|s| s.stored.is_some()) {
             self.lost = self.upstream.log.take();
@@ -283,7 +284,7 @@ impl World {
 
     fn put_the_log_back(&mut self) {
         if let Some(log) = self.lost.take() {
-            assert_eq!(self.upstream.log.replace(log), None, "another log was begun");
+            assert_eq!(self.upstream.log.replace(log), None, "a Sequencer began another log");
         }
     }
 
@@ -299,8 +300,8 @@ impl World {
         self.late.push(Late { parent, producer, batch });
     }
 
-    /// The Sequencer dies: before it sent its request, with it on its way, or somewhere among the
-    /// things it does on hearing the reply.
+    /// The Sequencer crashes before it sends its request, while the request is on its way, or between two effects of the
+    /// result.
     fn crash(&mut self, sequencer: usize, how: usize) {
         let Some((request, batch)) = self.take_open(sequencer) else {
             return self.restart(sequencer);
@@ -311,9 +312,9 @@ impl World {
             }
             (0 | 1, _) => {}
             (survive, _) => {
-                let reply =
+                let result =
                     self.upstream.perform(&request, &batch, self.sequencers[sequencer].epoch);
-                return self.handle(sequencer, Input::Upstream(reply), survive - 2);
+                return self.handle(sequencer, Input::Upstream(result), survive - 2);
             }
         }
         self.restart(sequencer);
@@ -332,7 +333,10 @@ impl World {
     fn check(&self) {
         let mut head = 0;
         let mut seen: HashMap<String, usize> = HashMap::new();
-        assert!(self.lost.is_none() || self.upstream.log.is_none(), "another log was begun");
+        assert!(
+            self.lost.is_none() || self.upstream.log.is_none(),
+            "a Sequencer began another log"
+        );
         for (id, seq, parent) in
             self.lost.iter().chain(&self.upstream.log).flatten().filter_map(|m| id_of(m))
         {
@@ -348,14 +352,14 @@ impl World {
         }
     }
 
-    /// With the faults over, everyone takes turns until nothing is pending.
+    /// Ends the faults, and lets all take turns until no event is pending.
     fn calm(&mut self) {
         self.late.clear();
         self.put_the_log_back();
         for round in 0.. {
             assert!(
                 round < 200,
-                "a client never gets through: {:?} {:?}",
+                "a client's events never get in: {:?} {:?}",
                 self.sequencers[0].core,
                 self.upstream.log
             );
@@ -387,7 +391,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(5_000))]
 
     #[test]
-    fn nothing_is_lost_or_doubled_and_everyone_gets_through(choices in prop::collection::vec(any::<u16>(), 0..400)) {
+    fn events_are_neither_lost_nor_doubled_under_faults_and_all_get_in(choices in prop::collection::vec(any::<u16>(), 0..400)) {
         let mut world = World::new();
         for choice in choices {
             world.happen(choice, true);
@@ -396,7 +400,7 @@ proptest! {
     }
 
     #[test]
-    fn without_faults_the_same_holds(choices in prop::collection::vec(any::<u16>(), 0..200)) {
+    fn events_are_neither_lost_nor_doubled_without_faults(choices in prop::collection::vec(any::<u16>(), 0..200)) {
         let mut world = World::new();
         for choice in choices {
             world.happen(choice, false);

@@ -1,7 +1,7 @@
-//! Each step of a push, and each way the log can surprise, with what is asked of the upstream.
+//! The steps of each call, and each surprise in the log, with the requests that they cost.
 
 use headwater_core::batch::{self, Batch};
-use headwater_core::event::{BackendId, SeqNum};
+use headwater_core::event::{BackendId, Offset, SeqNum};
 use headwater_core::segments::plan::SegmentSize;
 use headwater_core::sequencer::{
     Answer, Core, Effect, Foresight, Halt, Input, Need, Op, Recorded, Refusal, Request,
@@ -20,7 +20,7 @@ const LIMITS: SequencerLimits = SequencerLimits {
     segment: SEGMENT,
 };
 
-/// A segment ends at the append with which it has so many events, or bytes.
+/// A segment ends at the append that makes it as long as this.
 const SEGMENT: SegmentSize = SegmentSize { events: 5, bytes: 1_000 };
 
 /// A Sequencer, its storage and its upstream.
@@ -31,10 +31,11 @@ struct Rig {
     batches: Vec<Vec<String>>,
     answers: Vec<Option<Answer>>,
     open: Option<Request>,
-    /// How long the open request is to wait.
+    /// The pause before the open request.
     pause: u8,
-    /// The Sequencer's as a producer.
+    /// The producer epoch.
     epoch: u64,
+    /// The number of rows that were recorded.
     recorded: usize,
 }
 
@@ -84,7 +85,7 @@ impl Rig {
         rig
     }
 
-    /// Hands in a call and leaves what it asks for undone.
+    /// Hands in a call, and leaves its request open.
     fn begin(&mut self, op: Op, batch: Vec<String>) -> usize {
         let ticket = Ticket(self.answers.len() as u64);
         self.answers.push(None);
@@ -110,12 +111,12 @@ impl Rig {
     }
 
     fn answer(&self, call: usize) -> Answer {
-        self.answers[call].clone().expect("answered")
+        self.answers[call].clone().expect("an answer")
     }
 
     fn handle(&mut self, input: Input) {
-        for output in self.core.handle(input) {
-            match output {
+        for effect in self.core.handle(input) {
+            match effect {
                 Effect::Record(tip) => {
                     self.stored = Some(Recorded { tip, deleting: false });
                     self.recorded += 1;
@@ -127,13 +128,13 @@ impl Rig {
                 Effect::Answer(Ticket(call), answer) => self.answers[call as usize] = Some(answer),
                 Effect::Request(request, pause) => {
                     self.pause = pause;
-                    assert!(self.open.replace(request).is_none(), "one request at a time");
+                    assert!(self.open.replace(request).is_none(), "two requests are open");
                 }
             }
         }
     }
 
-    /// Carries out the open request and brings back `instead`, or what really came of it.
+    /// Performs the open request, and hands its result or `instead` to the core.
     fn step(&mut self, instead: Option<UpstreamResult>) {
         let request = self.open.take().expect("a request is open");
         let batch = match &request {
@@ -143,8 +144,8 @@ impl Rig {
         if matches!(request, Request::Append { producer_seq: 0, .. }) {
             self.epoch += 1;
         }
-        let reply = self.upstream.perform(&request, &batch, self.epoch);
-        self.handle(Input::Upstream(instead.unwrap_or(reply)));
+        let result = self.upstream.perform(&request, &batch, self.epoch);
+        self.handle(Input::Upstream(instead.unwrap_or(result)));
     }
 
     fn lose_request(&mut self) {
@@ -189,7 +190,7 @@ fn the_first_push_creates_the_stream() {
 }
 
 #[test]
-fn an_accepted_push_is_one_request_and_one_row() {
+fn an_accepted_push_costs_one_request_and_one_row() {
     let mut rig = Rig::warm(3);
     assert_eq!(head(&rig.push(chain(3, 2, "a"))), 5);
     assert_eq!(rig.upstream.requests, ["POST"]);
@@ -197,17 +198,17 @@ fn an_accepted_push_is_one_request_and_one_row() {
 }
 
 #[test]
-fn a_stale_push_is_refused_at_once_even_behind_an_append() {
+fn a_stale_push_behind_an_append_is_refused_at_once() {
     let mut rig = Rig::warm(3);
     let slow = rig.begin_push(chain(3, 1, "slow"));
     let stale = rig.begin_push(chain(2, 1, "stale"));
     assert_eq!(rig.answer(stale), Answer::ServerAhead { minimum_expected: 4, provided: 3 });
     assert_eq!(rig.answers[slow], None);
-    assert!(rig.upstream.requests.is_empty(), "no request for it");
+    assert!(rig.upstream.requests.is_empty(), "the refusal costs a request");
 }
 
 #[test]
-fn what_a_push_comes_to_without_its_batch_is_what_it_comes_to_with_it() {
+fn a_foreseen_answer_is_the_answer_of_the_call() {
     let mut rig = Rig::warm(3);
     let push = |events: Vec<String>, backend_id| Op::Push { batch: checked(&events), backend_id };
     let ahead = Answer::ServerAhead { minimum_expected: 4, provided: 3 };
@@ -231,7 +232,7 @@ fn what_a_push_comes_to_without_its_batch_is_what_it_comes_to_with_it() {
     }
     let op = push(follows.clone(), Some(incarnation(1)));
     assert_eq!(rig.core.foresee(&op), Foresight::Open);
-    // An append in flight makes no difference; a queue that is full does.
+    // An append in flight makes no difference, but a full queue does.
     rig.begin_push(follows.clone());
     assert_eq!(rig.core.foresee(&push(chain(2, 1, "stale"), None)), Foresight::Answer(ahead));
     for _ in 1..LIMITS.queue {
@@ -245,10 +246,10 @@ fn what_a_push_comes_to_without_its_batch_is_what_it_comes_to_with_it() {
     );
 }
 
-/// Whatever is told from an old tip, the Sequencer itself would tell as well, now and later.
+/// A refusal that an old tip proves is the Sequencer's own refusal, now and later.
 #[test]
-fn what_is_foregone_is_what_the_sequencer_answers() {
-    let mut foretold = 0;
+fn a_push_that_an_old_tip_proves_stale_is_refused_by_the_sequencer_too() {
+    let mut refusals = 0;
     for (known, later) in [(0, 0), (1, 0), (3, 0), (3, 2), (4, 5)] {
         let mut rig = Rig::warm(known);
         let Answer::Tip(Some(tip)) = rig.call(Op::Look(Need::Known)) else { panic!() };
@@ -266,7 +267,7 @@ fn what_is_foregone_is_what_the_sequencer_answers() {
                 "of another backend"
             );
             let Some(early) = reject_if_stale(&tip, &batch, id.as_ref()) else { continue };
-            foretold += 1;
+            refusals += 1;
             let call = rig.begin(Op::Push { batch, backend_id: id.clone() }, events);
             rig.settle();
             match (early, rig.answer(call)) {
@@ -278,10 +279,10 @@ fn what_is_foregone_is_what_the_sequencer_answers() {
             }
         }
     }
-    assert!(foretold > 50, "{foretold}");
+    assert!(refusals > 50, "{refusals}");
 }
 
-/// Every combination.
+/// All combinations of the three.
 fn combinations(
     parents: std::ops::Range<SeqNum>,
     counts: std::ops::Range<u64>,
@@ -292,7 +293,7 @@ fn combinations(
 }
 
 #[test]
-fn a_batch_pushed_again_is_accepted_again_and_not_appended() {
+fn a_batch_that_is_pushed_again_is_accepted_again_and_not_appended() {
     let mut rig = Rig::warm(3);
     rig.push(chain(3, 2, "a"));
     let again = rig.push(chain(3, 2, "a"));
@@ -301,12 +302,12 @@ fn a_batch_pushed_again_is_accepted_again_and_not_appended() {
     assert_eq!(rig.upstream.requests, ["POST"]);
     assert!(
         matches!(rig.push(chain(3, 2, "other")), Answer::ServerAhead { .. }),
-        "same numbers, other events"
+        "other events with the same numbers"
     );
 }
 
 #[test]
-fn a_batch_pushed_again_while_it_is_in_flight_is_appended_once() {
+fn a_batch_that_is_pushed_again_while_in_flight_is_appended_once() {
     let mut rig = Rig::warm(0);
     let calls = [rig.begin_push(chain(0, 1, "a")), rig.begin_push(chain(0, 1, "a"))];
     rig.settle();
@@ -318,7 +319,7 @@ fn a_batch_pushed_again_while_it_is_in_flight_is_appended_once() {
 }
 
 #[test]
-fn of_two_on_one_parent_the_first_to_come_wins() {
+fn of_two_pushes_on_one_parent_the_first_is_accepted() {
     let mut rig = Rig::warm(0);
     let [first, second] = [rig.begin_push(chain(0, 1, "a")), rig.begin_push(chain(0, 1, "b"))];
     rig.settle();
@@ -327,23 +328,23 @@ fn of_two_on_one_parent_the_first_to_come_wins() {
 }
 
 #[test]
-fn a_push_beyond_the_head_is_a_gap_once_the_log_says_so_too() {
+fn a_push_above_the_head_is_a_gap_once_the_log_confirms_it() {
     let mut rig = Rig::warm(3);
     assert_eq!(rig.push(chain(7, 1, "a")), Answer::Gap { head: 3, parent: 7 });
     assert_eq!(rig.upstream.requests, ["GET"]);
-    // Someone appends past us: then the same push is no gap.
+    // Another writer appends. Then the same push is no gap.
     rig.upstream.append(3, &chain(3, 4, "direct"));
     assert_eq!(head(&rig.push(chain(7, 1, "a"))), 8);
 }
 
 #[test]
-fn another_backend_is_refused_once_the_log_says_so_too() {
+fn a_push_for_another_backend_is_refused_once_the_log_confirms_it() {
     let mut rig = Rig::warm(3);
     let push = |id| Op::Push { batch: checked(&chain(1, 1, "stale")), backend_id: Some(id) };
     let mismatch = |expected, received| Answer::BackendIdMismatch { expected, received };
     assert_eq!(rig.call(push(incarnation(2))), mismatch(incarnation(1), incarnation(2)));
     assert_eq!(rig.upstream.requests, ["GET"]);
-    // Adopted past us: then it is the other client that is behind.
+    // An administrator adopts the other log. Then the first client means the wrong backend.
     rig.upstream.recreate(chain(0, 2, "new"));
     assert_eq!(head(&rig.call(Op::Adopt)), 2);
     assert!(matches!(rig.call(push(incarnation(2))), Answer::ServerAhead { .. }));
@@ -354,27 +355,27 @@ fn another_backend_is_refused_once_the_log_says_so_too() {
 fn a_lost_acknowledgement_is_found_in_the_log() {
     let mut rig = Rig::warm(3);
     let push = rig.begin_push(chain(3, 2, "a"));
-    rig.step(Some(UpstreamResult::Failed)); // landed, but the answer is lost
+    rig.step(Some(UpstreamResult::Failed)); // the batch landed, but the answer is lost
     rig.settle();
     assert_eq!(head(&rig.answer(push)), 5);
-    assert_eq!(rig.upstream.requests, ["POST", "GET"], "read before anything is tried again");
+    assert_eq!(rig.upstream.requests, ["POST", "GET"], "the log is not read before another append");
     assert_eq!(rig.log().len(), 5);
 }
 
 #[test]
-fn what_landed_unheard_is_found_in_the_whole_log_too_whoever_followed() {
+fn a_batch_with_an_unknown_outcome_is_found_in_the_whole_log_behind_other_events() {
     let mut rig = Rig::warm(3);
     let push = rig.begin_push(chain(3, 2, "a"));
-    rig.step(Some(UpstreamResult::Failed)); // landed, but the answer is lost
+    rig.step(Some(UpstreamResult::Failed)); // the batch landed, but the answer is lost
     rig.upstream.append(5, &chain(5, 1, "direct"));
-    rig.step(Some(UpstreamResult::Gone)); // of a stranger
+    rig.step(Some(UpstreamResult::Gone)); // a foreign answer
     rig.settle();
     assert_eq!(head(&rig.answer(push)), 6);
     assert_eq!(rig.upstream.requests, ["POST", "GET", "CHECK", "GET"]);
 }
 
 #[test]
-fn a_lost_append_is_tried_again_after_a_look() {
+fn a_lost_append_is_repeated_after_a_look() {
     let mut rig = Rig::warm(3);
     let push = rig.begin_push(chain(3, 2, "a"));
     rig.lose_request();
@@ -384,19 +385,19 @@ fn a_lost_append_is_tried_again_after_a_look() {
 }
 
 #[test]
-fn a_late_append_is_kept_out_or_taken_for_what_it_is() {
+fn an_append_that_lands_late_is_found_when_the_fence_refuses_its_repetition() {
     let mut rig = Rig::warm(3);
     let push = rig.begin_push(chain(3, 1, "a"));
     rig.lose_request();
-    rig.step(None); // not there yet
-    rig.upstream.append(3, &chain(3, 1, "a")); // now it lands
-    rig.settle(); // the second try meets the fence, and finds the first
+    rig.step(None); // the look finds nothing
+    rig.upstream.append(3, &chain(3, 1, "a")); // the first append lands
+    rig.settle(); // the second append meets the fence, and the next look finds the first
     assert_eq!(head(&rig.answer(push)), 4);
     assert_eq!(rig.log().len(), 4);
 }
 
 #[test]
-fn a_writer_past_us_wins_and_is_learned_of() {
+fn events_of_another_writer_are_found_and_make_a_push_stale() {
     let mut rig = Rig::warm(3);
     rig.upstream.append(3, &chain(3, 2, "direct"));
     assert_eq!(
@@ -408,7 +409,7 @@ fn a_writer_past_us_wins_and_is_learned_of() {
 }
 
 #[test]
-fn when_the_upstream_stays_away_everyone_who_waits_is_told() {
+fn all_calls_that_wait_are_answered_when_the_upstream_stays_away() {
     let mut rig = Rig::warm(3);
     let calls = [
         rig.begin_push(chain(3, 1, "a")),
@@ -420,28 +421,32 @@ fn when_the_upstream_stays_away_everyone_who_waits_is_told() {
     }
     assert!(calls.iter().all(|call| rig.answer(*call) == Answer::Unavailable));
     assert_eq!(rig.open, None);
-    assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4, "and goes on when it is back");
+    assert_eq!(
+        head(&rig.push(chain(3, 1, "a"))),
+        4,
+        "the store does not go on when the upstream is back"
+    );
 }
 
 #[test]
-fn a_refusal_that_no_event_explains_ends() {
+fn a_conflict_that_no_event_explains_ends_as_unavailable() {
     let mut rig = Rig::warm(3);
     let push = rig.begin_push(chain(3, 1, "a"));
     while let Some(request) = &rig.open {
-        // A closed stream: every append conflicts, and nothing new is ever there.
-        let closed = matches!(request, Request::Append { .. });
-        if closed {
+        // Every append conflicts, and no look ever finds a new event.
+        let appends = matches!(request, Request::Append { .. });
+        if appends {
             rig.open = None;
             rig.handle(Input::Upstream(UpstreamResult::Conflict))
         } else {
             rig.step(None)
         }
     }
-    assert_eq!(rig.answer(push), Answer::Unavailable, "for it may have landed");
+    assert_eq!(rig.answer(push), Answer::Unavailable, "the batch may have landed");
 }
 
 #[test]
-fn what_waits_is_bounded_in_number_and_bytes() {
+fn calls_beyond_the_bounds_of_number_and_bytes_are_overloaded() {
     let mut rig = Rig::warm(0);
     let calls: Vec<usize> = (0..6).map(|i| rig.begin_push(chain(0, 1, &i.to_string()))).collect();
     let overloaded = |rig: &Rig, from: usize| {
@@ -449,42 +454,42 @@ fn what_waits_is_bounded_in_number_and_bytes() {
     };
     assert_eq!(overloaded(&rig, 0), 2);
     rig.settle();
-    assert_eq!(overloaded(&rig, 0), 2, "the others were answered otherwise");
+    assert_eq!(overloaded(&rig, 0), 2, "a call that had a place is overloaded");
     assert_eq!(rig.push(chain(1, 100, &"x".repeat(100))), Answer::Overloaded);
     let looks: Vec<usize> = (0..7).map(|_| rig.begin(Op::Look(Need::Fresh), vec![])).collect();
     let refused =
         looks.iter().filter(|look| rig.answers[**look] == Some(Answer::Overloaded)).count();
-    assert_eq!(refused, 2, "of looks, too");
+    assert_eq!(refused, 2, "looks have no bound");
     let push = rig.begin_push(chain(1, 1, "a"));
     rig.settle();
-    assert!(matches!(rig.answer(push), Answer::Accepted(_)), "but they keep no push out");
+    assert!(matches!(rig.answer(push), Answer::Accepted(_)), "looks keep a push out");
 }
 
 #[test]
-fn after_a_restart_the_tail_is_looked_at_once() {
+fn after_a_restart_one_look_verifies_the_tip() {
     let mut rig = Rig::warm(3);
     rig.restart();
     assert_eq!(head(&rig.call(Op::Look(Need::Known))), 3);
-    assert!(rig.upstream.requests.is_empty(), "a look-up is content with what is stored");
+    assert!(rig.upstream.requests.is_empty(), "a look for the known tip costs a request");
     assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4);
     assert_eq!(head(&rig.push(chain(4, 1, "b"))), 5);
     assert_eq!(rig.upstream.requests, ["GET", "POST", "POST"]);
 }
 
 #[test]
-fn a_crash_between_append_and_record_loses_and_doubles_nothing() {
+fn a_crash_between_append_and_record_neither_loses_nor_doubles_an_event() {
     let mut rig = Rig::warm(3);
     rig.begin_push(chain(3, 2, "a"));
     let before = rig.stored.clone();
     rig.step(None);
-    rig.stored = before; // what was recorded never became durable
+    rig.stored = before; // the row never became durable
     rig.restart();
-    assert_eq!(head(&rig.push(chain(3, 2, "a"))), 5, "the same batch again is known");
+    assert_eq!(head(&rig.push(chain(3, 2, "a"))), 5, "the batch is not recognized");
     assert_eq!(rig.log().len(), 5);
 }
 
 #[test]
-fn a_lost_storage_is_read_back_from_the_log() {
+fn lost_rows_are_read_back_from_the_log() {
     let mut rig = Rig::warm(3);
     rig.stored = None;
     rig.restart();
@@ -494,7 +499,7 @@ fn a_lost_storage_is_read_back_from_the_log() {
 }
 
 #[test]
-fn a_stream_without_header_has_an_implicit_id() {
+fn a_stream_without_a_header_has_the_implicit_id() {
     let mut rig = rig();
     rig.upstream.log = Some(chain(0, 2, "foreign"));
     let Answer::Tip(Some(tip)) = rig.call(Op::Look(Need::Known)) else { panic!("no tip") };
@@ -502,14 +507,14 @@ fn a_stream_without_header_has_an_implicit_id() {
 }
 
 #[test]
-fn who_loses_the_race_to_create_adopts_the_winners_stream() {
+fn a_sequencer_that_loses_the_race_to_create_uses_the_stream_that_exists() {
     let mut rig = rig();
     let push = rig.begin_push(chain(0, 1, "a"));
-    rig.step(None); // nothing there
+    rig.step(None); // there is no stream
     rig.upstream.perform(&Request::Create, &[], 0);
     rig.settle();
     assert_eq!(head(&rig.answer(push)), 1);
-    assert_eq!(rig.upstream.lives, 1);
+    assert_eq!(rig.upstream.incarnations, 1);
 }
 
 fn missing(acknowledged: SeqNum) -> Answer {
@@ -521,7 +526,7 @@ fn replaced(found: u32) -> Answer {
 }
 
 #[test]
-fn a_stream_that_is_gone_halts_the_store_until_it_is_back() {
+fn a_missing_stream_halts_the_store_until_it_is_back() {
     for restarts in [false, true] {
         let mut rig = Rig::warm(3);
         let (log, row) = (rig.upstream.log.take(), rig.stored.clone());
@@ -529,21 +534,21 @@ fn a_stream_that_is_gone_halts_the_store_until_it_is_back() {
             rig.restart();
         }
         assert_eq!(rig.push(chain(3, 1, "a")), missing(3));
-        assert_eq!(rig.push(chain(0, 1, "new")), missing(3), "nor is a new one begun");
-        assert_eq!(rig.call(Op::Ensure), missing(3), "by no live read, either");
+        assert_eq!(rig.push(chain(0, 1, "new")), missing(3), "a new log is begun");
+        assert_eq!(rig.call(Op::Ensure), missing(3), "a live read begins a new log");
         assert_eq!(rig.call(Op::Look(Need::Fresh)), missing(3));
-        assert_eq!(rig.call(Op::Adopt), missing(3), "there is nothing to adopt");
+        assert_eq!(rig.call(Op::Adopt), missing(3), "an adoption ends the halt");
         assert!(rig.upstream.log.is_none());
-        assert_eq!(head(&rig.call(Op::Look(Need::Known))), 3, "sealed history is still known");
-        assert_eq!(rig.stored, row, "the index is kept");
+        assert_eq!(head(&rig.call(Op::Look(Need::Known))), 3, "the known tip is lost");
+        assert_eq!(rig.stored, row, "the row is lost");
         rig.upstream.log = log;
-        assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4, "and it goes on by itself");
+        assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4, "the store does not go on by itself");
         assert_eq!(rig.core.halted(), None);
     }
 }
 
 #[test]
-fn a_stray_404_costs_neither_the_index_nor_a_halt() {
+fn one_foreign_404_or_410_costs_neither_the_rows_nor_a_halt() {
     for stray in [UpstreamResult::Missing, UpstreamResult::Gone] {
         let mut rig = Rig::warm(3);
         let row = rig.stored.clone();
@@ -553,12 +558,12 @@ fn a_stray_404_costs_neither_the_index_nor_a_halt() {
         assert_eq!(rig.stored, row);
         rig.settle();
         assert_eq!(head(&rig.answer(push)), 4);
-        assert_eq!(rig.recorded, 1, "nothing was read anew");
+        assert_eq!(rig.recorded, 1, "the log was read from the start");
     }
 }
 
 #[test]
-fn another_incarnation_halts_the_store_whatever_its_length() {
+fn another_incarnation_of_any_length_halts_the_store() {
     for events in [0, 2, 3, 5] {
         for restarts in [false, true] {
             let mut rig = Rig::warm(3);
@@ -570,15 +575,19 @@ fn another_incarnation_halts_the_store_whatever_its_length() {
             }
             assert_eq!(rig.call(Op::Look(Need::Fresh)), replaced(2));
             assert_eq!(rig.push(chain(3, 1, "a")), replaced(2));
-            assert_eq!(rig.stored, row, "the index is kept");
+            assert_eq!(rig.stored, row, "the row is lost");
             rig.upstream.log = log;
-            assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4, "it goes on when its own log is back");
+            assert_eq!(
+                head(&rig.push(chain(3, 1, "a"))),
+                4,
+                "the store does not go on with its own log"
+            );
         }
     }
 }
 
 #[test]
-fn an_adopted_incarnation_is_the_stores_with_nothing_left_of_the_other() {
+fn an_adopted_incarnation_replaces_the_old_one() {
     for events in [0, 2, 3, 5] {
         let mut rig = Rig::warm(3);
         rig.upstream.recreate(chain(0, events, "new"));
@@ -591,19 +600,22 @@ fn an_adopted_incarnation_is_the_stores_with_nothing_left_of_the_other() {
 }
 
 #[test]
-fn what_can_not_be_adopted_is_refused_by_name() {
+fn a_log_that_can_not_be_adopted_is_refused_by_name() {
     let mut rig = rig();
-    assert_eq!(rig.call(Op::Adopt), Answer::Tip(None), "where there is nothing");
+    assert_eq!(rig.call(Op::Adopt), Answer::Tip(None), "there is no log");
     let mut rig = Rig::warm(3);
     rig.upstream.recreate(vec![event(9, 7, "foreign")]);
-    assert!(matches!(rig.call(Op::Adopt), Answer::Halted(Halt::Broken(_), _)), "what is no chain");
-    // Under the id that devices know, so none of them would learn that it starts over.
+    assert!(
+        matches!(rig.call(Op::Adopt), Answer::Halted(Halt::Broken(_), _)),
+        "the log is not a chain"
+    );
+    // Devices know this id, and would not notice that the log lost events.
     let mut rig = Rig::warm(3);
     rig.upstream.log.as_mut().unwrap().truncate(3);
     let lost =
         Answer::Halted(Halt::WentBackwards { acknowledged: 3, found: 2 }, Some(incarnation(1)));
-    assert_eq!(rig.call(Op::Adopt), lost, "what lost events and kept its id");
-    // What is as it was loses nothing.
+    assert_eq!(rig.call(Op::Adopt), lost, "the log lost events and kept its id");
+    // The adoption of an unchanged log keeps the row.
     let mut rig = Rig::warm(3);
     let row = rig.stored.clone();
     assert_eq!(head(&rig.call(Op::Adopt)), 3);
@@ -611,7 +623,7 @@ fn what_can_not_be_adopted_is_refused_by_name() {
 }
 
 #[test]
-fn a_log_of_the_same_id_that_holds_something_else_halts_the_store() {
+fn a_log_with_the_same_id_and_other_events_halts_the_store() {
     for length in [3, 5] {
         let mut rig = Rig::warm(2);
         rig.push(chain(2, 1, "a"));
@@ -624,18 +636,18 @@ fn a_log_of_the_same_id_that_holds_something_else_halts_the_store() {
 }
 
 #[test]
-fn a_log_that_was_moved_with_its_id_goes_on_though_its_offsets_are_others() {
+fn a_log_that_was_moved_with_its_id_goes_on_with_other_offsets() {
     let mut rig = Rig::warm(2);
     rig.push(chain(2, 1, "a"));
     rig.restart();
     let push = rig.begin_push(chain(3, 1, "b"));
-    rig.step(Some(UpstreamResult::Refused(Refusal { status: 400, retry_after: None }))); // of another server's form
+    rig.step(Some(UpstreamResult::Refused(Refusal { status: 400, retry_after: None }))); // the offset has another server's form
     rig.settle();
     assert_eq!(head(&rig.answer(push)), 4);
 }
 
 #[test]
-fn a_trimmed_log_halts_the_store_and_is_named() {
+fn a_trimmed_log_halts_the_store() {
     let mut rig = rig();
     let push = rig.begin_push(chain(0, 1, "a"));
     rig.step(Some(UpstreamResult::Gone));
@@ -644,8 +656,8 @@ fn a_trimmed_log_halts_the_store_and_is_named() {
 }
 
 #[test]
-fn an_upstream_that_contradicts_itself_is_given_up_after_a_few_requests() {
-    // "There is none" to every read, "there is one" to every creation.
+fn an_upstream_that_contradicts_itself_is_unavailable_after_a_few_requests() {
+    // Every read is answered "missing", and every creation "exists".
     let mut rig = rig();
     rig.upstream.perform(&Request::Create, &[], 0);
     rig.upstream.requests.clear();
@@ -661,14 +673,14 @@ fn an_upstream_that_contradicts_itself_is_given_up_after_a_few_requests() {
 }
 
 #[test]
-fn a_reset_is_done_only_once_the_stream_was_created_anew() {
+fn a_reset_is_done_only_after_a_new_stream_was_created() {
     let mut rig = Rig::warm(3);
     let row = rig.stored.clone();
     let reset = rig.begin(Op::Reset, vec![]);
     while let Some(request) = rig.open.clone() {
         match request {
             Request::Delete => {
-                // Somebody on the way answers, and the server never hears of it.
+                // A stranger answers, and the server never receives the request.
                 rig.open = None;
                 rig.handle(Input::Upstream(UpstreamResult::Missing));
             }
@@ -676,15 +688,15 @@ fn a_reset_is_done_only_once_the_stream_was_created_anew() {
         }
     }
     assert_eq!(rig.answer(reset), Answer::Unavailable);
-    assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4, "the store is as it was");
+    assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4, "the store has changed");
     assert_eq!(rig.log().len(), 4);
     assert_ne!(rig.stored, row);
     rig.upstream.log = None;
-    assert_eq!(rig.push(chain(4, 1, "a")), missing(4), "and no longer about to be deleted");
+    assert_eq!(rig.push(chain(4, 1, "a")), missing(4), "the intent to delete is still there");
 }
 
 #[test]
-fn a_reset_that_was_refused_does_not_make_a_later_loss_a_reset() {
+fn a_loss_after_a_refused_reset_halts_the_store() {
     let mut rig = Rig::warm(3);
     let reset = rig.begin(Op::Reset, vec![]);
     let refusal = Refusal { status: 403, retry_after: None };
@@ -698,21 +710,24 @@ fn a_reset_that_was_refused_does_not_make_a_later_loss_a_reset() {
         }
     }
     assert_eq!(rig.answer(reset), Answer::Refused(refusal));
-    assert!(rig.stored.as_ref().is_some_and(|stored| !stored.deleting), "nor after a restart");
+    assert!(
+        rig.stored.as_ref().is_some_and(|stored| !stored.deleting),
+        "the stored intent to delete is still there"
+    );
     rig.upstream.log = None;
     assert_eq!(rig.push(chain(3, 1, "a")), missing(3));
-    assert_eq!(rig.upstream.lives, 1);
+    assert_eq!(rig.upstream.incarnations, 1);
 }
 
 #[test]
-fn a_reset_that_a_crash_cut_short_is_finished_but_deletes_nothing_more() {
-    // Deleted, but not yet created anew: that is done now.
+fn a_reset_that_a_crash_cut_short_is_finished_without_another_deletion() {
+    // The stream was deleted, but not created again: the next push creates it.
     let mut rig = Rig::warm(3);
     rig.begin(Op::Reset, vec![]);
     rig.step(None);
     rig.restart();
     assert_eq!(tip(rig.push(chain(0, 1, "new"))).backend_id, incarnation(2));
-    // Created anew, and someone has written to it since.
+    // A new stream was created, and a direct writer has appended to it.
     let mut rig = Rig::warm(3);
     rig.begin(Op::Reset, vec![]);
     rig.step(None);
@@ -720,18 +735,18 @@ fn a_reset_that_a_crash_cut_short_is_finished_but_deletes_nothing_more() {
     rig.restart();
     assert_eq!(tip(rig.push(chain(2, 1, "a"))).backend_id, incarnation(2));
     assert_eq!(rig.log(), [chain(0, 2, "direct"), chain(2, 1, "a")].concat());
-    // Not deleted at all.
+    // The stream was not deleted.
     let mut rig = Rig::warm(3);
     rig.begin(Op::Reset, vec![]);
     rig.restart();
     assert_eq!(tip(rig.push(chain(3, 1, "a"))).backend_id, incarnation(1));
-    // What is acknowledged after that is not given up, should the deletion land late.
+    // The deletion lands late. The Sequencer keeps the events that it acknowledged meanwhile.
     rig.upstream.log = None;
     assert_eq!(rig.push(chain(4, 1, "a")), missing(4));
 }
 
 #[test]
-fn a_halted_store_is_looked_at_once_for_all_that_wait_and_ever_more_seldom() {
+fn one_look_at_a_halted_store_serves_all_calls_and_the_pauses_grow() {
     let mut rig = Rig::warm(3);
     rig.upstream.log = None;
     rig.push(chain(3, 1, "a"));
@@ -745,7 +760,7 @@ fn a_halted_store_is_looked_at_once_for_all_that_wait_and_ever_more_seldom() {
         ];
         pauses.push(rig.pause);
         rig.step(None);
-        // Those that came while the look was under way have one of their own.
+        // The calls that came while the look was under way have a look of their own.
         rig.settle();
         assert!(rig.upstream.requests.len() <= 2, "{:?}", rig.upstream.requests);
         assert_eq!(calls.map(|call| rig.answer(call)), [missing(3), missing(3), missing(3)]);
@@ -754,7 +769,7 @@ fn a_halted_store_is_looked_at_once_for_all_that_wait_and_ever_more_seldom() {
 }
 
 #[test]
-fn looks_are_answered_together_and_delay_no_push() {
+fn looks_are_answered_together_and_delay_no_push_by_more_than_one_request() {
     let mut rig = Rig::warm(3);
     let looks = [(); 4].map(|()| rig.begin(Op::Look(Need::Fresh), vec![]));
     let push = rig.begin_push(chain(3, 1, "a"));
@@ -762,39 +777,39 @@ fn looks_are_answered_together_and_delay_no_push() {
     assert_eq!(
         rig.answer(stale),
         Answer::ServerAhead { minimum_expected: 4, provided: 2 },
-        "at once"
+        "the refusal waits"
     );
-    rig.step(None); // the look that was under way
+    rig.step(None); // the look that is open
     assert_eq!(rig.upstream.requests, ["GET"]);
     rig.step(None);
     assert_eq!(head(&rig.answer(push)), 4);
     assert_eq!(rig.upstream.requests, ["GET", "POST"]);
-    // The first look had its own request; what the append told was enough for those that came meanwhile.
+    // The first look had its own request. The append answered the looks that came meanwhile.
     assert_eq!(looks.map(|look| head(&rig.answer(look))), [3, 4, 4, 4]);
     assert_eq!(rig.open, None);
 }
 
 #[test]
-fn an_append_that_the_server_does_not_confirm_is_looked_for() {
+fn an_append_without_confirmation_is_looked_for_in_the_log() {
     let mut rig = Rig::warm(3);
-    // It has seen this sequence already, and so appends nothing (204, "duplicate").
-    rig.upstream.producer = Some((rig.epoch, 7));
+    // The server has seen this sequence already. It answers 204, "duplicate", and appends nothing.
+    rig.upstream.admission.producer = Some((rig.epoch, 7));
     assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4);
     assert_eq!(rig.upstream.requests, ["POST", "GET", "POST"]);
     assert_eq!(rig.log().len(), 4);
 }
 
 #[test]
-fn an_append_that_lands_where_it_can_not_belong_is_not_acknowledged() {
+fn an_append_that_lands_before_the_known_tail_is_not_acknowledged() {
     let mut rig = Rig::warm(5);
-    rig.upstream.log.as_mut().unwrap().truncate(2); // restored to an older state under a warm Sequencer
+    rig.upstream.log.as_mut().unwrap().truncate(2); // an operator restores an older state
     let answer = rig.push(chain(5, 1, "a"));
     assert!(matches!(answer, Answer::Halted(Halt::Broken(_), _)), "{answer:?}");
 }
 
 #[test]
-fn appends_are_counted_from_the_last_look_at_the_log() {
-    let mut rig = Rig::warm(3); // by the append that follows the creation
+fn the_producer_sequence_counts_appends_since_the_last_look() {
+    let mut rig = Rig::warm(3); // with the append that follows the creation
     let producer_seq = |rig: &mut Rig, parent| {
         rig.begin_push(chain(parent, 1, "a"));
         let Some(Request::Append { producer_seq, .. }) = rig.open else { panic!("{:?}", rig.open) };
@@ -803,13 +818,13 @@ fn appends_are_counted_from_the_last_look_at_the_log() {
     assert_eq!(producer_seq(&mut rig, 3), 1);
     rig.settle();
     assert_eq!(producer_seq(&mut rig, 4), 2);
-    rig.step(Some(UpstreamResult::Failed)); // landed, or refused for the producer_seq: who knows
+    rig.step(Some(UpstreamResult::Failed)); // an unknown outcome
     rig.settle();
     assert_eq!(producer_seq(&mut rig, 5), 0);
 }
 
 #[test]
-fn what_can_not_be_read_from_an_offset_is_read_from_the_start() {
+fn a_log_that_can_not_be_read_from_an_offset_is_read_from_the_start() {
     for odd in [
         UpstreamResult::Unreadable,
         UpstreamResult::Refused(Refusal { status: 400, retry_after: None }),
@@ -817,14 +832,14 @@ fn what_can_not_be_read_from_an_offset_is_read_from_the_start() {
         let mut rig = Rig::warm(3);
         rig.upstream.append(3, &chain(3, 1, "direct"));
         let push = rig.begin_push(chain(4, 1, "a"));
-        rig.step(Some(odd)); // to the look from the last known offset
+        rig.step(Some(odd)); // the result of the look from the last known offset
         rig.settle();
         assert_eq!(head(&rig.answer(push)), 5);
     }
 }
 
 #[test]
-fn a_stream_that_is_not_json_is_not_for_us() {
+fn a_stream_that_is_not_json_halts_the_store() {
     let mut rig = rig();
     let push = rig.begin_push(chain(0, 1, "a"));
     while rig.open.take().is_some() {
@@ -834,25 +849,25 @@ fn a_stream_that_is_not_json_is_not_for_us() {
 }
 
 #[test]
-fn a_closed_stream_takes_no_pushes_and_says_so() {
+fn a_closed_stream_halts_the_store() {
     let mut rig = Rig::warm(3);
     let push = rig.begin_push(chain(3, 1, "a"));
     rig.open = None;
     rig.handle(Input::Upstream(UpstreamResult::Closed));
     while let Some(request) = rig.open.clone() {
-        let closed = matches!(request, Request::Append { .. });
-        rig.step(closed.then_some(UpstreamResult::Closed));
+        let appends = matches!(request, Request::Append { .. });
+        rig.step(appends.then_some(UpstreamResult::Closed));
     }
     assert_eq!(rig.answer(push), Answer::Halted(Halt::Closed, Some(incarnation(1))));
 }
 
 #[test]
-fn a_stream_that_is_just_being_created_is_not_taken_for_one_without_header() {
+fn a_stream_that_is_being_created_is_not_taken_for_one_without_a_header() {
     let mut rig = rig();
     rig.upstream.perform(&Request::Create, &[], 0);
     let header = rig.upstream.log.replace(Vec::new());
     let look = rig.begin(Op::Look(Need::Known), vec![]);
-    rig.step(None); // there, but empty
+    rig.step(None); // the stream is there, but empty
     rig.upstream.log = header;
     rig.settle();
     let Answer::Tip(Some(tip)) = rig.answer(look) else { panic!("no tip") };
@@ -860,37 +875,34 @@ fn a_stream_that_is_just_being_created_is_not_taken_for_one_without_header() {
 }
 
 #[test]
-fn a_log_that_went_backwards_takes_no_pushes_until_it_is_restored() {
+fn a_log_that_went_backwards_halts_the_store_until_it_is_restored() {
     let mut rig = Rig::warm(3);
     let lost = rig.upstream.log.as_mut().unwrap().pop().unwrap();
     rig.restart();
     let halted =
         Answer::Halted(Halt::WentBackwards { acknowledged: 3, found: 2 }, Some(incarnation(1)));
     assert_eq!(rig.push(chain(3, 1, "a")), halted);
-    assert_eq!(rig.push(chain(2, 1, "b")), halted, "nor what would fit the shorter log");
+    assert_eq!(rig.push(chain(2, 1, "b")), halted, "a push that fits the shorter log is accepted");
     assert_eq!(rig.log().len(), 2);
-    assert_eq!(head(&rig.call(Op::Look(Need::Known))), 3, "though reads go on");
-    assert_eq!(rig.core.halted(), Some(halted), "and whoever looks can tell");
+    assert_eq!(head(&rig.call(Op::Look(Need::Known))), 3, "the known tip is lost");
+    assert_eq!(rig.core.halted(), Some(halted), "the core does not report the halt");
     rig.upstream.log.as_mut().unwrap().push(lost);
-    assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4, "and goes on by itself when it is restored");
+    assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4, "the store does not go on by itself");
     assert_eq!(rig.core.halted(), None);
 }
 
 #[test]
-fn a_tail_that_was_told_too_short_halts_nothing() {
+fn a_tail_below_the_known_one_alone_does_not_halt_the_store() {
     let mut rig = Rig::warm(3);
     rig.restart();
     let push = rig.begin_push(chain(3, 1, "a"));
-    rig.step(Some(UpstreamResult::Checked(
-        Some(incarnation(1)),
-        headwater_core::event::Offset("00000002".into()),
-    )));
+    rig.step(Some(UpstreamResult::Checked(Some(incarnation(1)), Offset("00000002".into()))));
     rig.settle();
     assert_eq!(head(&rig.answer(push)), 4);
 }
 
 #[test]
-fn a_log_that_is_no_chain_takes_no_pushes_until_it_is_reset() {
+fn a_log_that_is_not_a_chain_halts_the_store_until_it_is_reset() {
     let mut rig = Rig::warm(3);
     rig.upstream.log.as_mut().unwrap().push(event(9, 7, "foreign"));
     rig.restart();
@@ -903,7 +915,7 @@ fn a_log_that_is_no_chain_takes_no_pushes_until_it_is_reset() {
 }
 
 #[test]
-fn a_reset_begins_a_new_backend() {
+fn a_reset_begins_a_new_incarnation() {
     let mut rig = Rig::warm(3);
     let Answer::Tip(Some(tip)) = rig.call(Op::Reset) else { panic!("no tip") };
     assert_eq!((tip.head, tip.backend_id.0.as_str()), (0, "life-2"));
@@ -911,7 +923,7 @@ fn a_reset_begins_a_new_backend() {
 }
 
 #[test]
-fn looking_at_a_store_without_a_stream_creates_none() {
+fn a_look_at_a_store_without_a_stream_creates_none() {
     let mut rig = rig();
     assert_eq!(rig.call(Op::Look(Need::Fresh)), Answer::Tip(None));
     assert_eq!(rig.call(Op::Look(Need::Known)), Answer::Tip(None));
@@ -937,18 +949,26 @@ fn a_segment_is_sealed_by_the_append_that_makes_it_long_enough() {
         (tip.seals(), tip.sealed.events)
     };
     assert_eq!(sealed(&mut rig, 0, 3, "a"), (false, 0));
-    assert_eq!(sealed(&mut rig, 3, 3, "b"), (true, 6), "by its events");
+    assert_eq!(
+        sealed(&mut rig, 3, 3, "b"),
+        (true, 6),
+        "a segment with enough events is not sealed"
+    );
     assert_eq!(sealed(&mut rig, 6, 1, "c"), (false, 6));
-    assert_eq!(sealed(&mut rig, 7, 1, &"x".repeat(1_000)), (true, 8), "by its bytes");
+    assert_eq!(
+        sealed(&mut rig, 7, 1, &"x".repeat(1_000)),
+        (true, 8),
+        "a segment with enough bytes is not sealed"
+    );
     assert_eq!(sealed(&mut rig, 8, 1, "d"), (false, 8));
     let before = tip(rig.call(Op::Look(Need::Known)));
     rig.restart();
     assert_eq!(tip(rig.call(Op::Look(Need::Known))), before);
-    assert_eq!(rig.recorded, 5, "one row a push");
+    assert_eq!(rig.recorded, 5, "a push costs more than one row");
 }
 
 #[test]
-fn an_index_that_begins_anew_is_another_one() {
+fn a_rebuilt_index_has_another_id() {
     let mut rig = Rig::warm(3);
     let before = tip(rig.push(chain(3, 1, "a")));
     rig.stored = None;
@@ -956,19 +976,19 @@ fn an_index_that_begins_anew_is_another_one() {
     let adopted = tip(rig.push(chain(4, 1, "b")));
     assert_eq!(adopted.backend_id, before.backend_id);
     assert_ne!(adopted.sealed.index, before.sealed.index);
-    assert_eq!(adopted.sealed.events, 5, "counted from the log's beginning");
+    assert_eq!(adopted.sealed.events, 5, "the events are not counted from the start");
 }
 
 #[test]
-fn a_look_that_must_reach_an_offset_asks_the_upstream_only_if_it_has_to() {
+fn a_look_that_must_reach_an_offset_asks_the_upstream_only_if_the_tip_is_below_it() {
     let mut rig = Rig::warm(3);
     let tail = tip(rig.call(Op::Look(Need::Known))).offset;
     assert_eq!(head(&rig.call(Op::Look(Need::Reaching(tail.clone())))), 3);
     assert!(rig.upstream.requests.is_empty());
-    // A direct-mode writer appends past it.
+    // A direct writer appends.
     rig.upstream.append(3, &chain(3, 2, "direct"));
     assert_eq!(head(&rig.call(Op::Look(Need::Known))), 3);
-    let beyond = headwater_core::event::Offset(format!("{}x", tail.0));
+    let beyond = Offset(format!("{}x", tail.0));
     let caught_up = tip(rig.call(Op::Look(Need::Reaching(beyond))));
     assert_eq!((caught_up.head, caught_up.events, caught_up.seals()), (5, 5, true));
     assert_eq!(rig.upstream.requests, ["GET"]);

@@ -1,9 +1,9 @@
-//! What several tests of what is read need: any JSON, and any way to cut it.
+//! Generated JSON, and generated ways to cut it into chunks.
 
 use proptest::prelude::*;
 use serde_json::Value;
 
-/// Any JSON value, with what a splitter may trip over in its strings.
+/// Any JSON value. Its strings hold characters that may confuse a splitter.
 pub fn json() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -22,7 +22,7 @@ pub fn json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// The body in chunks, cut wherever the cuts say.
+/// The body in chunks, cut at `cuts`.
 pub fn chunked(body: &[u8], mut cuts: Vec<prop::sample::Index>) -> Vec<&[u8]> {
     cuts.sort_by_key(|cut| cut.index(body.len() + 1));
     let mut chunks = Vec::new();

@@ -1,4 +1,5 @@
-//! What several tests share.
+//! Parts that several tests share.
 
+pub mod admission;
 pub mod json;
 pub mod upstream;

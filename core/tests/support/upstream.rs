@@ -1,10 +1,15 @@
-//! The protocol's promises as far as the core relies on them, in memory.
+//! A fake upstream in memory, which keeps the protocol's promises as far as the core relies on them.
+//!
+//! The model has a log of its own (`model/upstream.rs`): it needs states that are small and quick to hash, and this log
+//! holds JSON, which the core's real scanner reads. Both take appends by the same [`Admission`].
 
-use headwater_core::event::{BackendId, Offset, SeqNum, fence};
+use headwater_core::event::{BackendId, Offset, SeqNum};
 use headwater_core::log::{LogScanner, header_message, header_of};
 use headwater_core::sequencer::{Request, UpstreamResult};
 
-/// One event as JSON; `id` makes it unlike any other.
+use super::admission::{Admission, Verdict};
+
+/// One event as JSON. `id` makes it unique.
 pub fn event(seq: SeqNum, parent: SeqNum, id: &str) -> String {
     format!(
         r#"{{"name":"e","args":{{"id":"{id}"}},"seqNum":{seq},"parentSeqNum":{parent},"clientId":"c","sessionId":"s"}}"#
@@ -15,17 +20,15 @@ pub fn event(seq: SeqNum, parent: SeqNum, id: &str) -> String {
 #[derive(Default)]
 pub struct Upstream {
     pub log: Option<Vec<String>>,
-    last_fence: Option<String>,
-    /// The Sequencer's epoch and last sequence as a producer (protocol §5.2.1).
-    pub producer: Option<(u64, u64)>,
-    /// How many streams were created.
-    pub lives: u32,
-    /// Everything that was asked, in words.
+    pub admission: Admission,
+    /// The number of streams that were created.
+    pub incarnations: u32,
+    /// The requests so far, by their HTTP methods; `CHECK` reads the first message only.
     pub requests: Vec<&'static str>,
 }
 
 impl Upstream {
-    /// Does what is asked, completely. `batch` holds the events of an append, which is of that epoch.
+    /// Performs a request. `batch` and `epoch` belong to an append.
     pub fn perform(&mut self, request: &Request, batch: &[String], epoch: u64) -> UpstreamResult {
         self.requests.push(match request {
             Request::Check => "CHECK",
@@ -37,11 +40,11 @@ impl Upstream {
         match (request, &self.log) {
             (Request::Create, Some(_)) => UpstreamResult::Exists,
             (Request::Create, None) => {
-                self.lives += 1;
-                let id = BackendId(format!("life-{}", self.lives));
+                self.incarnations += 1;
+                let id = BackendId(format!("life-{}", self.incarnations));
                 let body = header_message(&id);
                 self.log = Some(vec![body[1..body.len() - 1].to_string()]);
-                (self.last_fence, self.producer) = (None, None);
+                self.admission.forget();
                 UpstreamResult::Created(id, self.tail())
             }
             (_, None) => UpstreamResult::Missing,
@@ -59,7 +62,7 @@ impl Upstream {
             (Request::ReadOn { from, known, probe }, Some(log)) => {
                 let at: usize = from.0.parse().expect("an offset of ours");
                 if at > log.len() {
-                    // As the Rust server does: what lies beyond the tail is answered with what was asked.
+                    // The Rust server answers an offset beyond the tail with nothing new, and repeats the offset.
                     return UpstreamResult::Read(
                         LogScanner::onward(*probe).expecting(*known).finish(),
                         from.clone(),
@@ -73,13 +76,13 @@ impl Upstream {
         }
     }
 
-    /// What it would answer to a read if only the first messages of the log were there.
+    /// The result of a request if the log held only its first messages.
     pub fn perform_at_length(&self, request: &Request, length: usize) -> UpstreamResult {
         let log = self.log.as_ref().map(|log| log[..length.min(log.len())].to_vec());
         Self { log, ..Self::default() }.perform(request, &[], 0)
     }
 
-    /// Someone else deletes the stream and makes another one that holds this batch.
+    /// Another party deletes the stream, and creates one that holds this batch.
     pub fn recreate(&mut self, batch: Vec<String>) {
         self.log = None;
         self.perform(&Request::Create, &[], 0);
@@ -89,45 +92,42 @@ impl Upstream {
         self.requests.clear();
     }
 
-    /// An append of a producer: of a sequence that was seen already, or does not follow the last one, or of an old
-    /// epoch, nothing is appended, and the Sequencer hears no more than that.
+    /// An append of a producer. The Sequencer hears only that a refused sequence has failed.
     pub fn produce(
         &mut self,
         parent: SeqNum,
-        (epoch, producer_seq): (u64, u64),
+        producer: (u64, u64),
         batch: &[String],
     ) -> UpstreamResult {
-        let follows = match self.producer {
-            None => producer_seq == 0,
-            Some((known, _)) if epoch > known => producer_seq == 0,
-            Some((known, last)) => epoch == known && producer_seq == last + 1,
-        };
-        if !follows {
-            return UpstreamResult::Failed;
+        match self.admission.judge(parent, producer) {
+            Verdict::Duplicate | Verdict::OutOfSequence => UpstreamResult::Failed,
+            Verdict::Fenced => UpstreamResult::Conflict,
+            Verdict::Append => {
+                let result = self.append(parent, batch);
+                if let UpstreamResult::Appended(_) = result {
+                    self.admission.landed(parent, producer);
+                }
+                result
+            }
         }
-        let reply = self.append(parent, batch);
-        if let UpstreamResult::Appended(_) = reply {
-            self.producer = Some((epoch, producer_seq));
-        }
-        reply
     }
 
+    /// An append of a direct writer, which only the fence can refuse.
     pub fn append(&mut self, parent: SeqNum, batch: &[String]) -> UpstreamResult {
-        let fence = fence(parent);
-        if self.last_fence.as_ref().is_some_and(|last| fence <= *last) {
+        if self.admission.is_fenced(parent) {
             return UpstreamResult::Conflict;
         }
         let Some(log) = &mut self.log else { return UpstreamResult::Missing };
         log.extend_from_slice(batch);
-        self.last_fence = Some(fence);
+        self.admission.fence = Some(parent);
         UpstreamResult::Appended(self.tail())
     }
 
-    fn read(&self, messages: &[String], mut scan: LogScanner) -> UpstreamResult {
+    fn read(&self, messages: &[String], mut scanner: LogScanner) -> UpstreamResult {
         for message in messages {
-            scan.message(message.as_bytes());
+            scanner.message(message.as_bytes());
         }
-        UpstreamResult::Read(scan.finish(), self.tail())
+        UpstreamResult::Read(scanner.finish(), self.tail())
     }
 
     fn tail(&self) -> Offset {
