@@ -216,6 +216,10 @@ impl Actor {
     ) -> oneshot::Receiver<Answer> {
         let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
         let (to_caller, answer) = oneshot::channel();
+        if self.abandoned.get() {
+            // A push may have read its body meanwhile. It fails as the calls do that waited when the storage failed.
+            return answer;
+        }
         let counted = match &op {
             Op::Push { batch, .. } if self.push_stats.is_some() => Some((*batch, now_ms())),
             _ => None,
