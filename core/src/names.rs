@@ -3,7 +3,7 @@
 //! Two free-form names address a store: `tenant` and `store`. Upstream, each name is one path segment of unreserved
 //! characters (RFC 3986 §2.3). The encoding is injective: two different names never meet in one stream.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use sha2::{Digest, Sha256};
 
@@ -84,7 +84,9 @@ impl StorePath {
 
     /// A stand-in for the store's name in logs: the first 12 hex digits of the path's SHA-256.
     pub fn digest(&self) -> String {
-        Sha256::digest(&self.0)[..6].iter().map(|byte| format!("{byte:02x}")).collect()
+        let mut hex = format!("{:x}", Sha256::digest(&self.0));
+        hex.truncate(12);
+        hex
     }
 
     /// The path, without a leading slash.
@@ -112,7 +114,7 @@ pub fn encode(name: &str) -> String {
         match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' => out.push(byte as char),
             b'_' | b'.' if i > 0 => out.push(byte as char),
-            _ => out.push_str(&format!("~{byte:02X}")),
+            _ => write!(out, "~{byte:02X}").expect("a String takes any text"),
         }
     }
     if out.len() > MAX_ENCODED { format!("~h{:x}", Sha256::digest(name)) } else { out }

@@ -282,6 +282,7 @@ impl Problem {
     }
 }
 
+/// The status in the words of RFC 9110. The `http` crate has older words for 413 and 422, and clients see this text.
 fn title(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",

@@ -173,7 +173,9 @@ fn a_segment_that_does_not_match_the_index_is_not_kept() {
 /// The plan, with a first segment whose last append follows `parent` and holds these events.
 fn plan_made_by(parent: SeqNum, events: &[String], plan: Plan) -> Plan {
     let mut fingerprinter = Fingerprinter::default();
-    events.iter().for_each(|event| fingerprinter.event(event.as_bytes()));
+    for event in events {
+        fingerprinter.event(event.as_bytes());
+    }
     let mut plan = plan;
     plan.segments[0].made_by = Some((parent, fingerprinter.fingerprint()));
     plan

@@ -68,6 +68,7 @@ fn exp_and_nbf_have_a_minute_of_leeway() {
 }
 
 #[test]
+#[allow(clippy::float_cmp, reason = "whole seconds are exact in f64")]
 fn a_claim_is_found_by_name_then_by_path_then_by_its_fallback() {
     let mut policy = policy();
     policy.tenant.name = "https://example.com/tenant".into();

@@ -98,7 +98,7 @@ fn an_event_without_a_field_or_with_a_wrong_type_is_refused() {
     let twice = event(5, 4).to_string().replace("\"seqNum\":5", "\"seqNum\":5,\"seqNum\":6");
     match check(format!("[{twice}]").as_bytes(), LIMITS) {
         Err(BatchError::Event { index: 0, field: "seqNum", what }) => {
-            assert_eq!(what, "is given twice")
+            assert_eq!(what, "is given twice");
         }
         other => panic!("{other:?}"),
     }

@@ -45,9 +45,10 @@ proptest! {
     #[test]
     fn an_encoded_name_can_be_decoded(name in hostile()) {
         let encoded = encode(&name);
-        match encoded.strip_prefix("~h") {
-            Some(hash) => prop_assert!(hash.len() == 64 && decode(&encoded).is_none()),
-            None => prop_assert_eq!(decode(&encoded), Some(name)),
+        if let Some(hash) = encoded.strip_prefix("~h") {
+            prop_assert!(hash.len() == 64 && decode(&encoded).is_none());
+        } else {
+            prop_assert_eq!(decode(&encoded), Some(name));
         }
     }
 

@@ -150,7 +150,7 @@ struct Set(HashMap<&'static str, &'static str>);
 
 impl Variables for Set {
     fn get(&self, name: &str) -> Option<String> {
-        self.0.get(name).map(|value| value.to_string())
+        self.0.get(name).map(std::string::ToString::to_string)
     }
 }
 
@@ -160,7 +160,7 @@ fn every_default_is_a_valid_value() {
     for (setting, _) in WORKER.iter().chain(TOKENS) {
         match setting.values {
             Values::Number { .. } => {
-                assert!(setting.number::<u64>(&nothing).is_ok(), "{}", setting.name)
+                assert!(setting.number::<u64>(&nothing).is_ok(), "{}", setting.name);
             }
             Values::OneOf(_) => assert!(setting.one_of(&nothing).is_ok(), "{}", setting.name),
             Values::List => assert!(setting.list(&nothing).unwrap().is_empty(), "{}", setting.name),

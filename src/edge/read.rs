@@ -24,7 +24,7 @@ use crate::upstream::{
 };
 
 /// How much longer than the upstream's time-out a long-poll may wait for news.
-const LONG_POLL: Duration = Duration::from_secs(60);
+const LONG_POLL: Duration = Duration::from_mins(1);
 
 /// Headers of the upstream's answer that the reader receives.
 const FORWARDED_HEADERS: [&str; 7] = [

@@ -65,7 +65,7 @@ pub(super) fn keep(store: &StorePath, known: KnownTip) {
 pub(super) fn learn(store: &StorePath, answer: &Answer) {
     match answer {
         Answer::Accepted(tip) | Answer::AcceptedAgain(tip) | Answer::Tip(Some(tip)) => {
-            keep(store, tip.clone().into())
+            keep(store, tip.clone().into());
         }
         Answer::Tip(None) => forget(store),
         _ => {}

@@ -24,7 +24,7 @@ pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u6
             *tip_state = TipState::Unknown(tip_state.clone().into_tip());
         }
         (Op::Push { .. }, TipState::Halted(..)) if !job.asked => {
-            *tip_state = tip_state.clone().unverified()
+            *tip_state = tip_state.clone().unverified();
         }
         _ => {}
     }

@@ -226,7 +226,7 @@ impl Core {
         };
         match look {
             Some((need, creates)) => {
-                self.looks.push(Look { ticket, need, creates, prepared: false, created: false })
+                self.looks.push(Look { ticket, need, creates, prepared: false, created: false });
             }
             None => self.jobs.push_back(Job {
                 ticket,

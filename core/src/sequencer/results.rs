@@ -20,15 +20,15 @@ impl Core {
         self.producer_seq = if has_landed { self.producer_seq + 1 } else { 0 };
         match (request, result) {
             (Request::Append { .. }, UpstreamResult::Appended(offset)) => {
-                self.on_appended(offset, effects)
+                self.on_appended(offset, effects);
             }
             (Request::Append { .. }, UpstreamResult::Conflict) => self.on_conflict(effects),
             (Request::Append { .. }, UpstreamResult::Closed) => self.halt(Halt::Closed),
             (Request::Check, UpstreamResult::Checked(header, tail)) => {
-                self.on_checked(header, tail, effects)
+                self.on_checked(header, tail, effects);
             }
             (Request::ReadOn { .. }, UpstreamResult::Read(range, end)) => {
-                self.on_read_on(range, end, effects)
+                self.on_read_on(range, end, effects);
             }
             // In another log, our offset may lie inside a message, or be no offset at all.
             (
@@ -38,20 +38,20 @@ impl Core {
                 | UpstreamResult::Refused(Refusal { status: 400, .. }),
             ) => self.contradict(),
             (Request::ReadAll { .. }, UpstreamResult::Read(range, end)) => {
-                self.on_read_all(range, end, effects)
+                self.on_read_all(range, end, effects);
             }
             (Request::Check | Request::ReadAll { .. }, UpstreamResult::Unreadable) => {
-                self.halt(Halt::Broken("the stream is not JSON".into()))
+                self.halt(Halt::Broken("the stream is not JSON".into()));
             }
             (Request::Check | Request::ReadAll { .. }, UpstreamResult::Gone) => {
-                self.halt(Halt::Trimmed)
+                self.halt(Halt::Trimmed);
             }
             (
                 Request::Check | Request::ReadAll { .. } | Request::ReadOn { .. },
                 UpstreamResult::Missing,
             ) => self.on_missing(effects),
             (Request::Create, UpstreamResult::Created(backend_id, offset)) => {
-                self.on_created(backend_id, offset, effects)
+                self.on_created(backend_id, offset, effects);
             }
             (Request::Create, UpstreamResult::Exists) => self.on_exists(effects),
             (
@@ -63,10 +63,10 @@ impl Core {
             (Request::Append { .. } | Request::Delete, UpstreamResult::Refused(refusal)) => {
                 self.cancel_deletion(effects);
                 self.looks.iter_mut().for_each(|look| look.prepared = false);
-                self.answer(Answer::Refused(refusal), effects)
+                self.answer(Answer::Refused(refusal), effects);
             }
             (_, UpstreamResult::Refused(refusal)) => {
-                self.answer_all(&Answer::Refused(refusal), effects)
+                self.answer_all(&Answer::Refused(refusal), effects);
             }
             _ => self.on_failed(effects),
         }

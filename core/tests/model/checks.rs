@@ -37,7 +37,7 @@ fn broken(name: &str, world: World) -> Vec<&'static str> {
         started.elapsed().as_secs_f32()
     );
     let mut broken: Vec<&str> = checker.discoveries().into_keys().collect();
-    broken.sort();
+    broken.sort_unstable();
     broken
 }
 

@@ -101,7 +101,7 @@ impl State {
     fn normalize(&mut self) {
         let mut used: Vec<u64> =
             self.epochs().map(|epoch| *epoch).filter(|epoch| *epoch > 0).collect();
-        used.sort();
+        used.sort_unstable();
         used.dedup();
         for epoch in self.epochs().filter(|epoch| **epoch > 0) {
             *epoch = 1 + used.binary_search(epoch).expect("a used epoch") as u64;
@@ -195,7 +195,7 @@ impl World {
                     if let (Mutation::HeadBeforeAppend, Request::Append { ticket, .. }) =
                         (self.mutation, &request)
                     {
-                        self.acknowledge_early(state, sequencer, *ticket);
+                        Self::acknowledge_early(state, sequencer, *ticket);
                     }
                     let s = &mut state.sequencers[sequencer];
                     if !self.clock_stands
@@ -212,23 +212,23 @@ impl World {
                         .position(|(t, _)| *t == ticket)
                         .expect("one answer for each call");
                     let (_, call) = s.calls.remove(at);
-                    self.answered(state, call, Some(answer));
+                    Self::answered(state, call, Some(answer));
                 }
             }
         }
         all
     }
 
-    fn acknowledge_early(&self, state: &mut State, sequencer: usize, ticket: Ticket) {
+    fn acknowledge_early(state: &mut State, sequencer: usize, ticket: Ticket) {
         let s = &mut state.sequencers[sequencer];
         let (_, call) = s.calls.iter_mut().find(|(t, _)| *t == ticket).expect("a call");
         let awaited = *call;
         call.is_awaited = false;
         let tip = s.core.tip().expect("a tip").clone();
-        self.answered(state, awaited, Some(Answer::Accepted(tip)));
+        Self::answered(state, awaited, Some(Answer::Accepted(tip)));
     }
 
-    fn answered(&self, state: &mut State, call: Call, answer: Option<Answer>) {
+    fn answered(state: &mut State, call: Call, answer: Option<Answer>) {
         if !call.is_awaited {
             return;
         }
@@ -286,12 +286,12 @@ impl World {
         self.handle(state, sequencer, Input::Upstream(result), usize::MAX);
     }
 
-    fn restart(&self, state: &mut State, sequencer: usize) {
+    fn restart(state: &mut State, sequencer: usize) {
         let s = &mut state.sequencers[sequencer];
         s.core = new_core(s.stored.clone());
         (s.open, s.epoch) = (None, 0);
         for (_, call) in std::mem::take(&mut s.calls) {
-            self.answered(state, call, None);
+            Self::answered(state, call, None);
         }
     }
 
@@ -300,7 +300,7 @@ impl World {
         c.waiting = true;
         let event = Event { id: Id(client, c.next), parent: c.head };
         let s = &mut state.sequencers[sequencer];
-        let ticket = (0..)
+        let ticket = (0..=s.calls.len() as u64)
             .map(Ticket)
             .find(|t| s.calls.iter().all(|(used, _)| used != t))
             .expect("a free ticket");
@@ -464,7 +464,7 @@ impl Model for World {
             }
             Action::CrashUnsent(sequencer) => {
                 state.faults.crashes -= 1;
-                self.restart(&mut state, sequencer);
+                Self::restart(&mut state, sequencer);
             }
             Action::CrashInFlight(sequencer) => {
                 state.faults.crashes -= 1;
@@ -472,7 +472,7 @@ impl Model for World {
                 let (_, event) = self.take_open(&mut state, sequencer);
                 state.late.extend(event);
                 state.late.sort();
-                self.restart(&mut state, sequencer);
+                Self::restart(&mut state, sequencer);
             }
             Action::CrashAfter(sequencer, survive) => {
                 state.faults.crashes -= 1;
@@ -482,7 +482,7 @@ impl Model for World {
                 if survive > effects {
                     return None; // the same state as with fewer effects
                 }
-                self.restart(&mut state, sequencer);
+                Self::restart(&mut state, sequencer);
             }
             Action::Amnesia => {
                 state.faults.amnesias -= 1;

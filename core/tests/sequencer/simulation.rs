@@ -119,7 +119,7 @@ impl World {
         self.clock += u64::from(which.is_multiple_of(2));
         match (kind % 16, faults) {
             (0..=2, _) => {
-                self.client_acts(which % CLIENTS, which / CLIENTS % SEQUENCERS, which / 8)
+                self.client_acts(which % CLIENTS, which / CLIENTS % SEQUENCERS, which / 8);
             }
             (3, _) => self.pull(which % CLIENTS),
             (4..=6, _) | (_, false) => self.perform(which % SEQUENCERS),
@@ -239,7 +239,7 @@ impl World {
                 self.upstream.perform(&request, &batch, self.sequencers[sequencer].epoch);
             }
             (Loss::Late, Request::Append { parent, producer_seq, .. }) => {
-                self.late(sequencer, *parent, *producer_seq, batch)
+                self.late(sequencer, *parent, *producer_seq, batch);
             }
             (Loss::Late, _) => {}
         }
@@ -308,7 +308,7 @@ impl World {
         };
         match (how % 5, &request) {
             (0, Request::Append { parent, producer_seq, .. }) => {
-                self.late(sequencer, *parent, *producer_seq, batch)
+                self.late(sequencer, *parent, *producer_seq, batch);
             }
             (0 | 1, _) => {}
             (survive, _) => {

@@ -123,7 +123,7 @@ impl Rig {
                 }
                 Effect::Forget => self.stored = None,
                 Effect::Deleting => {
-                    self.stored.iter_mut().for_each(|stored| stored.deleting = true)
+                    self.stored.iter_mut().for_each(|stored| stored.deleting = true);
                 }
                 Effect::Answer(Ticket(call), answer) => self.answers[call as usize] = Some(answer),
                 Effect::Request(request, pause) => {
@@ -437,9 +437,9 @@ fn a_conflict_that_no_event_explains_ends_as_unavailable() {
         let appends = matches!(request, Request::Append { .. });
         if appends {
             rig.open = None;
-            rig.handle(Input::Upstream(UpstreamResult::Conflict))
+            rig.handle(Input::Upstream(UpstreamResult::Conflict));
         } else {
-            rig.step(None)
+            rig.step(None);
         }
     }
     assert_eq!(rig.answer(push), Answer::Unavailable, "the batch may have landed");

@@ -33,10 +33,12 @@ impl Admission {
             }
             Some((known, last)) => epoch == known && producer_seq == last + 1,
         };
-        match follows {
-            false => Verdict::OutOfSequence,
-            true if self.is_fenced(parent) => Verdict::Fenced,
-            true => Verdict::Append,
+        if !follows {
+            Verdict::OutOfSequence
+        } else if self.is_fenced(parent) {
+            Verdict::Fenced
+        } else {
+            Verdict::Append
         }
     }
 

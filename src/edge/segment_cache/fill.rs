@@ -20,7 +20,7 @@ use crate::upstream::Stream;
 const LIMITS: BudgetLimits = BudgetLimits { own_leases: 4, leases: 16, bytes: 16 << 20 };
 
 /// How long a lease lasts without progress. The runtime ends a fill 30 s after the answer, without returning its lease.
-const LEASE_DURATION: Duration = Duration::from_secs(60);
+const LEASE_DURATION: Duration = Duration::from_mins(1);
 
 /// The size of a page of a run, for the budget.
 const RUN_PAGE_BYTES: u64 = 2 << 20;
