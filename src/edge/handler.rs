@@ -114,7 +114,7 @@ async fn answer(
     };
     entry.aims(&store, &verb);
     // Before anything is known of the store, and before any cache.
-    let grant = auth::admit(request, context, &settings.auth).await?;
+    let grant = auth::admit(request, &settings.auth).await?;
     grant.permits(&store, verb.scope())?;
     check_rate(env, &store).await?;
     let on = StoreRequest {

@@ -7,7 +7,7 @@ import { filesIn, read } from './pages.ts'
 /** Lower ones first. A module may import those before it. */
 const LAYERS = {
   'core/src': ['event', 'messages', 'names', 'timing', 'budget', 'problem', 'log', 'batch', 'push_stats', 'auth', 'route', 'request_log', 'segments', 'sequencer', 'settings'],
-  src: ['isolate', 'failpoints', 'settings', 'lease', 'upstream', 'sequencer', 'edge'],
+  src: ['isolate', 'failpoints', 'signature', 'settings', 'lease', 'upstream', 'sequencer', 'edge'],
 }
 
 test.each(Object.entries(LAYERS))('no module of %s imports a higher one', (folder, layers) => {
