@@ -17,7 +17,7 @@ if [ ! -e .toolchain/env ]; then say "not set up yet: run 'npm run setup' first"
 settings=(--lib --release --target wasm32-unknown-unknown)
 if [ -n "$variant" ]; then settings+=(--features "$variant"); fi
 sources() {
-  find Cargo.toml Cargo.lock .cargo src core/Cargo.toml core/src scripts/build.sh scripts/bindgen/{Cargo.toml,Cargo.lock,src} -type f 2>/dev/null | LC_ALL=C sort
+  find Cargo.toml Cargo.lock node_modules/jose/package.json .cargo src core/Cargo.toml core/src scripts/build.sh scripts/bindgen/{Cargo.toml,Cargo.lock,src} -type f 2>/dev/null | LC_ALL=C sort
 }
 # The sources' names and contents, the compiler and the settings
 stamp=$({ sources | while IFS= read -r file; do sha "$file"; done; rustc -vV
@@ -39,6 +39,6 @@ sed -i.bak 's/^import source /import /' "$work/index.js"
 rm -rf "$out" && mkdir "$out"
 wasm-opt -O --enable-exception-handling "$work/index_bg.wasm" -o "$out/index_bg.wasm"
 esbuild src/entry.js --bundle --minify --format=esm --outfile="$out/index.js" --log-level=warning \
-  --alias:wasm-module="$work/index.js" --external:cloudflare:workers --external:*.wasm
+  --alias:wasm-module="$work/index.js" --alias:signature=./src/signature/check.ts --external:cloudflare:workers --external:*.wasm
 echo "$stamp" >"$out/.stamp"
 say "done in $SECONDS s: $(($(wc -c <"$out/index_bg.wasm") / 1024)) KiB of wasm"

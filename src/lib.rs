@@ -15,6 +15,7 @@ mod isolate;
 mod lease;
 mod sequencer;
 mod settings;
+mod signature;
 mod upstream;
 
 use worker::{Context, Env, Request, Response, Result, event};

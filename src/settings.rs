@@ -5,7 +5,6 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use headwater_core::auth::claims::{Claim, Policy};
-use headwater_core::auth::jwks::{self, Jwk};
 use headwater_core::batch::BatchLimits;
 use headwater_core::budget::BudgetLimits;
 use headwater_core::problem::Problem;
@@ -16,6 +15,9 @@ use headwater_core::sequencer::SequencerLimits;
 use headwater_core::settings::{self as table, Setting, Variables};
 use worker::Env;
 use worker::js_sys::Reflect;
+use worker::wasm_bindgen::JsValue;
+
+use crate::signature;
 
 /// The name of the Durable Object binding.
 pub(crate) const SEQUENCER_BINDING: &str = "SEQUENCER";
@@ -69,8 +71,8 @@ pub(crate) enum Auth {
 pub(crate) struct Jwt {
     /// `JWT_SECRET` (a secret), for HS256.
     pub(crate) secret: Option<String>,
-    /// `JWT_JWKS`: those of the issuer's public keys that can be used.
-    pub(crate) jwks: Option<Vec<Jwk>>,
+    /// `JWT_JWKS`: those of the issuer's public keys that can be used; else `undefined`.
+    pub(crate) jwks: JsValue,
     /// `JWT_JWKS_URL`: where the issuer publishes its keys.
     pub(crate) jwks_url: Option<String>,
     /// `JWT_HEADER` (default `authorization`), in lower case.
@@ -196,14 +198,10 @@ impl Jwt {
             return Err(table::JWT_JWKS_URL.wrong("must be an https URL."));
         }
         let usable = |json: String| {
-            let wrong = |why: String| table::JWT_JWKS.wrong(&why);
-            let set = jwks::parse(&json).map_err(|why| wrong(format!("{why}.")))?;
-            match set.usable.is_empty() {
-                true => Err(wrong(format!("has no key that can be used: {}.", set.why_not()))),
-                false => Ok(set.usable),
-            }
+            signature::usable_keys(&json)
+                .map_err(|why| table::JWT_JWKS.wrong(&format!("{}.", String::from(why.message()))))
         };
-        let jwks = jwks.map(usable).transpose()?;
+        let jwks = jwks.map_or(Ok(JsValue::UNDEFINED), usable)?;
         let header = table::JWT_HEADER.text(vars).unwrap_or_default().to_ascii_lowercase();
         if !is_header_name(&header) {
             return Err(table::JWT_HEADER.wrong("must be the name of a header."));

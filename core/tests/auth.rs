@@ -1,10 +1,9 @@
-//! Tokens, key sets, and the stores that a grant opens.
+//! Tokens, and the stores that a grant opens.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use headwater_core::auth::claims::{Claim, Grant, Policy, Scope, Stores};
-use headwater_core::auth::jwks;
-use headwater_core::auth::token::{Algorithm, MAX_TOKEN, Token};
+use headwater_core::auth::token::{MAX_TOKEN, Token};
 use headwater_core::names::StorePath;
 use headwater_core::problem::Problem;
 use proptest::prelude::*;
@@ -142,7 +141,6 @@ proptest! {
         if let Ok(token) = Token::parse(&text) {
             let _ = token.claims();
         }
-        let _ = jwks::parse(&text);
     }
 }
 
@@ -156,9 +154,7 @@ fn token(header: &str, payload: &str, signature: &[u8]) -> String {
 fn a_token_is_parsed_into_its_parts() {
     let text = token(r#"{"alg":"RS256","kid":"k","typ":"at+jwt"}"#, r#"{"sub":"me"}"#, &[1, 2]);
     let parsed = Token::parse(&text).unwrap();
-    assert_eq!((parsed.algorithm, parsed.key_id.as_deref()), (Algorithm::Rs256, Some("k")));
-    assert_eq!(parsed.signed, text.rsplit_once('.').unwrap().0);
-    assert_eq!(parsed.signature, [1, 2]);
+    assert_eq!((parsed.algorithm.as_str(), parsed.key_id.as_deref()), ("RS256", Some("k")));
     assert_eq!(parsed.claims().unwrap()["sub"], "me");
 }
 
@@ -196,54 +192,5 @@ fn a_text_that_is_not_a_signed_token_is_refused() {
             malformed,
             "{payload}"
         );
-    }
-}
-
-#[test]
-fn only_public_keys_for_the_accepted_signatures_are_usable() {
-    let text = |bytes: usize| URL_SAFE_NO_PAD.encode(vec![7; bytes]);
-    let (short, long) = (text(128), text(256));
-    let rsa = json!({ "kty": "RSA", "n": long, "e": "AQAB", "kid": "r", "use": "sig", "alg": "RS256", "x5c": [] });
-    let ec =
-        json!({ "kty": "EC", "crv": "P-256", "x": text(32), "y": text(32), "key_ops": ["verify"] });
-    let okp = json!({ "kty": "OKP", "crv": "Ed25519", "x": text(32), "alg": "EdDSA" });
-    let changed = |key: &Value, name: &str, value: Value| {
-        let mut key = key.clone();
-        key[name] = value;
-        key
-    };
-    let unusable = [
-        changed(&rsa, "d", json!("secret")),
-        changed(&rsa, "use", json!("enc")),
-        changed(&rsa, "alg", json!("RS512")),
-        changed(&rsa, "alg", json!("HS256")),
-        changed(&rsa, "n", json!(short)),
-        changed(&rsa, "e", Value::Null),
-        changed(&ec, "crv", json!("P-384")),
-        changed(&ec, "x", json!(text(31))),
-        changed(&ec, "key_ops", json!(["sign"])),
-        changed(&ec, "alg", json!("EdDSA")),
-        changed(&okp, "crv", json!("X25519")),
-        json!({ "kty": "oct", "k": text(32), "alg": "HS256" }),
-        json!({}),
-        json!("key"),
-    ];
-    let count = unusable.len();
-    let keys: Vec<Value> = unusable.into_iter().chain([rsa, ec, okp]).collect();
-    let set = jwks::parse(&json!({ "keys": keys, "public_certs": [] }).to_string()).unwrap();
-    assert_eq!(set.unusable.len(), count, "{:?}", set.unusable);
-    let kinds: Vec<_> = set
-        .usable
-        .iter()
-        .map(|key| (key.algorithm, key.id.as_deref(), key.members.len()))
-        .collect();
-    let expected = [
-        (Algorithm::Rs256, Some("r"), 3),
-        (Algorithm::Es256, None, 4),
-        (Algorithm::EdDsa, None, 3),
-    ];
-    assert_eq!(kinds, expected);
-    for text in ["", "[]", "{}", r#"{"keys":{}}"#] {
-        assert!(jwks::parse(text).is_err());
     }
 }

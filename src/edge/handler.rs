@@ -112,7 +112,7 @@ async fn answer(
     };
     entry.aims(&store, &verb);
     // Before the Worker learns anything about the store, and before any cache.
-    let grant = auth::authenticate(request, context, &settings.auth).await?;
+    let grant = auth::authenticate(request, &settings.auth).await?;
     grant.permits(&store, verb.scope())?;
     check_rate(env, &store).await?;
     let ctx = StoreContext {

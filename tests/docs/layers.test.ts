@@ -23,7 +23,7 @@ const LAYERS = {
     'sequencer',
     'settings',
   ],
-  src: ['isolate', 'failpoints', 'settings', 'lease', 'upstream', 'sequencer', 'edge'],
+  src: ['isolate', 'failpoints', 'signature', 'settings', 'lease', 'upstream', 'sequencer', 'edge'],
 }
 
 test.each(Object.entries(LAYERS))('no module of %s imports a higher one', (folder, layers) => {

@@ -327,7 +327,15 @@ describe('keys that the issuer publishes', () => {
   let issuer: HttpServer
   let worker: Server | undefined
   let keySet: Signer[] = []
-  let answer: 'keys' | 'error' | 'redirect' = 'keys'
+  let answer:
+    | 'keys'
+    | 'error'
+    | 'redirect'
+    | 'nothing'
+    | 'no set'
+    | 'only short keys'
+    | 'an endless set'
+    | 'half a set' = 'keys'
   let fetches = 0
 
   beforeAll(async () => {
@@ -337,6 +345,12 @@ describe('keys that the issuer publishes', () => {
       if (answer === 'error') return response.writeHead(500).end()
       if (answer === 'redirect') return response.writeHead(302, { location: '/elsewhere' }).end()
       response.setHeader('content-type', 'application/json')
+      if (answer === 'nothing') return response.end()
+      if (answer === 'no set') return response.end('{"keys":7}')
+      if (answer === 'only short keys') return response.end(JSON.stringify({ keys: [weak.jwk] }))
+      if (answer === 'an endless set')
+        return response.end(JSON.stringify({ keys: [keys.rsa.jwk], padding: 'x'.repeat(256 << 10) }))
+      if (answer === 'half a set') return response.write('{"keys":[')
       response.end(JSON.stringify({ keys: keySet.map(({ jwk }) => jwk), public_certs: [] }))
     })
     await new Promise<void>((resolve) => issuer.listen(0, '127.0.0.1', resolve))
@@ -421,14 +435,29 @@ describe('keys that the issuer publishes', () => {
     expect(fetches).toBe(0)
   })
 
-  test.each(['error', 'redirect'] as const)('when there are none (%s), nobody is refused for good', async (how) => {
-    answer = how
+  test.each(['error', 'redirect', 'nothing', 'no set', 'only short keys', 'an endless set'] as const)(
+    'when there are none (%s), nobody is refused for good',
+    async (how) => {
+      answer = how
+      const store = await start()
+      const response = await read(store, by(keys.rsa))
+      expect(response.status).toBe(503)
+      expect(Number(response.headers.get('retry-after'))).toBeGreaterThan(0)
+      expect(await json(response)).toMatchObject({ _tag: 'UnavailableError' })
+      expect(fetches).toBe(1)
+      await expect.poll(() => worker?.logs()).toContain('JWT_JWKS_URL: ')
+    },
+  )
+
+  test('an issuer that stops within its answer is given up after five seconds, and asked again', async () => {
+    ;[keySet, answer] = [[keys.rsa], 'half a set']
     const store = await start()
-    const response = await read(store, by(keys.rsa))
-    expect(response.status).toBe(503)
-    expect(Number(response.headers.get('retry-after'))).toBeGreaterThan(0)
-    expect(await json(response)).toMatchObject({ _tag: 'UnavailableError' })
-    expect(fetches).toBe(1)
+    const begun = performance.now()
+    expect((await read(store, by(keys.rsa))).status).toBe(503)
+    expect(performance.now() - begun).toBeLessThan(9_000)
+    answer = 'keys'
+    expect((await read(store, by(keys.rsa))).status).toBe(200)
+    expect(fetches).toBe(2)
   })
 
   test('with the claims of Clerk, Auth0 and Cloudflare Access, as they come', async () => {

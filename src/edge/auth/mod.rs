@@ -1,9 +1,7 @@
 //! Authentication: turns a request's bearer token into a [`Grant`](headwater_core::auth::Grant).
 //!
-//! `authenticate` checks the token, `keys` remembers and fetches keys, and `crypto` is the runtime's Web Crypto.
+//! The crate's `signature` module checks the token's signature.
 
 mod authenticate;
-mod crypto;
-mod keys;
 
 pub(super) use authenticate::authenticate;
