@@ -133,7 +133,7 @@ impl Settings {
         let largest = usize::try_from(queue.queue_bytes / 4).unwrap_or(usize::MAX);
         if limits.bytes > largest {
             let detail =
-                format!("may be a quarter of MAX_IN_FLIGHT_BYTES at most, which is {largest}.");
+                format!("may be at most a quarter of MAX_IN_FLIGHT_BYTES, which is {largest}.");
             return Err(table::MAX_BATCH_BYTES.wrong(&detail));
         }
         Ok(Self {

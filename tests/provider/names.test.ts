@@ -1,4 +1,4 @@
-// A store's path below the upstream. src/names.rs must make the same path (spec/names.json).
+// A store's path below the upstream. core/src/names.rs must make the same path (spec/names.json).
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { encodeUpstream, storePath } from '../../client/src/protocol/names.js'

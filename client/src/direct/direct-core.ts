@@ -1,6 +1,6 @@
 /**
  * The decisions of a direct writer: a state machine without IO, clock or randomness, of the same kind as the Sequencer's
- * (src/sequencer/core/mod.rs), for one client that writes to the log among others.
+ * (core/src/sequencer/mod.rs), for one client that writes to the log among others.
  *
  * The contract with its driver (direct-push.ts): carry out `nextStep`, give the outcome to `onReply`, and repeat until there
  * is a result. The driver calls `beginAppend` before it sends an append. LiveStore may interrupt the push then, and the

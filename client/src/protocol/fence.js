@@ -2,7 +2,7 @@ import { STREAM_SEQ } from './headers.js'
 
 /**
  * The `Stream-Seq` of an append: the parent of its batch. Of two batches on one parent the server takes only the first.
- * The protocol compares the value byte by byte (PROTOCOL 5.2), hence the zeros. Rust: `fence` in src/event.rs.
+ * The protocol compares the value byte by byte (PROTOCOL 5.2), hence the zeros. Rust: `fence` in core/src/event.rs.
  *
  * @param {number} parentSeqNum
  */
