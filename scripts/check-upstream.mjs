@@ -203,6 +203,20 @@ const CHECKS = [
     },
   },
   {
+    what: 'Events keep their bytes',
+    why: 'Headwater recognizes an append by its bytes; a server that spells numbers or escapes anew makes events of writers that spell them otherwise than JSON.stringify unrecognizable',
+    needed: false,
+    async check() {
+      const spelled = JSON.stringify([event(2)]).replace('"check"', '{"number":1.0,"text":"\\u00e9"}')
+      is((await send('POST', '', spelled, fenceHeader(1))).status, [200, 204], 'an append')
+      const { body } = await send('GET', '?offset=-1')
+      is((await send('DELETE')).status, [200, 204], 'DELETE')
+      is((await send('PUT', '', [HEADER])).status, [201], 'PUT after it')
+      is((await append(0, [event(1)])).status, [200, 204], 'an append to the new one')
+      if (!body.includes(spelled.slice(1, -1))) fail('it spells the event anew')
+    },
+  },
+  {
     what: "The fence is the stream's, whoever writes",
     why: 'the protocol (§5.2) also lets a server keep Stream-Seq for each writer: two writers with different credentials would then both land on one parent',
     needed: true,

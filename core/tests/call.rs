@@ -3,7 +3,7 @@
 
 use headwater_core::batch::Batch;
 use headwater_core::event::{BackendId, Fingerprint, Offset, Position};
-use headwater_core::sequencer::call::{Ask, Call, Inspection, Located};
+use headwater_core::sequencer::call::{Ask, Call, Inspection, Located, ReadStart};
 use headwater_core::sequencer::{Answer, Need, Op};
 use serde_json::{Value, json};
 
@@ -97,6 +97,7 @@ fn a_call_that_a_build_does_not_know_is_answered_as_unavailable() {
     let unavailable = serde_json::to_string(&Answer::Unavailable).expect("JSON");
     assert_eq!(unavailable, r#""Unavailable""#);
     assert!(serde_json::from_str::<Located>(&unavailable).is_err());
+    assert!(serde_json::from_str::<ReadStart>(&unavailable).is_err());
     assert!(serde_json::from_str::<Inspection>(&unavailable).is_err());
     assert!(serde_json::from_str::<Answer>(r#"{"Halted":[{"Later":{"x":1}},null]}"#).is_err());
     let asks = [

@@ -52,7 +52,8 @@ pub(super) async fn read(
                 Some(place) => place,
                 None => sequencer_client::locate(ctx, Position::After(seq)).await?,
             };
-            located = Some(place.clone());
+            // Any other answer says nothing about the place that the read begins at.
+            located = matches!(place, Located::Found { .. }).then(|| place.clone());
             offset_after(seq, place)?
         }
     };

@@ -51,6 +51,8 @@ async fn is_reachable(settings: &Settings) -> bool {
     match LAST.get() {
         // While a later probe is under way, the result before it is seconds old at most.
         Probe { reachable: Some(reachable), until_ms } if now_ms() < until_ms => reachable,
+        // The first probe is slower than its time-out, or its request has ended. Its waiters must not all probe.
+        Probe { reachable: None, until_ms } if now_ms() < until_ms => false,
         _ => probe(settings).await,
     }
 }

@@ -129,6 +129,11 @@ describe('a small deployment', () => {
     }
   })
 
+  test('a refused body that does not come delays the refusal by seconds only', async () => {
+    const push = slow(new Store(parts), 'content-length: 300', 'content-type: text/plain')
+    expect(await push.answer).toMatch(/^HTTP\/1.1 415 /)
+  }, 15_000)
+
   test("one store can't have more pushes arriving than it may, and no other store suffers", async () => {
     const [store, other] = [new Store(parts), new Store(parts)]
     // A whole push may take a place before these arrive. Whichever is refused then comes again.

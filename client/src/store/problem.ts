@@ -93,7 +93,9 @@ const isSame = (a: Problem | undefined, b: Problem | undefined): boolean =>
 
 /** A refused ping has no body, so its detail is short. The app gets the detail that explains more. */
 const saysMore = (now: Problem | undefined, reported: Problem | undefined): boolean =>
-  now?.status !== undefined && now.detail.length > (reported?.detail.length ?? 0)
+  now?.status !== undefined && withoutNumbers(now.detail).length > withoutNumbers(reported?.detail ?? '').length
+
+const withoutNumbers = (detail: string): string => detail.replace(/\d+/g, '')
 
 const reasonOf = (problem: Problem | undefined): string | undefined =>
-  problem?.kind === 'event-not-pushable' ? problem.detail.replace(/\d+/g, '') : undefined
+  problem?.kind === 'event-not-pushable' ? withoutNumbers(problem.detail) : undefined

@@ -213,7 +213,10 @@ impl Core {
         if let TipState::NoStream(Some(_)) = self.tip_state {
             effects.push(Effect::Forget);
         }
-        if let Some(look) = self.looks.iter_mut().find(|look| look.creates) {
+        // A job in front created the stream for itself.
+        if self.jobs.is_empty()
+            && let Some(look) = self.looks.iter_mut().find(|look| look.creates)
+        {
             look.created = true;
         }
         self.record_tip(empty_log(backend_id, offset), effects);

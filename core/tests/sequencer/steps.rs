@@ -769,6 +769,24 @@ fn one_look_at_a_halted_store_serves_all_calls_and_the_pauses_grow() {
 }
 
 #[test]
+fn only_the_call_that_creates_the_stream_hears_so() {
+    let created = |rig: &Rig, call| tip(rig.answer(call)).created;
+    let mut rig = rig();
+    let calls = [(); 3].map(|()| rig.begin(Op::Ensure, vec![]));
+    rig.settle();
+    assert_eq!(calls.map(|call| created(&rig, call)), [true, false, false]);
+    assert!(!tip(rig.call(Op::Ensure)).created);
+    assert!(!rig.core.tip().expect("a tip").created, "the tip itself keeps nothing of it");
+    // A push that needs the stream creates it for itself.
+    let mut rig = self::rig();
+    let push = rig.begin_push(chain(0, 1, "a"));
+    let ensure = rig.begin(Op::Ensure, vec![]);
+    rig.settle();
+    assert_eq!(tip(rig.answer(push)).head, 1);
+    assert!(!created(&rig, ensure));
+}
+
+#[test]
 fn looks_are_answered_together_and_delay_no_push_by_more_than_one_request() {
     let mut rig = Rig::warm(3);
     let looks = [(); 4].map(|()| rig.begin(Op::Look(Need::Fresh), vec![]));
