@@ -64,7 +64,7 @@ export function problems(values) {
 }
 
 /**
- * What is wrong with one value, as far as the table of settings tells.
+ * Checks one value against the table of settings, and returns the problems.
  * @param {string} name
  * @param {string} value
  * @returns {string[]}

@@ -92,7 +92,7 @@ describe('an app shows the progress of its first sync', () => {
       await store.shutdownPromise()
       const progress = seen.flatMap((_) => (_.stage === 'syncing' ? [_.progress] : []))
       const total = mode === 'proxy' ? EVENTS : -1
-      // Nobody knows the total before the first item. Then the Worker tells it; the log itself does not
+      // The total is unknown before the first item. Then the Worker tells it; the log itself does not
       expect(progress[0]).toEqual({ done: 0, total: -1 })
       expect(new Set(progress.slice(1).map((_) => _.total))).toEqual(new Set([total]))
       const done = progress.map((_) => _.done)
