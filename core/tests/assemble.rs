@@ -1,7 +1,6 @@
 //! The segment assembler against serde_json, and segments against their index.
 
 use headwater_core::event::{BackendId, Fingerprinter, Offset, SeqNum};
-use headwater_core::log::header_message;
 use headwater_core::messages::SplitError;
 use headwater_core::segments::assemble::{
     Passage, Sealed, SegmentAssembler, SegmentMismatch, Segments,
@@ -11,6 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Value, value::RawValue};
 
 use crate::support::json::{chunked, json};
+use crate::support::messages::{backend, event, header, log};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2048))]
@@ -50,24 +50,8 @@ fn offset(n: usize) -> Offset {
     Offset(if n == 0 { "-1".into() } else { format!("{n:04}") })
 }
 
-fn backend() -> BackendId {
-    BackendId("b".into())
-}
-
 fn implicit() -> BackendId {
     BackendId("path:t/s".into())
-}
-
-fn event(seq: SeqNum) -> String {
-    format!(
-        r#"{{"name":"e","args":[{seq}],"seqNum":{seq},"parentSeqNum":{},"clientId":"c","sessionId":"s"}}"#,
-        seq - 1
-    )
-}
-
-fn header(id: &BackendId) -> String {
-    let body = header_message(id);
-    body[1..body.len() - 1].into()
 }
 
 /// A plan of segments that end at these events, for a reader behind `from` events.
@@ -98,10 +82,6 @@ fn read(plan: Plan, body: &str, chunk: usize) -> Result<Vec<Sealed>, SegmentMism
         sealed.extend(segments.feed(chunk)?);
     }
     Ok(sealed)
-}
-
-fn log(messages: impl IntoIterator<Item = String>) -> String {
-    format!("[{}]", messages.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 #[test]

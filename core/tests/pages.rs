@@ -1,35 +1,16 @@
 //! The pages of a run, and the interior offsets between them.
 
 use headwater_core::event::{BackendId, Fingerprinter, Offset, SeqNum};
-use headwater_core::log::header_message;
 use headwater_core::segments::assemble::{Sealed, SegmentMismatch};
 use headwater_core::segments::pages::{Interior, Pages, Remainder};
 use headwater_core::segments::plan::{Plan, Segment, SegmentSize};
 use proptest::prelude::*;
 
-fn backend() -> BackendId {
-    BackendId("b".into())
-}
-
-fn event(seq: SeqNum) -> String {
-    format!(
-        r#"{{"name":"e","args":[{seq}],"seqNum":{seq},"parentSeqNum":{},"clientId":"c","sessionId":"s"}}"#,
-        seq - 1
-    )
-}
-
-fn header() -> String {
-    let body = header_message(&backend());
-    body[1..body.len() - 1].into()
-}
-
-fn log(messages: impl IntoIterator<Item = String>) -> String {
-    format!("[{}]", messages.into_iter().collect::<Vec<_>>().join(", "))
-}
+use crate::support::messages::{backend, event, header, log};
 
 /// A log with a header and this number of events.
 fn whole(events: u64) -> String {
-    log(std::iter::once(header()).chain((1..=events).map(event)))
+    log(std::iter::once(header(&backend())).chain((1..=events).map(event)))
 }
 
 /// A plan with a run of this number of events at the begin of the log.
@@ -135,8 +116,9 @@ fn a_run_of_another_log_with_the_same_shape_does_not_end() {
 fn a_page_that_does_not_match_the_index_is_refused() {
     let size = SegmentSize { events: 4, bytes: 10_000 };
     let at = |events, head| Interior { run: Offset(Offset::START.into()), events, head };
-    let events =
-        |seqs: &[SeqNum]| log(std::iter::once(header()).chain(seqs.iter().map(|seq| event(*seq))));
+    let events = |seqs: &[SeqNum]| {
+        log(std::iter::once(header(&backend())).chain(seqs.iter().map(|seq| event(*seq))))
+    };
     let good = whole(10);
     for (name, body, first) in [
         ("another backend's", good.replace("\"b\"", "\"c\""), None),

@@ -52,9 +52,10 @@ pub(super) async fn read(
                 Some(place) => place,
                 None => sequencer_client::locate(ctx, Position::After(seq)).await?,
             };
+            let offset = offset_after(seq, &place)?;
             // Any other answer says nothing about the place that the read begins at.
-            located = matches!(place, Located::Found { .. }).then(|| place.clone());
-            offset_after(seq, place)?
+            located = matches!(place, Located::Found { .. }).then_some(place);
+            offset
         }
     };
     timing.lap("sequencer", now_ms());
@@ -96,11 +97,11 @@ fn position_to_locate(read: &Read) -> Option<Position> {
 }
 
 /// The offset of the append that holds the event after `seq`.
-fn offset_after(seq: SeqNum, place: Located) -> Result<Offset, Failure> {
+fn offset_after(seq: SeqNum, place: &Located) -> Result<Offset, Failure> {
     match place {
-        Located::Found { plan, .. } => Ok(plan.from),
+        Located::Found { plan, .. } => Ok(plan.from.clone()),
         Located::Beyond { head, backend_id } => {
-            Err(Problem::beyond(seq, head).of(backend_id.as_ref()).into())
+            Err(Problem::beyond(seq, *head).of(backend_id.as_ref()).into())
         }
         // Without an index the read begins at the start. The reader itself judges a log that is no chain.
         Located::Unknown | Located::Refused(Answer::Halted(..)) => Ok(Offset(Offset::START.into())),

@@ -49,10 +49,9 @@ async fn is_reachable(settings: &Settings) -> bool {
         || matches!(LAST.get(), Probe { reachable: None, until_ms } if now_ms() < until_ms);
     wait_while(is_first_under_way, TIMEOUT).await;
     match LAST.get() {
-        // While a later probe is under way, the result before it is seconds old at most.
-        Probe { reachable: Some(reachable), until_ms } if now_ms() < until_ms => reachable,
-        // The first probe is slower than its time-out, or its request has ended. Its waiters must not all probe.
-        Probe { reachable: None, until_ms } if now_ms() < until_ms => false,
+        // While a later probe is under way, the result before it is seconds old at most. Without a result, the first probe is
+        // slower than its time-out, or its request has ended. Its waiters must not all probe.
+        Probe { reachable, until_ms } if now_ms() < until_ms => reachable.unwrap_or(false),
         _ => probe(settings).await,
     }
 }

@@ -52,7 +52,7 @@ pub enum Ask {
 }
 
 /// The place of a position, as the Sequencer knows it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Located {
     /// The index knows the place.
     Found {

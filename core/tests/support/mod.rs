@@ -2,4 +2,5 @@
 
 pub mod admission;
 pub mod json;
+pub mod messages;
 pub mod upstream;
