@@ -130,6 +130,8 @@ struct Call {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Client {
+    /// Whether it has pushed. Until then, clients with as many events are interchangeable.
+    has_begun: bool,
     head: SeqNum,
     pulled: usize,
     /// The next event to push. All events are in the log when it equals `World::clients`.
@@ -140,11 +142,14 @@ pub struct Client {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
+    /// The client pulls until it has this many events of the log, and pushes its next event.
     Push {
         client: usize,
+        pulled: usize,
         sequencer: usize,
     },
-    Pull(usize),
+    /// The client pulls the whole log, and finds its last event there.
+    Finish(usize),
     Leave(usize),
     Deliver(usize),
     LoseRequest(usize),
@@ -245,7 +250,8 @@ impl World {
             }
             Some(Answer::ServerAhead { .. } | Answer::Gap { .. }) => {
                 state.refused_without_news |= c.pulled == state.log.len();
-                pull(state, client);
+                let c = &mut state.clients[client];
+                *c = c.pull(client, &state.log);
             }
             Some(Answer::Unavailable | Answer::Overloaded | Answer::Halted(..)) | None => {}
             Some(other) => panic!("{other:?}"),
@@ -295,9 +301,31 @@ impl World {
         }
     }
 
-    fn push(&self, state: &mut State, client: usize, sequencer: usize) {
+    /// Whether no client that could stand in for this one comes before it.
+    fn may_act(&self, state: &State, client: usize) -> bool {
+        let events = self.clients[client];
+        state.clients[client].has_begun
+            || !(0..client).any(|c| self.clients[c] == events && !state.clients[c].has_begun)
+    }
+
+    /// What a client that waits for nothing may do. It pulls at the latest moment at which that makes a difference, because
+    /// a pull changes nothing that others see.
+    fn client_actions(&self, state: &State, client: usize, actions: &mut Vec<Action>) {
+        let c = &state.clients[client];
+        for pulled in c.pulled..=state.log.len() {
+            if c.pull(client, &state.log[..pulled]).next == self.clients[client] {
+                actions.push(Action::Finish(client));
+                break;
+            }
+            let sequencers = 0..self.sequencers;
+            actions.extend(sequencers.map(|sequencer| Action::Push { client, pulled, sequencer }));
+        }
+    }
+
+    fn push(&self, state: &mut State, client: usize, pulled: usize, sequencer: usize) {
         let c = &mut state.clients[client];
-        c.waiting = true;
+        *c = c.pull(client, &state.log[..pulled]);
+        (c.has_begun, c.waiting) = (true, true);
         let event = Event { id: Id(client, c.next), parent: c.head };
         let s = &mut state.sequencers[sequencer];
         let ticket = (0..=s.calls.len() as u64)
@@ -310,16 +338,19 @@ impl World {
     }
 }
 
-/// Pulls the log by LiveStore's rule: events in the log are no longer pending, and the rest follows the head.
-fn pull(state: &mut State, client: usize) {
-    let c = &mut state.clients[client];
-    for event in &state.log[c.pulled..] {
-        c.head = event.seq();
-        if event.id == Id(client, c.next) {
-            c.next += 1;
+impl Client {
+    /// Pulls by LiveStore's rule: events in the log are no longer pending, and the rest follows the head.
+    fn pull(&self, own: usize, log: &[Event]) -> Client {
+        let mut pulled = self.clone();
+        for event in &log[self.pulled..] {
+            pulled.head = pulled.head.max(event.seq());
+            if event.id == Id(own, pulled.next) {
+                pulled.next += 1;
+            }
         }
+        pulled.pulled = log.len();
+        pulled
     }
-    c.pulled = state.log.len();
 }
 
 impl Model for World {
@@ -334,8 +365,14 @@ impl Model for World {
             open: None,
             calls: Vec::new(),
         };
-        let client =
-            Client { head: ROOT, pulled: 0, next: 0, waiting: false, acknowledged: Vec::new() };
+        let client = Client {
+            has_begun: false,
+            head: ROOT,
+            pulled: 0,
+            next: 0,
+            waiting: false,
+            acknowledged: Vec::new(),
+        };
         vec![State {
             log: Vec::new(),
             admission: Admission::default(),
@@ -356,13 +393,8 @@ impl Model for World {
                 if leaves > 0 {
                     actions.push(Action::Leave(client));
                 }
-            } else if c.next < self.clients[client] {
-                actions.extend(
-                    (0..self.sequencers).map(|sequencer| Action::Push { client, sequencer }),
-                );
-                if c.pulled < state.log.len() {
-                    actions.push(Action::Pull(client));
-                }
+            } else if c.next < self.clients[client] && self.may_act(state, client) {
+                self.client_actions(state, client, actions);
             }
         }
         for (sequencer, s) in state.sequencers.iter().enumerate() {
@@ -412,8 +444,13 @@ impl Model for World {
     fn next_state(&self, last: &State, action: Action) -> Option<State> {
         let mut state = last.clone();
         match action {
-            Action::Push { client, sequencer } => self.push(&mut state, client, sequencer),
-            Action::Pull(client) => pull(&mut state, client),
+            Action::Push { client, pulled, sequencer } => {
+                self.push(&mut state, client, pulled, sequencer);
+            }
+            Action::Finish(client) => {
+                let c = &mut state.clients[client];
+                *c = c.pull(client, &state.log);
+            }
             Action::Leave(client) => {
                 state.faults.leaves -= 1;
                 state.clients[client].waiting = false;
