@@ -2,15 +2,16 @@ import { IsOfflineError, SyncBackend, UnknownError } from '@livestore/common'
 import { Cause, Effect, Option, Runtime, Stream, SubscriptionRef } from 'effect'
 
 import { isHttpFailure, type SyncError, TransportError, toSyncError } from './http/errors.ts'
-import { sleep } from './http/transport.ts'
 import { makeRoute } from './modes/make-route.ts'
-import { resolveSettings, type SyncBackendOptions } from './options.ts'
-import { type SyncMetadata, startOf, toPullResItem } from './reading/cursor.ts'
-import { type LivePull, openPull, type PullDeps, type PullError } from './reading/pull.ts'
-import { makeBackendId } from './store/backend-id.ts'
-import { makeConnection } from './store/connection.ts'
-import { makeProblems, problemOf } from './store/problem.ts'
-import { makePusher } from './writing/push.ts'
+import type { Route } from './modes/route.ts'
+import { resolveSettings, type Settings, type SyncBackendOptions } from './options.ts'
+import { type Start, type SyncMetadata, startOf, toPullResItem } from './reading/cursor.ts'
+import { type LivePull, openPull, type PullDeps, type PullError, type Puller } from './reading/pull.ts'
+import { type BackendId, makeBackendId } from './store/backend-id.ts'
+import { type Connection, makeConnection } from './store/connection.ts'
+import { makePinger } from './store/pinger.ts'
+import { makeProblems, type Problems } from './store/problem.ts'
+import { makePusher, type Push } from './writing/push.ts'
 
 /**
  * LiveStore's sync backend on Durable Streams: on a Headwater Worker, on the streams themselves, or on both.
@@ -39,92 +40,31 @@ export const makeSyncBackend =
       const connection = makeConnection(
         (connected) => void Runtime.runFork(runtime)(SubscriptionRef.set(isConnected, connected)),
       )
-      const problems = makeProblems(options.onProblem)
-      const backendId = makeBackendId(yield* idStorage(runtime), route.source.askBackendId)
-      const livePulls = new Set<LivePull>()
-
-      const pingOnce = async (signal?: AbortSignal) => {
-        try {
-          await route.ping(settings.pingTimeoutMs, signal)
-          connection.observed(true)
-          if (!connection.hasLive()) problems.reading(undefined)
-        } catch (cause) {
-          connection.observed(false)
-          if (!connection.hasLive() && isHttpFailure(cause)) problems.reading(problemOf(cause, settings.pingIntervalMs))
-          throw cause
-        }
-      }
-      /** Keeps `isConnected` up to date while the provider makes no other request. */
-      const pingWhileIdle = async () => {
-        for (;;) {
-          await sleep(settings.pingIntervalMs, closed.signal)
-          if (closed.signal.aborted) return
-          if (!connection.hasLive()) await pingOnce(closed.signal).catch(() => {})
-        }
-      }
-      if (settings.pingEnabled) void pingWhileIdle()
-
-      const { push, pulled } = makePusher({
-        limits: settings,
-        backoffLimits: settings,
-        writer: route.makeWriter(backendId),
+      const { push, pull, ping } = openStore({
+        route,
+        settings,
         connection,
-        problems,
-        onServerAhead: (head) => livePulls.forEach((pull) => pull.catchUpTo(head)),
-        onAnswered: () => livePulls.forEach((pull) => pull.wake()),
+        problems: makeProblems(options.onProblem),
+        backendId: makeBackendId(yield* idStorage(runtime), route.source.askBackendId),
         closed: closed.signal,
       })
 
-      const pullDeps: PullDeps = {
-        source: route.source,
-        backendId,
-        connection,
-        problems,
-        settings,
-        livePulls,
-        onPulled: pulled,
-        failureCount: { current: 0 },
-      }
       /** LiveStore learns of the connection before it receives the item. */
       const isConnectedNow = Effect.suspend(() => setIfOther(isConnected, connection.isUp()))
 
-      const pull: SyncBackend.SyncBackend<SyncMetadata>['pull'] = (cursor, pullOptions) =>
-        Stream.unwrapScoped(
-          Effect.map(
-            Effect.acquireRelease(
-              Effect.sync(() => openPull(pullDeps, startOf(cursor), pullOptions?.live === true)),
-              ({ close }) => Effect.sync(close),
-            ),
-            ({ next }) =>
-              Stream.repeatEffectOption(
-                Effect.tryPromise({ try: next, catch: (error) => Option.some(error as PullError) }).pipe(
-                  Effect.flatMap((item) =>
-                    item === undefined ? Effect.fail(Option.none()) : Effect.succeed(toPullResItem(item)),
-                  ),
-                  Effect.zipLeft(isConnectedNow),
-                ),
-              ),
-          ),
-        )
-
       // LiveStore's CLI connects its backend in an uninterruptible region. The ping must be interruptible there, too.
-      const ping = Effect.tryPromise({ try: pingOnce, catch: toPingError }).pipe(
+      const pingEffect = Effect.tryPromise({ try: ping, catch: toPingError }).pipe(
         Effect.ensuring(isConnectedNow),
         Effect.interruptible,
       )
 
       return SyncBackend.of<SyncMetadata>({
-        connect: Effect.catchTag(ping, 'TimeoutException', (cause) => new IsOfflineError({ cause })),
-        pull,
+        connect: Effect.catchTag(pingEffect, 'TimeoutException', (cause) => new IsOfflineError({ cause })),
+        pull: (cursor, pullOptions) =>
+          streamOf(() => pull(startOf(cursor), pullOptions?.live === true), isConnectedNow),
         push: (batch) =>
-          Effect.tryPromise({
-            try: (signal) => {
-              livePulls.forEach((pull) => pull.hurry())
-              return push(batch, signal)
-            },
-            catch: (error) => error as SyncError,
-          }),
-        ping,
+          Effect.tryPromise({ try: (signal) => push(batch, signal), catch: (error) => error as SyncError }),
+        ping: pingEffect,
         isConnected,
         metadata: {
           name: 'livestore-sync-durable-streams',
@@ -135,6 +75,74 @@ export const makeSyncBackend =
         supports: { pullPageInfoKnown: route.source.directLog === undefined, pullLive: true },
       })
     })
+
+interface StoreDeps {
+  readonly route: Route
+  readonly settings: Settings
+  readonly connection: Connection
+  readonly problems: Problems
+  readonly backendId: BackendId
+  /** Aborted when the backend is closed. */
+  readonly closed: AbortSignal
+}
+
+/** One store's pushes, pulls and pings, which tell each other what they learn. */
+const openStore = ({ route, settings, connection, problems, backendId, closed }: StoreDeps) => {
+  const livePulls = new Set<LivePull>()
+
+  const { pingOnce, pingWhileIdle } = makePinger({ ping: route.ping, settings, connection, problems })
+  if (settings.pingEnabled) void pingWhileIdle(closed)
+
+  const { push, pulled } = makePusher({
+    limits: settings,
+    backoffLimits: settings,
+    writer: route.makeWriter(backendId),
+    connection,
+    problems,
+    onServerAhead: (head) => livePulls.forEach((pull) => pull.catchUpTo(head)),
+    onAnswered: () => livePulls.forEach((pull) => pull.wake()),
+    closed,
+  })
+
+  const pullDeps: PullDeps = {
+    source: route.source,
+    backendId,
+    connection,
+    problems,
+    settings,
+    livePulls,
+    onPulled: pulled,
+    failureCount: { current: 0 },
+  }
+
+  const hurryingPush: Push = (batch, signal) => {
+    livePulls.forEach((pull) => pull.hurry())
+    return push(batch, signal)
+  }
+
+  return {
+    push: hurryingPush,
+    pull: (start: Start, isLive: boolean): Puller => openPull(pullDeps, start, isLive),
+    ping: pingOnce,
+  }
+}
+
+/** The items of one pull. `beforeItem` runs before each of them. */
+const streamOf = (open: () => Puller, beforeItem: Effect.Effect<void>) =>
+  Stream.unwrapScoped(
+    Effect.map(
+      Effect.acquireRelease(Effect.sync(open), ({ close }) => Effect.sync(close)),
+      ({ next }) =>
+        Stream.repeatEffectOption(
+          Effect.tryPromise({ try: next, catch: (error) => Option.some(error as PullError) }).pipe(
+            Effect.flatMap((item) =>
+              item === undefined ? Effect.fail(Option.none()) : Effect.succeed(toPullResItem(item)),
+            ),
+            Effect.zipLeft(beforeItem),
+          ),
+        ),
+    ),
+  )
 
 const idStorage = (runtime: Runtime.Runtime<never>) =>
   Effect.map(SyncBackend.makeBackendIdHelper, ({ get, lazySet }) => ({

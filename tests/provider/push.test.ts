@@ -1,11 +1,11 @@
-// Writing: chunks, the outcome of each answer, lost acknowledgements, and the catch-up after a ServerAheadError.
+// Writing: chunks, the outcome of each answer, and lost acknowledgements.
 import { BackendIdMismatchError, IsOfflineError, ServerAheadError, UnknownError } from '@livestore/common'
 import { Effect } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Problem } from '../../client/src/index.ts'
 import { problemType } from '../../client/src/protocol/index.js'
-import { type Event, eventsFrom, numbers } from '../support/events.ts'
-import { eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
+import { eventually, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
 import { makeNetwork, refusal, silent } from './support/network.ts'
 import { startWorld, type World } from './support/world.ts'
 
@@ -16,7 +16,6 @@ beforeAll(async () => {
 afterAll(() => world?.stop())
 
 const isPush = (ask: { method: string }) => ask.method === 'POST'
-const isLive = (ask: { live: string | null }) => ask.live !== null
 const answerPushes = (network: ReturnType<typeof makeNetwork>, answer: () => Response | Promise<Response>) =>
   network.intercept((ask) => (isPush(ask) ? Promise.resolve(answer()) : undefined))
 
@@ -416,161 +415,3 @@ test('a device without a backend does not wait for events that a reset took away
       expect(seqNums(yield* pullAll(backend))).toEqual([1])
     }),
   ))
-
-describe('ServerAheadError makes the live pull catch up at once', () => {
-  // As in livestorejs/livestore issues 1394 and 1462: the pull that LiveStore waits for is dead, and nobody knows
-  test('though its connection has died silently', () =>
-    run(
-      Effect.gen(function* () {
-        const storeId = world.newStore()
-        const network = makeNetwork()
-        const backend = yield* open({ url: world.network.url, fetch: network.fetch }, storeId)
-        const other = yield* openElsewhere({ url: world.worker.url }, storeId)
-        network.intercept((ask) => (isLive(ask) ? silent(ask) : undefined))
-        const follower = yield* follow(backend)
-        yield* eventually('live', () => network.count(isLive) > 0)
-        yield* other.push(eventsFrom(0, 5, {}, 'other'))
-        expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toBeInstanceOf(ServerAheadError)
-        yield* follower.until('what it missed', () => follower.seqNums().length === 5, 1_000)
-        expect(yield* backend.isConnected.get).toBe(true)
-      }),
-    ))
-
-  test('and again, until it has brought the events that the push lacked', () =>
-    run(
-      Effect.gen(function* () {
-        const storeId = world.newStore()
-        const network = makeNetwork()
-        const backend = yield* open({ url: world.network.url, fetch: network.fetch }, storeId)
-        const other = yield* openElsewhere({ url: world.worker.url }, storeId)
-        // A cache or a replica answers the catch-ups with old pages
-        let lagging = 0
-        const follower = yield* follow(backend)
-        yield* eventually('live', () => network.count(isLive) > 0)
-        network.intercept((ask) => {
-          if (isLive(ask)) return silent(ask)
-          if (ask.method !== 'GET' || lagging++ >= 4) return undefined
-          const headers = {
-            'stream-next-offset': ask.url.searchParams.get('offset') ?? '',
-            'stream-up-to-date': 'true',
-          }
-          return Promise.resolve(new Response('[]', { headers: { ...headers, 'content-type': 'application/json' } }))
-        })
-        world.network.setOnline(false)
-        world.network.setOnline(true)
-        yield* other.push(eventsFrom(0, 5, {}, 'other'))
-        yield* backend
-          .push(eventsFrom(0, 1))
-          .pipe(Effect.retry({ while: (_) => _._tag === 'IsOfflineError', times: 20 }), Effect.flip)
-        yield* follower.until('what it missed', () => follower.seqNums().length === 5)
-        expect(lagging).toBeGreaterThanOrEqual(5)
-      }),
-    ))
-
-  test('while it waits for its next try', () =>
-    run(
-      Effect.gen(function* () {
-        const storeId = world.newStore()
-        const network = makeNetwork()
-        const options = {
-          url: world.network.url,
-          fetch: network.fetch,
-          retry: { initialDelay: 60_000, maxDelay: 60_000 },
-        }
-        const backend = yield* open(options, storeId)
-        const other = yield* openElsewhere({ url: world.worker.url }, storeId)
-        yield* other.push(eventsFrom(0, 5, {}, 'other'))
-        const undo = network.intercept((ask) =>
-          ask.method === 'GET' ? Promise.reject(new TypeError('no')) : undefined,
-        )
-        const follower = yield* follow(backend)
-        yield* eventually('a failed try', () => network.asked.length > 0)
-        undo()
-        expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toBeInstanceOf(ServerAheadError)
-        yield* follower.until('what it missed', () => follower.seqNums().length === 5, 2_000)
-      }),
-    ))
-
-  test('but reads nothing without a live pull', () =>
-    run(
-      Effect.gen(function* () {
-        const network = makeNetwork()
-        const backend = yield* open({ url: world.network.url, fetch: network.fetch }, world.newStore())
-        yield* backend.push(eventsFrom(0, 5))
-        yield* Effect.flip(backend.push(eventsFrom(0, 1, {}, 'another')))
-        expect(network.asked.filter((_) => _.method === 'GET')).toEqual([])
-      }),
-    ))
-
-  test(
-    'two writers that only push and pull get all their events in',
-    () =>
-      run(
-        Effect.gen(function* () {
-          const storeId = world.newStore()
-          const writers = yield* Effect.forEach(['a', 'b'], (name) =>
-            Effect.map(openElsewhere({ url: world.network.url }, storeId), (backend) => ({ name, backend })),
-          )
-          yield* Effect.forEach(
-            writers,
-            ({ name, backend }) =>
-              Effect.gen(function* () {
-                const follower = yield* follow(backend)
-                const head = () => follower.seqNums().at(-1) ?? 0
-                for (let n = 0; n < 25; n++) {
-                  // After a refusal LiveStore's leader waits for the pull and rebases
-                  yield* Effect.suspend(() => backend.push(eventsFrom(head(), 1, { n }, name))).pipe(
-                    Effect.tapErrorTag('ServerAheadError', ({ minimumExpectedNum }) =>
-                      follower.until('what it missed', () => head() >= minimumExpectedNum - 1),
-                    ),
-                    Effect.retry({ while: (_) => _._tag === 'ServerAheadError' }),
-                  )
-                }
-              }),
-            { concurrency: 'unbounded' },
-          )
-          const items = yield* pullAll(writers[0]!.backend)
-          const events = items.flatMap((_) => _.batch).map((_) => _.eventEncoded as Event)
-          expect(events.map((_) => _.seqNum)).toEqual(numbers(1, 50))
-          for (const { name } of writers) {
-            const own = events.filter((_) => _.clientId === name).map((_) => _.args.n)
-            expect(own).toEqual(numbers(0, 24))
-          }
-        }),
-      ),
-    60_000,
-  )
-})
-
-describe('names and URLs', () => {
-  test.each([
-    ['a tenant ..', { tenant: '..' }, 'store'],
-    ['an empty tenant', { tenant: '' }, 'store'],
-    ['a store .', {}, '.'],
-    ['an empty store', {}, ''],
-    ['a lone surrogate', {}, '\ud800'],
-    ['no URL', { url: 'nonsense' }, 'store'],
-    ['not http', { url: 'ftp://x' }, 'store'],
-  ])('%s is refused', (_, options, storeId) =>
-    run(
-      Effect.gen(function* () {
-        const error = yield* Effect.flip(open({ url: 'http://127.0.0.1:1', ...options }, storeId))
-        expect((error as UnknownError).note).toMatch(
-          /cannot be part of a URL|not well-formed|is not a URL|must be http/,
-        )
-      }),
-    ),
-  )
-
-  test.each(['a/b', '%2f', 'ünï', '🙂', "o'clock", 'a b?c#d', '...', 'x'.repeat(500)])(
-    '%s is a store of its own',
-    (name) =>
-      run(
-        Effect.gen(function* () {
-          const backend = yield* open({ url: `${world.network.url}/`, tenant: name }, `${name}-${world.newStore()}`)
-          yield* backend.push(eventsFrom(0, 2))
-          expect(seqNums(yield* pullAll(backend))).toEqual([1, 2])
-        }),
-      ),
-  )
-})

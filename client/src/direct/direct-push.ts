@@ -16,7 +16,7 @@ import {
   type Request,
   type Tip,
 } from './direct-core.ts'
-import { randomUuid, type Upstream } from './upstream.ts'
+import { type LogRange, randomUuid, type Upstream } from './upstream.ts'
 
 export interface DirectWriter {
   readonly writerFor: (backendId: BackendId) => Writer
@@ -55,7 +55,8 @@ export const makeDirectWriter = (upstream: Upstream, pingTimeoutMs: number): Dir
       if (step._tag === 'Gap') throw unknownError(`no event ${parentOf(chunk)} is in the log: it ends at ${step.head}`)
 
       const before = writer
-      const reply = await perform(backendId, step, chunk, signal)
+      const reply =
+        step._tag === 'Append' ? await append(step, chunk, signal) : await perform(upstream, backendId, step, signal)
       // A device that knows a backend has its events. Nothing shows that anybody meant to delete them.
       if (reply._tag === 'Missing' && backendId.remembered() !== undefined)
         throw new TransportError('the log of this store is not there')
@@ -71,55 +72,6 @@ export const makeDirectWriter = (upstream: Upstream, pingTimeoutMs: number): Dir
       await sleep(pause, signal)
     }
     throw new TransportError('the log does not settle')
-  }
-
-  const perform = (backendId: BackendId, step: Request, chunk: Chunk, signal: AbortSignal): Promise<Reply> => {
-    switch (step._tag) {
-      case 'Check':
-        return check(backendId, signal)
-      case 'Read':
-        return step.from === undefined ? readAll(backendId, signal) : readOn(step.from, signal)
-      case 'Create':
-        return create(backendId, signal)
-      case 'Append':
-        return append(step, chunk, signal)
-    }
-  }
-
-  const check = async (backendId: BackendId, signal: AbortSignal): Promise<Reply> => {
-    const reply = await upstream.check(signal)
-    if (reply._tag === 'Checked' && reply.backendId !== undefined) await backendId.observe(reply.backendId, signal)
-    return reply
-  }
-
-  /**
-   * Not every server shows a stream and its header at once (the Rust server does not), and an append that lands before the
-   * header takes its place. Therefore the writer reads an empty stream again for a while before it believes it.
-   */
-  const readAll = async (backendId: BackendId, signal: AbortSignal): Promise<Reply> => {
-    let reply = await upstream.read(START_OFFSET, signal)
-    const giveUpAt = Date.now() + HEADER_PATIENCE_MS
-    while (reply._tag === 'Read' && reply.messages.length === 0 && Date.now() < giveUpAt && !signal.aborted) {
-      await sleep(100, signal)
-      reply = await upstream.read(START_OFFSET, signal)
-    }
-    if (reply._tag === 'Read') await backendId.observe(upstream.idOf(reply.messages), signal)
-    return reply
-  }
-
-  const readOn = async (from: Tip, signal: AbortSignal): Promise<Reply> => {
-    try {
-      return await upstream.read(from.offset, signal)
-    } catch (cause) {
-      if (cause instanceof ResponseError && cause.status === 400) return { _tag: 'NoSuchOffset' }
-      throw cause
-    }
-  }
-
-  const create = async (backendId: BackendId, signal: AbortSignal): Promise<Reply> => {
-    const reply = await upstream.create(signal)
-    if (reply._tag === 'Created') await backendId.observe(reply.backendId, signal)
-    return reply
   }
 
   const append = async (
@@ -153,6 +105,56 @@ export const makeDirectWriter = (upstream: Upstream, pingTimeoutMs: number): Dir
     forgetTip: () => {
       writer = newWriter
     },
+  }
+}
+
+/** Carries out a request that appends nothing. Learns the backend id that the answer tells. */
+const perform = async (
+  upstream: Upstream,
+  backendId: BackendId,
+  request: Exclude<Request, { _tag: 'Append' }>,
+  signal: AbortSignal,
+): Promise<Reply> => {
+  switch (request._tag) {
+    case 'Check': {
+      const reply = await upstream.check(signal)
+      if (reply._tag === 'Checked' && reply.backendId !== undefined) await backendId.observe(reply.backendId, signal)
+      return reply
+    }
+    case 'Read': {
+      if (request.from !== undefined) return readOn(upstream, request.from, signal)
+      const reply = await readAll(upstream, signal)
+      if (reply._tag === 'Read') await backendId.observe(upstream.idOf(reply.messages), signal)
+      return reply
+    }
+    case 'Create': {
+      const reply = await upstream.create(signal)
+      if (reply._tag === 'Created') await backendId.observe(reply.backendId, signal)
+      return reply
+    }
+  }
+}
+
+/**
+ * Not every server shows a stream and its header at once (the Rust server does not), and an append that lands before the
+ * header takes its place. Therefore the writer reads an empty stream again for a while before it believes it.
+ */
+const readAll = async (upstream: Upstream, signal: AbortSignal): Promise<LogRange> => {
+  let reply = await upstream.read(START_OFFSET, signal)
+  const giveUpAt = Date.now() + HEADER_PATIENCE_MS
+  while (reply._tag === 'Read' && reply.messages.length === 0 && Date.now() < giveUpAt && !signal.aborted) {
+    await sleep(100, signal)
+    reply = await upstream.read(START_OFFSET, signal)
+  }
+  return reply
+}
+
+const readOn = async (upstream: Upstream, from: Tip, signal: AbortSignal): Promise<Reply> => {
+  try {
+    return await upstream.read(from.offset, signal)
+  } catch (cause) {
+    if (cause instanceof ResponseError && cause.status === 400) return { _tag: 'NoSuchOffset' }
+    throw cause
   }
 }
 

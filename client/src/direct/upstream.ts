@@ -103,10 +103,9 @@ export const makeUpstream = (
 
   /** Needed only for a server that answers in pages. */
   const tailOf = async (signal: AbortSignal | undefined, timeoutMs?: number): Promise<string> => {
-    const answer = await request({ method: 'HEAD' }, signal, timeoutMs)
-    const tail = answer.headers.get(NEXT_OFFSET)
-    if (answer.status !== 200 || tail === null)
-      throw new ForeignAnswer(url, answer.status, `it has no ${NEXT_OFFSET} header`)
+    const { status, headers } = await request({ method: 'HEAD' }, signal, timeoutMs)
+    const tail = headers.get(NEXT_OFFSET)
+    if (status !== 200 || tail === null) throw new ForeignAnswer(url, status, `it has no ${NEXT_OFFSET} header`)
     return tail
   }
 
@@ -131,41 +130,15 @@ export const makeUpstream = (
 
   const create = async (signal?: AbortSignal): Promise<Created> => {
     const backendId = randomUuid()
-    const body = headerBody(backendId)
-    const answer = await request({ method: 'PUT', headers: JSON_TYPE, body }, signal)
-    const isOurs = (answer.status === 200 || answer.status === 201) && answer.headers.has(NEXT_OFFSET)
-    if (!isOurs) throw new ForeignAnswer(url, answer.status, 'it does not say whether a stream was made')
-    return answer.status === 201 ? { _tag: 'Created', backendId } : { _tag: 'Exists' }
+    const init = { method: 'PUT', headers: JSON_TYPE, body: headerBody(backendId) }
+    const { status, headers } = await request(init, signal)
+    if ((status !== 200 && status !== 201) || !headers.has(NEXT_OFFSET))
+      throw new ForeignAnswer(url, status, 'it does not say whether a stream was made')
+    return status === 201 ? { _tag: 'Created', backendId } : { _tag: 'Exists' }
   }
 
-  const append = async (
-    { body, parent, producer, producerSeq }: FencedBatch,
-    signal?: AbortSignal,
-  ): Promise<Appended> => {
-    const headers = {
-      ...JSON_TYPE,
-      ...fenceHeader(parent),
-      [PRODUCER_ID]: producer,
-      [PRODUCER_EPOCH]: '0',
-      [PRODUCER_SEQ]: String(producerSeq),
-    }
-    const answer = await attempt('POST', pushTimeoutMs, signal, async (own): Promise<Answer | Appended> => {
-      const response = await transport.fetch(url, { method: 'POST', headers, body, signal: own, ...noStore() })
-      const head = headOf(url, response)
-      if (head.status === 409) return conflict(head)
-      const failure = await failureOf(transport.party, head, () => readText(response, () => {}))
-      if (failure !== undefined) return missingOr(failure)
-      return { ...head, body: await readText(response, () => {}) }
-    })
-    if ('_tag' in answer) return answer
-    const offset = answer.headers.get(NEXT_OFFSET)
-    // A browser may hide the echo. After 204, a duplicate, nothing was appended (PROTOCOL 5.2.1). A captive portal answers 200
-    // to everything.
-    const echoed = answer.headers.get(PRODUCER_SEQ) ?? String(producerSeq)
-    if (answer.status !== 200 || echoed !== String(producerSeq) || offset === null)
-      throw new ForeignAnswer(url, answer.status, 'it does not say that this append landed')
-    return { _tag: 'Appended', offset }
-  }
+  const append = (batch: FencedBatch, signal?: AbortSignal): Promise<Appended> =>
+    attempt('POST', pushTimeoutMs, signal, (own) => appendWithFence(transport, url, batch, own))
 
   const ping = async (timeoutMs: number, signal?: AbortSignal): Promise<void> => {
     await orMissing(() => tailOf(signal, timeoutMs))
@@ -183,6 +156,38 @@ const missingOr = (cause: unknown): Missing => {
 }
 
 const orMissing = <A>(work: () => Promise<A>): Promise<A | Missing> => work().catch(missingOr)
+
+const appendWithFence = async (
+  transport: Transport,
+  url: string,
+  { body, parent, producer, producerSeq }: FencedBatch,
+  signal: AbortSignal,
+): Promise<Appended> => {
+  const headers = {
+    ...JSON_TYPE,
+    ...fenceHeader(parent),
+    [PRODUCER_ID]: producer,
+    [PRODUCER_EPOCH]: '0',
+    [PRODUCER_SEQ]: String(producerSeq),
+  }
+  const response = await transport.fetch(url, { method: 'POST', headers, body, signal, ...noStore() })
+  const head = headOf(url, response)
+  if (head.status === 409) return conflict(head)
+  const failure = await failureOf(transport.party, head, () => readText(response, () => {}))
+  if (failure !== undefined) return missingOr(failure)
+  await readText(response, () => {})
+  return appended(head, producerSeq)
+}
+
+/** A captive portal answers 200 to everything. */
+const appended = ({ url, status, headers }: AnswerHead, producerSeq: number): Appended => {
+  const offset = headers.get(NEXT_OFFSET)
+  // A browser may hide the echo. After 204, a duplicate, nothing was appended (PROTOCOL 5.2.1).
+  const echoed = headers.get(PRODUCER_SEQ) ?? String(producerSeq)
+  if (status !== 200 || echoed !== String(producerSeq) || offset === null)
+    throw new ForeignAnswer(url, status, 'it does not say that this append landed')
+  return { _tag: 'Appended', offset }
+}
 
 const conflict = ({ url, status, headers }: AnswerHead): Appended => {
   if (headers.has(CLOSED)) {

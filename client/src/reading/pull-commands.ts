@@ -26,8 +26,7 @@ export const makeCommandRunner = (
   closed: AbortSignal,
 ): CommandRunner => {
   let connection: LiveRead | undefined
-  /** Ends the current wait. */
-  let wait: AbortController | undefined
+  const { untilWoken, wake } = makeWaits(closed)
 
   const perform = async (command: Command): Promise<Outcome> => {
     try {
@@ -72,6 +71,20 @@ export const makeCommandRunner = (
     }
   }
 
+  return {
+    perform,
+    wake,
+    closeConnection: () => {
+      connection?.close()
+      connection = undefined
+    },
+  }
+}
+
+/** Waits, one at a time, that `wake` ends early. */
+const makeWaits = (closed: AbortSignal) => {
+  let wait: AbortController | undefined
+
   /** Returns the outcome of `work`, unless the time is over or somebody wakes the pull before. */
   const untilWoken = async (withinMs: number, work: (signal: AbortSignal) => Promise<Outcome>): Promise<Outcome> => {
     const over = new AbortController()
@@ -91,12 +104,5 @@ export const makeCommandRunner = (
     }
   }
 
-  return {
-    perform,
-    wake: () => wait?.abort(),
-    closeConnection: () => {
-      connection?.close()
-      connection = undefined
-    },
-  }
+  return { untilWoken, wake: () => wait?.abort() }
 }

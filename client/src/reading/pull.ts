@@ -8,7 +8,16 @@ import type { Problems } from '../store/problem.ts'
 import type { Start } from './cursor.ts'
 import type { PullItem } from './page.ts'
 import { makeCommandRunner } from './pull-commands.ts'
-import { advance, commandOf, isBehind, isFollowing, isSpreading, requestCatchUp, startPull } from './pull-core.ts'
+import {
+  advance,
+  commandOf,
+  isBehind,
+  isFollowing,
+  isSpreading,
+  type PullState,
+  requestCatchUp,
+  startPull,
+} from './pull-core.ts'
 import type { Command, Moment, Outcome, PullEnd, PullSettings, PullSetup } from './pull-terms.ts'
 import type { ReadLimits } from './read.ts'
 import type { Source } from './source.ts'
@@ -46,18 +55,17 @@ export interface Puller {
 }
 
 export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller => {
-  const { source, backendId, connection, problems, settings } = deps
+  const { source, backendId, settings } = deps
   const { party } = source.transport
   const setup: PullSetup = { live: isLive, party, implicitId: source.directLog?.implicitId, settings }
   const moment = (): Moment => ({ now: Date.now(), random: Math.random(), remembered: backendId.remembered() })
 
   const closed = new AbortController()
-  const live = isLive ? connection.live() : undefined
+  const status = makeStatusReport(deps, isLive)
   let state = startPull(setup, start, isLive ? 0 : deps.failureCount.current, moment())
   const { perform, wake, closeConnection } = makeCommandRunner(source, backendId, settings, closed.signal)
   /** A command that the driver began before LiveStore asked for the next item. */
   let ahead: { readonly command: Command; readonly outcome: Promise<Outcome> } | undefined
-  let hasFailed = false
 
   const next = async (): Promise<PullItem | undefined> => {
     for (;;) {
@@ -65,7 +73,7 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
       const begun = state.ready.length === 0 ? ahead : undefined
       if (begun !== undefined) ahead = undefined
       const command = begun?.command ?? commandOf(setup, state, moment())
-      reportStatus(command)
+      status.report(command, state)
       if (command._tag === 'Done') {
         deps.failureCount.current = 0
         return undefined
@@ -96,17 +104,6 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
       source.directLog?.onTail(state.tail)
   }
 
-  /** Reports the connection before LiveStore receives an item, and its loss only when no item is left. */
-  const reportStatus = (command: Command) => {
-    // The app may tell LiveStore to ignore a reset. Then refused pushes report the problem.
-    if (command._tag === 'Fail' && command.end._tag !== 'BackendIdMismatch') hasFailed = true
-    if (state.connected === undefined || (command._tag === 'Give' && !state.connected)) return
-    if (live === undefined) connection.observed(state.connected)
-    else if (state.connected) live.up()
-    else live.down()
-    problems.reading(state.problem)
-  }
-
   /** Requests the next page while LiveStore works on the last one. The state changes only when LiveStore asks for it. */
   const readAhead = () => {
     if (ahead !== undefined) return
@@ -131,11 +128,34 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
   const close = () => {
     closed.abort()
     closeConnection()
-    // A failed pull stays in the decision about `isConnected`: it brings nothing more, whatever a ping finds.
-    if (!hasFailed) live?.close()
+    status.close()
     deps.livePulls.delete(pull)
   }
   return { next, close }
+}
+
+/** Reports the connection of a pull and its problem. */
+const makeStatusReport = ({ connection, problems }: PullDeps, isLive: boolean) => {
+  const live = isLive ? connection.live() : undefined
+  let hasFailed = false
+
+  /** Reports the connection before LiveStore receives an item, and its loss only when no item is left. */
+  const report = (command: Command, { connected, problem }: PullState) => {
+    // The app may tell LiveStore to ignore a reset. Then refused pushes report the problem.
+    if (command._tag === 'Fail' && command.end._tag !== 'BackendIdMismatch') hasFailed = true
+    if (connected === undefined || (command._tag === 'Give' && !connected)) return
+    if (live === undefined) connection.observed(connected)
+    else if (connected) live.up()
+    else live.down()
+    problems.reading(problem)
+  }
+
+  const close = () => {
+    // A failed pull stays in the decision about `isConnected`: it brings nothing more, whatever a ping finds.
+    if (!hasFailed) live?.close()
+  }
+
+  return { report, close }
 }
 
 const errorOf = (end: PullEnd): PullError => {

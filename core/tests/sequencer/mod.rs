@@ -1,6 +1,11 @@
-//! The Sequencer's core without a runtime: its steps one by one, simulated worlds with faults, and arbitrary results of the
-//! upstream.
+//! The Sequencer's core without a runtime: its steps one by one with the requests that they cost, simulated worlds with
+//! faults, and arbitrary results of the upstream.
 
+mod faults;
+mod halts;
+mod looks;
+mod pushes;
 mod request_budget;
+mod resets;
+mod rig;
 mod simulation;
-mod steps;

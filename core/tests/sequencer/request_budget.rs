@@ -7,7 +7,7 @@ use headwater_core::sequencer::{
 };
 use proptest::prelude::*;
 
-use super::steps::{chain, checked};
+use super::rig::{chain, checked};
 
 fn offset() -> impl Strategy<Value = Offset> {
     (0..4u8).prop_map(|n| Offset(format!("{n:03}")))
