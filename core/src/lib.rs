@@ -2,7 +2,7 @@
 //! Worker (the crate `headwater`) performs what the core decides.
 //!
 //! The modules follow the data. [`route`], [`auth`], [`names`] and [`batch`] understand a request. [`sequencer`] puts
-//! pushes in order. [`log`] and [`segments`] read events back. Each refusal becomes a [`problem`].
+//! pushes in order. [`socket`] knows the frames of a live connection. [`log`] and [`segments`] read events back. Each refusal becomes a [`problem`].
 
 pub mod auth;
 pub mod batch;
@@ -18,4 +18,5 @@ pub mod route;
 pub mod segments;
 pub mod sequencer;
 pub mod settings;
+pub mod socket;
 pub mod timing;

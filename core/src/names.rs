@@ -66,6 +66,16 @@ impl StorePath {
         Self::within(&tenant, &store, max)
     }
 
+    /// The store of an encoded path; `None` if the text is none.
+    pub fn from_encoded(path: &str) -> Option<Self> {
+        let is_name = |name: &str| {
+            let rest = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+            !name.is_empty() && !name.starts_with(['_', '.']) && name.bytes().all(rest)
+        };
+        let (tenant, store) = path.split_once('/')?;
+        (is_name(tenant) && is_name(store)).then(|| Self(path.into()))
+    }
+
     fn within(tenant: &str, store: &str, max: usize) -> Result<Self, (&'static str, NameError)> {
         let tenant = check(tenant, max).map_err(|e| ("tenant", e))?;
         let store = check(store, max).map_err(|e| ("store", e))?;

@@ -149,6 +149,21 @@ impl Problem {
         Self::new(415, "unsupported-media-type", "UnsupportedMediaTypeError", detail)
     }
 
+    /// The request opens a socket, but does not ask for the upgrade (RFC 6455 §4.2.1).
+    pub fn upgrade_required() -> Self {
+        let detail = "live=websocket must be requested with a WebSocket, as `Upgrade: websocket`.";
+        Self::new(426, "upgrade-required", "UpgradeRequiredError", detail)
+            .with_header("upgrade", "websocket")
+    }
+
+    /// The store has too many sockets.
+    pub fn too_many_sockets() -> Self {
+        let detail = "This store has too many open sockets. Read it by server-sent events.";
+        Self::new(503, "overloaded", "OverloadedError", detail)
+            .with("reason", "sockets")
+            .retry_after(30)
+    }
+
     /// The request has no token.
     pub fn no_token(header: &str) -> Self {
         let expected =
@@ -296,6 +311,7 @@ fn title(status: u16) -> &'static str {
         413 => "Content Too Large",
         415 => "Unsupported Media Type",
         422 => "Unprocessable Content",
+        426 => "Upgrade Required",
         429 => "Too Many Requests",
         502 => "Bad Gateway",
         503 => "Service Unavailable",

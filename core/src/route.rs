@@ -54,6 +54,8 @@ pub enum Verb {
     Push,
     /// `GET`
     Read(Read),
+    /// `GET ?live=websocket`
+    Connect,
     /// `HEAD`
     Head,
     /// `PUT`
@@ -72,6 +74,7 @@ impl Verb {
         match self {
             Self::Push => "push",
             Self::Read(_) => "read",
+            Self::Connect => "connect",
             Self::Head => "look",
             Self::Create => "ensure",
             Self::Reset => "reset",
@@ -83,7 +86,7 @@ impl Verb {
     /// The scope that the operation requires.
     pub fn scope(&self) -> Scope {
         match self {
-            Self::Read(_) | Self::Head => Scope::Read,
+            Self::Read(_) | Self::Connect | Self::Head => Scope::Read,
             Self::Push | Self::Create => Scope::Write,
             Self::Reset | Self::Adopt | Self::Inspect => Scope::Admin,
         }
@@ -186,6 +189,8 @@ pub fn route(method: &str, target: &Target<'_>, max_name: usize) -> Result<Route
         "POST" if adopt_path.is_some() => Verb::Adopt,
         _ if adopt_path.is_some() => return Err(Problem::method_not_allowed(ADOPT_METHODS)),
         "POST" => Verb::Push,
+        // The parameters of a read mean nothing here: a socket begins at the tail.
+        "GET" if single(query, "live")? == Some("websocket") => Verb::Connect,
         "GET" => Verb::Read(read(query)?),
         "HEAD" => Verb::Head,
         "PUT" => Verb::Create,
@@ -203,7 +208,7 @@ fn read(query: &[(String, String)]) -> Result<Read, Problem> {
         Some(other) => {
             return Err(Problem::bad_request(
                 "live",
-                format!("live is {other:?}, but must be long-poll or sse."),
+                format!("live is {other:?}, but must be long-poll, sse or websocket."),
             ));
         }
     };

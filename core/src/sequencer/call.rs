@@ -13,6 +13,7 @@ use super::{Answer, Need, Op, Tip};
 use crate::event::{BackendId, Offset, Position, SeqNum};
 use crate::push_stats::PushStats;
 use crate::segments::plan::Plan;
+use crate::socket::SocketGrant;
 
 /// The request header that carries a [`Call`].
 pub const CALL_HEADER: &str = "headwater-call";
@@ -49,6 +50,8 @@ pub enum Ask {
     Read(Need, Position),
     /// The state that the inspector shows. Returns an [`Inspection`].
     Inspect,
+    /// Opens a socket. Returns it, or an [`Answer`] that says why not.
+    Connect(SocketGrant),
 }
 
 /// The place of a position, as the Sequencer knows it.
@@ -109,6 +112,8 @@ pub struct Shown<'a> {
     pub segments: &'a [Stored],
     /// The number of all sealed segments.
     pub sealed: u64,
+    /// The number of open sockets.
+    pub sockets: usize,
     /// The pushes since the Sequencer started; `None` if it counts none.
     pub pushes: Option<&'a PushStats>,
 }

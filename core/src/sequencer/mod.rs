@@ -1,7 +1,7 @@
 //! The Sequencer's decisions: a state machine without IO, clock or randomness.
 //!
 //! The driver's contract: call [`Core::handle`] with each [`Input`], and carry out the [`Effect`]s in their order. Make
-//! `Record`, `Forget` and `Deleting` durable before the effects that follow them. At most one [`Effect::Request`] is open
+//! `Forget` and `Deleting` durable before the effects that follow them, and `Record` as its documentation says. At most one [`Effect::Request`] is open
 //! at any time. Its outcome comes back as [`Input::Upstream`]. The driver retries and times nothing else.
 //!
 //! Invariants:
@@ -28,8 +28,8 @@ use crate::event::BackendId;
 use crate::segments::plan::SegmentSize;
 pub use decide::reject_if_stale;
 pub use terms::{
-    Answer, Before, Effect, Halt, Input, Need, Op, Recorded, Refusal, Request, Sealed, Ticket, Tip,
-    UpstreamResult,
+    Answer, Before, Effect, Halt, Input, Need, News, Op, Recorded, Refusal, Request, Sealed,
+    Ticket, Tip, UpstreamResult,
 };
 
 /// The answer to a call, as far as it can be told before its batch has arrived.

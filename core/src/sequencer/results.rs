@@ -2,7 +2,8 @@
 
 use super::tip_state::TipState;
 use super::{
-    Answer, Core, Effect, Halt, Job, MAX_HALTS, Op, Refusal, Request, Sealed, Tip, UpstreamResult,
+    Answer, Core, Effect, Halt, Job, MAX_HALTS, News, Op, Refusal, Request, Sealed, Tip,
+    UpstreamResult,
 };
 use crate::event::{BackendId, Offset, ROOT};
 use crate::log::LogRange;
@@ -82,7 +83,7 @@ impl Core {
     }
 
     fn on_appended(&mut self, offset: Offset, effects: &mut Vec<Effect>) {
-        let (TipState::Verified(tip), Some(Job { op: Op::Push { batch, .. }, .. })) =
+        let (TipState::Verified(tip), Some(Job { ticket, op: Op::Push { batch, .. }, .. })) =
             (&self.tip_state, self.jobs.front())
         else {
             unreachable!("only the push at the front appends, and only to a verified tip")
@@ -91,9 +92,13 @@ impl Core {
             // The log was shorter than the tip: the batch landed in the wrong place.
             return self.contradict();
         }
+        let (parent, from) = (batch.parent, tip.offset.clone());
         let tip = tip.after_append(batch, offset).sealing(self.limits.segment);
-        self.set_tip(tip.clone(), effects);
-        self.answer(Answer::Accepted(tip), effects);
+        let ticket = *ticket;
+        // Nobody waits for the row: the log says the same.
+        self.answer(Answer::Accepted(tip.clone()), effects);
+        effects.push(Effect::Publish(News::Appended { ticket, parent, from, tip: tip.clone() }));
+        self.record_tip(tip, effects);
     }
 
     /// The fence refused the append: another writer has appended, or an earlier try of this append has landed.
@@ -205,6 +210,7 @@ impl Core {
             ..empty_log(backend_id, end)
         };
         let tip = tip.sealing(self.limits.segment);
+        self.publish_change(&tip, effects);
         self.record_tip(tip.clone(), effects);
         self.answer_if_found(range.probe_found, tip, effects);
     }
@@ -219,7 +225,9 @@ impl Core {
         {
             look.created = true;
         }
-        self.record_tip(empty_log(backend_id, offset), effects);
+        let tip = empty_log(backend_id, offset);
+        self.publish_change(&tip, effects);
+        self.record_tip(tip, effects);
     }
 
     fn on_exists(&mut self, effects: &mut Vec<Effect>) {
@@ -290,7 +298,19 @@ impl Core {
         if self.tip() == Some(&tip) && !self.deleting {
             (self.tip_state, self.halts) = (TipState::Verified(tip), 0);
         } else {
+            self.publish_change(&tip, effects);
             self.record_tip(tip, effects);
+        }
+    }
+
+    /// Tells live readers that the log is not what it was.
+    fn publish_change(&self, tip: &Tip, effects: &mut Vec<Effect>) {
+        match self.tip() {
+            Some(old) if old.backend_id == tip.backend_id && old.offset == tip.offset => {}
+            Some(old) if old.backend_id == tip.backend_id => {
+                effects.push(Effect::Publish(News::Moved(tip.clone())));
+            }
+            _ => effects.push(Effect::Publish(News::Begun(tip.clone()))),
         }
     }
 

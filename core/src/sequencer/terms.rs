@@ -358,11 +358,34 @@ pub enum Input {
     Upstream(UpstreamResult),
 }
 
+/// News of the log, for live readers.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum News {
+    /// The batch of this call landed behind the offset `from`.
+    Appended {
+        /// The call.
+        ticket: Ticket,
+        /// The parent of the batch's first event.
+        parent: SeqNum,
+        /// The offset before the batch.
+        from: Offset,
+        /// The tip behind the batch.
+        tip: Tip,
+    },
+    /// The log has moved on to this tip. The Sequencer does not hold what is new.
+    Moved(Tip),
+    /// The log of this tip is not the one that the Sequencer knew before.
+    Begun(Tip),
+}
+
 /// What the driver must do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Effect {
-    /// Store the tip: one row.
+    /// Store the tip: one row. The row may lag behind the effects that follow, by any number of appends, while the stored
+    /// rows are of the same incarnation. The first row of an incarnation may not.
     Record(Tip),
+    /// Tell the live readers. If a call caused the news, its answer comes before.
+    Publish(News),
     /// Delete all rows: they describe another incarnation.
     Forget,
     /// Store that this Sequencer is about to delete the stream, durably before the request that follows. The next

@@ -114,11 +114,30 @@ impl State {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Sequencer {
     core: Core,
-    stored: Option<Recorded>,
+    /// What the storage may hold after a crash: the rows lag behind the log by any number of appends.
+    rows: Vec<Option<Recorded>>,
     /// The producer epoch; 0 if the next append begins a new one.
     epoch: u64,
     open: Option<Request>,
     calls: Vec<(Ticket, Call)>,
+}
+
+impl Sequencer {
+    /// The first row of an incarnation is durable at once. Later rows may lag.
+    fn record(&mut self, recorded: Recorded) {
+        let last = self.rows.last().and_then(Option::as_ref);
+        let goes_on = last.is_some_and(|last| {
+            last.tip.backend_id == recorded.tip.backend_id && last.deleting == recorded.deleting
+        });
+        if !goes_on {
+            self.rows.clear();
+        }
+        self.rows.push(Some(recorded));
+    }
+
+    fn has_row(&self) -> bool {
+        self.rows.iter().all(Option::is_some)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -140,6 +159,17 @@ pub struct Client {
     pub acknowledged: Vec<Id>,
 }
 
+/// The moment of a crash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Moment {
+    /// Before the request is sent.
+    Unsent,
+    /// While the request is on its way.
+    InFlight,
+    /// After this many effects of the result.
+    After(usize),
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// The client pulls until it has this many events of the log, and pushes its next event.
@@ -156,17 +186,20 @@ pub enum Action {
     LoseResponse(usize),
     Delay(usize),
     Land(usize),
-    /// A crash before the request is sent.
-    CrashUnsent(usize),
-    /// A crash while the request is on its way.
-    CrashInFlight(usize),
-    /// A crash after this many effects of the result.
-    CrashAfter(usize, usize),
+    /// A crash at this moment. The storage holds this one of its rows.
+    Crash {
+        sequencer: usize,
+        moment: Moment,
+        row: usize,
+    },
     Amnesia,
     ForeignAnswer(usize, Stranger),
     Wipe,
     PutBack,
 }
+
+/// The most effects of one result that a crash cuts short.
+const MOST_EFFECTS: usize = 4;
 
 fn new_core(stored: Option<Recorded>) -> Core {
     let segment = SegmentSize { events: 100, bytes: 1_000 };
@@ -191,10 +224,10 @@ impl World {
             let s = &mut state.sequencers[sequencer];
             match effect {
                 Effect::Record(tip) => {
-                    s.stored =
-                        Some(Recorded { tip, deleting: self.mutation == Mutation::MissingIsReset });
+                    s.record(Recorded { tip, deleting: self.mutation == Mutation::MissingIsReset })
                 }
-                Effect::Forget => s.stored = None,
+                Effect::Publish(_) => {}
+                Effect::Forget => s.rows = vec![None],
                 Effect::Deleting => unreachable!("no client resets the store"),
                 Effect::Request(request, _) => {
                     if let (Mutation::HeadBeforeAppend, Request::Append { ticket, .. }) =
@@ -292,13 +325,39 @@ impl World {
         self.handle(state, sequencer, Input::Upstream(result), usize::MAX);
     }
 
-    fn restart(state: &mut State, sequencer: usize) {
+    /// Starts again from one of the rows that the storage may hold.
+    fn restart(state: &mut State, sequencer: usize, row: usize) -> Option<()> {
         let s = &mut state.sequencers[sequencer];
-        s.core = new_core(s.stored.clone());
+        let stored = s.rows.get(row)?.clone();
+        s.core = new_core(stored.clone());
+        s.rows = vec![stored];
         (s.open, s.epoch) = (None, 0);
         for (_, call) in std::mem::take(&mut s.calls) {
             Self::answered(state, call, None);
         }
+        Some(())
+    }
+
+    /// `None` if the same crash has another name.
+    fn crash(&self, state: &mut State, sequencer: usize, moment: Moment, row: usize) -> Option<()> {
+        match moment {
+            Moment::Unsent => {}
+            Moment::InFlight => {
+                state.faults.delays -= 1;
+                let (_, event) = self.take_open(state, sequencer);
+                state.late.extend(event);
+                state.late.sort();
+            }
+            Moment::After(survive) => {
+                let (request, event) = self.take_open(state, sequencer);
+                let result = self.upstream(state, &request, event);
+                let effects = self.handle(state, sequencer, Input::Upstream(result), survive);
+                if survive > effects {
+                    return None;
+                }
+            }
+        }
+        Self::restart(state, sequencer, row)
     }
 
     /// Whether no client that could stand in for this one comes before it.
@@ -360,7 +419,7 @@ impl Model for World {
     fn init_states(&self) -> Vec<State> {
         let sequencer = Sequencer {
             core: new_core(None),
-            stored: None,
+            rows: vec![None],
             epoch: 0,
             open: None,
             calls: Vec::new(),
@@ -403,7 +462,7 @@ impl Model for World {
             actions.push(Action::Deliver(sequencer));
             if strangers > 0 {
                 // A Sequencer without a row can't tell a foreign log from its own.
-                let knows = s.stored.is_some();
+                let knows = s.has_row();
                 let all = [Stranger::Missing, Stranger::Gone, Stranger::Another, Stranger::Empty];
                 let possible = all.into_iter().filter(|stranger| {
                     (knows || matches!(stranger, Stranger::Missing | Stranger::Gone))
@@ -421,11 +480,13 @@ impl Model for World {
                 actions.push(Action::Delay(sequencer));
             }
             if crashes > 0 {
-                actions.push(Action::CrashUnsent(sequencer));
-                if appends && delays > 0 {
-                    actions.push(Action::CrashInFlight(sequencer));
+                let in_flight = (appends && delays > 0).then_some(Moment::InFlight);
+                let after = (0..=MOST_EFFECTS).map(Moment::After);
+                for moment in [Moment::Unsent].into_iter().chain(in_flight).chain(after) {
+                    // The result may bring one more row.
+                    let rows = 0..=s.rows.len();
+                    actions.extend(rows.map(|row| Action::Crash { sequencer, moment, row }));
                 }
-                actions.extend((0..4).map(|survive| Action::CrashAfter(sequencer, survive)));
             }
         }
         actions.extend((0..state.late.len()).map(Action::Land));
@@ -433,7 +494,7 @@ impl Model for World {
             actions.push(Action::Amnesia);
         }
         // A Sequencer without a row may rightly begin a log.
-        if wipes > 0 && !state.lost && state.sequencers.iter().all(|s| s.stored.is_some()) {
+        if wipes > 0 && !state.lost && state.sequencers.iter().all(Sequencer::has_row) {
             actions.push(Action::Wipe);
         }
         if state.lost {
@@ -499,27 +560,9 @@ impl Model for World {
                     self.append(&mut state, sent);
                 }
             }
-            Action::CrashUnsent(sequencer) => {
+            Action::Crash { sequencer, moment, row } => {
                 state.faults.crashes -= 1;
-                Self::restart(&mut state, sequencer);
-            }
-            Action::CrashInFlight(sequencer) => {
-                state.faults.crashes -= 1;
-                state.faults.delays -= 1;
-                let (_, event) = self.take_open(&mut state, sequencer);
-                state.late.extend(event);
-                state.late.sort();
-                Self::restart(&mut state, sequencer);
-            }
-            Action::CrashAfter(sequencer, survive) => {
-                state.faults.crashes -= 1;
-                let (request, event) = self.take_open(&mut state, sequencer);
-                let result = self.upstream(&mut state, &request, event);
-                let effects = self.handle(&mut state, sequencer, Input::Upstream(result), survive);
-                if survive > effects {
-                    return None; // the same state as with fewer effects
-                }
-                Self::restart(&mut state, sequencer);
+                self.crash(&mut state, sequencer, moment, row)?;
             }
             Action::Amnesia => {
                 state.faults.amnesias -= 1;

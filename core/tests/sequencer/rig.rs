@@ -4,7 +4,7 @@ use headwater_core::batch::{self, Batch};
 use headwater_core::event::{BackendId, SeqNum};
 use headwater_core::segments::plan::SegmentSize;
 use headwater_core::sequencer::{
-    Answer, Core, Effect, Halt, Input, Op, Recorded, Request, SequencerLimits, Ticket, Tip,
+    Answer, Core, Effect, Halt, Input, News, Op, Recorded, Request, SequencerLimits, Ticket, Tip,
     UpstreamResult,
 };
 
@@ -37,6 +37,7 @@ pub struct Rig {
     pub epoch: u64,
     /// The number of rows that were recorded.
     pub recorded: usize,
+    pub published: Vec<News>,
 }
 
 pub fn rig() -> Rig {
@@ -50,6 +51,7 @@ pub fn rig() -> Rig {
         pause: 0,
         epoch: 0,
         recorded: 0,
+        published: Vec::new(),
     }
 }
 
@@ -82,6 +84,7 @@ impl Rig {
         }
         rig.upstream.requests.clear();
         rig.recorded = 0;
+        rig.published.clear();
         rig
     }
 
@@ -125,6 +128,7 @@ impl Rig {
                 Effect::Deleting => {
                     self.stored.iter_mut().for_each(|stored| stored.deleting = true);
                 }
+                Effect::Publish(news) => self.published.push(news),
                 Effect::Answer(Ticket(call), answer) => self.answers[call as usize] = Some(answer),
                 Effect::Request(request, pause) => {
                     self.pause = pause;
