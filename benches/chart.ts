@@ -1,4 +1,4 @@
-// The figures as one SVG for the docs: a panel a scenario, a bar a system, all on a scale from 0.
+// Draws the figures as one SVG for the docs: one panel per scenario and one bar per system. Every scale begins at 0.
 import { figure, type Report, spread } from './report.ts'
 import { SCENARIOS } from './scenarios/index.ts'
 import { SYSTEMS, type SystemId } from './systems/model.ts'
@@ -10,7 +10,7 @@ const PANEL = (WIDTH - GAP * (COLUMNS + 1)) / COLUMNS
 const LABEL = 128
 const BAR = 18
 const HEAD = 44
-/** Times the least. */
+/** A bar is cut if its value is more than this many times the smallest. */
 const CUT_ABOVE = 50
 
 const STYLE = `
@@ -39,7 +39,7 @@ export function chart(report: Report): string {
     const top = bottoms[column] ?? GAP
     bottoms[column] = top + height + GAP
     const values = bars.flatMap(({ value }) => value ?? [])
-    // Who takes far longer than the others would leave nothing of them to see
+    // One system that is far slower would make the bars of all others too short to see
     const most = Math.max(
       ...values.filter((value) => metric?.better === 'more' || value <= CUT_ABOVE * Math.min(...values)),
     )

@@ -1,8 +1,8 @@
-// npm run bench: measures, prints, and keeps what it measured.
+// npm run bench: measures the systems, and prints and saves the figures.
 import { parseArgs } from 'node:util'
 import { onEndSignal } from '../scripts/lib/steps.mjs'
 import { chart } from './chart.ts'
-import { keep, publish } from './publish.ts'
+import { publish, save } from './publish.ts'
 import { machine, type Report, tables } from './report.ts'
 import { type Results, runScenario } from './rounds.ts'
 import { SCENARIOS } from './scenarios/index.ts'
@@ -23,8 +23,8 @@ const rounds = Number(values.rounds ?? (quick ? 1 : 5))
 const scenarios =
   values.only === ''
     ? SCENARIOS.filter(({ id }) => !quick || !['c200k', 'e10'].includes(id))
-    : values.only.split(',').flatMap(chosenBy)
-const wanted = values.systems.split(',').map(systemNamed)
+    : values.only.split(',').flatMap(scenariosNamed)
+const requested = values.systems.split(',').map(systemNamed)
 if (!Number.isInteger(rounds) || rounds < 1)
   throw new Error(`--rounds must be a whole number above 0, not ${values.rounds}`)
 
@@ -32,44 +32,46 @@ onEndSignal(async () => {
   await stopAll()
   process.exit(130)
 })
-const skipped = Object.fromEntries(wanted.flatMap((system) => missing(system) ?? []).map((why) => ['sync-s2', why]))
-const systems = wanted.filter((system) => missing(system) === undefined)
+const skipped = Object.fromEntries(
+  requested.flatMap((system) => missing(system) ?? []).map((reason) => ['sync-s2', reason]),
+)
+const systems = requested.filter((system) => missing(system) === undefined)
 const report: Report = { at: new Date().toISOString(), quick, rounds, machine: machine(), scenarios: {}, skipped }
 const began = Date.now()
 const measured: Record<string, Results> = {}
-const kept = () => {
+const results = () => {
   const soFar = { ...report, scenarios: measured }
-  return { name: 'latest', report: soFar, chart: chart(soFar), text: `${tables(soFar)}\n\n${circumstances()}` }
+  return { name: 'latest', report: soFar, chart: chart(soFar), text: `${tables(soFar)}\n\n${conditions()}` }
 }
 for (const scenario of scenarios) {
   measured[scenario.id] = await runScenario(scenario, { systems, rounds, quick })
-  keep(kept())
+  save(results())
 }
-if (values.publish) publish(kept())
-console.log(`\n${kept().text}`)
-process.exitCode = Object.values(measured).some((results) =>
-  Object.values(results).some((all) => all.some((one) => 'error' in one)),
+if (values.publish) publish(results())
+console.log(`\n${results().text}`)
+process.exitCode = Object.values(measured).some((bySystem) =>
+  Object.values(bySystem).some((rounds) => rounds.some((round) => 'error' in round)),
 )
   ? 1
   : 0
 
-function circumstances(): string {
+function conditions(): string {
   const { cpu, cores, memoryGiB, system, node, loadBefore } = report.machine
   const minutes = Math.round((Date.now() - began) / 60_000)
-  return `${report.at}: ${rounds} round${rounds === 1 ? '' : 's'} in ${minutes} min; ${cores} × ${cpu}, ${memoryGiB} GiB, ${system}, Node ${node}; load before ${loadBefore.toFixed(2)} a core`
+  return `${report.at}: ${rounds} round${rounds === 1 ? '' : 's'} in ${minutes} min; ${cores} × ${cpu}, ${memoryGiB} GiB, ${system}, Node ${node}; load before ${loadBefore.toFixed(2)} per core`
 }
 
-/** A letter stands for all its variants. */
-function chosenBy(name: string) {
+/** A letter selects all its variants. */
+function scenariosNamed(name: string) {
   const exact = SCENARIOS.filter(({ id }) => id === name && name.length > 1)
   const found = exact.length > 0 ? exact : SCENARIOS.filter(({ id }) => id[0] === name)
   if (found.length === 0)
-    throw new Error(`no scenario '${name}'; there are: ${SCENARIOS.map(({ id }) => id).join(' ')}`)
+    throw new Error(`unknown scenario '${name}'; the scenarios are: ${SCENARIOS.map(({ id }) => id).join(' ')}`)
   return found
 }
 
 function systemNamed(name: string): SystemId {
   const found = SYSTEM_IDS.find((id) => id === name)
-  if (found === undefined) throw new Error(`no system '${name}'; there are: ${SYSTEM_IDS.join(' ')}`)
+  if (found === undefined) throw new Error(`unknown system '${name}'; the systems are: ${SYSTEM_IDS.join(' ')}`)
   return found
 }

@@ -1,4 +1,4 @@
-// A system as LiveStore's leader holds it: through `SyncBackend`, and with nothing else known of it.
+// A client of a system. Like LiveStore's leader, it uses only the interface `SyncBackend`.
 import type { SyncBackend } from '@livestore/common'
 import {
   Cause,
@@ -24,23 +24,23 @@ export type Pushed =
   | { readonly _tag: 'accepted' }
   /** `ServerAheadError`. */
   | { readonly _tag: 'refused' }
-  /** Any other error, which no scenario asks for. */
-  | { readonly _tag: 'failed'; readonly why: string }
+  /** Any other error. No scenario expects one. */
+  | { readonly _tag: 'failed'; readonly reason: string }
 
 export interface Client {
   push(batch: readonly Event[]): Promise<Pushed>
-  /** Reads to the end and resolves; `live` follows, until stopped. */
+  /** Reads up to the head, and ends there. With `live`, it follows the store until it is stopped. */
   pull(onEvents: (events: readonly Event[], item: Item) => void, options?: { live?: boolean }): Pull
   close(): Promise<void>
 }
 
 export interface Pull {
-  /** How it ended: undefined if it was stopped, or came to the end. */
+  /** The error that ended the pull; undefined if it was stopped, or reached the head. */
   readonly ended: Promise<string | undefined>
   stop(): Promise<void>
 }
 
-/** A client on a device of its own. `fetch` watches what Headwater's provider asks. */
+/** Opens a client on a device of its own. `fetch` sees the requests of Headwater's provider. */
 export async function open(endpoint: Endpoint, storeId: string, fetch?: typeof globalThis.fetch): Promise<Client> {
   const scope = Effect.runSync(Scope.make())
   const runtime = ManagedRuntime.make(Layer.mergeAll(FetchHttpClient.layer, KeyValueStore.layerMemory))
@@ -113,7 +113,7 @@ async function constructorOf(
 
 const failureOf = (cause: Cause.Cause<{ readonly _tag: string }>): Pushed => {
   const refused = Option.exists(Cause.failureOption(cause), ({ _tag }) => _tag === 'ServerAheadError')
-  return refused ? { _tag: 'refused' } : { _tag: 'failed', why: describe(cause) }
+  return refused ? { _tag: 'refused' } : { _tag: 'failed', reason: describe(cause) }
 }
 
 const describe = (cause: Cause.Cause<unknown>): string => Cause.pretty(cause).replace(/\s+/g, ' ').slice(0, 300)

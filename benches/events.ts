@@ -1,4 +1,4 @@
-// Events as an app pushes them: about 250 bytes each as JSON.
+// Makes events like those of an app: about 250 bytes each as JSON.
 import type { LiveStoreEvent } from '@livestore/common/schema'
 
 export type Event = LiveStoreEvent.Global.Encoded

@@ -1,4 +1,4 @@
-// Stores that are there before a round begins.
+// Fills stores before a round begins.
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -13,11 +13,12 @@ export async function fillStores(
   stores: Readonly<Record<string, number>>,
 ) {
   const system: SystemId = storage === 'streams' ? 'headwater' : storage === 'sync-cf' ? 'sync-cf-ws' : 'sync-s2'
-  // At a thousand events a second sync-cf would take minutes: it begins its stores, and the rest goes into its tables
-  const begun = storage === 'sync-cf' ? Object.fromEntries(Object.keys(stores).map((store) => [store, 1])) : stores
+  // sync-cf accepts a thousand events per second, so pushes would take minutes. One push creates each store, and the rest
+  // goes into its tables
+  const pushed = storage === 'sync-cf' ? Object.fromEntries(Object.keys(stores).map((store) => [store, 1])) : stores
   const running = await start(system, folder)
   try {
-    await runClient({ fill: begun, endpoint: running.endpoint, quick: false })
+    await runClient({ fill: pushed, endpoint: running.endpoint, quick: false })
   } finally {
     await running.stop()
   }

@@ -1,5 +1,5 @@
-// The floor: what the upstream itself takes for an append with a fence, for a read and for a live one, with nothing between
-// it and the caller. It has the shape of a `SyncBackend`, so that the same code measures it; it is no provider.
+// The floor: what a fenced append, a read and a live read cost on the upstream itself, with nothing between it and the
+// caller. It implements `SyncBackend`, so that the same code measures it, but it is not a provider.
 import { ServerAheadError, SyncBackend, UnknownError } from '@livestore/common'
 import { EventSequenceNumber } from '@livestore/common/schema'
 import { Effect, Option, Stream, SubscriptionRef } from '@livestore/utils/effect'
@@ -62,7 +62,7 @@ export const makeFloor =
 const isEvent = (message: unknown): message is Event =>
   typeof message === 'object' && message !== null && 'seqNum' in message
 
-/** Hands over the arrays of a live read, the one that it begins with included, until the signal or the end. */
+/** Passes on the arrays of a live read, from the first one on, until the signal aborts or the read ends. */
 async function followArrays(
   url: string,
   signal: AbortSignal,

@@ -1,4 +1,4 @@
-// Keeps what was measured: for the next look, and, when asked to, beside the docs and in them.
+// Saves the figures in benches/results/, and publishes them in docs/.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { root } from '../scripts/lib/tools.mjs'
@@ -6,21 +6,21 @@ import { root } from '../scripts/lib/tools.mjs'
 const RESULTS = join(root, 'benches/results')
 const DOCS = join(root, 'docs')
 
-export interface Kept {
-  /** Of its files. */
+export interface Publication {
+  /** The name of the files. */
   readonly name: string
   readonly report: object
   readonly chart?: string
-  /** As the terminal shows it. */
+  /** The text that the terminal shows. */
   readonly text: string
 }
 
-export function keep({ name, report, chart }: Kept): void {
+export function save({ name, report, chart }: Publication): void {
   mkdirSync(RESULTS, { recursive: true })
   write(RESULTS, name, report, chart)
 }
 
-export function publish({ name, report, chart, text }: Kept): void {
+export function publish({ name, report, chart, text }: Publication): void {
   const published = name === 'latest' ? 'performance' : `performance-${name}`
   write(DOCS, published, report, chart)
   const page = join(DOCS, 'performance.md')

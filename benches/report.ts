@@ -1,4 +1,4 @@
-// What was measured, in words: a table a scenario, and the targets.
+// The figures as text: one table per scenario, and the targets.
 import { availableParallelism, cpus, loadavg, release, totalmem, type } from 'node:os'
 import type { Results, RoundResult } from './rounds.ts'
 import { SCENARIOS } from './scenarios/index.ts'
@@ -20,7 +20,7 @@ export interface Machine {
   readonly memoryGiB: number
   readonly system: string
   readonly node: string
-  /** The load average of the minute before, per core: well above 0 says that others were at work. */
+  /** The load average of the minute before, per core: a value well above 0 means that other programs were running. */
   readonly loadBefore: number
 }
 
@@ -39,7 +39,7 @@ export interface Spread {
   readonly max: number
 }
 
-/** Over the rounds that have this figure. */
+/** The spread of a figure over the rounds that have it. */
 export function spread(results: readonly RoundResult[] | undefined, key: string): Spread | undefined {
   const values = (results ?? []).flatMap((result) => ('figures' in result ? (result.figures[key] ?? []) : []))
   if (values.length === 0) return undefined
@@ -52,7 +52,7 @@ export function spread(results: readonly RoundResult[] | undefined, key: string)
 export const tables = (report: Report): string =>
   [
     ...SCENARIOS.filter(({ id }) => id in report.scenarios).map((scenario) => table(scenario, report)),
-    ...Object.entries(report.skipped).map(([system, why]) => `${system} was not measured: ${why}`),
+    ...Object.entries(report.skipped).map(([system, reason]) => `${system} was not measured: ${reason}`),
     targetTable(report),
   ].join('\n\n')
 
@@ -64,7 +64,7 @@ function table(scenario: Scenario, { scenarios, quick }: Report): string {
     ...scenario.metrics.map(({ key }) => cell(spread(results[system], key))),
   ])
   const notes = systems.flatMap((system) =>
-    [...new Set((results[system] ?? []).flatMap(remarks))].map((what) => `  ${system}: ${what}`),
+    [...new Set((results[system] ?? []).flatMap(remarks))].map((remark) => `  ${system}: ${remark}`),
   )
   return [
     `(${scenario.id}) ${scenario.title(quick)}`,
@@ -106,12 +106,13 @@ export interface Target {
   readonly what: string
   readonly measured: number
   readonly limit: number
-  readonly least: boolean
+  readonly isMinimum: boolean
 }
 
-export const isMet = ({ measured, limit, least }: Target): boolean => (least ? measured >= limit : measured <= limit)
+export const isMet = ({ measured, limit, isMinimum }: Target): boolean =>
+  isMinimum ? measured >= limit : measured <= limit
 
-/** The targets that this report has the figures for; ratios within one run, on one machine. */
+/** The targets for which this report has figures. Each is a ratio within one run on one machine. */
 export function targets({ scenarios }: Report): Target[] {
   const value = (scenario: string, system: SystemId, key: string) => spread(scenarios[scenario]?.[system], key)?.median
   const bestRival = (scenario: string, key: string, better: Metric['better']) => {
@@ -120,8 +121,14 @@ export function targets({ scenarios }: Report): Target[] {
     return values.length === 0 ? undefined : better === 'less' ? Math.min(...values) : Math.max(...values)
   }
   const found: Target[] = []
-  const target = (what: string, measured: number | undefined, of: number | undefined, limit: number, least = false) => {
-    if (measured !== undefined && of !== undefined) found.push({ what, measured: measured / of, limit, least })
+  const target = (
+    what: string,
+    measured: number | undefined,
+    of: number | undefined,
+    limit: number,
+    isMinimum = false,
+  ) => {
+    if (measured !== undefined && of !== undefined) found.push({ what, measured: measured / of, limit, isMinimum })
   }
   const ours = (scenario: string, key: string) => value(scenario, 'headwater', key)
 
@@ -152,7 +159,7 @@ export function targets({ scenarios }: Report): Target[] {
     target(`(${id}) errored pushes`, ours(id, 'failed'), 1, 0)
     target(`(${id}) last done / first done`, ours(id, 'spread'), 1, 3)
   }
-  target('(h) refused p50 / an accepted one’s', ours('h', 'p50'), ours('h', 'accepted'), 0.5)
+  target('(h) refused p50 / an accepted push’s', ours('h', 'p50'), ours('h', 'accepted'), 0.5)
   return found
 }
 
@@ -160,7 +167,7 @@ function targetTable(report: Report): string {
   const rows = targets(report).map((target) => [
     target.what,
     figure(target.measured),
-    `${target.least ? '≥' : '≤'} ${target.limit}`,
+    `${target.isMinimum ? '≥' : '≤'} ${target.limit}`,
     isMet(target) ? 'met' : 'MISSED',
   ])
   return rows.length === 0 ? '' : `Targets\n${columns([['', 'measured', 'target', ''], ...rows])}`

@@ -1,13 +1,14 @@
-// One round of one scenario on one system, in a process of its own. The job is an argument, the figures go to the parent.
+// Runs one round of one scenario on one system, in a process of its own. The argument is the job. The figures go to the
+// parent process.
 import { open } from './client.ts'
 import { chain } from './events.ts'
 import { SCENARIOS } from './scenarios/index.ts'
-import { accepted } from './scenarios/scenario.ts'
+import { pushAccepted } from './scenarios/scenario.ts'
 import type { Endpoint } from './systems/model.ts'
 
 export type Job = { readonly endpoint: Endpoint; readonly quick: boolean } & (
   | { readonly scenario: string }
-  /** Only fills stores, by pushes. */
+  /** Only fills stores, with pushes. */
   | { readonly fill: Readonly<Record<string, number>> }
 )
 
@@ -24,7 +25,7 @@ process.send?.({ figures, problems } satisfies Outcome, () => process.exit(0))
 
 async function measure({ scenario, endpoint, quick }: Extract<Job, { scenario: string }>) {
   const chosen = SCENARIOS.find(({ id }) => id === scenario)
-  if (chosen === undefined) throw new Error(`no scenario ${scenario}`)
+  if (chosen === undefined) throw new Error(`unknown scenario ${scenario}`)
   const problem = (what: string) => void problems.push(what)
   return chosen.run({ endpoint, quick, open: (storeId, fetch) => open(endpoint, storeId, fetch), problem })
 }
@@ -32,7 +33,7 @@ async function measure({ scenario, endpoint, quick }: Extract<Job, { scenario: s
 async function fill({ fill, endpoint }: Extract<Job, { fill: object }>) {
   for (const [storeId, events] of Object.entries(fill)) {
     const client = await open(endpoint, storeId)
-    for (let head = 0; head < events; head += 100) await accepted(client, chain(head, Math.min(100, events - head)))
+    for (let head = 0; head < events; head += 100) await pushAccepted(client, chain(head, Math.min(100, events - head)))
     await client.close()
   }
   return {}

@@ -1,4 +1,4 @@
-// The rounds: every system in turn, each time started afresh, with a client process of its own.
+// Runs the rounds. The systems take turns, and each round starts its system and a client process.
 import { fork } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
@@ -22,13 +22,16 @@ export interface Plan {
 const ROUND_TIMEOUT_MS = 300_000
 
 export async function runScenario(scenario: Scenario, { systems, rounds, quick }: Plan): Promise<Results> {
-  const asked = systems.filter((system) => scenario.not?.(system) === undefined)
-  const results: Results = Object.fromEntries(asked.map((system) => [system, []]))
+  const measured = systems.filter((system) => scenario.exclusion?.(system) === undefined)
+  const results: Results = Object.fromEntries(measured.map((system) => [system, []]))
   const filled = new Map<string, Folder>()
   try {
     for (let round = 0; round < rounds; round++) {
-      // Another one first each time: the machine is never quite the same
-      for (const system of [...asked.slice(round % asked.length), ...asked.slice(0, round % asked.length)]) {
+      // Each round begins with another system, because the speed of the machine changes
+      for (const system of [
+        ...measured.slice(round % measured.length),
+        ...measured.slice(0, round % measured.length),
+      ]) {
         if (round >= (scenario.rounds?.(system, rounds) ?? rounds)) continue
         const began = Date.now()
         const result = await runRound(scenario, system, quick, filled).catch((error) => ({
@@ -66,7 +69,7 @@ async function runRound(
   }
 }
 
-/** What is only read is filled once for all rounds, and all systems that keep their data in the same way. */
+/** Stores that a scenario only reads are filled once for all rounds, and for all systems with the same storage. */
 async function filledFolder(
   stores: Readonly<Record<string, number>>,
   system: SystemId,
@@ -94,9 +97,9 @@ export function runClient(job: Job): Promise<Outcome> {
       execArgv: [],
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     })
-    let said = ''
+    let errors = ''
     let outcome: Outcome | undefined
-    child.stderr?.on('data', (chunk) => (said = (said + chunk).slice(-2_000)))
+    child.stderr?.on('data', (chunk) => (errors = (errors + chunk).slice(-2_000)))
     child.on('message', (message) => (outcome = message as Outcome))
     const timer = setTimeout(() => child.kill('SIGKILL'), ROUND_TIMEOUT_MS)
     child.once('close', (code, signal) => {
@@ -105,7 +108,7 @@ export function runClient(job: Job): Promise<Outcome> {
       else
         reject(
           new Error(
-            `the client process ${signal ? `was ended by ${signal}` : `exited with ${code}`}: ${lastError(said)}`,
+            `the client process ${signal ? `was ended by ${signal}` : `exited with ${code}`}: ${lastError(errors)}`,
           ),
         )
     })

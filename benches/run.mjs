@@ -1,16 +1,16 @@
-// npm run bench -- --help: sets up and builds, then measures. Until set-up is done this runs on the system's Node, with
-// only Node's own modules.
+// npm run bench -- --help: sets up and builds, then measures. Until the setup is done, this runs on the system's Node,
+// and uses only Node's own modules.
 import { build, onEndSignal, run, setUp, stopSteps } from '../scripts/lib/steps.mjs'
 import { node } from '../scripts/lib/tools.mjs'
 
 const HELP = `npm run bench -- [options]          Headwater and other sync backends, side by side
 npm run bench -- growth [options]   how Headwater's costs grow with a store
 
-  --only a,b        scenarios (default: all; a letter stands for its variants, as c for c and c200k)
+  --only a,b        scenarios (default: all; a letter selects its variants: c is c and c200k)
   --systems s,t     headwater headwater-hybrid headwater-direct sync-cf-ws sync-cf-http sync-s2 floor (default: all)
   --rounds N        (default 5)
   --quick           one short round of everything, to see that it works
-  --publish         keeps the figures and the chart beside the docs, too
+  --publish         also writes the figures and the chart to docs/
   --help
 
 Figures go to benches/results/. The exit code is 1 if a round failed.`

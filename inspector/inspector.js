@@ -1,16 +1,19 @@
-// The inspector: asks the Worker that serves this page what it knows of a store, and follows the store's events.
-// Nothing that comes from a store becomes markup: all of it is set as text.
+// The inspector: asks the Worker for the state of a store, shows it, and follows the store's events. Everything that comes from
+// a store becomes text, never markup.
 
 const REFRESH_MS = 2_000
+/** The wait between two live reads. */
 const RESUME_MS = 500
-/** How long an answer is waited for, which while the upstream fails takes its time; and how long one live read goes on: servers end it sooner. */
-const PATIENCE_MS = 90_000
-/** Events that are asked for when a store is opened, and events and pushes that are shown at most. */
+/** The longest wait for an answer, which is slow while the upstream fails, and the longest live read. */
+const TIMEOUT_MS = 90_000
+/** How many of the last events to read when a store is opened. */
 const FIRST_EVENTS = 20
-const SHOWN = 100
-/** Characters of what an event holds: of each text in its line, and of its arguments unfolded. */
-const PREVIEW = 80
-const UNFOLDED = 20_000
+/** The most events, and the most pushes, on the page. */
+const MAX_ROWS = 100
+/** The most characters of each text in an event's line. */
+const PREVIEW_LENGTH = 80
+/** The most characters of an event's arguments. */
+const ARGS_LENGTH = 20_000
 
 /** @type {<E extends HTMLElement>(id: string) => E} */
 const byId = (id) => /** @type {any} */ (document.getElementById(id))
@@ -19,21 +22,21 @@ const form = /** @type {HTMLFormElement} */ (byId('choice'))
 const field = (name) => /** @type {any} */ (form.elements.namedItem(name))
 
 /**
- * @typedef {{ first: number, last: number, events: number, bytes: number }} Extent
- * @typedef {{ at: number, ms: number, batch: Extent | null, outcome: string, detail: string | null }} Push
- * @typedef {{ since: number, counts: [outcome: string, count: number][], recent: Push[] }} Tally
+ * @typedef {{ first: number, last: number, events: number, bytes: number }} Batch
+ * @typedef {{ at: number, ms: number, batch: Batch | null, outcome: string, detail: string | null }} Push
+ * @typedef {{ since: number, counts: [outcome: string, count: number][], recent: Push[] }} PushStats
  * @typedef {{ from: string, end: string, last: number, events: number, bytes: number }} Segment
  * @typedef {{ backend_id: string, head: number, offset: string, events: number, bytes: number, sealed: { events: number, bytes: number } }} Tip
- * @typedef {object} Inspected what src/edge/inspect.rs answers
- * @property {{ state: string, detail: string | null, tip: Tip | null, segments: Segment[], sealed: number, pushes: Tally | null }} store
+ * @typedef {object} Inspected the answer of src/edge/inspect.rs
+ * @property {{ state: string, detail: string | null, tip: Tip | null, segments: Segment[], sealed: number, pushes: PushStats | null }} store
  * @property {boolean[]} cached
  * @property {number | null} age
  * @property {number | null} head
- * @property {Tally | null} refused
+ * @property {PushStats | null} refused
  * @typedef {{ name: string, args: unknown, seqNum: number, parentSeqNum: number, clientId: string, sessionId: string }} Event
  */
 
-/** An answer that is none; its message is for a person. */
+/** The Worker refused a request. The message is for the page's user. */
 class Refusal extends Error {
   /**
    * @param {number} status
@@ -45,7 +48,7 @@ class Refusal extends Error {
   }
 }
 
-/** The header that a token goes into; null if none is wanted. @type {string | null} */
+/** The header for the token; null if the Worker requires none. @type {string | null} */
 let tokenHeader = null
 
 /**
@@ -66,43 +69,45 @@ function send(method, url, signal) {
  * @param {string} url
  * @param {AbortSignal} signal
  */
-async function ask(url, signal) {
+async function get(url, signal) {
   const response = await send('GET', url, signal)
   if (response.ok) return response
   const problem = await response.json().catch(() => ({}))
-  throw new Refusal(response.status, problem.detail ?? `The Worker answers ${response.status}.`)
+  throw new Refusal(response.status, problem.detail ?? `The Worker answered with the status ${response.status}.`)
 }
 
 /** @param {AbortSignal} signal */
-const patient = (signal) => AbortSignal.any([signal, AbortSignal.timeout(PATIENCE_MS)])
+const withTimeout = (signal) => AbortSignal.any([signal, AbortSignal.timeout(TIMEOUT_MS)])
 
-// One store at a time
+// The open store
 
-/** Ends what is asked for the store before. */
-let opened = new AbortController()
+/** Ends the work for the open store. */
+let openStore = new AbortController()
 
 /**
  * @param {string} tenant
  * @param {string} store
  */
-async function open(tenant, store) {
-  opened.abort()
-  opened = new AbortController()
-  const { signal } = opened
+async function showStore(tenant, store) {
+  openStore.abort()
+  openStore = new AbortController()
+  const { signal } = openStore
   const names = `${encodeURIComponent(tenant)}/${encodeURIComponent(store)}`
   byId('view').hidden = true
-  connection('busy', 'Asking …')
-  /** The life of the store that is followed. */
+  showConnection('busy', 'Connecting …')
+  /** The incarnation of the store whose events the page follows. */
   let followed = { backendId: '', controller: new AbortController() }
   signal.addEventListener('abort', () => followed.controller.abort())
   while (!signal.aborted) {
     try {
-      const inspected = /** @type {Inspected} */ (await (await ask(`/inspect/api/${names}`, patient(signal))).json())
-      show(inspected)
-      connection('good', 'Connected')
-      say('trouble', '')
+      const inspected = /** @type {Inspected} */ (
+        await (await get(`/inspect/api/${names}`, withTimeout(signal))).json()
+      )
+      showInspected(inspected)
+      showConnection('good', 'Connected')
+      showMessage('trouble', '')
       const { state, tip } = inspected.store
-      // While nobody can tell, what is followed is followed on.
+      // Without a tip the backend id is unknown. Then keep following the same incarnation.
       const backendId = state === 'no-stream' ? '' : (tip?.backend_id ?? followed.backendId)
       if (backendId !== followed.backendId) {
         followed.controller.abort()
@@ -111,14 +116,14 @@ async function open(tenant, store) {
         if (tip !== null) void follow(names, tip, followed.controller.signal)
       }
       if (backendId === '')
-        say(
+        showMessage(
           'following',
-          state === 'no-stream' ? 'There is no stream yet.' : 'Not followed while the end of the log is not known.',
+          state === 'no-stream' ? 'The store has no stream yet.' : 'Waiting until the end of the log is known.',
         )
     } catch (error) {
       if (signal.aborted) return
-      connection('bad', error instanceof Refusal ? 'Refused' : 'No answer')
-      say('trouble', explain(error, 'admin'))
+      showConnection('bad', error instanceof Refusal ? 'Refused' : 'No answer')
+      showMessage('trouble', explain(error, 'admin'))
       if (error instanceof Refusal && [400, 401, 403, 404].includes(error.status)) {
         followed.controller.abort()
         return
@@ -130,18 +135,16 @@ async function open(tenant, store) {
 
 /**
  * @param {unknown} error
- * @param {string} scope
+ * @param {string} scope that the request needs
  */
 function explain(error, scope) {
-  if (!(error instanceof Refusal)) return 'The Worker does not answer. It is asked again every 2 seconds.'
-  if (error.status === 401) return `${error.message} Put in a token that allows “${scope}” for this store.`
-  if (error.status === 403 && tokenHeader !== null)
-    return `${error.message} This needs a token with the scope “${scope}” for this tenant and store.`
+  if (!(error instanceof Refusal)) return 'The Worker does not answer. The page asks again every 2 seconds.'
+  if (error.status === 401) return `${error.message} Enter a token with the scope “${scope}” for this store.`
   return error.message
 }
 
 /**
- * Until the page is seen again, and for so long at least.
+ * Waits for `ms`, and then until the page is visible.
  * @param {number} ms
  * @param {AbortSignal} signal
  */
@@ -149,7 +152,7 @@ async function pause(ms, signal) {
   await new Promise((resolve) => {
     const end = () => {
       clearTimeout(timer)
-      signal.removeEventListener('abort', end) // or they would gather, as long as the store is open
+      signal.removeEventListener('abort', end) // or the listeners would pile up while the store is open
       resolve(undefined)
     }
     const timer = setTimeout(end, ms)
@@ -160,10 +163,10 @@ async function pause(ms, signal) {
   }
 }
 
-// The log's events, by the stream's own route
+// The store's events
 
 /**
- * For as long as the store has this life.
+ * Follows the events of one incarnation of the store, through the route of its stream.
  * @param {string} names
  * @param {Tip} tip
  * @param {AbortSignal} signal
@@ -174,41 +177,41 @@ async function follow(names, tip, signal) {
   /** @param {string | null} offset */
   const resumeAt = (offset) => (offset === null ? `after=${seen}` : `offset=${encodeURIComponent(offset)}`)
   /** @param {Event[]} messages */
-  const take = (messages) => {
-    // The first message of a stream is its header; an append that is begun with may hold events of before.
+  const receive = (messages) => {
+    // The first message of a stream is its header, without a number. The first append may begin with older events.
     const events = messages.filter(({ seqNum }) => typeof seqNum === 'number' && seqNum > seen)
     seen = events.at(-1)?.seqNum ?? seen
     showEvents(events)
   }
   while (!signal.aborted) {
-    const turn = patient(signal)
+    const readSignal = withTimeout(signal)
     try {
-      // A live read of a stream that is not there would make it; and to look tells the Sequencer what has become of it.
-      const { ok, headers } = await send('HEAD', `/v1/stream/${names}`, turn)
+      // A live read would create a missing stream. Therefore HEAD first makes the Sequencer look at the stream.
+      const { ok, headers } = await send('HEAD', `/v1/stream/${names}`, readSignal)
       if (ok && headers.get('livestore-backend-id') !== tip.backend_id) {
         await pause(REFRESH_MS, signal)
         continue
       }
       if (Number(headers.get('livestore-head')) > seen) {
-        // What is there comes as one answer, past the edge cache, whose state would change by it otherwise: of SSE, some
-        // servers end an answer that begins with many megabytes.
-        const response = await ask(`/v1/stream/${names}?${from}&live=long-poll`, turn)
-        if (response.status === 200) take(await response.json())
+        // Long-poll returns the existing events as one answer, because some servers end an SSE answer that begins with
+        // many megabytes. A plain read would change the state of the edge cache.
+        const response = await get(`/v1/stream/${names}?${from}&live=long-poll`, readSignal)
+        if (response.status === 200) receive(await response.json())
         from = resumeAt(response.headers.get('stream-next-offset'))
       }
-      const response = await ask(`/v1/stream/${names}?${from}&live=sse`, turn)
-      say('following', '')
+      const response = await get(`/v1/stream/${names}?${from}&live=sse`, readSignal)
+      showMessage('following', '')
       for await (const { event, data } of serverSentEvents(response)) {
         if (event === 'control') from = resumeAt(JSON.parse(data).streamNextOffset)
-        if (event === 'data') take(JSON.parse(data))
+        if (event === 'data') receive(JSON.parse(data))
       }
-      // It ends once a minute or so; at once where the stream is closed.
+      // The read ends about once a minute, or at once if the stream is closed.
       await pause(RESUME_MS, signal)
     } catch (error) {
       if (signal.aborted) return
       from = `after=${seen}`
-      if (turn.aborted) continue // a connection that was lost without a word, as by a laptop that slept, does not tell
-      say('following', `Not following: ${explain(error, 'read')}`)
+      if (readSignal.aborted) continue // the connection may be lost without an error, for example after a laptop slept
+      showMessage('following', `Not following: ${explain(error, 'read')}`)
       if (error instanceof Refusal && [401, 403].includes(error.status)) return
       await pause(REFRESH_MS, signal)
     }
@@ -220,9 +223,9 @@ async function* serverSentEvents(response) {
   if (response.body === null) return
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader()
   let event = ''
-  /** Lines of the event that is being read. @type {string[]} */
+  /** The data lines of the event that is being read. @type {string[]} */
   let data = []
-  /** Pieces of the line that is being read. @type {string[]} */
+  /** The pieces of the line that is being read. @type {string[]} */
   let pieces = []
   for (let { done, value } = await reader.read(); !done; { done, value } = await reader.read()) {
     const [first = '', ...others] = (value ?? '').split('\n')
@@ -241,14 +244,14 @@ async function* serverSentEvents(response) {
   }
 }
 
-// What is shown
+// The page
 
 /**
  * @param {string} tag
  * @param {string} className
  * @param {(Node | string)[]} children
  */
-function make(tag, className, ...children) {
+function makeElement(tag, className, ...children) {
   const element = document.createElement(tag)
   if (className !== '') element.className = className
   element.append(...children)
@@ -256,11 +259,12 @@ function make(tag, className, ...children) {
 }
 
 /**
- * Makes these the children, but leaves alone what is the same already: it may be selected, or being read out.
+ * Sets the children of an element. Leaves unchanged ones alone: the user may have selected one, or a screen reader may be
+ * reading it.
  * @param {Element | null} element
  * @param {readonly HTMLElement[]} children
  */
-function fill(element, children) {
+function setChildren(element, children) {
   if (element === null) return
   while (element.childElementCount > children.length) element.lastElementChild?.remove()
   for (const [at, child] of children.entries()) {
@@ -270,45 +274,45 @@ function fill(element, children) {
   }
 }
 
-const numbers = new Intl.NumberFormat('en')
+const numberFormat = new Intl.NumberFormat('en')
 /** @param {number} value */
-const number = (value) => numbers.format(value)
+const formatNumber = (value) => numberFormat.format(value)
 /** @param {number} bytes */
-const size = (bytes) => {
+const formatBytes = (bytes) => {
   if (bytes < 1024) return `${bytes} B`
   return bytes < 1 << 20 ? `${(bytes / 1024).toFixed(1)} KiB` : `${(bytes / (1 << 20)).toFixed(1)} MiB`
 }
 /** @param {number} at */
-const clock = (at) => {
-  const element = make('time', 'muted', new Date(at).toLocaleTimeString('en-GB'))
+const timeElement = (at) => {
+  const element = makeElement('time', 'muted', new Date(at).toLocaleTimeString('en-GB'))
   element.setAttribute('datetime', new Date(at).toISOString())
   return element
 }
 
 /**
- * @param {'good' | 'busy' | 'bad'} is
- * @param {string} words
+ * @param {'good' | 'busy' | 'bad'} state
+ * @param {string} text
  */
-function connection(is, words) {
+function showConnection(state, text) {
   const element = byId('connection')
-  if (element.textContent === words) return
-  element.dataset['is'] = is
-  element.textContent = words
+  if (element.textContent === text) return
+  element.dataset['state'] = state
+  element.textContent = text
 }
 
 /**
- * Says it in the element that is there for it, and hides that if there is nothing to say.
+ * Shows a message, or hides its element if the text is empty.
  * @param {'trouble' | 'following'} id
- * @param {string} words
+ * @param {string} text
  */
-function say(id, words) {
+function showMessage(id, text) {
   const element = byId(id)
-  element.hidden = words === ''
-  if (element.textContent !== words) element.textContent = words
+  element.hidden = text === ''
+  if (element.textContent !== text) element.textContent = text
 }
 
 /** @param {Inspected} inspected */
-function show(inspected) {
+function showInspected(inspected) {
   showFigures(inspected)
   showLog(inspected)
   showPushes(inspected)
@@ -324,29 +328,31 @@ function showFigures({ store, age, head }) {
   const figures = [
     ['State', states[/** @type {'ready'} */ (store.state)] ?? store.state.replaceAll('-', ' '), isHealthy ? '' : 'bad'],
   ]
-  if (store.detail !== null) figures.push(['Why', store.detail, 'wide'])
+  if (store.detail !== null) figures.push(['Reason', store.detail, 'wide'])
   if (tip !== null) {
     figures.push(
-      ['Head', number(tip.head), 'large'],
-      ['Events', number(tip.events), 'large'],
-      ['Size', size(tip.bytes), 'large'],
-      ['Sealed segments', number(store.sealed), 'large'],
+      ['Head', formatNumber(tip.head), 'large'],
+      ['Events', formatNumber(tip.events), 'large'],
+      ['Size', formatBytes(tip.bytes), 'large'],
+      ['Sealed segments', formatNumber(store.sealed), 'large'],
       ['Backend id', tip.backend_id, 'wide mono'],
       ['Tail offset', tip.offset, 'wide mono'],
     )
   }
   if (age !== null && head !== null)
-    figures.push(['This isolate remembers', `head ${number(head)}, for ${number(Math.round(age / 1000))} s`])
-  fill(
+    figures.push(['Tip in this isolate', `head ${formatNumber(head)}, ${formatNumber(Math.round(age / 1000))} s old`])
+  setChildren(
     byId('figures'),
-    figures.map(([term, value, className = '']) => make('div', className, make('dt', '', term), make('dd', '', value))),
+    figures.map(([term, value, className = '']) =>
+      makeElement('div', className, makeElement('dt', '', term), makeElement('dd', '', value)),
+    ),
   )
 }
 
 const KINDS = {
   earlier: 'earlier',
-  unlooked: 'not looked for',
-  away: 'not in the edge cache here',
+  unchecked: 'not checked',
+  uncached: 'not in the edge cache here',
   cached: 'in the edge cache here',
   unsealed: 'unsealed tail',
 }
@@ -355,153 +361,168 @@ const KINDS = {
 
 /** @param {Inspected} inspected */
 function showLog({ store: { tip, segments, sealed }, cached }) {
-  const looked = segments.length - cached.length
+  const unchecked = segments.length - cached.length
   const listed = segments.map((segment, at) => {
-    /** @type {'unlooked' | 'cached' | 'away'} */
-    const kind = at < looked ? 'unlooked' : cached[at - looked] ? 'cached' : 'away'
-    return { ...segment, kind, what: `${number(segment.events)} events up to ${number(segment.last)}` }
+    /** @type {'unchecked' | 'cached' | 'uncached'} */
+    const kind = at < unchecked ? 'unchecked' : cached[at - unchecked] ? 'cached' : 'uncached'
+    return {
+      ...segment,
+      kind,
+      what: `${formatNumber(segment.events)} events, the last is ${formatNumber(segment.last)}`,
+    }
   })
   /** @type {{ kind: Kind, bytes: number, what: string }[]} */
   const parts = [...listed]
   if (tip !== null && sealed > segments.length) {
     const bytes = tip.sealed.bytes - segments.reduce((sum, segment) => sum + segment.bytes, 0)
-    parts.unshift({ kind: 'earlier', bytes, what: `${number(sealed - segments.length)} segments` })
+    parts.unshift({ kind: 'earlier', bytes, what: `${formatNumber(sealed - segments.length)} segments` })
   }
   if (tip !== null && tip.bytes > tip.sealed.bytes) {
     parts.push({
       kind: 'unsealed',
       bytes: tip.bytes - tip.sealed.bytes,
-      what: `${number(tip.events - tip.sealed.events)} events`,
+      what: `${formatNumber(tip.events - tip.sealed.events)} events`,
     })
   }
 
-  fill(
+  setChildren(
     byId('strip'),
     parts.map(({ kind, bytes, what }) => {
-      const element = make('span', kind)
+      const element = makeElement('span', kind)
       element.style.flexGrow = String(Math.max(1, bytes))
       element.title = `${what}: ${KINDS[kind]}`
       return element
     }),
   )
-  const legend = Object.entries(KINDS).flatMap(([kind, words]) => {
-    const some = parts.filter((part) => part.kind === kind)
-    if (some.length === 0) return []
-    const alone = kind === 'earlier' || kind === 'unsealed'
-    const what = alone
-      ? some.map(({ what }) => what).join()
-      : `${number(some.length)} ${some.length === 1 ? 'segment' : 'segments'}`
-    return [{ kind, what: `${words}: ${what}, ${size(some.reduce((sum, { bytes }) => sum + bytes, 0))}` }]
+  const legend = Object.entries(KINDS).flatMap(([kind, title]) => {
+    const ofKind = parts.filter((part) => part.kind === kind)
+    if (ofKind.length === 0) return []
+    const isSinglePart = kind === 'earlier' || kind === 'unsealed'
+    const what = isSinglePart
+      ? ofKind.map(({ what }) => what).join()
+      : `${formatNumber(ofKind.length)} ${ofKind.length === 1 ? 'segment' : 'segments'}`
+    return [{ kind, what: `${title}: ${what}, ${formatBytes(ofKind.reduce((sum, { bytes }) => sum + bytes, 0))}` }]
   })
   byId('strip').setAttribute(
     'aria-label',
     legend.length === 0 ? 'The log is empty' : `The log. ${legend.map(({ what }) => what).join('; ')}`,
   )
-  fill(
+  setChildren(
     byId('legend'),
-    legend.map(({ kind, what }) => make('li', '', make('i', kind), what)),
+    legend.map(({ kind, what }) => makeElement('li', '', makeElement('i', kind), what)),
   )
 
   byId('segments').hidden = segments.length === 0
-  const isCached = { cached: 'yes', away: 'no', unlooked: KINDS.unlooked }
+  const isCached = { cached: 'yes', uncached: 'no', unchecked: KINDS.unchecked }
   const rows = listed.toReversed().map(({ last, events, bytes, kind, end }) => {
-    const cells = [number(last), number(events), size(bytes), isCached[kind]].map((cell) => make('td', '', cell))
-    return make('tr', '', ...cells, make('td', 'mono', end))
+    const cells = [formatNumber(last), formatNumber(events), formatBytes(bytes), isCached[kind]].map((cell) =>
+      makeElement('td', '', cell),
+    )
+    return makeElement('tr', '', ...cells, makeElement('td', 'mono', end))
   })
-  fill(byId('segments').querySelector('tbody'), rows)
+  setChildren(byId('segments').querySelector('tbody'), rows)
 }
 
-/** Of the outcomes, those that are no fault. */
+/** The outcomes that are not faults. */
 const ORDINARY = {
-  accepted: { className: 'good', words: 'accepted', detail: '' },
+  accepted: { className: 'good', label: 'accepted', detail: '' },
   'accepted-again': {
     className: 'good',
-    words: 'accepted again',
-    detail: 'It was in the log already: its answer had got lost.',
+    label: 'accepted again',
+    detail: 'The batch was in the log already. The first answer was lost.',
   },
-  'server-ahead': { className: 'busy', words: 'server ahead', detail: 'Another client was first.' },
+  'server-ahead': { className: 'busy', label: 'server ahead', detail: 'Another client pushed first.' },
 }
 /** @param {string} outcome */
-const judged = (outcome) => {
+const describeOutcome = (outcome) => {
   if (outcome in ORDINARY) return ORDINARY[/** @type {keyof typeof ORDINARY} */ (outcome)]
-  return { className: 'bad', words: outcome.replaceAll('-', ' '), detail: '' }
+  return { className: 'bad', label: outcome.replaceAll('-', ' '), detail: '' }
 }
 
 /** @param {Inspected} inspected */
 function showPushes({ store, refused }) {
-  const tallies = [
-    { by: 'Sequencer', tally: store.pushes },
-    { by: 'this isolate', tally: refused },
+  const sources = [
+    { by: 'Sequencer', stats: store.pushes },
+    { by: 'this isolate', stats: refused },
   ]
-  const counts = tallies.flatMap(({ by, tally }) => {
-    if (tally === null) return []
-    const chips = tally.counts.map(([outcome, count]) => {
-      const { className, words } = judged(outcome)
-      return make('li', '', make('b', className, number(count)), ` ${words}`)
+  const counts = sources.flatMap(({ by, stats }) => {
+    if (stats === null) return []
+    const chips = stats.counts.map(([outcome, count]) => {
+      const { className, label } = describeOutcome(outcome)
+      return makeElement('li', '', makeElement('b', className, formatNumber(count)), ` ${label}`)
     })
-    if (chips.length === 0) chips.push(make('li', '', 'none'))
-    return [make('li', 'muted', `${by}, since ${new Date(tally.since).toLocaleTimeString('en-GB')}:`), ...chips]
+    if (chips.length === 0) chips.push(makeElement('li', '', 'none'))
+    return [makeElement('li', 'muted', `${by}, since ${new Date(stats.since).toLocaleTimeString('en-GB')}:`), ...chips]
   })
-  fill(byId('counts'), counts)
+  setChildren(byId('counts'), counts)
 
-  const all = tallies.flatMap(({ by, tally }) => (tally?.recent ?? []).map((push) => ({ ...push, by })))
+  const all = sources.flatMap(({ by, stats }) => (stats?.recent ?? []).map((push) => ({ ...push, by })))
   const rows = all
     .sort((a, b) => b.at - a.at)
-    .slice(0, SHOWN)
+    .slice(0, MAX_ROWS)
     .map(({ at, ms, batch, outcome, detail, by }) => {
-      const { className, words, detail: known } = judged(outcome)
-      const line = make('div', 'line', clock(at), make('span', `outcome ${className}`, words))
+      const { className, label, detail: general } = describeOutcome(outcome)
+      const line = makeElement('div', 'line', timeElement(at), makeElement('span', `outcome ${className}`, label))
       if (batch !== null) {
         const range =
           batch.first === batch.last
-            ? `event ${number(batch.first)}`
-            : `events ${number(batch.first)} to ${number(batch.last)}`
-        line.append(make('span', '', range), make('span', 'muted', size(batch.bytes)))
+            ? `event ${formatNumber(batch.first)}`
+            : `events ${formatNumber(batch.first)} to ${formatNumber(batch.last)}`
+        line.append(makeElement('span', '', range), makeElement('span', 'muted', formatBytes(batch.bytes)))
       }
-      line.append(make('span', 'muted', `${number(ms)} ms`), make('span', 'muted', by))
-      const why = [known, detail ?? ''].filter((one) => one !== '').join(' ')
-      return why === '' ? make('li', '', line) : make('li', '', line, make('p', 'muted', why))
+      line.append(makeElement('span', 'muted', `${formatNumber(ms)} ms`), makeElement('span', 'muted', by))
+      const details = [general, detail ?? ''].filter((text) => text !== '').join(' ')
+      return details === ''
+        ? makeElement('li', '', line)
+        : makeElement('li', '', line, makeElement('p', 'muted', details))
     })
-  if (rows.length === 0) rows.push(make('li', 'muted', 'No push since then.'))
-  fill(byId('pushes'), rows)
+  if (rows.length === 0) rows.push(makeElement('li', 'muted', 'No pushes since then.'))
+  setChildren(byId('pushes'), rows)
 }
 
 /** @param {Event[]} events */
 function showEvents(events) {
   const list = byId('events')
-  for (const event of events.slice(-SHOWN)) list.prepend(eventRow(event))
-  while (list.childElementCount > SHOWN) list.lastElementChild?.remove()
+  for (const event of events.slice(-MAX_ROWS)) list.prepend(eventRow(event))
+  while (list.childElementCount > MAX_ROWS) list.lastElementChild?.remove()
 }
 
-/** @param {unknown} value mostly a text; but other tools may have written to the log */
+/** @param {unknown} value a text, unless another tool wrote to the log */
 const preview = (value) => {
   const text = String(value)
-  const line = text.slice(0, PREVIEW).replaceAll(/\s+/g, ' ')
-  return text.length > PREVIEW ? `${line} …` : line
+  const line = text.slice(0, PREVIEW_LENGTH).replaceAll(/\s+/g, ' ')
+  return text.length > PREVIEW_LENGTH ? `${line} …` : line
 }
 
 /** @param {Event} event */
 function eventRow({ seqNum, parentSeqNum, name, args, clientId, sessionId }) {
   const json = JSON.stringify(args, null, 1) ?? ''
-  const line = make(
+  const line = makeElement(
     'span',
     'line',
-    make('span', 'number', number(seqNum)),
-    make('span', 'outcome', preview(name)),
-    make('span', 'muted', preview(clientId)),
-    make('code', 'muted', preview(json)),
+    makeElement('span', 'number', formatNumber(seqNum)),
+    makeElement('span', 'outcome', preview(name)),
+    makeElement('span', 'muted', preview(clientId)),
+    makeElement('code', 'muted', preview(json)),
   )
-  // Not only when it is unfolded: all the rest of an event, which may have 1 MiB, is let go now.
-  const whole = json.length > UNFOLDED ? `${json.slice(0, UNFOLDED)} … (${number(json.length)} characters)` : json
-  const origin = `${name} by ${clientId}, session ${sessionId}, after event ${number(parentSeqNum)}`
-  return make(
+  // Shorten the arguments now, not when the user unfolds them. An event may have 1 MiB, and the page must not keep that.
+  const shortened =
+    json.length > ARGS_LENGTH ? `${json.slice(0, ARGS_LENGTH)} … (${formatNumber(json.length)} characters)` : json
+  const origin = `${name} by ${clientId}, session ${sessionId}, after event ${formatNumber(parentSeqNum)}`
+  return makeElement(
     'li',
     '',
-    make('details', '', make('summary', '', line), make('p', 'muted', origin), make('pre', '', whole)),
+    makeElement(
+      'details',
+      '',
+      makeElement('summary', '', line),
+      makeElement('p', 'muted', origin),
+      makeElement('pre', '', shortened),
+    ),
   )
 }
 
-// Begin
+// Start
 
 const address = new URLSearchParams(location.search)
 field('tenant').value = address.get('tenant') ?? ''
@@ -512,13 +533,13 @@ form.addEventListener('submit', (submitted) => {
   const [tenant, store] = [field('tenant').value, field('store').value]
   sessionStorage.setItem('headwater-token', field('token').value)
   history.replaceState(null, '', `?${new URLSearchParams({ tenant, store })}`)
-  void open(tenant, store)
+  void showStore(tenant, store)
 })
 try {
-  tokenHeader = (await (await ask('/inspect/api', AbortSignal.timeout(10_000))).json()).tokenHeader
+  tokenHeader = (await (await get('/inspect/api', AbortSignal.timeout(10_000))).json()).tokenHeader
   byId('token').hidden = tokenHeader === null
   if (field('tenant').value !== '' && field('store').value !== '') form.requestSubmit()
 } catch (error) {
-  connection('bad', 'No answer')
-  say('trouble', explain(error, 'admin'))
+  showConnection('bad', 'No answer')
+  showMessage('trouble', explain(error, 'admin'))
 }

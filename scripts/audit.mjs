@@ -1,5 +1,5 @@
-// npm run audit: are there known vulnerabilities in what Headwater depends on, under which licences is it, and where does it
-// come from? Needs the advisory databases of RustSec (on GitHub) and npm; says so if it could not reach one.
+// npm run audit: checks the dependencies for known vulnerabilities, and checks their licenses and sources. It needs the
+// advisory databases of RustSec (on GitHub) and npm. A check whose database can't be reached fails.
 import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ import { root, toolEnv } from './lib/tools.mjs'
 
 const CARGO_DENY = '0.20.2'
 
-/** Licences that let Headwater be used and passed on under Apache-2.0. */
+/** Licenses that allow Headwater to be used and redistributed under Apache-2.0. */
 const ALLOWED = [
   'Apache-2.0',
   'MIT',
@@ -24,12 +24,12 @@ const ALLOWED = [
   'CC-BY-4.0',
 ]
 
-/** Packages whose licence is another, or not told, and why they may be here all the same. */
+/** Packages with another license, or without one in their metadata, and the reason why they are allowed. */
 const EXCEPTIONS = {
   '@img/sharp-libvips-':
-    'LGPL: a library of miniflare, which runs the Worker locally and is no part of what is deployed',
+    'LGPL. miniflare, which runs the Worker locally, depends on it. It is not part of a deployment',
   '@livestore/wa-sqlite':
-    'MIT by its repository; its package.json does not say so. Used by LiveStore, in tests and examples',
+    'MIT according to its repository, but not in its package.json. LiveStore uses it in tests and examples',
 }
 
 onEndSignal(async () => {
@@ -38,9 +38,9 @@ onEndSignal(async () => {
 })
 
 const checks = {
-  'Rust: licences, sources, bans': () => deny('licenses', 'sources', 'bans'),
+  'Rust: licenses, sources, bans': () => deny('licenses', 'sources', 'bans'),
   'Rust: known vulnerabilities': () => deny('advisories'),
-  'npm: licences': npmLicences,
+  'npm: licenses': npmLicenses,
   'npm: known vulnerabilities': () => run('npm audit', ['npm', 'audit']),
 }
 
@@ -50,23 +50,23 @@ for (const [title, check] of Object.entries(checks)) {
   console.log(`\n=== ${title}`)
   if (!(await check())) failed.push(title)
 }
-console.log(failed.length === 0 ? '\nNothing found.' : `\nFound something, or could not look: ${failed.join('; ')}`)
+console.log(failed.length === 0 ? '\nNo problems found.' : `\nFailed, or could not run: ${failed.join('; ')}`)
 process.exitCode = failed.length === 0 ? 0 : 1
 
-/** @param {string[]} what */
-async function deny(...what) {
+/** @param {string[]} kinds of checks */
+async function deny(...kinds) {
   const prefix = join(root, '.toolchain')
   const tool = join(prefix, 'bin/cargo-deny')
   if (!existsSync(tool)) {
-    console.log('installing cargo-deny, which takes some minutes the first time …')
+    console.log('installing cargo-deny, which takes a few minutes …')
     const install = ['cargo', 'install', '--locked', '--root', prefix, `cargo-deny@${CARGO_DENY}`]
     if (!(await run('cargo install cargo-deny', install, { env: { ...toolEnv(), CARGO_PROFILE_RELEASE_LTO: 'off' } })))
       return false
   }
-  return run('cargo deny', [tool, 'check', '--hide-inclusion-graph', ...what])
+  return run('cargo deny', [tool, 'check', '--hide-inclusion-graph', ...kinds])
 }
 
-async function npmLicences() {
+async function npmLicenses() {
   const { stdout } = await promisify(execFile)('npm', ['sbom', '--sbom-format', 'cyclonedx'], {
     cwd: root,
     env: toolEnv(),
@@ -78,20 +78,20 @@ async function npmLicences() {
   const counts = new Map()
   let ok = true
   for (const { name, version, licenses = [] } of components) {
-    const said =
+    const declared =
       licenses.map(({ expression, license }) => expression ?? license?.id ?? license?.name ?? '').join(' AND ') ||
       'none'
-    counts.set(said, (counts.get(said) ?? 0) + 1)
-    // Of a choice (OR) one will do.
-    const isAllowed = said
+    counts.set(declared, (counts.get(declared) ?? 0) + 1)
+    // One allowed license of a choice (OR) is enough.
+    const isAllowed = declared
       .replace(/[()]/g, '')
       .split(' AND ')
       .every((all) => all.split(' OR ').some((one) => ALLOWED.includes(one.trim())))
     if (isAllowed || Object.keys(EXCEPTIONS).some((prefix) => name.startsWith(prefix))) continue
-    console.error(`${name} ${version}: ${said}`)
+    console.error(`${name} ${version}: ${declared}`)
     ok = false
   }
-  for (const [licence, count] of [...counts].sort(([, a], [, b]) => b - a))
-    console.log(`${String(count).padStart(5)}  ${licence}`)
+  for (const [license, count] of [...counts].sort(([, a], [, b]) => b - a))
+    console.log(`${String(count).padStart(5)}  ${license}`)
   return ok
 }

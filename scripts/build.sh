@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Builds the Worker into build/, if anything it is made of changed since the last time.
-# wrangler runs this as its [build] command; HEADWATER_SKIP_BUILD=1 keeps the build there is.
-# With a Cargo feature as its argument it builds that variant, for tests only, into build-<feature>/.
+# Builds the Worker into build/, if a source changed since the last build.
+# wrangler runs this as its [build] command; HEADWATER_SKIP_BUILD=1 keeps an existing build.
+# With a Cargo feature as its argument, it builds that variant into build-<feature>/, for tests only.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -19,7 +19,7 @@ if [ -n "$variant" ]; then settings+=(--features "$variant"); fi
 sources() {
   find Cargo.toml Cargo.lock node_modules/jose/package.json .cargo src core/Cargo.toml core/src scripts/build.sh scripts/bindgen/{Cargo.toml,Cargo.lock,src} -type f 2>/dev/null | LC_ALL=C sort
 }
-# The sources' names and contents, the compiler and the settings
+# A hash of the names and contents of the sources, the compiler, and the settings
 stamp=$({ sources | while IFS= read -r file; do sha "$file"; done; rustc -vV
           echo "${settings[*]} ${RUSTFLAGS:-}"; } | sha)
 
@@ -34,7 +34,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cargo run --release --locked --manifest-path scripts/bindgen/Cargo.toml --target-dir .toolchain/bindgen \
   --target "$(rustc -vV | sed -n 's/^host: //p')" "$target/wasm32-unknown-unknown/release/headwater.wasm" "$work"
-# The runtime compiles the module, and an import of it is the compiled one; it does not know the phase yet.
+# A plain import of a .wasm file already gives the compiled module. The runtime does not support `import source` yet.
 sed -i.bak 's/^import source /import /' "$work/index.js"
 rm -rf "$out" && mkdir "$out"
 wasm-opt -O --enable-exception-handling "$work/index_bg.wasm" -o "$out/index_bg.wasm"

@@ -1,18 +1,18 @@
 // npm run chaos -- --minutes N --seed S: sets up and builds, then runs the real parts under faults and crashes
-// (tests/chaos) and checks that nothing was lost. Until set-up is done this runs on the system's Node, with only
-// Node's own modules.
+// (tests/chaos) and checks that nothing was lost. Until the setup is done, this runs on the system's Node, and
+// uses only Node's own modules.
 import { parseArgs } from 'node:util'
 import { build, onEndSignal, run, setUp, stopSteps } from './lib/steps.mjs'
 import { node } from './lib/tools.mjs'
 
 const HELP = `npm run chaos -- [options]
 
-  --minutes N   how long (default 3); it runs in rounds of at most 45 s, each with stores of its own
-  --seed S      what all randomness comes from (default: by chance); the first round's own seed
-  --no-kills    faults of the network only: no process is killed
+  --minutes N   how long to run (default 3), in rounds of at most 45 s, each with new stores
+  --seed S      the seed of all randomness, and of the first round (default: random)
+  --no-kills    cause network faults only, and kill no process
   --help
 
-The last line is one JSON object. The exit code is 1 if anything was lost, doubled, stuck or otherwise wrong.`
+The last line is one JSON object. The exit code is 1 if anything was lost, duplicated, stuck or otherwise wrong.`
 
 onEndSignal(async () => {
   await stopSteps()

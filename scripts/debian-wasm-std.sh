@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Builds Rust's standard library for WebAssembly with Debian's compiler, and links the linker. scripts/setup.sh calls this
-# on its Debian route only: rustup delivers both ready-made.
+# Builds Rust's standard library for WebAssembly with Debian's compiler, and puts the linker where rustc looks for it.
+# scripts/setup.sh calls this on its Debian route only, because rustup delivers both.
 #
-#   --is-current    builds nothing, and succeeds if a library of this compiler and the linker are there
+#   --is-current    builds nothing; succeeds if the linker and a library for this compiler are installed
 #
 # Debian has no std for wasm32-unknown-unknown. Its source package (rust-web-src) has everything to build one offline.
 set -euo pipefail
@@ -11,10 +11,10 @@ RUSTC=/usr/bin/rustc
 TARGET=wasm32-unknown-unknown
 SOURCE=/usr/lib/rustlib/src/rust/library
 INSTALLED=/usr/lib/rustlib/$TARGET
-RECIPE=1 # goes up when the build below changes
+RECIPE=1 # increase it when the build below changes
 version=$("$RUSTC" -vV)
 stamp=$(sha256sum <<<"$version" | cut -c 1-16)-$RECIPE
-# rustc looks for the linker under this name beside its own libraries. Debian packs it apart, by LLVM's version.
+# rustc looks for the linker under this name beside its own libraries. Debian packages it separately, per LLVM version.
 linker=/usr/lib/rustlib/$(sed -n 's/^host: //p' <<<"$version")/bin/rust-lld
 
 has_linker() { [ -e "$linker" ]; }
@@ -27,7 +27,7 @@ link_linker() {
   as_root ln -sfn "/usr/bin/lld-$llvm" "$linker"
 }
 
-# An empty crate whose dependency is std: cargo builds it.
+# Builds an empty crate, which makes cargo build its dependency std.
 build_std() {
   mkdir "$work/src"
   : >"$work/src/lib.rs"

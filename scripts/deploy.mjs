@@ -1,4 +1,4 @@
-// npm run deploy: sets up, builds, checks what would be deployed, and has wrangler deploy it.
+// npm run deploy: sets up, builds, checks the settings and the size, and deploys with wrangler.
 import { parseArgs } from 'node:util'
 import { differences, ENVIRONMENTS, problems, readValues, wranglerConfig, wranglerDeploy } from './lib/deployment.mjs'
 import { checkSize } from './lib/size.mjs'
@@ -7,11 +7,11 @@ import { node, toolEnv } from './lib/tools.mjs'
 
 const HELP = `npm run deploy -- --env staging|production [--dry-run]
 
-  --env NAME    which environment of wrangler.toml, with the values in deploy/NAME.env
-  --dry-run     everything but the upload
+  --env NAME    the environment of wrangler.toml; its values are in deploy/NAME.env
+  --dry-run     do everything but the upload
   --help
 
-docs/deployment.md has the steps to a first deployment.`
+docs/deployment.md has the steps of a first deployment.`
 
 onEndSignal(async () => {
   await stopSteps()
@@ -35,22 +35,22 @@ async function main() {
   if (environment === undefined || !ENVIRONMENTS.includes(environment))
     throw new Error(`--env must be ${ENVIRONMENTS.join(' or ')}`)
   const values = readValues(environment)
-  if (!(await setUp())) throw new Error('set-up failed')
+  if (!(await setUp())) throw new Error('the setup failed')
   const top = await wranglerConfig()
   const vars = top.vars
   const found = problems(values)
   if (found.length > 0)
-    throw new Error(`deploy/${environment}.env can't work:\n${found.map((one) => `  - ${one}`).join('\n')}`)
+    throw new Error(`deploy/${environment}.env has problems:\n${found.map((problem) => `  - ${problem}`).join('\n')}`)
   for (const key of differences(top, await wranglerConfig(environment))) {
     console.log(
-      `[deploy] wrangler.toml has another ${key} at its top than in [env.${environment}]; wrangler inherits no bindings`,
+      `[deploy] wrangler.toml has different ${key} at its top and in [env.${environment}]; an environment inherits no bindings`,
     )
   }
   if (!values['DOMAIN'])
-    console.log('[deploy] no DOMAIN: on workers.dev the edge cache does nothing (docs/deployment.md)')
+    console.log('[deploy] DOMAIN is not set: on workers.dev the edge cache does nothing (docs/deployment.md)')
   if (!(await build()) || !checkSize()) throw new Error('the build failed')
   const args = wranglerDeploy(environment, values, vars, options['dry-run'] ? ['--dry-run'] : [])
   if (!(await run('wrangler deploy', [node, ...args], { env: { ...toolEnv(), HEADWATER_SKIP_BUILD: '1' } }))) {
-    throw new Error('wrangler did not deploy it')
+    throw new Error('wrangler could not deploy the Worker')
   }
 }

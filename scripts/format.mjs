@@ -1,4 +1,4 @@
-// npm run format: sets up, then writes the format of Rust, TypeScript, JavaScript, JSON and CSS.
+// npm run format: sets up, then formats Rust, TypeScript, JavaScript, JSON and CSS.
 import { formatRest, formatRust } from './lib/format.mjs'
 import { onEndSignal, setUp, stopSteps } from './lib/steps.mjs'
 

@@ -1,5 +1,5 @@
 // npm run move -- CONFIG --store ID: copies a store's events from one LiveStore sync backend to another, through their own
-// clients, and compares both at the end. It may be run again: it goes on where the target ends.
+// clients, and then compares the two. A second run continues where the target ends.
 import { createHash } from 'node:crypto'
 import { resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
@@ -10,16 +10,16 @@ import { firstBreak, headerBody, JSON_TYPE, storePath, urlPath } from '../client
 
 const HELP = `npm run move -- CONFIG --store ID
 
-  CONFIG       a module that exports 'from' and 'to', two sync backends, and if need be 'fromPayload', 'toPayload', and
-               'adopt': { url, tenant, headers } of Headwater's upstream, so that the store keeps its old backendId;
-               with worker: { url, headers } where the Worker knew another stream there
+  CONFIG       a module that exports two sync backends, 'from' and 'to'. It may also export 'fromPayload' and
+               'toPayload', and 'adopt': { url, tenant, headers } of Headwater's upstream. With 'adopt', the store keeps
+               its old backendId. Add worker: { url, headers } to it if the Worker knew another stream for the store
   --store ID   the store
   --help
 
-docs/migration.md has the whole way.`
+docs/migration.md has all steps of a migration.`
 
-/** LiveStore's own backends take no more at once. */
-const BATCH = 100
+/** LiveStore's own backends accept at most this many events per push. */
+const BATCH_EVENTS = 100
 
 /** @typedef {import('@livestore/common/schema').LiveStoreEvent.Global.Encoded} Event */
 
@@ -29,7 +29,7 @@ try {
   console.error(error instanceof Error ? error.message : error)
   process.exit(1)
 }
-// A backend's client may leave a timer or a socket behind
+// End here, because a backend's client may leave a timer or a socket open
 process.exit(0)
 
 async function main() {
@@ -50,7 +50,7 @@ async function main() {
 
   const source = await read('from')
   const { events } = source
-  console.log(`from: ${told(events)}, backendId ${source.backendId ?? 'none'}`)
+  console.log(`from: ${summaryOf(events)}, backendId ${source.backendId ?? 'none'}`)
   checkChain(events)
   if (config.adopt !== undefined) await adopt(config.adopt, storeId, source.backendId)
 
@@ -59,18 +59,18 @@ async function main() {
   const other = target.events.findIndex((event, i) => canonical(event) !== canonical(events[i]))
   if (other >= 0) {
     throw new Error(
-      `the target has other events: its seqNum ${target.events[other]?.seqNum} is not the source's. Nothing was written; choose an empty store`,
+      `the target has other events: its event ${target.events[other]?.seqNum} differs from the source. Nothing was written. Choose an empty store`,
     )
   }
   if (config.adopt !== undefined) checkAdopted(source.backendId, target.backendId)
-  if (there > 0) console.log(`to: has ${there} of them already`)
+  if (there > 0) console.log(`to: already has ${there} of them`)
   if (there < events.length) {
     await inBackend(config.to, storeId, config.toPayload, async (backend, run) => {
-      for (let at = there; at < events.length; at += BATCH) {
-        const batch = events.slice(at, at + BATCH)
+      for (let at = there; at < events.length; at += BATCH_EVENTS) {
+        const batch = events.slice(at, at + BATCH_EVENTS)
         await run(backend.push(batch)).catch((error) => {
           throw new Error(
-            `the target took no events from seqNum ${batch[0]?.seqNum} to ${batch.at(-1)?.seqNum}: ${error}\nRun it again: it goes on from there`,
+            `the target refused the events ${batch[0]?.seqNum} to ${batch.at(-1)?.seqNum}: ${error}\nRun the command again: it continues from there`,
           )
         })
         console.log(`to: ${at + batch.length} of ${events.length}`)
@@ -82,19 +82,19 @@ async function main() {
   const [before, after] = [await read('from'), await read('to')]
   if (before.events.length !== events.length) {
     throw new Error(
-      `the source has moved on, to ${told(before.events)}. Stop its writers, and run it again: it goes on from there`,
+      `the source has changed meanwhile, to ${summaryOf(before.events)}. Stop its writers, and run the command again: it continues from there`,
     )
   }
   if (digest(before.events) !== digest(after.events)) {
-    throw new Error(`the two differ: from has ${told(before.events)}, to has ${told(after.events)}`)
+    throw new Error(`the two sides differ: from has ${summaryOf(before.events)}, to has ${summaryOf(after.events)}`)
   }
   console.log(
-    `same on both sides: ${told(events)}, SHA-256 ${digest(events)}; backendId now ${after.backendId ?? 'none'}`,
+    `same on both sides: ${summaryOf(events)}, SHA-256 ${digest(events)}; backendId now ${after.backendId ?? 'none'}`,
   )
 }
 
 /**
- * Runs with a backend's client, in a scope of its own.
+ * Runs `work` with a backend's client, in its own scope.
  * @param {import('@livestore/common').SyncBackend.SyncBackendConstructor<any>} make
  * @param {string} storeId
  * @param {any} payload
@@ -143,25 +143,25 @@ function checkChain(events) {
   const at = firstBreak(events)
   if (at !== undefined)
     throw new Error(
-      `the source's chain is broken at seqNum ${events[at]?.seqNum}: its parent is ${events[at]?.parentSeqNum}, and ${events[at - 1]?.seqNum ?? 0} comes before it`,
+      `the source's chain is broken at seqNum ${events[at]?.seqNum}: its parent is ${events[at]?.parentSeqNum}, but the event before it is ${events[at - 1]?.seqNum ?? 0}`,
     )
 }
 
 /**
  * Creates the store's stream with the header that the Worker would write (docs/http-api.md, "The header"), but with the old id.
- * Where the Worker knew another one there, it is told to take this one for the store's (docs/troubleshooting.md).
+ * If the Worker knew another stream for the store, it then adopts this one (docs/troubleshooting.md).
  * @param {{ url: string, tenant?: string, headers?: Record<string, string>, worker?: { url: string, headers?: Record<string, string> } }} upstream
  * @param {string} storeId
  * @param {string | undefined} backendId
  */
 async function adopt({ url, tenant = 'default', headers, worker }, storeId, backendId) {
-  if (backendId === undefined) throw new Error("the source told no backendId, so 'adopt' can't keep it; leave it out")
+  if (backendId === undefined) throw new Error("the source has no backendId to keep. Remove 'adopt' from CONFIG")
   const answer = await fetch(`${url.replace(/\/+$/, '')}/${await storePath(tenant, storeId)}`, {
     method: 'PUT',
     headers: { ...headers, ...JSON_TYPE },
     body: headerBody(backendId),
   })
-  // 409 and 200: it is there, and whose it is shows when the target is read
+  // 200 or 409: the stream exists already. A read of the target shows its backend id
   if (!answer.ok && answer.status !== 409)
     throw new Error(`the upstream did not create the stream: ${answer.status} ${await answer.text()}`)
   if (worker === undefined) return
@@ -173,24 +173,25 @@ async function adopt({ url, tenant = 'default', headers, worker }, storeId, back
 }
 
 /**
- * Before anything is written: a copy under another id would make devices delete what they have not pushed.
+ * Checks the target's backend id before anything is written. With another id, devices would delete events that they have
+ * not pushed.
  * @param {string | undefined} old
  * @param {string | undefined} found
  */
 function checkAdopted(old, found) {
   if (found === undefined)
     throw new Error(
-      "the target does not show the stream that 'adopt' made: its url or tenant is not that of 'to'. No event was written",
+      "the target does not show the stream that 'adopt' created: the url or tenant of 'adopt' does not match 'to'. No event was written",
     )
-  // Not by the Worker's DELETE, which begins a new backend at once
+  // The Worker's DELETE does not help here: it begins a new incarnation at once
   if (found !== old)
     throw new Error(
-      `the target was there before, with backendId ${found}. No event was written; delete its stream on the upstream itself, and run it again with adopt.worker`,
+      `the target existed before, with backendId ${found}. No event was written. Delete its stream on the upstream itself, and run the command again with adopt.worker`,
     )
 }
 
 /** @param {readonly Event[]} events */
-function told(events) {
+function summaryOf(events) {
   return `${events.length} events, head ${events.at(-1)?.seqNum ?? 0}`
 }
 

@@ -1,4 +1,4 @@
-// npm run selfhost: builds the Worker and packs all that a server of one's own needs into a folder.
+// npm run selfhost: builds the Worker, and packs everything that your own server needs into a folder.
 import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { build, onEndSignal, setUp, stopSteps } from './lib/steps.mjs'
@@ -18,10 +18,10 @@ async function main() {
   })
   if (values.help)
     return console.log(
-      'npm run selfhost -- [--out FOLDER]    (default dist/selfhost)\n\ndocs/deployment.md tells what to do with it.',
+      'npm run selfhost -- [--out FOLDER]    (default dist/selfhost)\n\ndocs/deployment.md says how to run it.',
     )
   if (!(await setUp()) || !(await build())) throw new Error('the build failed')
-  const { packSelfhost } = await import('./lib/selfhost.mjs') // once what it imports is installed
+  const { packSelfhost } = await import('./lib/selfhost.mjs') // its dependencies are installed only now
   packSelfhost(resolve(values.out))
   console.log(`[selfhost] packed into ${values.out}`)
 }

@@ -1,5 +1,5 @@
-// npm start: sets up and builds, then runs the upstream, the Worker and the example app until Ctrl-C. Until set-up is
-// done this runs on the system's Node, with only Node's own modules.
+// npm start: sets up and builds, then runs the upstream, the Worker and the example app until Ctrl-C. Until the setup
+// is done, this runs on the system's Node, and uses only Node's own modules.
 import { createHash } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -13,15 +13,15 @@ import { root } from './lib/tools.mjs'
 const HELP = `npm start -- [options]
 
   --port N             the Worker's port (default 8787, or PORT in the environment)
-  --upstream URL       use this Durable Streams server, path prefix included, and start none
+  --upstream URL       use the Durable Streams server at this URL (with the path prefix), and start none
                        (or UPSTREAM_URL in the environment)
-  --upstream-port N    the port of the upstream that is started (default 4437)
+  --upstream-port N    the port of the upstream that this command starts (default 4437)
   --app-port N         the port of the to-do app in examples/todo (default 5173)
-  --verbose            show what the Worker, the upstream and the app print
+  --verbose            show the output of the Worker, the upstream and the app
   --help
 
-Settings of the Worker are taken from the environment too, if they are there: AUTH_MODE, UPSTREAM_TOKEN and
-everything that begins with JWT_ (docs/security.md), such as
+The environment may also have these settings of the Worker: AUTH_MODE, UPSTREAM_TOKEN and everything that begins
+with JWT_ (docs/security.md). For example:
 
   AUTH_MODE=jwt JWT_SECRET=$(openssl rand -hex 32) npm start`
 
@@ -35,7 +35,7 @@ async function main() {
   const options = readOptions()
   await checkPorts(options)
   onEndSignal(() => end(0, '\nStopping …', 'Stopped.'))
-  if (!(await setUp())) return fail('set-up failed')
+  if (!(await setUp())) return fail('the setup failed')
   if (!(await build()) || !(await buildClient())) return fail('the build failed')
 
   const upstreamUrl = options.upstream ?? (await startUpstream(options))
@@ -130,7 +130,7 @@ function dataFolder(...path) {
   return folder
 }
 
-// A Sequencer remembers where its stream ends, so each upstream has Durable Object storage of its own.
+// A Sequencer remembers where its stream ends. Therefore each upstream has its own Durable Object storage.
 /** @param {Options} options */
 function workerData({ upstream }) {
   if (upstream === undefined) return dataFolder('worker')
@@ -138,7 +138,7 @@ function workerData({ upstream }) {
 }
 
 /**
- * Passes the Worker's settings on from the environment, for the eyes of this user only.
+ * Writes the Worker's settings from the environment into a file that only this user can read.
  * @param {string} file
  */
 function writeSettings(file) {
@@ -147,9 +147,9 @@ function writeSettings(file) {
   )
   const settings = passed.flatMap(({ name }) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]))
   const lines = settings.map(([name, value = '']) => {
-    const quote = ["'", '"', '`'].find((one) => !value.includes(one))
-    if (quote === undefined) throw new Error(`${name} contains quotation marks of all three kinds; leave one out`)
-    return `${name}=${quote}${value.replaceAll('$', '\\$')}${quote}\n` // a $ would be taken for another variable
+    const quote = ["'", '"', '`'].find((mark) => !value.includes(mark))
+    if (quote === undefined) throw new Error(`${name} contains all three kinds of quotation marks. Remove one kind`)
+    return `${name}=${quote}${value.replaceAll('$', '\\$')}${quote}\n` // a bare $ would name another variable
   })
   writeFileSync(file, lines.join(''), { mode: 0o600 })
   return file
@@ -157,7 +157,7 @@ function writeSettings(file) {
 
 /**
  * @param {Options} options
- * @returns {Promise<string>} its URL
+ * @returns {Promise<string>} the upstream's URL
  */
 async function startUpstream(options) {
   const service = rustUpstream({ port: options.upstreamPort, dataDir: dataFolder('upstream') })
@@ -186,7 +186,7 @@ function fail(message) {
 }
 
 /**
- * The Worker first: the upstream waits for its readers when it stops.
+ * Stops the Worker before the upstream, which waits for its readers when it stops.
  * @param {number} code
  * @param {string} before
  * @param {string} after
@@ -210,7 +210,7 @@ function welcome({ appUrl, workerUrl, upstreamUrl }, { upstream, verbose }) {
   const needsToken = process.env['AUTH_MODE'] === 'jwt'
   const authorization = needsToken ? ' -H "authorization: Bearer $TOKEN"' : ''
   const token = `
-Make a token, if you have set JWT_SECRET:
+If you have set JWT_SECRET, make a token:
 
   TOKEN=$(npm run --silent token -- --tenant demo)
 `
@@ -222,9 +222,9 @@ Headwater is running.
   to-do app  ${appUrl}${needsToken && !process.env['VITE_AUTH_TOKEN'] ? ' (needs a token: examples/todo/README.md)' : ''}
   Worker     ${workerUrl}
   inspector  ${workerUrl}/inspect
-  upstream   ${upstreamUrl}${upstream === undefined ? '' : ' (not started here)'}
+  upstream   ${upstreamUrl}${upstream === undefined ? '' : ' (started elsewhere)'}
 ${needsToken ? token : ''}
-Open the app and press "Second device" there, and see two devices in sync.
+Open the app and press "Second device" to see two devices in sync.
 
 Push an event:
 
@@ -234,5 +234,5 @@ Read the store:
 
   curl -i '${stream}?offset=-1'${authorization}
 ${verbose ? '' : '\nLogs are in .data/*.log; npm start -- --verbose shows them here.'}
-Data is kept in .data/. Ctrl-C stops everything.`
+Data stays in .data/. Press Ctrl-C to stop everything.`
 }

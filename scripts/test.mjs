@@ -1,5 +1,5 @@
-// npm test: every check and every test, stopping at the first that fails.
-// With step names as arguments only those run, in the order below: node scripts/test.mjs setup build wire
+// npm test: runs every check and every test, and stops at the first failure.
+// With step names as arguments, it runs only those, in the order below: node scripts/test.mjs setup build wire
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -16,11 +16,11 @@ const tests = { passed: 0, failed: 0 }
  * @type {Record<string, Step>}
  */
 const STEPS = {
-  setup: { title: 'set-up', run: (options) => setUp({ ...options, browser: isWanted('browser') }) },
+  setup: { title: 'setup', run: (options) => setUp({ ...options, browser: isSelected('browser') }) },
   fmt: { title: 'cargo fmt --check', run: (options) => formatRust('check', options) },
   format: { title: 'biome, format and imports', run: (options) => formatRest('check', options) },
   lint: { title: 'biome, lint', run: (options) => run('biome', [...biome, 'lint', '--error-on-warnings'], options) },
-  // The core builds for any host; the Worker's crate for Wasm only
+  // The core builds for any host, but the Worker's crate builds for Wasm only
   clippy: {
     title: 'clippy, core',
     run: (options) => run('clippy', ['cargo', 'clippy', '-p', 'headwater-core', '--all-targets', ...CLIPPY], options),
@@ -32,23 +32,23 @@ const STEPS = {
   build: { title: 'build of the Worker', run: build },
 }
 
-/** Stages follow each other, and so do the steps of a lane; the lanes of a stage run side by side. */
+/** Stages run one after another, and so do the steps of a lane. The lanes of a stage run in parallel. */
 const STAGES = [
   [['setup', 'fmt', 'format', 'lint']],
-  // Much of a compiler's work is for one core. These two lock different folders of target/.
+  // A compiler often uses only one core. These two lanes lock different folders of target/.
   [
     ['clippy', 'rust'],
     ['client', 'types', 'clippy-wasm', 'build'],
   ],
 ]
 
-/** Projects of vitest.config.ts: one run, after all steps, of those that are wanted. */
+/** Projects of vitest.config.ts. After all steps, one run of Vitest runs the selected ones. */
 const SUITES = ['docs', 'wire', 'deploy', 'chaos', 'provider', 'livestore', 'browser']
 
 const names = process.argv.slice(2)
 const unknown = names.find((name) => !(name in STEPS || SUITES.includes(name)))
 if (unknown !== undefined) {
-  console.error(`no step '${unknown}'; there are: ${[...STAGES.flat(2), ...SUITES].join(' ')}`)
+  console.error(`unknown step '${unknown}'; the steps are: ${[...STAGES.flat(2), ...SUITES].join(' ')}`)
   process.exit(2)
 }
 onEndSignal(async () => {
@@ -60,16 +60,16 @@ console.log(`\n${tests.passed} passed, ${tests.failed} failed`)
 process.exitCode = ok ? 0 : 1
 
 /** @param {string} name */
-function isWanted(name) {
+function isSelected(name) {
   return names.length === 0 || names.includes(name)
 }
 
 async function runAll() {
   for (const stage of STAGES) {
-    const lanes = stage.map((lane) => lane.filter(isWanted)).filter((lane) => lane.length > 0)
+    const lanes = stage.map((lane) => lane.filter(isSelected)).filter((lane) => lane.length > 0)
     if (!(await runLanes(lanes))) return false
   }
-  const suites = SUITES.filter(isWanted)
+  const suites = SUITES.filter(isSelected)
   return (
     suites.length === 0 ||
     runStep(suites.join(' '), { title: `tests: ${suites.join(', ')}`, run: () => vitest(suites) })
@@ -98,7 +98,7 @@ async function runLanes(lanes) {
  * @param {string} name
  * @param {Step} step
  * @param {Options} [options]
- * @param {() => boolean} [isNeeded] false: it was stopped, because another failed
+ * @param {() => boolean} [isNeeded] returns false if this step was stopped because another one failed
  */
 async function runStep(name, step, options = {}, isNeeded = () => true) {
   console.log(`\n=== ${step.title}`)
@@ -109,7 +109,7 @@ async function runStep(name, step, options = {}, isNeeded = () => true) {
   if (ok) {
     console.log(`--- ${step.title}: ok, ${took}`)
   } else if (isNeeded()) {
-    if (tests.failed === failedBefore) tests.failed += 1 // a check, or a crash before the first test
+    if (tests.failed === failedBefore) tests.failed += 1 // a failed check, or a crash before the first test
     console.log(`\nFAILED: ${step.title} after ${took}. To run it alone: node scripts/test.mjs ${name}`)
   }
   return ok
@@ -117,7 +117,7 @@ async function runStep(name, step, options = {}, isNeeded = () => true) {
 
 /** @param {Options} options */
 function clippyWasm(options) {
-  // In the profile of the Worker's build, which needs the same macros
+  // The release profile, so that the Worker's build can use the same compiled macros
   return run('clippy', ['cargo', 'clippy', '--release', '--target', 'wasm32-unknown-unknown', ...CLIPPY], options)
 }
 
@@ -156,7 +156,7 @@ async function vitest(projects) {
     tests.passed += numPassedTests
     tests.failed += numFailedTests
   } catch {
-    return false // it crashed before it could report
+    return false // Vitest crashed before it wrote the report
   } finally {
     rmSync(folder, { recursive: true })
   }

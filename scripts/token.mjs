@@ -1,17 +1,17 @@
-// npm run token: makes a token for AUTH_MODE=jwt with the JWT_SECRET of the environment. For development and for tools of
-// your own; an app gets its users' tokens from whoever signs them in (docs/security.md).
+// npm run token: makes a token for AUTH_MODE=jwt with the JWT_SECRET of the environment, for development and for your own
+// tools. An app gets the tokens of its users from its sign-in service (docs/security.md).
 import { createHmac } from 'node:crypto'
 import { parseArgs } from 'node:util'
 
 const HELP = `JWT_SECRET=… npm run --silent token -- --tenant NAME [options]
 
-  --tenant NAME    whose data
-  --stores NAME    a store; give it once for each, or leave it out for all
-  --scope TEXT     what may be done (default 'read write'; there is admin, too)
-  --seconds N      how long it is valid (default 3600)
+  --tenant NAME    the tenant that the token is for
+  --stores NAME    a store that the token is for; repeat it for more stores (default: all)
+  --scope TEXT     the scopes: read, write and admin (default 'read write')
+  --seconds N      how long the token is valid (default 3600)
   --help
 
-JWT_ISSUER and JWT_AUDIENCE go into the token if they are set; with more than one, the first.`
+If JWT_ISSUER and JWT_AUDIENCE are set, they go into the token. Of a list, the token gets the first entry.`
 
 try {
   main()

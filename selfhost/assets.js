@@ -1,4 +1,4 @@
-// The binding ASSETS under plain workerd: the files are bindings of this Worker's own.
+// Stands in for the binding ASSETS in plain workerd. Each file is a text binding of this Worker.
 export default {
   /**
    * @param {Request} request

@@ -1,42 +1,42 @@
-// The Cache API of plain workerd asks a service that one has to bring: this one keeps what it is given in memory, as
-// Cloudflare's edge keeps what is immutable. Beyond the limit, what was not asked for longest goes.
+// The service behind the Cache API in plain workerd, which has no cache of its own. It stores responses in memory, as
+// Cloudflare's edge stores immutable ones. Above the limit, it evicts the least recently used response.
 const LIMIT_BYTES = 256 << 20
-const kept = new Map()
-let keptBytes = 0
+const cached = new Map()
+let cachedBytes = 0
 
 export default {
   async fetch(request) {
     const key = `${request.headers.get('cf-cache-namespace') ?? ''} ${request.url}`
     if (request.method === 'PUT') {
-      keep(key, parse(new Uint8Array(await request.arrayBuffer())))
+      store(key, parse(new Uint8Array(await request.arrayBuffer())))
       return new Response(null, { status: 204 })
     }
     if (request.method === 'PURGE') return new Response(null, { status: remove(key) ? 200 : 404 })
-    const found = kept.get(key)
+    const found = cached.get(key)
     if (found === undefined) return new Response(null, { status: 504, headers: { 'cf-cache-status': 'MISS' } })
-    kept.delete(key)
-    kept.set(key, found) // a Map is in the order of insertion: now it is the last to go
+    cached.delete(key)
+    cached.set(key, found) // now the newest entry, because a Map keeps the order of insertion
     return new Response(found.body, { status: found.status, headers: [...found.headers, ['cf-cache-status', 'HIT']] })
   },
 }
 
-function keep(key, response) {
+function store(key, response) {
   remove(key)
   if (response.body.length > LIMIT_BYTES) return
-  kept.set(key, response)
-  keptBytes += response.body.length
-  for (const oldest of kept.keys()) {
-    if (keptBytes <= LIMIT_BYTES) return
+  cached.set(key, response)
+  cachedBytes += response.body.length
+  for (const oldest of cached.keys()) {
+    if (cachedBytes <= LIMIT_BYTES) return
     remove(oldest)
   }
 }
 
 function remove(key) {
-  keptBytes -= kept.get(key)?.body.length ?? 0
-  return kept.delete(key)
+  cachedBytes -= cached.get(key)?.body.length ?? 0
+  return cached.delete(key)
 }
 
-/** A response arrives as it would be written to a socket, with its length told or in chunks. */
+/** Parses a response as HTTP/1.1 writes it: with a `Content-Length`, or in chunks. */
 function parse(bytes) {
   const end = indexOf(bytes, '\r\n\r\n', 0)
   const [status, ...lines] = decoder.decode(bytes.subarray(0, end)).split('\r\n')
@@ -69,9 +69,9 @@ function unchunk(bytes) {
 }
 
 function indexOf(bytes, text, from) {
-  const wanted = new TextEncoder().encode(text)
-  for (let i = bytes.indexOf(wanted[0], from); i >= 0; i = bytes.indexOf(wanted[0], i + 1)) {
-    if (wanted.every((byte, j) => bytes[i + j] === byte)) return i
+  const pattern = new TextEncoder().encode(text)
+  for (let i = bytes.indexOf(pattern[0], from); i >= 0; i = bytes.indexOf(pattern[0], i + 1)) {
+    if (pattern.every((byte, j) => bytes[i + j] === byte)) return i
   }
   return bytes.length
 }

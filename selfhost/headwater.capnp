@@ -1,4 +1,4 @@
-# workerd's configuration of a self-hosted Worker. `npm run selfhost` copies it together with the files that it embeds.
+# workerd's configuration for a self-hosted Worker. `npm run selfhost` copies it together with the files that it embeds.
 # The command line says where workerd listens and where it stores objects:
 # workerd serve headwater.capnp --socket-addr=http=ADDRESS --directory-path=objects=FOLDER
 using Workerd = import "/workerd/workerd.capnp";
@@ -23,7 +23,7 @@ const worker :Workerd.Worker = (
   bindings = [
     (name = "SEQUENCER", durableObjectNamespace = "Sequencer"),
     (name = "ASSETS", service = "assets"),
-    # Every setting of docs/configuration.md: a variable that the environment lacks is null.
+    # Every setting of docs/configuration.md. A variable that is not in the environment becomes null.
     (name = "UPSTREAM_URL", fromEnvironment = "UPSTREAM_URL"),
     (name = "UPSTREAM_TOKEN", fromEnvironment = "UPSTREAM_TOKEN"),
     (name = "UPSTREAM_TIMEOUT_MS", fromEnvironment = "UPSTREAM_TIMEOUT_MS"),

@@ -1,7 +1,7 @@
-// npm run bench -- growth: how Headwater's costs grow with a store, and what it weighs.
+// npm run bench -- growth: measures how Headwater's costs grow with a store, and how large the Worker is.
 import { parseArgs } from 'node:util'
 import { onEndSignal } from '../../scripts/lib/steps.mjs'
-import { keep, publish } from '../publish.ts'
+import { publish, save } from '../publish.ts'
 import { figure, machine } from '../report.ts'
 import { stopAll } from '../systems/start.ts'
 import { cold } from './cold.ts'
@@ -20,7 +20,7 @@ const { values } = parseArgs({
   },
 })
 const unknown = values.only.split(',').find((name) => !(name in PARTS))
-if (unknown !== undefined) throw new Error(`no part '${unknown}'; there are: ${Object.keys(PARTS).join(' ')}`)
+if (unknown !== undefined) throw new Error(`unknown part '${unknown}'; the parts are: ${Object.keys(PARTS).join(' ')}`)
 onEndSignal(async () => {
   await stopAll()
   process.exit(130)
@@ -33,10 +33,10 @@ for (const name of values.only.split(',')) {
   for (const measured of figures) console.log(line(measured))
 }
 const { cpu, cores, loadBefore } = report.machine
-const circumstances = `${report.at}: ${cores} × ${cpu}; load before ${loadBefore.toFixed(2)} a core`
-const kept = { name: 'growth', report, text: `${report.figures.map(line).join('\n')}\n\n${circumstances}` }
-keep(kept)
-if (values.publish) publish(kept)
+const conditions = `${report.at}: ${cores} × ${cpu}; load before ${loadBefore.toFixed(2)} per core`
+const results = { name: 'growth', report, text: `${report.figures.map(line).join('\n')}\n\n${conditions}` }
+save(results)
+if (values.publish) publish(results)
 
 function line({ what, value, unit, target }: Figure): string {
   const verdict = target === undefined ? '' : `   ${value <= target ? 'met' : 'MISSED'} (≤ ${figure(target)})`

@@ -1,10 +1,10 @@
-// What a push costs in processor time and in storage, and what the Worker itself weighs.
+// Measures the processor time and the storage that a push takes, and the size of the Worker.
 import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { SIZE_BUDGET, workerSize } from '../../scripts/lib/size.mjs'
 import { open } from '../client.ts'
 import { chain } from '../events.ts'
-import { accepted, percentile } from '../scenarios/scenario.ts'
+import { percentile, pushAccepted } from '../scenarios/scenario.ts'
 import { cpuMs, type Figure, withHeadwater } from './measure.ts'
 
 export async function costs(quick: boolean): Promise<Figure[]> {
@@ -13,7 +13,7 @@ export async function costs(quick: boolean): Promise<Figure[]> {
     const client = await open(endpoint, 'costs')
     let head = 0
     const push = async (events: number) => {
-      const took = await accepted(client, chain(head, events))
+      const took = await pushAccepted(client, chain(head, events))
       head += events
       return took
     }
@@ -37,24 +37,24 @@ export async function costs(quick: boolean): Promise<Figure[]> {
       const what = `push of ${events}`
       figures.push(
         {
-          what: `workerd, processor time a ${what}`,
+          what: `workerd, processor time per ${what}`,
           value: ((await cpuMs(processes['workerd'])) - before.worker) / pushes,
           unit: 'ms',
         },
         {
-          what: `upstream, processor time a ${what}`,
+          what: `upstream, processor time per ${what}`,
           value: ((await cpuMs(processes['upstream'])) - before.upstream) / pushes,
           unit: 'ms',
         },
         {
-          what: `upstream, bytes on disk a ${what}`,
+          what: `upstream, bytes on disk per ${what}`,
           value: ((await bytesIn(folders.log)) - before.log) / pushes,
           unit: 'B',
         },
       )
     }
     await client.close()
-    figures.push({ what: 'Sequencer, bytes on disk after all of them', value: await bytesIn(folders.row), unit: 'B' })
+    figures.push({ what: 'Sequencer, bytes on disk after all pushes', value: await bytesIn(folders.row), unit: 'B' })
     return figures
   })
 }

@@ -1,13 +1,13 @@
-// A push onto 0 to 1,000,000 events. They are written straight to the upstream, so the first push finds a log that its
-// Sequencer has no row of, as it does when its storage was lost: it reads the log once, and that is timed too.
+// Measures a push onto 0 to 1,000,000 events. They are written straight to the upstream. Therefore the Sequencer has no row
+// for the log, as after a loss of its storage. At the first push it reads the log once, which is timed, too.
 import { fenceHeader, headerMessage, JSON_TYPE } from '../../client/src/protocol/index.js'
 import { open } from '../client.ts'
 import { chain } from '../events.ts'
-import { accepted, percentile } from '../scenarios/scenario.ts'
+import { percentile, pushAccepted } from '../scenarios/scenario.ts'
 import type { Endpoint } from '../systems/model.ts'
 import { type Figure, withHeadwater } from './measure.ts'
 
-const EVENTS_AN_APPEND = 5_000
+const EVENTS_PER_APPEND = 5_000
 
 export async function history(quick: boolean): Promise<Figure[]> {
   const lengths = quick ? [0, 10_000] : [0, 1_000, 10_000, 100_000, 1_000_000]
@@ -18,7 +18,7 @@ export async function history(quick: boolean): Promise<Figure[]> {
       const storeId = `history-${length}`
       if (length > 0) await write(endpoint, storeId, length)
       const client = await open(endpoint, storeId)
-      const first = await accepted(client, chain(length, 1))
+      const first = await pushAccepted(client, chain(length, 1))
       figures.push({
         what: `first push, storage lost, ${length.toLocaleString('en')} events`,
         value: first,
@@ -26,10 +26,10 @@ export async function history(quick: boolean): Promise<Figure[]> {
       })
       stores.push({ length, client, head: length + 1, times: [] as number[] })
     }
-    // In turns, so that whatever else the machine does falls on all of them
+    // The stores take turns, so that other load on the machine affects all of them
     const pushes = quick ? 100 : 500
     for (let i = 0; i < pushes; i++)
-      for (const store of stores) store.times.push(await accepted(store.client, chain(store.head++, 1)))
+      for (const store of stores) store.times.push(await pushAccepted(store.client, chain(store.head++, 1)))
     for (const { client } of stores) await client.close()
     const p50s = stores.map(({ times }) => percentile(times.slice(pushes / 5), 50))
     stores.forEach(({ length }, i) =>
@@ -46,7 +46,7 @@ export async function history(quick: boolean): Promise<Figure[]> {
   })
 }
 
-/** A log as Headwater writes it, header and fences included. */
+/** Writes a log as Headwater does, with the header and the fences. */
 async function write({ upstreamUrl }: Endpoint, storeId: string, length: number): Promise<void> {
   const url = `${upstreamUrl}/default/${storeId}`
   const send = async (method: string, body: unknown, headers = {}) => {
@@ -55,7 +55,7 @@ async function write({ upstreamUrl }: Endpoint, storeId: string, length: number)
     await answer.body?.cancel()
   }
   await send('PUT', headerMessage(crypto.randomUUID()))
-  for (let head = 0; head < length; head += EVENTS_AN_APPEND) {
-    await send('POST', chain(head, Math.min(EVENTS_AN_APPEND, length - head)), fenceHeader(head))
+  for (let head = 0; head < length; head += EVENTS_PER_APPEND) {
+    await send('POST', chain(head, Math.min(EVENTS_PER_APPEND, length - head)), fenceHeader(head))
   }
 }

@@ -1,4 +1,4 @@
-// What the measurements share.
+// Helpers of the measurements.
 import { mkdtemp, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,11 +8,11 @@ export interface Figure {
   readonly what: string
   readonly value: number
   readonly unit: string
-  /** At most so much, where there is a target. */
+  /** The target, if there is one: `value` must not be greater. */
   readonly target?: number
 }
 
-/** Does something with a Headwater of its own. */
+/** Runs `work` with a newly started Headwater. */
 export async function withHeadwater<T>(
   work: (running: Running, folder: string) => Promise<T>,
   options?: StartOptions,
@@ -30,7 +30,7 @@ export async function withHeadwater<T>(
   }
 }
 
-/** Milliseconds of processor time that a process has had, where Linux tells. */
+/** The processor time that a process has used, in milliseconds (Linux only). */
 export async function cpuMs(pid: number | undefined): Promise<number> {
   const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]?.split(' ') ?? []
   const ticksPerSecond = 100

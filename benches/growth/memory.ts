@@ -1,42 +1,42 @@
-// What a long history takes of memory while it is read, cold and then from the edge cache: of the Worker's isolate, as
-// its inspector tells, and of the whole process, in which the edge cache is as well.
+// Measures the memory that a read of a long history takes, cold and then from the edge cache. There are two figures: the
+// Worker's isolate, by its V8 inspector, and the whole process, which includes the edge cache.
 import { setTimeout as sleep } from 'node:timers/promises'
 import { open } from '../client.ts'
 import { chain } from '../events.ts'
-import { accepted } from '../scenarios/scenario.ts'
+import { pushAccepted } from '../scenarios/scenario.ts'
 import type { Endpoint } from '../systems/model.ts'
 import { type Figure, residentMiB, withHeadwater } from './measure.ts'
 
 const EVENT_BYTES = 10_000
-const EVENTS_A_PUSH = 100
+const EVENTS_PER_PUSH = 100
 
 export async function memory(quick: boolean): Promise<Figure[]> {
   const megabytes = quick ? 20 : 200
   return withHeadwater(
     async ({ endpoint, processes, inspectorUrl }) => {
       await write(endpoint, megabytes)
-      const inspector = await inspect(inspectorUrl ?? '')
+      const inspector = await connectInspector(inspectorUrl ?? '')
       const before = { resident: await residentMiB(processes['workerd']), isolate: await inspector.isolateMiB() }
-      const most = { ...before }
-      const over = new AbortController()
+      const peak = { ...before }
+      const done = new AbortController()
       const watching = (async () => {
-        while (!over.signal.aborted) {
-          most.resident = Math.max(most.resident, await residentMiB(processes['workerd']))
-          most.isolate = Math.max(most.isolate, await inspector.isolateMiB())
+        while (!done.signal.aborted) {
+          peak.resident = Math.max(peak.resident, await residentMiB(processes['workerd']))
+          peak.isolate = Math.max(peak.isolate, await inspector.isolateMiB())
           await sleep(5)
         }
       })()
       const read = [await readAll(endpoint), await readAll(endpoint)]
-      over.abort()
+      done.abort()
       await watching
       inspector.close()
       if (read.some((bytes) => bytes < megabytes * 0.98e6))
         throw new Error(`read ${read} bytes instead of ${megabytes} MB`)
       const what = `while ${megabytes} MB are read twice`
       return [
-        { what: `isolate, most ${what}`, value: most.isolate, unit: 'MiB', target: 64 },
+        { what: `isolate, peak ${what}`, value: peak.isolate, unit: 'MiB', target: 64 },
         { what: 'isolate, before', value: before.isolate, unit: 'MiB' },
-        { what: `workerd, most ${what}`, value: most.resident, unit: 'MiB' },
+        { what: `workerd, peak ${what}`, value: peak.resident, unit: 'MiB' },
         { what: 'workerd, before', value: before.resident, unit: 'MiB' },
       ]
     },
@@ -47,16 +47,16 @@ export async function memory(quick: boolean): Promise<Figure[]> {
 async function write(endpoint: Endpoint, megabytes: number): Promise<void> {
   const client = await open(endpoint, 'memory')
   const text = 'x'.repeat(EVENT_BYTES - 200)
-  for (let head = 0; head < (megabytes * 1e6) / EVENT_BYTES; head += EVENTS_A_PUSH) {
-    await accepted(
+  for (let head = 0; head < (megabytes * 1e6) / EVENT_BYTES; head += EVENTS_PER_PUSH) {
+    await pushAccepted(
       client,
-      chain(head, EVENTS_A_PUSH).map((event) => ({ ...event, args: { text } })),
+      chain(head, EVENTS_PER_PUSH).map((event) => ({ ...event, args: { text } })),
     )
   }
   await client.close()
 }
 
-/** Page by page, and nothing kept. */
+/** Reads page by page, and keeps nothing. */
 async function readAll({ workerUrl }: Endpoint): Promise<number> {
   let bytes = 0
   for (let offset = '-1'; ; ) {
@@ -74,7 +74,7 @@ interface Inspector {
   close(): void
 }
 
-async function inspect(url: string): Promise<Inspector> {
+async function connectInspector(url: string): Promise<Inspector> {
   const listed = (await (await fetch(new URL('/json', url))).json()) as Array<{
     id: string
     webSocketDebuggerUrl: string
@@ -97,7 +97,7 @@ async function inspect(url: string): Promise<Inspector> {
         waiting.set(++asked, resolve)
         socket.send(JSON.stringify({ id: asked, method: 'Runtime.getHeapUsage' }))
       })
-      // The heap's pages, what it keeps outside of them, and buffers, of which Wasm's memory is one
+      // The heap's pages, the memory that it uses outside of them, and the buffers, which include Wasm's memory
       return (
         ((usage['totalSize'] ?? 0) + (usage['embedderHeapUsedSize'] ?? 0) + (usage['backingStorageSize'] ?? 0)) /
         2 ** 20

@@ -1,8 +1,8 @@
-// (c) a new client reads a store from its start: first with nothing of it in the edge cache, then with all of it.
+// (c) A new client reads a store from its start, first with an empty edge cache, and then with the whole store in it.
 import type { Endpoint } from '../systems/model.ts'
 import { ChainCheck, count, type Round, rate, type Scenario } from './scenario.ts'
 
-/** Who takes longer is measured by what it has read until then. */
+/** A client that takes longer is measured by what it has read until then. */
 const CAP_MS = 20_000
 const WARM_UP = 2_000
 
@@ -28,7 +28,7 @@ const catchUp = (id: string, events: number, title: string): Scenario => ({
       )
       return { cold: cold.rate, warm: cold.rate, misses: cold.misses, hits: cold.hits }
     }
-    // The Worker fills the cache behind the answer
+    // The Worker fills the cache after its answer
     for (let i = 0; i < 5; i++) {
       const { misses } = await read(round, 'history', events)
       if (misses === 0) break
@@ -38,10 +38,10 @@ const catchUp = (id: string, events: number, title: string): Scenario => ({
   },
 })
 
-export const short = catchUp('c', 10_000, 'catch-up of 10,000 events')
-export const long = catchUp('c200k', 200_000, 'catch-up of 200,000 events')
+export const catchUpShort = catchUp('c', 10_000, 'catch-up of 10,000 events')
+export const catchUpLong = catchUp('c200k', 200_000, 'catch-up of 200,000 events')
 
-/** It is the cache that is cold: a Sequencer has been started with its server, as sync-cf's object is when a client connects. */
+/** Starts the Sequencer: only the cache should be cold, and sync-cf's object also starts before the read, as a client connects. */
 async function wake({ system, workerUrl }: Endpoint, storeId: string): Promise<void> {
   if (system === 'headwater') await fetch(`${workerUrl}/v1/stream/default/${storeId}`, { method: 'HEAD' })
 }
@@ -62,11 +62,11 @@ async function read(round: Round, storeId: string, expected: number) {
     cut = true
     void pull.stop()
   }, CAP_MS)
-  const why = await pull.ended
+  const error = await pull.ended
   const took = performance.now() - start
   clearTimeout(timer)
   await client.close()
-  if (why !== undefined) throw new Error(`${why} (after ${check.events} events)`)
+  if (error !== undefined) throw new Error(`${error} (after ${check.events} events)`)
   if (!cut && check.events !== expected) throw new Error(`${check.events} events instead of ${expected}`)
   return { rate: (check.events / took) * 1_000, events: check.events, cut, misses: caches.MISS, hits: caches.HIT }
 }

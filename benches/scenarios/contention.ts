@@ -1,5 +1,5 @@
-// (e) writers that all want to be next. Each does what LiveStore's leader does: it pushes onto the head it knows, and
-// once it is told that the server is ahead it waits until its live pull has brought what it missed.
+// (e) Writers that all push at the same time. Each does what LiveStore's leader does: it pushes onto the head that it knows.
+// If the server is ahead, it waits until its live pull has delivered the missing events.
 import type { Client } from '../client.ts'
 import { chain, type Event } from '../events.ts'
 import { ChainCheck, count, type Scenario, seconds, until, verify } from './scenario.ts'
@@ -8,33 +8,34 @@ const sizes = (quick: boolean) => (quick ? { writers: 6, events: 10 } : { writer
 /** LiveStore's first wait after an error (LeaderSyncProcessor.ts, `backgroundBackendPushing`). */
 const RETRY_MS = 1_000
 
-const contention = (id: string, eventsAPush: number): Scenario => ({
+const contention = (id: string, eventsPerPush: number): Scenario => ({
   id,
   title: (quick) =>
-    `${sizes(quick).writers} contending writers, ${sizes(quick).events} events each, ${eventsAPush} a push`,
+    `${sizes(quick).writers} contending writers, ${sizes(quick).events} events each, ${eventsPerPush} per push`,
   metrics: [
     seconds('total', 'until all are done'),
     count('spread', 'last done / first done'),
     count('refused'),
     count('failed', 'errored'),
   ],
-  not: (system) => (system === 'sync-s2' ? 'refuses nothing: contending writers break its chain' : undefined),
+  exclusion: (system) =>
+    system === 'sync-s2' ? 'never refuses a push, so contending writers break its chain' : undefined,
   rounds: (system, asked) => (system.startsWith('sync-cf') ? Math.min(asked, 2) : asked),
   async run(round) {
     const { writers: size, events } = sizes(round.quick)
     const withinMs = round.quick ? 4_000 : 90_000
-    const over = { is: false }
+    const timeUp = { value: false }
     const writers = await Promise.all(
       Array.from(
         { length: size },
-        async (_, i) => new Writer(await round.open('contended'), `writer-${i}`, events, over),
+        async (_, i) => new Writer(await round.open('contended'), `writer-${i}`, events, timeUp),
       ),
     )
     await until(() => writers.every(({ began }) => began), 15_000)
     const start = performance.now()
-    const timer = setTimeout(() => (over.is = true), withinMs)
+    const timer = setTimeout(() => (timeUp.value = true), withinMs)
     const ends = await Promise.all(
-      writers.map((writer) => writer.work(eventsAPush).then(() => performance.now() - start)),
+      writers.map((writer) => writer.work(eventsPerPush).then(() => performance.now() - start)),
     )
     clearTimeout(timer)
     const landed = writers.reduce((sum, { own }) => sum + own.size, 0)
@@ -51,11 +52,11 @@ const contention = (id: string, eventsAPush: number): Scenario => ({
   },
 })
 
-export const one = contention('e', 1)
-export const ten = contention('e10', 10)
+export const contentionOne = contention('e', 1)
+export const contentionTen = contention('e10', 10)
 
 class Writer {
-  /** The events of its own that are known to be in the log, by acknowledgement or because they were pulled. */
+  /** This writer's events that are known to be in the log, because they were acknowledged or pulled. */
   readonly own = new Set<number>()
   readonly failures: string[] = []
   began = false
@@ -67,15 +68,15 @@ class Writer {
   private readonly client: Client
   private readonly id: string
   private readonly events: number
-  private readonly over: { readonly is: boolean }
+  private readonly timeUp: { readonly value: boolean }
 
-  constructor(client: Client, id: string, events: number, over: { readonly is: boolean }) {
+  constructor(client: Client, id: string, events: number, timeUp: { readonly value: boolean }) {
     this.client = client
     this.id = id
     this.events = events
-    this.over = over
+    this.timeUp = timeUp
     this.pull = client.pull((events) => this.onPulled(events), { live: true })
-    void this.pull.ended.then((why) => (this.ended = why ?? 'the pull ended'))
+    void this.pull.ended.then((error) => (this.ended = error ?? 'the pull ended'))
   }
 
   private onPulled(events: readonly Event[]): void {
@@ -85,11 +86,11 @@ class Writer {
     this.wake()
   }
 
-  async work(eventsAPush: number): Promise<void> {
+  async work(eventsPerPush: number): Promise<void> {
     let head = 0
-    while (this.own.size < this.events && !this.over.is) {
+    while (this.own.size < this.events && !this.timeUp.value) {
       head = Math.max(head, this.pulled.head)
-      const batch = chain(head, Math.min(eventsAPush, this.events - this.own.size), this.id)
+      const batch = chain(head, Math.min(eventsPerPush, this.events - this.own.size), this.id)
       const outcome = await this.client.push(batch)
       if (outcome._tag === 'accepted') {
         for (const { seqNum } of batch) this.own.add(seqNum)
@@ -98,14 +99,14 @@ class Writer {
         this.refused += 1
         await this.pulledPast(head)
       } else {
-        this.failures.push(outcome.why)
+        this.failures.push(outcome.reason)
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS))
       }
     }
   }
 
   private async pulledPast(head: number): Promise<void> {
-    while (this.pulled.head <= head && !this.over.is) {
+    while (this.pulled.head <= head && !this.timeUp.value) {
       if (this.ended !== undefined) throw new Error(`a live pull ended: ${this.ended}`)
       await new Promise<void>((resolve) => {
         const timer = setTimeout(resolve, 250)

@@ -1,5 +1,5 @@
-import { long, short } from './catch-up.ts'
-import { one, ten } from './contention.ts'
+import { catchUpLong, catchUpShort } from './catch-up.ts'
+import { contentionOne, contentionTen } from './contention.ts'
 import { crowd, delivery } from './live.ts'
 import { bulk, refused, single } from './push.ts'
 import type { Scenario } from './scenario.ts'
@@ -8,11 +8,11 @@ import { manyStores } from './tenants.ts'
 export const SCENARIOS: readonly Scenario[] = [
   single,
   bulk,
-  short,
-  long,
+  catchUpShort,
+  catchUpLong,
   delivery,
-  one,
-  ten,
+  contentionOne,
+  contentionTen,
   crowd,
   manyStores,
   refused,

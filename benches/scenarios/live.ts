@@ -1,12 +1,12 @@
-// (d) from one client's push to another client's live pull; (f) to a thousand of them.
+// (d) Delivery from one client's push to another client's live pull. (f) Delivery to a thousand live pulls.
 import type { Client, Pull } from '../client.ts'
 import { chain } from '../events.ts'
 import {
-  accepted,
   ChainCheck,
   count,
   ms,
   percentile,
+  pushAccepted,
   type Round,
   type Scenario,
   seconds,
@@ -33,8 +33,8 @@ export const crowd: Scenario = {
   id: 'f',
   title: (quick) => `${quick ? 40 : '1,000'} live readers of one store, in one process`,
   metrics: [
-    ms('last', 'until the last has it, p50'),
-    ms('p50', 'a reader, p50'),
+    ms('last', 'last reader, p50'),
+    ms('p50', 'all readers, p50'),
     seconds('connected', 'all connected after'),
     count('missed', 'deliveries missed'),
   ],
@@ -46,13 +46,13 @@ export const crowd: Scenario = {
       everyMs: round.quick ? 200 : 500,
       warmUp: 2,
     })
-    if (missed > 0) round.problem(`${missed} deliveries did not come within ${PATIENCE_MS / 1_000} s`)
+    if (missed > 0) round.problem(`${missed} deliveries did not come within ${TIMEOUT_MS / 1_000} s`)
     return { last: percentile(last, 50), p50: percentile(all, 50), connected: connectedMs / 1_000, missed }
   },
 }
 
-const PATIENCE_MS = 15_000
-const AT_ONCE = 50
+const TIMEOUT_MS = 15_000
+const PARALLEL_STARTS = 50
 
 interface Reader {
   readonly client: Client
@@ -69,7 +69,7 @@ async function deliver(
 ) {
   const writer = await round.open(storeId)
   let head = 0
-  await accepted(writer, chain(head++, 1))
+  await pushAccepted(writer, chain(head++, 1))
 
   const sent: number[] = []
   const arrived: number[][] = []
@@ -88,17 +88,17 @@ async function deliver(
       { live: true },
     )
     const reader: Reader = { client, pull, check, began: false, ended: undefined }
-    void pull.ended.then((why) => (reader.ended = why ?? 'the pull ended'))
+    void pull.ended.then((error) => (reader.ended = error ?? 'the pull ended'))
     readers.push(reader)
-    if (!(await until(() => reader.began || reader.ended !== undefined, PATIENCE_MS)))
-      throw new Error('a live pull brought nothing')
+    if (!(await until(() => reader.began || reader.ended !== undefined, TIMEOUT_MS)))
+      throw new Error('a live pull delivered nothing')
     if (reader.ended !== undefined) throw new Error(reader.ended)
   }
-  for (let begun = 0; begun < size; begun += AT_ONCE) {
-    await Promise.all(Array.from({ length: Math.min(AT_ONCE, size - begun) }, follow))
+  for (let started = 0; started < size; started += PARALLEL_STARTS) {
+    await Promise.all(Array.from({ length: Math.min(PARALLEL_STARTS, size - started) }, follow))
   }
   const connectedMs = performance.now() - start
-  // From what was there to what is new: not every backend says when it has begun to follow
+  // Not every backend shows when its pull has gone from history to new events
   await new Promise((resolve) => setTimeout(resolve, 500))
 
   for (let i = 0; i < warmUp + pushes; i++) {
@@ -106,10 +106,10 @@ async function deliver(
     arrived[seqNum] = []
     const begin = performance.now()
     sent[seqNum] = begin
-    await accepted(writer, chain(head++, 1))
+    await pushAccepted(writer, chain(head++, 1))
     await new Promise((resolve) => setTimeout(resolve, Math.max(0, everyMs - (performance.now() - begin))))
   }
-  await until(() => readers.every(({ check, ended }) => check.head === head || ended !== undefined), PATIENCE_MS)
+  await until(() => readers.every(({ check, ended }) => check.head === head || ended !== undefined), TIMEOUT_MS)
   const broken = readers.find(({ ended }) => ended !== undefined)?.ended
   if (broken !== undefined) throw new Error(`a live pull ended: ${broken}`)
 

@@ -1,20 +1,21 @@
-// What a scenario is. Its figures are taken in a client process (`../round-client.ts`); the rest is for who runs and reports it.
+// The interface of a scenario. A client process (`../round-client.ts`) calls `run`. The other fields are for the rounds and
+// the report.
 import { isNext } from '../../client/src/protocol/index.js'
 import type { Client } from '../client.ts'
 import type { Event } from '../events.ts'
 import type { Endpoint, SystemId } from '../systems/model.ts'
 
 export interface Scenario {
-  /** A letter, as in the list of scenarios; a variant has something more behind it. */
+  /** A letter, as in docs/performance.md. A variant adds more characters. */
   readonly id: string
   readonly title: (quick: boolean) => string
-  /** The first is what the chart shows. */
+  /** The chart shows the first one. */
   readonly metrics: readonly Metric[]
-  /** Why a system isn't asked. */
-  readonly not?: (system: SystemId) => string | undefined
-  /** Stores that are there before the round begins, and how many events they hold. */
+  /** The reason why a system is not measured; undefined if it is. */
+  readonly exclusion?: (system: SystemId) => string | undefined
+  /** Stores that exist before the round begins, with their number of events. */
   readonly fill?: (quick: boolean) => Readonly<Record<string, number>>
-  /** What takes a system minutes is done fewer times. */
+  /** The number of rounds: fewer for a system that takes minutes. */
   readonly rounds?: (system: SystemId, asked: number) => number
   readonly run: (round: Round) => Promise<Readonly<Record<string, number>>>
 }
@@ -29,7 +30,7 @@ export interface Round {
   readonly endpoint: Endpoint
   readonly quick: boolean
   open(storeId: string, fetch?: typeof globalThis.fetch): Promise<Client>
-  /** Something that the figures don't say: it is reported beside them. */
+  /** Reports something that the figures do not show. */
   problem(what: string): void
 }
 
@@ -43,7 +44,7 @@ export const percentile = (values: readonly number[], p: number): number => {
   return sorted[Math.min(sorted.length - 1, Math.floor((p / 100) * sorted.length))] ?? Number.NaN
 }
 
-/** Follows a chain; what doesn't link is an error. */
+/** Follows a chain, and throws at an event that does not link. */
 export class ChainCheck {
   head = 0
   events = 0
@@ -59,13 +60,13 @@ export class ChainCheck {
   }
 }
 
-/** A fresh client reads the whole store: as many events as there should be, each linked to the one before. */
+/** Reads the whole store with a new client, and checks the number of events and their chain. */
 export async function verify(round: Round, storeId: string, expected: number): Promise<void> {
   const client = await round.open(storeId)
   const check = new ChainCheck()
   try {
-    const why = await client.pull((events) => check.take(events)).ended
-    if (why !== undefined) throw new Error(why)
+    const error = await client.pull((events) => check.take(events)).ended
+    if (error !== undefined) throw new Error(error)
     if (check.events !== expected)
       throw new Error(`the store ${storeId} has ${check.events} events instead of ${expected}`)
   } finally {
@@ -73,13 +74,13 @@ export async function verify(round: Round, storeId: string, expected: number): P
   }
 }
 
-/** A push that is part of what is measured: anything but acceptance is the scenario's failure. */
-export async function accepted(client: Client, batch: readonly Event[]): Promise<number> {
+/** Pushes a batch, and returns the milliseconds that the push took. Fails unless the push is accepted. */
+export async function pushAccepted(client: Client, batch: readonly Event[]): Promise<number> {
   const start = performance.now()
   const outcome = await client.push(batch)
   const took = performance.now() - start
   if (outcome._tag !== 'accepted')
-    throw new Error(`a push was ${outcome._tag}${outcome._tag === 'failed' ? `: ${outcome.why}` : ''}`)
+    throw new Error(`a push was ${outcome._tag}${outcome._tag === 'failed' ? `: ${outcome.reason}` : ''}`)
   return took
 }
 

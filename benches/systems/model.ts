@@ -1,4 +1,4 @@
-// What is measured, and where a client finds it: plain data, so that it can go to another process.
+// The systems that the benches measure, and their addresses. They are plain data, which can go to another process.
 
 export const SYSTEMS = {
   headwater: { title: 'Headwater', role: 'ours' },
@@ -15,16 +15,16 @@ export const SYSTEM_IDS = Object.keys(SYSTEMS) as SystemId[]
 
 export interface Endpoint {
   readonly system: SystemId
-  /** Where its Worker answers, if it has one. */
+  /** The URL of its Worker; empty if it has none. */
   readonly workerUrl: string
-  /** The Durable Streams server, if it has one. */
+  /** The URL of its Durable Streams server; empty if it has none. */
   readonly upstreamUrl: string
 }
 
-/** What a backend adds to each event that it pulls. The benches make no cursor of it, therefore its type does not matter. */
+/** The metadata that a backend adds to each pulled event. The benches do not use it, so its type does not matter. */
 // biome-ignore lint/suspicious/noExplicitAny: each system has its own
 export type Metadata = any
 
-/** The systems that keep their data in the same way: what is prepared for one serves the others. */
+/** The way in which a system stores its data. Stores that are filled for one system serve all systems with the same storage. */
 export const storageOf = (system: SystemId): 'streams' | 'sync-cf' | 'sync-s2' =>
   system === 'sync-s2' ? 'sync-s2' : system.startsWith('sync-cf') ? 'sync-cf' : 'streams'

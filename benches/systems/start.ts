@@ -1,5 +1,5 @@
-// Starts a system on a folder of its own. Every Worker runs in the same way, in plain workerd: the development servers
-// put a proxy before the Worker and another one behind it.
+// Starts a system on a folder of its own. Every Worker runs in plain workerd, because the development servers put one proxy
+// before the Worker and another one behind it.
 import { execFileSync } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { copyFile, mkdir } from 'node:fs/promises'
@@ -16,7 +16,7 @@ export interface Running {
   readonly endpoint: Endpoint
   /** The process ids of its servers, by name. */
   readonly processes: Readonly<Record<string, number | undefined>>
-  /** The inspector of its Worker, where asked for. */
+  /** The V8 inspector of its Worker, if the options ask for it. */
   readonly inspectorUrl: string | undefined
   stop(): Promise<void>
 }
@@ -27,13 +27,13 @@ export interface StartOptions {
   readonly inspector?: boolean
 }
 
-/** Built by `cargo install --locked s2-lite@0.43.4 --bin server --root .toolchain/s2-lite`, or by whoever sets `S2_LITE`. */
+/** `S2_LITE`, or what `cargo install --locked s2-lite@0.43.4 --bin server --root .toolchain/s2-lite` installs. */
 const s2Lite = process.env['S2_LITE'] ?? join(toolchain, 's2-lite/bin/server')
 
-/** Why a system can't be measured here. */
+/** The reason why a system can't run on this machine; undefined if it can. */
 export const missing = (system: SystemId): string | undefined =>
   system === 'sync-s2' && !existsSync(s2Lite)
-    ? `no s2-lite at ${s2Lite.replace(root, '')} (docs/performance.md)`
+    ? `found no s2-lite at ${s2Lite.replace(root, '')} (docs/performance.md)`
     : undefined
 
 const running = new Set<Running>()
@@ -57,7 +57,7 @@ export async function start(system: SystemId, folder: string, options: StartOpti
   }
   const stop = async () => {
     running.delete(self)
-    // What was acknowledged is on disk, and an orderly end waits for readers that are gone
+    // Acknowledged events are on disk, and an orderly stop would wait for readers that are gone
     await Promise.all(children.map((child) => child.kill()))
   }
   const self: { -readonly [K in keyof Running]: Running[K] } = {
@@ -125,8 +125,8 @@ async function bundled(name: 'sync-cf' | 'sync-s2'): Promise<string[]> {
 }
 
 /**
- * Plain workerd: no proxy before the Worker, none behind it, objects on disk, an edge cache in memory. The first file is the
- * configuration, which embeds the others.
+ * A Worker in plain workerd, with its objects on disk and an edge cache in memory. The first file is the configuration,
+ * which embeds the others.
  */
 async function workerdService(
   files: readonly string[],
@@ -158,7 +158,7 @@ async function workerdService(
   }
 }
 
-/** A child leads a group; the server in it is the process that isn't the shell which holds the leash. */
+/** Finds the server in the process group of a child, which also has the shell that holds the leash (scripts/lib/child.mjs). */
 function serverOf({ group }: Child): number | undefined {
   const lines = execFileSync('ps', ['-A', '-o', 'pid=,pgid=,comm='], { encoding: 'utf8' }).split('\n')
   const members = lines.map((line) => line.trim().split(/\s+/)).filter(([, pgid]) => Number(pgid) === group)

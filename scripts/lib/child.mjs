@@ -1,34 +1,34 @@
-// A long-running child process that never outlives us and never leaves a grandchild behind.
+// Child processes that never outlive this process, and never leave processes of their own behind.
 import { spawn } from 'node:child_process'
 import { createWriteStream } from 'node:fs'
 
-// The child leads a process group of its own: wrangler starts workerd, and a signal to wrangler alone can leave that
-// running. The group is on a leash: the background shell reads a pipe that only we hold open, so it sees the end
-// of it however we die, SIGKILL included, and takes the group with it.
+// The child leads its own process group: wrangler starts workerd, and a signal to wrangler alone can leave workerd
+// running. The group is on a leash: a background shell reads a pipe that only this process holds open. The pipe closes
+// however this process ends, even by SIGKILL. Then the shell kills the group.
 const LEASH = '(trap "" INT TERM HUP; cat <&3; kill -s KILL -- -$$) >/dev/null 2>&1 & exec 3<&-; exec "$@"'
 const GRACE_MS = 5_000
 const TAIL_LINES = 40
 
 /**
  * @typedef {object} Command
- * @property {string} name what messages and logs call it
+ * @property {string} name the name in messages and logs
  * @property {string} command
  * @property {string[]} args
  * @property {NodeJS.ProcessEnv} env
  * @property {string} cwd
  *
  * @typedef {object} Output
- * @property {string} [logFile] gets everything the child prints
+ * @property {string} [logFile] receives everything that the child prints
  * @property {(line: string) => void} [onLine]
  *
  * @typedef {object} Child
  * @property {string} name
  * @property {number | undefined} group the id of its process group
  * @property {() => boolean} isAlive
- * @property {Promise<{ ok: boolean, how: string }>} exited `how` in words; never rejects
- * @property {() => string} tail its last lines
- * @property {() => Promise<void>} stop asks politely, then kills
- * @property {() => Promise<void>} kill SIGKILL to the whole group
+ * @property {Promise<{ ok: boolean, how: string }>} exited `how` describes the end; never rejects
+ * @property {() => string} tail the last lines of output
+ * @property {() => Promise<void>} stop sends SIGTERM, and SIGKILL if the group is still there 5 s later
+ * @property {() => Promise<void>} kill sends SIGKILL to the whole group
  */
 
 /**
@@ -60,8 +60,8 @@ export function startChild({ name, command, args, env, cwd }, { logFile, onLine 
   /** @type {Child['exited']} */
   const exited = new Promise((resolve) => {
     child.once('error', (error) => resolve({ ok: false, how: `could not be started: ${error.message}` }))
-    child.once('exit', () => signalGroup('SIGKILL')) // whatever it started ends with it
-    // 'close' comes when all it printed has been read
+    child.once('exit', () => signalGroup('SIGKILL')) // ends what the child has started
+    // 'close' follows when all output has been read
     child.once('close', (code, signal) => {
       resolve({ ok: code === 0, how: signal ? `was ended by ${signal}` : `exited with code ${code}` })
     })
@@ -97,7 +97,7 @@ export function startChild({ name, command, args, env, cwd }, { logFile, onLine 
 }
 
 /**
- * Runs a child to its end; fails with its last lines if it does.
+ * Runs a child to its end. If the child fails, the error has its last lines.
  * @param {Command} command
  * @param {Output} [output]
  */

@@ -1,4 +1,4 @@
-// What a deployment is made of: the settings it gets, what is wrong with them, and wrangler's command line.
+// The parts of a deployment: its settings, the checks of them, and wrangler's command line.
 import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { isDeepStrictEqual, parseEnv } from 'node:util'
@@ -20,18 +20,20 @@ export const SETTINGS = JSON.parse(readFileSync(join(root, 'scripts/lib/settings
 export function readValues(environment) {
   const file = `deploy/${environment}.env`
   if (!existsSync(join(root, file))) {
-    throw new Error(`${file} is missing. Copy deploy/example.env there, and put your values in (docs/deployment.md).`)
+    throw new Error(`${file} is missing. Copy deploy/example.env there, and fill in your values (docs/deployment.md).`)
   }
   return parseEnv(readFileSync(join(root, file), 'utf8'))
 }
 
 /**
- * Why a deployment with these values could not work; nothing if it can.
+ * Returns the reasons why a deployment with these values can't work.
  * @param {NodeJS.Dict<string>} values
  * @returns {string[]}
  */
 export function problems(values) {
-  const found = Object.entries(values).flatMap(([name, value = '']) => (name === 'DOMAIN' ? [] : wrong(name, value)))
+  const found = Object.entries(values).flatMap(([name, value = '']) =>
+    name === 'DOMAIN' ? [] : settingProblems(name, value),
+  )
   const upstream = URL.parse(values['UPSTREAM_URL'] ?? '')
   if (!upstream || !/^https?:$/.test(upstream.protocol)) {
     found.push(
@@ -39,24 +41,24 @@ export function problems(values) {
     )
   } else if (upstream.username || upstream.password) {
     found.push(
-      'UPSTREAM_URL has a user or a password in it. Take it out; the Worker sends UPSTREAM_TOKEN: npx wrangler secret put UPSTREAM_TOKEN --env ENVIRONMENT',
+      'UPSTREAM_URL has a user or a password in it. Remove it, and give the Worker a token to send: npx wrangler secret put UPSTREAM_TOKEN --env ENVIRONMENT',
     )
   } else if (isLocal(upstream.hostname)) {
-    found.push(`UPSTREAM_URL is ${upstream.href}, which Cloudflare can't reach. Give a server on the Internet.`)
+    found.push(`UPSTREAM_URL is ${upstream.href}, which Cloudflare can't reach. Use a server on the Internet.`)
   } else if (/(^|\.)example\.com$/.test(upstream.hostname)) {
-    found.push('UPSTREAM_URL is still the example. Give your own server.')
+    found.push('UPSTREAM_URL is still the example. Set the URL of your own server.')
   }
   if (values['AUTH_MODE'] !== 'jwt') {
     found.push(
-      'AUTH_MODE must be jwt: with none, a deployed Worker refuses everybody. docs/security.md has the settings.',
+      'AUTH_MODE must be jwt: with none, a deployed Worker refuses everyone. docs/security.md has the settings.',
     )
   }
   if (/"(d|k)"\s*:/.test(values['JWT_JWKS'] ?? ''))
     found.push(
-      'JWT_JWKS has a secret or private key in it ("k" or "d"). Give the public keys; a secret goes into JWT_SECRET.',
+      'JWT_JWKS has a secret or private key in it ("k" or "d"). Use the public keys only. A secret belongs into JWT_SECRET.',
     )
   if (values['JWT_JWKS_URL']?.includes('YOUR-'))
-    found.push('JWT_JWKS_URL is still the example. Give that of your sign-in service, or take it out.')
+    found.push('JWT_JWKS_URL is still the example. Set the URL of your sign-in service, or remove the line.')
   if (values['DOMAIN'] !== undefined && !/^[a-z0-9-]+(\.[a-z0-9-]+)+$/i.test(values['DOMAIN'])) {
     found.push(`DOMAIN must be a host name such as sync.example.com, not ${values['DOMAIN']}.`)
   }
@@ -69,13 +71,13 @@ export function problems(values) {
  * @param {string} value
  * @returns {string[]}
  */
-function wrong(name, value) {
-  const setting = SETTINGS.find((one) => one.name === name)
+function settingProblems(name, value) {
+  const setting = SETTINGS.find((row) => row.name === name)
   if (setting === undefined) return [`${name} is not a setting of Headwater (docs/configuration.md lists them).`]
   const { kind, values = [], atMost = Number.MAX_SAFE_INTEGER } = setting
   if (kind === 'secret')
-    return [`${name} is a secret. Take it out, and run: npx wrangler secret put ${name} --env ENVIRONMENT`]
-  // Empty is as good as absent.
+    return [`${name} is a secret. Remove it from this file, and run: npx wrangler secret put ${name} --env ENVIRONMENT`]
+  // An empty value counts as absent.
   if (value === '') return []
   if (kind === 'one-of' && !values.includes(value))
     return [`${name} is ${JSON.stringify(value)}, but must be one of: ${values.join(', ')}.`]
@@ -98,7 +100,7 @@ function isLocal(host) {
 
 /**
  * @param {string} environment
- * @param {NodeJS.Dict<string>} values beyond wrangler.toml's [vars]
+ * @param {NodeJS.Dict<string>} values in addition to wrangler.toml's [vars]
  * @param {NodeJS.Dict<unknown>} vars wrangler.toml's [vars]
  * @param {string[]} [more]
  * @returns {string[]} the arguments of Node
@@ -116,11 +118,11 @@ export function wranglerDeploy(environment, { DOMAIN: domain, ...values }, vars,
   ]
 }
 
-/** What an environment has of its own. */
-const OWN = ['vars', 'name', 'topLevelName', 'targetEnvironment', 'definedEnvironments']
+/** The keys in which environments differ. */
+const OWN_KEYS = ['vars', 'name', 'topLevelName', 'targetEnvironment', 'definedEnvironments']
 
 /**
- * What wrangler.toml says otherwise for an environment than at its top: wrangler inherits no bindings.
+ * Returns the keys that differ between the top of wrangler.toml and an environment, which inherits no bindings.
  * @param {object} top
  * @param {object} config of the environment
  * @returns {string[]}
@@ -128,11 +130,11 @@ const OWN = ['vars', 'name', 'topLevelName', 'targetEnvironment', 'definedEnviro
 export function differences(top, config) {
   const others = new Map(Object.entries(config))
   return Object.entries(top).flatMap(([key, value]) =>
-    OWN.includes(key) || isDeepStrictEqual(value, others.get(key)) ? [] : [key],
+    OWN_KEYS.includes(key) || isDeepStrictEqual(value, others.get(key)) ? [] : [key],
   )
 }
 
-/** wrangler.toml as wrangler understands it, at its top or for an environment. @param {string} [environment] */
+/** Reads wrangler.toml as wrangler does: its top, or an environment. @param {string} [environment] */
 export async function wranglerConfig(environment) {
   const { unstable_readConfig } = await import('wrangler')
   return unstable_readConfig({ config: join(root, 'wrangler.toml'), env: environment }, { hideWarnings: true })

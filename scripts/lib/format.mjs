@@ -1,9 +1,9 @@
-// The formatters, for `npm run format`, which writes, and for the steps of `npm test`, which check.
+// The formatters. `npm run format` writes files; the steps of `npm test` only check them.
 import { join } from 'node:path'
 import { run } from './steps.mjs'
 import { node, root } from './tools.mjs'
 
-/** Cargo does not see these from each other: each is a workspace of its own. */
+/** Each of these is a Cargo workspace of its own, and needs its own call. */
 const WORKSPACES = ['Cargo.toml', 'fuzz/Cargo.toml', 'scripts/bindgen/Cargo.toml']
 
 export const biome = [node, join(root, 'node_modules/@biomejs/biome/bin/biome')]
@@ -22,7 +22,7 @@ export async function formatRust(mode, options) {
 }
 
 /**
- * TypeScript, JavaScript, JSON and CSS, with the order of imports.
+ * Formats TypeScript, JavaScript, JSON and CSS, and sorts imports.
  * @param {'check' | 'write'} mode
  * @param {import('./steps.mjs').Options} [options]
  */

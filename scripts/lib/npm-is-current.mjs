@@ -1,5 +1,5 @@
-// Exits 0 if node_modules holds what package-lock.json asks for. npm writes its own list of what it installed last,
-// so a broken-off installation has none.
+// Exits with 0 if node_modules has the versions of package-lock.json. npm writes its list of installed packages last.
+// Therefore an interrupted installation has no list.
 import { readFileSync } from 'node:fs'
 import { root } from './tools.mjs'
 
@@ -15,7 +15,7 @@ function isCurrent() {
   try {
     const installed = packagesIn('node_modules/.package-lock.json')
     return Object.entries(packagesIn('package-lock.json')).every(
-      // entries outside node_modules are our own packages; optional ones may be for other platforms
+      // entries outside node_modules are this repository's packages; optional ones may be for other platforms
       ([path, { version, optional, link }]) =>
         !path.includes('node_modules/') ||
         optional ||

@@ -12,15 +12,15 @@ export function isFree(port) {
   })
 }
 
-// What Vitest runs at once takes its ports from different ranges: what one has stopped, to start it again on its port,
-// must not find another there.
+// Parallel Vitest workers take their ports from different ranges. Otherwise one worker could take the port of a server that
+// another worker is restarting.
 const RANGES = 4
 const RANGE = 3_000
 const first = 20_000 + (Number(process.env.VITEST_POOL_ID ?? 0) % RANGES) * RANGE
 
 /**
- * A port nobody listens on, below the ranges that systems take the ports of outgoing connections from, so that it
- * is still free when a server restarts on it.
+ * Finds a free port. It is below the ranges that systems use for outgoing connections, so it stays free while a
+ * server restarts.
  * @returns {Promise<number>}
  */
 export async function freePort() {

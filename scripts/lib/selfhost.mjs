@@ -1,10 +1,10 @@
-// The folder of a self-hosted deployment: workerd, its configuration, and the built Worker.
+// Packs the folder of a self-hosted deployment: workerd, its configuration, and the built Worker.
 import { chmodSync, copyFileSync, mkdirSync, readdirSync, rmSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { durableStreamsServer, root } from './tools.mjs'
 import { headwaterFiles, workerd } from './workerd.mjs'
 
-/** @param {string} folder is made; files in it are written over */
+/** @param {string} folder created if missing; overwrites files in it */
 export function packSelfhost(folder) {
   mkdirSync(folder, { recursive: true })
   const others = readdirSync(join(root, 'selfhost'), { withFileTypes: true })
@@ -15,7 +15,7 @@ export function packSelfhost(folder) {
     [workerd, 'workerd'],
     [durableStreamsServer, 'durable-streams-server'],
   ]) {
-    rmSync(join(folder, /** @type {string} */ (name)), { force: true }) // one that runs can't be written over, only replaced
+    rmSync(join(folder, /** @type {string} */ (name)), { force: true }) // a running program can't be overwritten, only replaced
     copyFileSync(/** @type {string} */ (file), join(folder, /** @type {string} */ (name)))
     chmodSync(join(folder, /** @type {string} */ (name)), 0o755)
   }

@@ -1,4 +1,4 @@
-// The servers Headwater runs on, started the same way by `npm start` and by the tests.
+// The servers that `npm start` and the tests run, and how they start.
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { startChild } from './child.mjs'
@@ -26,14 +26,14 @@ export function rustUpstream({ port, dataDir }) {
     cwd: root,
     url,
     readyUrl: url,
-    isReady: () => true, // it has no health route: any answer will do
+    isReady: () => true, // the server has no health route, so any answer counts
   }
 }
 
 /**
- * The Worker on workerd. It must have been built; with `rebuild` it follows changes of the sources.
+ * The Worker on workerd. It must be built already, unless `rebuild` is set, which also rebuilds when a source changes.
  * @param {{ port: number, upstreamUrl: string, persistTo: string, vars?: Record<string, string>, envFile?: string, rebuild?: boolean, variant?: string }} options
- *   `envFile`: more variables and secrets, which the list of processes need not show; `variant`: the build that `scripts/build.sh <variant>` made
+ *   `envFile`: more variables, and secrets that the list of processes must not show; `variant`: the build that `scripts/build.sh <variant>` made
  * @returns {Service}
  */
 export function worker({ port, upstreamUrl, persistTo, vars = {}, envFile, rebuild = false, variant }) {
@@ -61,11 +61,11 @@ export function worker({ port, upstreamUrl, persistTo, vars = {}, envFile, rebui
     args,
     env: {
       ...toolEnv(),
-      CI: 'true', // asks nothing
+      CI: 'true', // no questions
       FORCE_COLOR: '0',
       WRANGLER_SEND_METRICS: 'false',
-      CLOUDFLARE_CF_FETCH_ENABLED: 'false', // no look-up of the edge location: works offline
-      WRANGLER_REGISTRY_PATH: join(persistTo, 'registry'), // Workers of other projects are none of its business
+      CLOUDFLARE_CF_FETCH_ENABLED: 'false', // no look-up of the edge location, which needs a network
+      WRANGLER_REGISTRY_PATH: join(persistTo, 'registry'), // separate from the Workers of other projects
       ...(rebuild ? {} : { HEADWATER_SKIP_BUILD: '1' }),
     },
     cwd: root,
@@ -76,8 +76,9 @@ export function worker({ port, upstreamUrl, persistTo, vars = {}, envFile, rebui
 }
 
 /**
- * The example app. With `outDir`, the files that `vite build` put there; else from its sources, following their changes.
- * @param {{ port: number, syncUrl: string, outDir?: string }} options `syncUrl`: the Worker's
+ * The to-do app. With `outDir`, it serves the files that `vite build` wrote there. Otherwise it serves the sources, and
+ * follows their changes.
+ * @param {{ port: number, syncUrl: string, outDir?: string }} options `syncUrl`: the URL of the Worker
  * @returns {Service}
  */
 export function todoApp({ port, syncUrl, outDir }) {
@@ -99,7 +100,7 @@ export function todoApp({ port, syncUrl, outDir }) {
  * Starts a service and waits until it answers.
  * @param {Service} service
  * @param {import('./child.mjs').Output} [output]
- * @param {(child: import('./child.mjs').Child) => void} [onStarted] gets the child before it is ready
+ * @param {(child: import('./child.mjs').Child) => void} [onStarted] receives the child before it is ready
  * @returns {Promise<import('./child.mjs').Child>}
  */
 export async function launch(service, output, onStarted) {
@@ -111,7 +112,7 @@ export async function launch(service, output, onStarted) {
     const status = await statusOf(service.readyUrl)
     if (status !== undefined && service.isReady(status)) return child
     if (status !== undefined) answer = `status ${status}`
-    if (status === 500) break // set up wrongly: it has said what is wrong
+    if (status === 500) break // a setting is wrong: the last lines of output say which
     await sleep(50)
   }
   const how = child.isAlive() ? `is not ready after ${READY_TIMEOUT_MS / 1000} s (${answer})` : (await child.exited).how
@@ -121,11 +122,11 @@ export async function launch(service, output, onStarted) {
 
 /**
  * @param {string} url
- * @returns {Promise<number | undefined>} undefined: nobody answers
+ * @returns {Promise<number | undefined>} undefined if there is no answer
  */
 export async function statusOf(url) {
   try {
-    // The Rust server waits for open connections when it stops: leave none
+    // When the Rust server stops, it waits for open connections. Leave none open
     const response = await fetch(url, { headers: { connection: 'close' }, signal: AbortSignal.timeout(2_000) })
     await response.body?.cancel()
     return response.status

@@ -1,4 +1,4 @@
-// One-off commands of `npm start` and `npm test`, their output shown as it comes.
+// Runs the single commands of `npm start`, `npm test` and others, and shows their output as it comes.
 import { startChild } from './child.mjs'
 import { root, toolEnv } from './tools.mjs'
 
@@ -8,7 +8,7 @@ const running = new Set()
 /**
  * @typedef {object} Options
  * @property {NodeJS.ProcessEnv} [env]
- * @property {string} [prefix] of each line that is shown
+ * @property {string} [prefix] printed before each line
  * @property {(line: string) => void} [onLine]
  */
 
@@ -32,11 +32,11 @@ export async function run(name, [command = '', ...args], { env = toolEnv(), pref
 }
 
 /**
- * The environment of set-up itself: it is what writes the one that all other steps have.
- * @param {Options & { browser?: boolean }} [options] `browser`: for the browser tests, too
+ * Runs in the environment of this process, because the setup writes the environment of all other steps.
+ * @param {Options & { browser?: boolean }} [options] `browser`: also installs a browser for the tests
  */
 export const setUp = ({ browser = false, ...options } = {}) =>
-  run('set-up', ['bash', 'scripts/setup.sh', ...(browser ? ['--browser'] : [])], { ...options, env: process.env })
+  run('setup', ['bash', 'scripts/setup.sh', ...(browser ? ['--browser'] : [])], { ...options, env: process.env })
 export const build = (options = {}) => run('build', ['bash', 'scripts/build.sh'], options)
 export const buildClient = (options = {}) => run('client', ['npm', 'run', '--silent', 'build', '-w', 'client'], options)
 
@@ -45,8 +45,8 @@ export async function stopSteps() {
 }
 
 /**
- * Calls `stop` once, at the first signal that asks this process to end. npm passes on the Ctrl-C that the terminal
- * has sent us already, so there may be more than one.
+ * Calls `stop` at the first signal that asks this process to end. There may be more than one: the terminal sends a
+ * Ctrl-C to this process and to npm, and npm passes it on.
  * @param {(signal: NodeJS.Signals) => void} stop
  */
 export function onEndSignal(stop) {
@@ -57,6 +57,6 @@ export function onEndSignal(stop) {
       asked = true
     })
   }
-  // The terminal may be gone before we are (SIGHUP): what we say then is lost, but the stopping goes on
+  // The terminal may close before this process ends (SIGHUP). Later output is lost, but the children must still stop
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {})
 }

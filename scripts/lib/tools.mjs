@@ -1,5 +1,5 @@
-// Where the project's tools are, and the environment they run in. Only Node's own modules: `npm start` and
-// `npm test` import this on a machine where nothing is installed yet.
+// The paths of the project's tools, and their environment. Imports only Node's own modules, because `npm start` and
+// `npm test` load this file on a machine where nothing is installed yet.
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 export const root = fileURLToPath(new URL('../..', import.meta.url))
 export const toolchain = join(root, '.toolchain')
 
-/** The Node that set-up installed; the one that runs this may be too old for wrangler. */
+/** The Node that the setup installed. The system's Node may be too old for wrangler. */
 export const node = join(root, 'node_modules/.bin/node')
 export const wrangler = join(root, 'node_modules/wrangler/bin/wrangler.js')
 export const vite = join(root, 'node_modules/vite/bin/vite.js')
@@ -17,7 +17,7 @@ export const durableStreamsServer = join(toolchain, 'bin/durable-streams-server'
 let sourced
 
 /**
- * This process's environment plus `.toolchain/env`, which set-up wrote for shells to source.
+ * This process's environment plus `.toolchain/env`, which the setup wrote.
  * @returns {NodeJS.ProcessEnv}
  */
 export function toolEnv() {

@@ -1,4 +1,4 @@
-// The inspector in a real browser: what who runs the Worker sees while clients push.
+// The inspector in a real browser: what an operator sees while clients push.
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
@@ -120,13 +120,13 @@ test('asks for a token with the scope admin, and says which one is missing', asy
     await page.getByRole('textbox', { name: 'Token' }).fill(signed(scope))
     await page.getByRole('button', { name: 'Show' }).click()
   }
-  await eventually(() => page.getByRole('alert').innerText()).toContain('Put in a token that allows “admin”')
+  await eventually(() => page.getByRole('alert').innerText()).toContain('Enter a token with the scope “admin”')
   await pictures('token')
   await show('read write')
-  await eventually(() => page.getByRole('alert').innerText()).toContain('with the scope “admin”')
+  await eventually(() => page.getByRole('alert').innerText()).toContain('with the scope `admin`')
   await show('admin')
   await eventually(() => figure('Head')).toBe('2')
-  await eventually(() => page.locator('#following').innerText()).toContain('“read”')
+  await eventually(() => page.locator('#following').innerText()).toContain('`read`')
   expect(await page.locator('#events li').count()).toBe(0)
   await show('admin read')
   await eventually(() => texts('#events .number')).toEqual(['2', '1'])

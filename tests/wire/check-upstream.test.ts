@@ -53,7 +53,7 @@ test.each(upstreams)('$name has all of it', async ({ start }) => {
   try {
     const { code, output } = await check(upstream.url)
     expect(output).not.toMatch(/^NO /m)
-    expect(output).toMatch(/has all that Headwater needs/)
+    expect(output).toMatch(/has everything that Headwater needs/)
     expect(code).toBe(0)
   } finally {
     await upstream.stop()
@@ -83,14 +83,14 @@ test.each([
   }
 })
 
-const SCOPE = "The fence is the stream's, whoever writes"
+const SHARED_FENCE = 'All writers of a stream share its fence'
 const tokens = { UPSTREAM_TOKEN: 'first', UPSTREAM_SECOND_TOKEN: 'second' }
 
 test.each(upstreams)('$name keeps the fence between two credentials', async ({ start }) => {
   const upstream = await start()
   try {
     const { code, output } = await check(upstream.url, { env: tokens })
-    expect(output).toContain(`yes  ${SCOPE}`)
+    expect(output).toContain(`yes  ${SHARED_FENCE}`)
     expect(output).not.toMatch(/not tested/i)
     expect(code).toBe(0)
   } finally {
@@ -121,15 +121,15 @@ test('a server that keeps Stream-Seq for each credential is found with two, and 
     for (const given of [{ env: tokens }, { args: ['--token', 'first', '--second-token', 'second'] }]) {
       const found = await check(perWriter.url, given)
       expect(found.output.match(/^NO .*/gm)).toEqual([
-        `NO   ${SCOPE}: two writers with different credentials were both acknowledged on one parent`,
+        `NO   ${SHARED_FENCE}: two writers with different credentials were both acknowledged on one parent`,
       ])
-      expect(found.output).toMatch(/lacks 1 of what Headwater needs/)
+      expect(found.output).toMatch(/lacks 1 of the features that Headwater needs/)
       expect(found.code).toBe(1)
     }
     for (const env of [{ UPSTREAM_TOKEN: 'first' }, {}]) {
       const { code, output } = await check(perWriter.url, { env })
-      expect(output).toMatch(new RegExp(`^\\? {4}${SCOPE}: not tested`, 'm'))
-      expect(output).toContain(`Not tested: ${SCOPE}.`)
+      expect(output).toMatch(new RegExp(`^\\? {4}${SHARED_FENCE}: not tested`, 'm'))
+      expect(output).toContain(`Not tested: ${SHARED_FENCE}.`)
       expect(code).toBe(0)
     }
     for (const env of [
@@ -146,6 +146,6 @@ test('a server that keeps Stream-Seq for each credential is found with two, and 
 
 test('where nobody answers it says so, and ends', async () => {
   const { code, output } = await check('http://127.0.0.1:9/v1/stream')
-  expect(output).toMatch(/^NO {3}A stream that is not there is 404/m)
+  expect(output).toMatch(/^NO {3}A missing stream is answered 404/m)
   expect(code).toBe(1)
 })

@@ -40,7 +40,7 @@ const Notices = () => {
       {wasReset.use() && (
         <p className="notice" role="alert">
           <span>
-            This list was reset on the server, so it was loaded anew. What this device had not sent yet is gone.
+            This list was reset on the server and loaded again. Changes that this device had not sent are lost.
           </span>
           <button type="button" onClick={() => wasReset.set(false)}>
             Dismiss

@@ -1,4 +1,5 @@
-// How much is still to come. LiveStore's own `onBootStatus` would say so, but in a web app only once the leader is up.
+// How many events have yet to arrive. LiveStore's own `onBootStatus` says so, too, but in a web app only after the leader
+// has started.
 import { Effect, Stream } from '@livestore/utils/effect'
 import type { makeSyncBackend } from 'livestore-sync-durable-streams'
 
@@ -6,8 +7,8 @@ type MakeBackend = ReturnType<typeof makeSyncBackend>
 
 const channel = (storeId: string) => new BroadcastChannel(`catch-up ${storeId}`)
 
-/** For the worker: tells the pages what each item that the provider pulls leaves to come. */
-export const tellingRemaining =
+/** For the worker: after each item that the provider pulls, tells the pages how many events remain. */
+export const reportRemaining =
   (makeBackend: MakeBackend): MakeBackend =>
   (options) => {
     const pages = channel(options.storeId)
@@ -20,7 +21,7 @@ export const tellingRemaining =
     }))
   }
 
-/** For pages. */
+/** For pages: calls `listener` with the number of events that remain. */
 export const onRemaining = (storeId: string, listener: (events: number) => void) => {
   channel(storeId).onmessage = ({ data }: MessageEvent<number>) => listener(data)
 }

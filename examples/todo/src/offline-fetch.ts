@@ -1,4 +1,4 @@
-// What the offline switch does: it cuts the sync provider off where a bad network would, at its `fetch`.
+// The effect of the offline switch: it makes the sync provider's `fetch` fail, as a bad network would.
 const startsOffline = self.name.endsWith(' offline')
 
 let connection = new AbortController()
@@ -10,7 +10,7 @@ new BroadcastChannel('offline').onmessage = ({ data: offline }: MessageEvent<boo
   else connection = new AbortController()
 }
 
-/** While the switch is on every request fails, and what was under way breaks off. */
+/** While the switch is on, every request fails. Requests that are open when it goes on fail, too. */
 export const switchableFetch: typeof fetch = (input, init) => {
   const signals = [connection.signal, ...(init?.signal ? [init.signal] : [])]
   return fetch(input, { ...init, signal: AbortSignal.any(signals) })

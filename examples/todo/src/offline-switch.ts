@@ -1,4 +1,4 @@
-// The offline switch, as pages show and turn it. It is one for all windows of a browser, and a reload keeps it.
+// The offline switch on the pages. All windows of a browser share it, and a reload keeps it.
 import { makeValue } from './value.ts'
 
 const KEY = 'offline'
@@ -13,5 +13,5 @@ export const switchOffline = (on: boolean) => {
   channel.postMessage(on)
 }
 
-/** The name of a new worker, which tells it at once what the channel would tell too late. */
+/** The name of a new worker. It tells the worker the state of the switch; a message on the channel would come too late. */
 export const workerName = (name: string) => (offline.get() ? `${name} offline` : name)

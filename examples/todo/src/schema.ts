@@ -10,7 +10,7 @@ export const tables = {
       createdAt: State.SQLite.integer({ schema: Schema.DateFromNumber }),
     },
   }),
-  /** What one window shows. Never leaves the device. */
+  /** The view of one window. It never leaves the device. */
   view: State.SQLite.clientDocument({
     name: 'view',
     schema: Schema.Struct({ filter: Schema.Literal('all', 'active', 'completed') }),
@@ -18,7 +18,7 @@ export const tables = {
   }),
 }
 
-/** Everything that is synced. An event's name and fields are for ever: the log keeps them. */
+/** The events that are synced. Never change an event's name or fields, because the log keeps them forever. */
 export const events = {
   todoCreated: Events.synced({
     name: 'v1.TodoCreated',
@@ -30,7 +30,7 @@ export const events = {
   }),
   todoCompleted: Events.synced({ name: 'v1.TodoCompleted', schema: Schema.Struct({ id: Schema.String }) }),
   todoReopened: Events.synced({ name: 'v1.TodoReopened', schema: Schema.Struct({ id: Schema.String }) }),
-  /** With the ids that its user saw: what another device completes meanwhile stays. */
+  /** Has the ids that the user saw. A to-do that another device completes meanwhile stays. */
   todosDeleted: Events.synced({ name: 'v1.TodosDeleted', schema: Schema.Struct({ ids: Schema.Array(Schema.String) }) }),
 }
 

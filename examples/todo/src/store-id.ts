@@ -1,4 +1,4 @@
-// Which list this is: `?store=` in the address, which a newcomer gets at random.
+// The id of the list: `?store=` in the address. Without it, the page chooses a random id.
 const ADJECTIVES = [
   'amber',
   'brave',
@@ -18,7 +18,7 @@ const NOUNS = [
   'cloud',
   'falcon',
   'fern',
-  'harbour',
+  'harbor',
   'heron',
   'maple',
   'meadow',
@@ -43,7 +43,7 @@ history.replaceState(null, '', address)
 /** This list's address, for another window or device. */
 export const link = () => location.href
 
-/** The other name of this computer is another origin, with storage of its own: a second device in the same browser. */
+/** The list's address at the other name of this computer: another origin with its own storage, like a second device. */
 export const secondDevice = (): string | undefined => {
   const other = { localhost: '127.0.0.1', '127.0.0.1': 'localhost' }[location.hostname]
   return other && location.href.replace(location.hostname, other)

@@ -15,21 +15,21 @@ import { makeValue } from './value.ts'
 
 export type TodoStore = Store<typeof schema>
 
-/** How many events the server has that have not arrived here yet. */
+/** The number of events that the server has and that have not arrived here yet. */
 export const remaining = makeValue(0)
 onRemaining(storeId, remaining.set)
 
-/** What keeps the store from syncing, if anything does. */
+/** The problem that keeps the store from syncing, if there is one. */
 export const problem = makeValue<Problem | undefined>(undefined)
 onProblem(storeId, problem.set)
 
-/** What the browser can't do, if anything: a private window may keep nothing. */
+/** A warning about the browser, if there is one. For example, a private window may not keep data. */
 export const warning = makeValue<string | undefined>(undefined)
 
-/** Why the store has stopped, if the server refuses it for good. */
+/** The reason why the store has stopped: the server refuses it for good. */
 export const stopped = makeValue<unknown>(undefined)
 
-/** Opens the page anew. */
+/** Reloads the page. The reason survives the reload. */
 export const reopen = (because: 'reset' | 'failed') => {
   sessionStorage.setItem(REOPENED, because)
   location.reload()
@@ -38,7 +38,7 @@ const REOPENED = 'reopened'
 const reopened = sessionStorage.getItem(REOPENED)
 sessionStorage.removeItem(REOPENED)
 
-/** The list has just been loaded anew, because it was reset on the server. */
+/** Whether the page was reloaded because the list was reset on the server. */
 export const wasReset = makeValue(reopened === 'reset')
 
 const shutdown = Effect.runSync(makeShutdownDeferred)
@@ -63,15 +63,15 @@ const options = storeOptions({
 
 export const storeRegistry = new StoreRegistry()
 
-/** Loads the store. `useStore` alone would do that, too, but React's development build complains of how it suspends. */
+/** Loads the store. `useStore` alone would load it, too, but React's development build warns about how it suspends. */
 export const ready = storeRegistry.preload(options)
 
 export const useTodoStore = () => useStore(options)
 
 /**
- * When the log on the server is another one than before (it was reset), LiveStore clears what this browser has, what it
- * had not sent included, and ends the store; a new one follows the new log. An app that wants to save something first
- * chooses another `onBackendIdMismatch` in the worker.
+ * When the log on the server was reset, LiveStore clears this browser's data, unsent events included, and ends the store.
+ * A new store follows the new log. An app that wants to save something first sets another `onBackendIdMismatch` in the
+ * worker.
  */
 Effect.runPromise(Effect.either(Deferred.await(shutdown))).then((end) => {
   if (Either.isLeft(end)) stopped.set('note' in end.left ? end.left.note : end.left)

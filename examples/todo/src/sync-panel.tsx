@@ -36,7 +36,7 @@ const Badge = ({ status }: { status: SyncStatus | undefined }) => {
   )
 }
 
-/** Why it is offline, if somebody knows. What the user has switched off needs no words. */
+/** The reason why the app is offline, if it is known. Hidden while the user works offline on purpose. */
 const Trouble = () => {
   const now = problem.use()
   const isSwitchedOff = offline.use()
@@ -48,21 +48,21 @@ const Trouble = () => {
   )
 }
 
-const describe = (status: SyncStatus | undefined, toCome: number): [state: string, text: string] => {
+const describe = (status: SyncStatus | undefined, eventsLeft: number): [state: string, text: string] => {
   if (status === undefined) return ['waiting', 'Connecting …']
   if (!status.connected) return ['offline', 'Offline']
-  if (toCome > 0) return ['waiting', 'Catching up …']
+  if (eventsLeft > 0) return ['waiting', 'Catching up …']
   return status.pending === 0 ? ['synced', 'In sync'] : ['waiting', 'Sending …']
 }
 
-/** While there is more to come than arrives at once: in the first sync, or after a long time offline. */
+/** Shown while more events remain than arrive at once: in the first sync, or after a long time offline. */
 const CatchUp = ({ head }: { head: number }) => {
-  const toCome = remaining.use()
-  if (toCome === 0) return null
+  const eventsLeft = remaining.use()
+  if (eventsLeft === 0) return null
   return (
     <label className="catch-up">
-      {toCome.toLocaleString('en')} events to come
-      <progress max={head + toCome} value={head} />
+      {eventsLeft.toLocaleString('en')} events left
+      <progress max={head + eventsLeft} value={head} />
     </label>
   )
 }
@@ -77,13 +77,13 @@ const OfflineSwitch = () => {
   )
 }
 
-/** How to see it sync: a second device, or what comes close to one on this computer. */
+/** Invites the user to try the sync, on a second device or in a second origin on this computer. */
 export const Share = () => {
   const other = secondDevice()
   return (
     <aside className="share" aria-label="Share">
       <p>
-        Open the list <strong>{storeId}</strong> somewhere else and see it follow.
+        Open the list <strong>{storeId}</strong> on another device and see it sync.
       </p>
       <CopyLink />
       {other !== undefined && (

@@ -7,7 +7,7 @@ export interface SyncStatus {
   readonly connected: boolean
   /** Events that the server has not confirmed yet. */
   readonly pending: number
-  /** The last event that it has. */
+  /** The server's last event, as far as the leader knows. */
   readonly head: number
 }
 
@@ -22,14 +22,14 @@ export const useSyncStatus = (store: TodoStore): SyncStatus | undefined => {
 }
 
 /**
- * LiveStore's `useSyncStatus` tells what this window has sent to the leader. What the leader has sent to the server only
- * the leader knows, and that has no public door yet.
+ * LiveStore's `useSyncStatus` shows what this window has sent to the leader. Only the leader knows what it has sent to the
+ * server, and LiveStore has no public API for that yet.
  */
 const statusOf = (store: TodoStore): Stream.Stream<SyncStatus, unknown> => {
   const { clientSession, syncProcessor } = store[StoreInternalsSymbol]
   const { syncState, networkStatus } = clientSession.leaderThread
   const session = Stream.concat(Stream.fromEffect(syncProcessor.syncState.get), syncProcessor.syncState.changes)
-  // Another window takes over the lead when the one that has it is closed: its streams end with it.
+  // When the window with the leader closes, its streams end, and another window starts a leader. Repeat the streams.
   const followed = <A, E, R>(changes: Stream.Stream<A, E, R>) => Stream.repeat(changes, Schedule.spaced('100 millis'))
   return Stream.zipLatestAll(session, followed(syncState.changes), followed(networkStatus.changes)).pipe(
     Stream.map(([session, leader, { isConnected }]) => ({
@@ -40,6 +40,6 @@ const statusOf = (store: TodoStore): Stream.Stream<SyncStatus, unknown> => {
   )
 }
 
-/** Those that leave the device. */
+/** The number of the events that leave the device. */
 const synced = (events: readonly { readonly seqNum: { readonly client: number } }[]) =>
   events.filter(({ seqNum }) => seqNum.client === 0).length

@@ -45,7 +45,7 @@ export const TodoList = () => {
 
   const remove = (ids: readonly string[]) => {
     store.commit(events.todosDeleted({ ids }))
-    list.current?.focus() // what had the focus is gone
+    list.current?.focus() // the element that had the focus is gone
   }
 
   return (
@@ -110,7 +110,7 @@ const TodoItem = ({ todo, onDelete }: { todo: Todo; onDelete: () => void }) => {
   )
 }
 
-/** Enter saves, as does leaving it; Escape does not. */
+/** Saves on Enter, and when the field loses the focus. Escape cancels. */
 const EditText = ({
   text,
   onSave,

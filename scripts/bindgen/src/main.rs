@@ -1,4 +1,4 @@
-//! `headwater-bindgen <what cargo compiled>.wasm <folder>`: the module and its JavaScript, for scripts/build.sh.
+//! `headwater-bindgen <file>.wasm <folder>`: writes the module and its JavaScript, for scripts/build.sh.
 
 use std::env;
 
@@ -10,15 +10,15 @@ fn main() -> Result<()> {
     let (wasm, folder) = arguments
         .next()
         .zip(arguments.next())
-        .context("two arguments: a .wasm file and a folder")?;
+        .context("usage: headwater-bindgen <file>.wasm <folder>")?;
     Bindgen::new()
         .module(true)?
         .input_path(wasm)
         .out_name("index")
         .typescript(false)
-        // A tenth of the module; where a panic came from, its message says.
+        // The names are a tenth of the module. A panic's message says where it came from.
         .remove_name_section(true)
-        // A panic ends the module. It is noticed around each call, and src/entry.js can start it anew.
+        // A panic ends the module. With these two, src/entry.js detects that around each call and restarts the module.
         .force_enable_abort_handler(true)
         .reset_state_function(true)
         .generate(folder)
