@@ -55,15 +55,44 @@ export class Sequencer extends DurableObject {
   #instanceId
 
   fetch(request) {
-    return guarded(() => {
-      if (this.#instanceId !== current) {
-        this.#sequencer = new rust.Sequencer(this.ctx, this.env)
-        this.#instanceId = current
-      }
-      return this.#sequencer.fetch(request)
-    })
+    return this.#guarded((sequencer) => sequencer.fetch(request))
+  }
+
+  webSocketMessage(socket, message) {
+    return this.#guarded((sequencer) => sequencer.webSocketMessage(socket, message))
+  }
+
+  webSocketClose(socket, code, reason, wasClean) {
+    return this.#guarded((sequencer) => sequencer.webSocketClose(socket, code, reason, wasClean))
+  }
+
+  webSocketError(socket, error) {
+    return this.#guarded((sequencer) => sequencer.webSocketError(socket, error))
+  }
+
+  async #guarded(call) {
+    try {
+      return await guarded(() => {
+        if (this.#instanceId !== current) {
+          this.#sequencer = new rust.Sequencer(this.ctx, this.env)
+          this.#instanceId = current
+        }
+        return call(this.#sequencer)
+      })
+    } catch (error) {
+      if (error instanceof Panicked) this.#closeSockets()
+      throw error
+    }
+  }
+
+  /** A push may have landed that no socket was told of. The clients connect again, and catch up. */
+  #closeSockets() {
+    for (const socket of this.ctx.getWebSockets()) socket.close(RESTARTED, 'restarted')
   }
 }
+
+/** `Bye::Restarted`, the code of a service that starts again (RFC 6455, IANA's registry). */
+const RESTARTED = 1012
 
 export default class extends WorkerEntrypoint {
   async fetch(request) {

@@ -8,11 +8,15 @@
 
 #![warn(unreachable_pub)]
 
+mod auth;
 mod edge;
 #[cfg(feature = "failpoints")]
 mod failpoints;
+mod failure;
 mod isolate;
 mod lease;
+mod rate_limit;
+mod request_log;
 mod sequencer;
 mod settings;
 mod signature;

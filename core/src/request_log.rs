@@ -49,7 +49,7 @@ impl LogRequests {
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "log", rename = "request")]
 pub struct Entry {
-    /// The HTTP method.
+    /// The HTTP method; `SOCKET` for a frame.
     pub method: String,
     /// The name of the route; `none` while it is unknown.
     pub route: &'static str,
@@ -142,12 +142,13 @@ impl Entry {
         self.last = Some(batch.last);
     }
 
-    /// Notes the refusal.
-    pub fn refused(&mut self, problem: &Problem) {
+    /// Notes the refusal. Returns its status.
+    pub fn refused(&mut self, problem: &Problem) -> u16 {
         self.outcome = problem.tag;
         self.problem = Some(problem.kind);
         self.reason =
             problem.fields.get("reason").and_then(|reason| reason.as_str()).map(Into::into);
+        problem.status
     }
 
     /// Notes the answer.

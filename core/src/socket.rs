@@ -222,7 +222,7 @@ impl From<BatchLimits> for HelloLimits {
     }
 }
 
-impl<'f> ServerFrame<'f> {
+impl ServerFrame<'_> {
     /// A refusal of a push.
     pub fn refuse(push: u64, problem: &Problem) -> Self {
         let retry_after_ms = problem.retry_after.map(|seconds| u64::from(seconds) * 1_000);

@@ -1,18 +1,17 @@
 //! Answers every request: finds its route, authenticates it, and hands it to the part that serves it.
 
-use headwater_core::names::StorePath;
 use headwater_core::problem::Problem;
 use headwater_core::request_log::{Entry, LogRequests};
 use headwater_core::route::{Route, Target, Verb, is_inspector, route};
-use worker::{
-    AnalyticsEngineDataPointBuilder, Context, Env, RateLimitOutcome, Request, Response, Result,
-    console_error, console_log,
-};
+use worker::{Context, Env, Request, Response, Result, console_error};
 
-use super::context::{Failure, StoreContext};
-use super::{auth, inspect, push, read, ready, reply, stream_admin};
+use super::context::StoreContext;
+use super::{connect, inspect, push, read, ready, reply, stream_admin};
+use crate::auth;
+use crate::failure::Failure;
 use crate::isolate::now_ms;
-use crate::settings::{ANALYTICS_BINDING, Auth, Origins, RATE_LIMITER_BINDING, Settings, is_local};
+use crate::settings::{Auth, Origins, Settings, is_local};
+use crate::{rate_limit, request_log};
 
 /// Answers one request. Every failure becomes an answer too.
 pub(crate) async fn handle(mut request: Request, env: Env, context: Context) -> Result<Response> {
@@ -43,33 +42,21 @@ pub(crate) async fn handle(mut request: Request, env: Env, context: Context) -> 
         Err(_) => (&Origins::Any, LogRequests::All),
     };
     let timing = entry.waits.header(entry.ms);
-    let response = reply::finish(response, &request, allowed_origins, &timing)?;
+    // The runtime takes no further headers for an upgrade.
+    let response = match response.status_code() {
+        101 => response,
+        _ => reply::finish(response, &request, allowed_origins, &timing)?,
+    };
     if entry.route == "read" {
         entry.cache = response.headers().get(reply::CACHE)?;
     }
-    log(&entry, log_requests, &env);
+    request_log::write(&entry, log_requests, &env);
     Ok(response)
 }
 
 fn refusal(problem: &Problem, entry: &mut Entry) -> Result<Response> {
     entry.refused(problem);
     reply::problem(problem)
-}
-
-/// Writes the request to the log and to Analytics Engine. A failure here fails no request.
-fn log(entry: &Entry, log_requests: LogRequests, env: &Env) {
-    if log_requests.wants(entry.status)
-        && let Ok(line) = serde_json::to_string(entry)
-    {
-        console_log!("{line}");
-    }
-    if let Ok(dataset) = env.analytics_engine(ANALYTICS_BINDING) {
-        let point = entry.point();
-        let builder = AnalyticsEngineDataPointBuilder::new().indexes([point.index]);
-        if let Err(error) = builder.blobs(point.blobs).doubles(point.doubles).write_to(&dataset) {
-            console_error!("no data point was written: {error}");
-        }
-    }
 }
 
 async fn answer(
@@ -114,7 +101,7 @@ async fn answer(
     // Before the Worker learns anything about the store, and before any cache.
     let grant = auth::authenticate(request, &settings.auth).await?;
     grant.permits(&store, verb.scope())?;
-    check_rate(env, &store).await?;
+    rate_limit::check(env, &store).await?;
     let ctx = StoreContext {
         env,
         runtime: context,
@@ -125,6 +112,7 @@ async fn answer(
     };
     match verb {
         Verb::Push => push::push(&ctx, request, entry).await,
+        Verb::Connect => connect::connect(&ctx, request).await,
         Verb::Read(read) => {
             let if_none_match = request.headers().get("if-none-match")?;
             read::read(&ctx, read, if_none_match, &mut entry.waits).await
@@ -164,18 +152,3 @@ fn check_local(
         _ => Ok(()),
     }
 }
-
-/// Asks Cloudflare's rate limiter, if the deployment has one. Each tenant has its own budget, which unauthenticated requests
-/// don't reach. A limiter that fails limits nobody.
-async fn check_rate(env: &Env, store: &StorePath) -> std::result::Result<(), Problem> {
-    let Ok(limiter) = env.rate_limiter(RATE_LIMITER_BINDING) else { return Ok(()) };
-    match limiter.limit(store.tenant().into()).await {
-        Ok(RateLimitOutcome { success: false }) => {
-            Err(Problem::tenant_rate_limited(RATE_LIMIT_SECONDS))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// The shorter of the two periods that Cloudflare's rate limiter knows.
-const RATE_LIMIT_SECONDS: u32 = 10;

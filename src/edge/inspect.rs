@@ -14,9 +14,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 use worker::{Env, Headers, Response};
 
-use super::context::{Failure, StoreContext};
+use super::context::StoreContext;
 use super::segment_cache::{self, SegmentCache};
 use super::{sequencer_client, tip_cache};
+use crate::failure::Failure;
 use crate::isolate::Memory;
 use crate::settings::{ASSETS_BINDING, Auth, Settings};
 

@@ -1,7 +1,7 @@
 //! The stateless Worker at the edge: it authenticates, checks and reads, and calls the Sequencer for everything else.
 
-mod auth;
 mod body;
+mod connect;
 mod context;
 mod handler;
 mod inspect;

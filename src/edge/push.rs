@@ -8,8 +8,9 @@ use headwater_core::sequencer::Op;
 use worker::{Request, Response};
 
 use super::body::collect;
-use super::context::{Failure, StoreContext};
+use super::context::StoreContext;
 use super::{inspect, reply, sequencer_client, tip_cache};
+use crate::failure::Failure;
 use crate::isolate::{TimedOut, now_ms, within};
 use crate::lease::{BATCHES, Lease};
 

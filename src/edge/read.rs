@@ -14,10 +14,11 @@ use headwater_core::sequencer::{Answer, Need, Op};
 use headwater_core::timing::Timing;
 use worker::{Headers, Method, Response};
 
-use super::context::{Failure, StoreContext};
+use super::context::StoreContext;
 use super::segment_cache::{self, CachedPage, SegmentCache};
 use super::tip_cache::{self, KnownTip};
 use super::{lifetime, remainder, reply, sequencer_client};
+use crate::failure::Failure;
 use crate::isolate::now_ms;
 use crate::upstream::{
     CLOSED, NEXT_OFFSET, NoAnswer, Stream, StreamRequest, UP_TO_DATE, discard, retry_after,

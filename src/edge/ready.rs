@@ -7,8 +7,8 @@ use std::time::Duration;
 use headwater_core::problem::Problem;
 use worker::{Method, Response};
 
-use super::context::Failure;
 use super::reply;
+use crate::failure::Failure;
 use crate::isolate::{as_ms, now_ms, wait_while};
 use crate::settings::{Settings, UpstreamSettings};
 use crate::upstream::{Stream, StreamRequest, discard};

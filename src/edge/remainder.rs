@@ -9,8 +9,8 @@ use headwater_core::segments::pages::{Interior, Remainder};
 use headwater_core::sequencer::{Answer, Refusal, UpstreamResult};
 use worker::{Response, console_error};
 
-use super::context::Failure;
 use super::{read, reply};
+use crate::failure::Failure;
 use crate::upstream::{Body, NoAnswer, Stream};
 
 /// The log after a position, up to the end of the upstream's own page. The bytes pass through, and are never held as a

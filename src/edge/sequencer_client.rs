@@ -6,13 +6,17 @@ use headwater_core::sequencer::call::{
     Ask, CALL_HEADER, Call, Inspection, LEASE_HEADER, Located, ReadStart, VERSION,
 };
 use headwater_core::sequencer::{Answer, Need, Op};
+use headwater_core::socket::SocketGrant;
 use serde::de::DeserializeOwned;
 use worker::js_sys::Uint8Array;
 use worker::wasm_bindgen_futures::JsFuture;
-use worker::{Headers, Method, Request, RequestInit, ResponseBody, Stub, console_error, web_sys};
+use worker::{
+    Headers, Method, Request, RequestInit, Response, ResponseBody, Stub, console_error, web_sys,
+};
 
-use super::context::{Failure, StoreContext};
+use super::context::StoreContext;
 use super::tip_cache::{self, KnownTip};
+use crate::failure::Failure;
 use crate::isolate::{TimedOut, within};
 use crate::lease::Lease;
 use crate::settings::SEQUENCER_BINDING;
@@ -101,6 +105,52 @@ pub(super) async fn inspect(ctx: &StoreContext<'_>) -> Result<Inspection, Failur
     ask(ctx, Ask::Inspect, None).await
 }
 
+/// Opens a socket to the Sequencer. A refusal comes back as its [`Problem`]. `offered` are the subprotocols that the client
+/// speaks.
+pub(super) async fn connect(
+    ctx: &StoreContext<'_>,
+    grant: SocketGrant,
+    offered: &str,
+) -> Result<Response, Failure> {
+    let headers = call_headers(ctx, Ask::Connect(grant))?;
+    headers.set("upgrade", "websocket")?;
+    headers.set("sec-websocket-protocol", offered)?;
+    let mut init = RequestInit::new();
+    init.with_headers(headers);
+    let request = Request::new_with_init(SEQUENCER_URL, &init)?;
+    let object = sequencer(ctx)?;
+    let response = match within(
+        ctx.settings.upstream.sequencer_timeout(),
+        Box::pin(object.fetch_with_request(request)),
+    )
+    .await
+    {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => return Err(no_answer(&error.to_string())),
+        Err(TimedOut) => return Err(no_answer("timed out")),
+    };
+    if response.status_code() == 101 {
+        return Ok(response);
+    }
+    let answer: Answer = serde_json::from_str(&text(&response).await?)
+        .map_err(|error| no_answer(&error.to_string()))?;
+    Err(answer.problem().unwrap_or_else(Problem::too_many_sockets).into())
+}
+
+/// The address of every call: the binding alone says which Sequencer it reaches.
+const SEQUENCER_URL: &str = "http://sequencer/";
+
+fn sequencer(ctx: &StoreContext<'_>) -> worker::Result<Stub> {
+    ctx.env.durable_object(SEQUENCER_BINDING)?.get_by_name(ctx.store.as_str())
+}
+
+fn call_headers(ctx: &StoreContext<'_>, ask: Ask) -> Result<Headers, Failure> {
+    let call = Call { version: VERSION, path: ctx.store.as_str().into(), ask };
+    let headers = Headers::new();
+    headers.set(CALL_HEADER, &serde_json::to_string(&call).map_err(worker::Error::from)?)?;
+    Ok(headers)
+}
+
 async fn ask<A: DeserializeOwned>(
     ctx: &StoreContext<'_>,
     ask: Ask,
@@ -116,11 +166,7 @@ async fn ask_text(
     ask: Ask,
     batch: Option<(Vec<u8>, &Lease)>,
 ) -> Result<String, Failure> {
-    let path = ctx.store.as_str();
-    let call = serde_json::to_string(&Call { version: VERSION, path: path.into(), ask })
-        .map_err(worker::Error::from)?;
-    let headers = Headers::new();
-    headers.set(CALL_HEADER, &call)?;
+    let headers = call_headers(ctx, ask)?;
     if let Some((_, lease)) = &batch {
         headers.set(LEASE_HEADER, &lease.name())?;
     }
@@ -129,8 +175,8 @@ async fn ask_text(
         .with_headers(headers)
         // Drops the Worker's copy of the batch: the runtime has one, and the Sequencer gets its own.
         .with_body(batch.map(|(bytes, _)| Uint8Array::from(bytes.as_slice()).into()));
-    let request = Request::new_with_init("http://sequencer/", &init)?;
-    let object = ctx.env.durable_object(SEQUENCER_BINDING)?.get_by_name(path)?;
+    let request = Request::new_with_init(SEQUENCER_URL, &init)?;
+    let object = sequencer(ctx)?;
     #[cfg(feature = "failpoints")]
     crate::failpoints::at("edge-before-call");
     let timeout = ctx.settings.upstream.sequencer_timeout();
@@ -152,7 +198,10 @@ fn no_answer(failure: &str) -> Failure {
 }
 
 async fn fetch(object: &Stub, request: Request) -> worker::Result<String> {
-    let response = object.fetch_with_request(request).await?;
+    text(&object.fetch_with_request(request).await?).await
+}
+
+async fn text(response: &Response) -> worker::Result<String> {
     let ResponseBody::Stream(body) = response.body() else {
         return Err("an answer has no body".into());
     };

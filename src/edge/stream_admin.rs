@@ -5,8 +5,9 @@ use headwater_core::route::Verb;
 use headwater_core::sequencer::{Answer, Need, Op};
 use worker::{Error, Response};
 
-use super::context::{Failure, StoreContext};
+use super::context::StoreContext;
 use super::{reply, sequencer_client};
+use crate::failure::Failure;
 
 /// Serves the verbs that concern the stream as a whole:
 ///

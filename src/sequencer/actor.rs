@@ -14,12 +14,15 @@ use headwater_core::problem::Problem;
 use headwater_core::push_stats::PushStats;
 use headwater_core::sequencer::call::{Incarnation, Inspection, LEASE_HEADER, Located, Shown};
 use headwater_core::sequencer::{
-    self, Answer, Core, Effect, Foresight, Input, Need, Op, Ticket, UpstreamResult,
+    self, Answer, Core, Effect, Foresight, Input, Need, News, Op, Ticket, UpstreamResult,
 };
+use headwater_core::socket::Bye;
 use serde_json::value::to_raw_value;
 use worker::wasm_bindgen::prelude::wasm_bindgen;
+use worker::wasm_bindgen_futures::spawn_local;
 use worker::{Delay, Env, Error, Request, Result, State, console_error};
 
+use super::sockets::{Socket, Sockets};
 use super::storage::Rows;
 use crate::isolate::now_ms;
 use crate::lease::{BATCHES, Lease};
@@ -30,6 +33,11 @@ use crate::upstream::{ProducerEpochs, Stream};
 pub(super) struct Actor {
     core: RefCell<Core>,
     rows: RefCell<Rows>,
+    /// Whether a flush of the rows is due.
+    is_flush_due: Cell<bool>,
+    sockets: Rc<Sockets>,
+    /// The push that was accepted last, until the sockets are told.
+    landed: RefCell<Option<(Ticket, Held)>>,
     stream: Stream,
     /// The store's encoded path.
     path: String,
@@ -51,14 +59,26 @@ pub(super) struct Actor {
 
 struct Waiting {
     to_caller: oneshot::Sender<Answer>,
-    /// The batch of a push, and the lease on its memory.
-    batch: Option<(Rc<Vec<u8>>, Lease)>,
+    /// Set for a push.
+    held: Option<Held>,
     /// A push that is counted: its batch, and when it began to wait.
     counted: Option<(Batch, u64)>,
 }
 
+/// The batch of a push, and where it came from.
+pub(super) struct Held {
+    pub(super) body: Rc<Vec<u8>>,
+    /// The lease on the batch's memory.
+    pub(super) lease: Lease,
+    /// The socket that brought the push, and the client's number of it. The socket receives the answer first.
+    pub(super) socket: Option<(Rc<Socket>, u64)>,
+}
+
+/// How long rows may lag behind their appends. In this time, one transaction collects them.
+const FLUSH_DELAY: Duration = Duration::from_millis(200);
+
 impl Actor {
-    pub(super) fn open(state: &State, env: &Env, path: &str) -> Result<Self> {
+    pub(super) fn open(state: &State, env: &Env, path: &str, sockets: Rc<Sockets>) -> Result<Self> {
         let vars = DeploymentVars(env);
         let settings = UpstreamSettings::read(&vars).map_err(as_error)?;
         let mut rows = Rows::open(state.storage().sql())?;
@@ -67,6 +87,9 @@ impl Actor {
         Ok(Self {
             core: RefCell::new(core),
             rows: RefCell::new(rows),
+            is_flush_due: Cell::new(false),
+            sockets,
+            landed: RefCell::default(),
             lease_duration: settings.sequencer_timeout(),
             stream: Stream::new(settings, path),
             path: path.into(),
@@ -118,7 +141,7 @@ impl Actor {
                 _ => return Ok(Located::Refused(answer)),
             }
         }
-        let found = self.rows.borrow().locate(position)?;
+        let found = self.rows.borrow_mut().locate(position)?;
         Ok(found
             .map_or(Located::Unknown, |(plan, incarnation)| Located::Found { plan, incarnation }))
     }
@@ -126,7 +149,7 @@ impl Actor {
     /// The Sequencer's part of the inspector's view.
     pub(super) async fn inspect(self: Rc<Self>, state: &State) -> Result<Inspection> {
         let answer = self.clone().call(Op::Look(Need::Known), state).await?;
-        let (segments, sealed) = self.rows.borrow().segments()?;
+        let (segments, sealed) = self.rows.borrow_mut().segments()?;
         let push_stats = self.push_stats.as_ref().map(RefCell::borrow);
         let halted = self.core.borrow().halted();
         let problem = halted.as_ref().unwrap_or(&answer).problem();
@@ -142,6 +165,7 @@ impl Actor {
             tip,
             segments: &segments,
             sealed,
+            sockets: self.sockets.len(),
             pushes: push_stats.as_deref(),
         };
         let shown = to_raw_value(&shown)?;
@@ -174,7 +198,25 @@ impl Actor {
             return refused(Answer::Overloaded);
         };
         let body = Rc::new(request.bytes().await?);
-        interrupted(self.begin(op, Some((body, lease)), state).await)
+        self.push_held(op, Held { body, lease, socket: None }, state).await
+    }
+
+    /// Answers a push whose batch is here.
+    pub(super) async fn push_held(
+        self: Rc<Self>,
+        op: Op,
+        held: Held,
+        state: &State,
+    ) -> Result<Answer> {
+        interrupted(self.begin(op, Some(held), state).await)
+    }
+
+    /// The tip for a socket that opens. Creates the stream if there is none, as every live read does.
+    pub(super) async fn welcome(self: Rc<Self>, state: &State) -> Result<Answer> {
+        match self.clone().call(Op::Look(Need::Known), state).await? {
+            Answer::Tip(None) => self.call(Op::Ensure, state).await,
+            answer => Ok(answer),
+        }
     }
 
     /// The answer to a call whose batch need not be read.
@@ -197,7 +239,7 @@ impl Actor {
     }
 
     /// The lease on a batch's memory. The Worker hands over its own, unless it runs in another isolate.
-    fn lease(&self, batch: &Batch, name: Option<&str>) -> Option<Lease> {
+    pub(super) fn lease(&self, batch: &Batch, name: Option<&str>) -> Option<Lease> {
         let duration = self.lease_duration;
         name.and_then(|name| Lease::adopt(&BATCHES, name, duration))
             .or_else(|| Lease::take(&BATCHES, &self.path, batch.bytes, duration, self.in_flight))
@@ -211,7 +253,7 @@ impl Actor {
     fn begin(
         self: Rc<Self>,
         op: Op,
-        batch: Option<(Rc<Vec<u8>>, Lease)>,
+        held: Option<Held>,
         state: &State,
     ) -> oneshot::Receiver<Answer> {
         let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
@@ -224,7 +266,7 @@ impl Actor {
             Op::Push { batch, .. } if self.push_stats.is_some() => Some((*batch, now_ms())),
             _ => None,
         };
-        self.waiting.borrow_mut().insert(ticket, Waiting { to_caller, batch, counted });
+        self.waiting.borrow_mut().insert(ticket, Waiting { to_caller, held, counted });
         self.handle(Input::Call(ticket, op));
         if let Some((request, failures)) = self.outgoing.take() {
             // The loop belongs to the object. This caller may leave at any time.
@@ -246,9 +288,26 @@ impl Actor {
             }
             self.renew_leases();
             self.handle(Input::Upstream(result));
+            self.flush_soon();
             let Some(next) = self.outgoing.take() else { return };
             (request, failures) = next;
         }
+    }
+
+    /// Writes the rows a little later, together with those of the appends that come until then.
+    fn flush_soon(self: &Rc<Self>) {
+        if !self.rows.borrow().has_pending() || self.is_flush_due.replace(true) {
+            return;
+        }
+        let actor = self.clone();
+        spawn_local(async move {
+            Delay::from(FLUSH_DELAY).await;
+            actor.is_flush_due.set(false);
+            let flushed = actor.rows.borrow_mut().flush();
+            if let Err(error) = flushed {
+                actor.abandon(error);
+            }
+        });
     }
 
     async fn perform(&self, request: sequencer::Request) -> UpstreamResult {
@@ -273,7 +332,7 @@ impl Actor {
 
     fn batch(&self, ticket: Ticket) -> Option<Rc<Vec<u8>>> {
         let waiting = self.waiting.borrow();
-        waiting.get(&ticket)?.batch.as_ref().map(|(batch, _)| batch.clone())
+        waiting.get(&ticket)?.held.as_ref().map(|held| held.body.clone())
     }
 
     /// Hands one input to the core, and carries out its effects in order. The borrow of the core ends before the first
@@ -285,11 +344,13 @@ impl Actor {
                 return self.abandon(error);
             }
         }
+        self.landed.take();
     }
 
     fn carry_out(&self, effect: Effect) -> Result<()> {
         match effect {
-            Effect::Record(tip) => self.rows.borrow_mut().record(&tip)?,
+            Effect::Record(tip) => self.rows.borrow_mut().record(tip)?,
+            Effect::Publish(news) => self.publish(&news),
             Effect::Forget => self.rows.borrow_mut().forget()?,
             Effect::Deleting => self.rows.borrow_mut().record_deleting()?,
             Effect::Answer(ticket, answer) => self.reply(ticket, answer),
@@ -308,8 +369,33 @@ impl Actor {
             if let Some((batch, began_ms)) = waiting.counted {
                 self.count(&batch, began_ms, &answer);
             }
+            if let Some(Held { socket: Some((socket, push)), .. }) = &waiting.held {
+                socket.answer(*push, &answer);
+            }
+            if let Answer::Accepted(_) = answer {
+                self.landed.replace(waiting.held.map(|held| (ticket, held)));
+            }
             // The send fails if the caller has left. The decision stands nevertheless.
             let _ = waiting.to_caller.send(answer);
+        }
+    }
+
+    fn publish(&self, news: &News) {
+        let landed = match (news, self.landed.take()) {
+            (News::Appended { ticket, .. }, Some((landed, held))) if *ticket == landed => {
+                Some(held)
+            }
+            _ => None,
+        };
+        let batch = landed.as_ref().map(|held| held.body.as_slice());
+        let writer = landed.as_ref().and_then(|held| Some(held.socket.as_ref()?.0.id));
+        self.sockets.publish(news, batch, writer);
+    }
+
+    /// Counts a push that the core does not see.
+    pub(super) fn count_refusal(&self, batch: Option<&Batch>, waited_ms: u64, refusal: &Problem) {
+        if let Some(push_stats) = &self.push_stats {
+            push_stats.borrow_mut().count(now_ms(), waited_ms, batch, Err(refusal));
         }
     }
 
@@ -327,10 +413,8 @@ impl Actor {
 
     /// Batches that wait for many answers of the upstream keep their leases.
     fn renew_leases(&self) {
-        for (_, lease) in
-            self.waiting.borrow().values().filter_map(|waiting| waiting.batch.as_ref())
-        {
-            lease.renew(self.lease_duration);
+        for held in self.waiting.borrow().values().filter_map(|waiting| waiting.held.as_ref()) {
+            held.lease.renew(self.lease_duration);
         }
     }
 
@@ -341,6 +425,7 @@ impl Actor {
         self.abandoned.set(true);
         self.outgoing.take();
         self.waiting.borrow_mut().clear();
+        self.sockets.close_all(Bye::Restarted, "The Sequencer starts again. Connect again.");
     }
 }
 

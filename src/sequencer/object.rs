@@ -1,26 +1,35 @@
-//! The Durable Object: takes calls of the Worker.
+//! The Durable Object: takes calls of the Worker, and frames of sockets.
 
 use std::cell::RefCell;
 use std::rc::Rc;
 
 use headwater_core::sequencer::call::{Ask, CALL_HEADER, Call, ReadStart};
 use headwater_core::sequencer::{Answer, Op};
-use worker::{DurableObject, Env, Error, Request, Response, Result, State, durable_object};
+use headwater_core::socket::{SUBPROTOCOL, ServerFrame, SocketGrant};
+use worker::{
+    DurableObject, Env, Error, Request, Response, Result, State, WebSocket,
+    WebSocketIncomingMessage, WebSocketPair, durable_object,
+};
 
 use super::actor::Actor;
+use super::frames::FrameContext;
+use super::sockets::Sockets;
+use crate::isolate::now_ms;
+use crate::settings::Settings;
 
 /// The Sequencer of a store. Only the Worker calls it, with a [`Call`] in a header.
-#[durable_object]
+#[durable_object(websocket)]
 pub struct Sequencer {
     state: State,
     env: Env,
     /// Opened by the first call, which brings the store's path.
     actor: RefCell<Option<Rc<Actor>>>,
+    sockets: Rc<Sockets>,
 }
 
 impl DurableObject for Sequencer {
     fn new(state: State, env: Env) -> Self {
-        Self { state, env, actor: RefCell::new(None) }
+        Self { state, env, actor: RefCell::new(None), sockets: Rc::default() }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
@@ -38,6 +47,7 @@ impl DurableObject for Sequencer {
         let actor = self.actor(&call.path)?;
         let state = &self.state;
         let answer = match call.ask {
+            Ask::Connect(grant) => return self.connect(actor, &call.path, grant, &request).await,
             Ask::Op(Op::Push { batch, backend_id }) => {
                 serde_json::to_string(&actor.push(batch, backend_id, &mut request, state).await?)
             }
@@ -53,15 +63,91 @@ impl DurableObject for Sequencer {
         };
         Response::ok(answer?)
     }
+
+    async fn websocket_message(
+        &self,
+        raw: WebSocket,
+        message: WebSocketIncomingMessage,
+    ) -> Result<()> {
+        self.sockets.wake(&self.state);
+        let Some(socket) = self.sockets.find(&raw) else { return Ok(()) };
+        #[cfg(feature = "failpoints")]
+        crate::failpoints::on_arrival().await;
+        let frame = match message {
+            WebSocketIncomingMessage::String(text) => text.into_bytes(),
+            WebSocketIncomingMessage::Binary(bytes) => bytes,
+        };
+        let actor = self.actor(socket.path())?;
+        let context = FrameContext { state: &self.state, env: &self.env, actor, socket };
+        context.serve(frame).await
+    }
+
+    async fn websocket_close(
+        &self,
+        raw: WebSocket,
+        code: usize,
+        reason: String,
+        _was_clean: bool,
+    ) -> Result<()> {
+        self.sockets.wake(&self.state);
+        self.sockets.remove(&raw);
+        // Ends the closing handshake, unless the runtime has done so. It refuses codes that no endpoint may send.
+        let _ = raw.close(u16::try_from(code).ok(), Some(reason));
+        Ok(())
+    }
+
+    async fn websocket_error(&self, raw: WebSocket, _error: Error) -> Result<()> {
+        self.sockets.wake(&self.state);
+        self.sockets.remove(&raw);
+        Ok(())
+    }
 }
 
 impl Sequencer {
+    /// Opens a socket, unless the store's tip can't be told.
+    async fn connect(
+        &self,
+        actor: Rc<Actor>,
+        path: &str,
+        grant: SocketGrant,
+        request: &Request,
+    ) -> Result<Response> {
+        let limits = match Settings::of(&self.env) {
+            Ok(settings) => settings.limits,
+            Err(problem) => return Err(problem.detail.into()),
+        };
+        let answer = actor.welcome(&self.state).await?;
+        let Answer::Tip(Some(tip)) = &answer else {
+            return Response::ok(serde_json::to_string(&answer)?);
+        };
+        if self.sockets.is_full() {
+            return Response::ok(serde_json::to_string(&Answer::Tip(None))?);
+        }
+        let hello = ServerFrame::Hello {
+            backend: &tip.backend_id,
+            head: tip.head,
+            offset: &tip.offset,
+            limits: limits.into(),
+            expires_in_ms: grant.expires_in_ms(now_ms()),
+        };
+        let WebSocketPair { client, server } = WebSocketPair::new()?;
+        self.sockets.accept(&self.state, server, path, grant)?.send(&hello);
+        let response = Response::from_websocket(client)?;
+        let offered = request.headers().get("sec-websocket-protocol")?.unwrap_or_default();
+        if offered.split(',').any(|one| one.trim() == SUBPROTOCOL) {
+            response.headers().set("sec-websocket-protocol", SUBPROTOCOL)?;
+        }
+        Ok(response)
+    }
+
     /// The actor. An abandoned one is replaced.
     fn actor(&self, path: &str) -> Result<Rc<Actor>> {
         if let Some(actor) = self.actor.borrow().as_ref().filter(|actor| !actor.is_abandoned()) {
             return Ok(actor.clone());
         }
-        let actor = Rc::new(Actor::open(&self.state, &self.env, path)?);
+        self.sockets.wake(&self.state);
+        let actor = Actor::open(&self.state, &self.env, path, self.sockets.clone())?;
+        let actor = Rc::new(actor);
         Ok(self.actor.borrow_mut().insert(actor).clone())
     }
 }

@@ -56,6 +56,9 @@ const ENDS_AFTER: &str =
 const FIRST_FROM: &str = "SELECT * FROM append WHERE last_seq >= ? ORDER BY last_seq LIMIT 1";
 const UP_TO_EVENT: &str = "SELECT * FROM append WHERE last_seq <= ? ORDER BY last_seq DESC LIMIT 1";
 
+/// The most rows that one transaction waits for.
+const MAX_PENDING: usize = 256;
+
 /// How many of the last segments the inspector lists.
 const LISTED_SEGMENTS: usize = 200;
 
@@ -69,6 +72,8 @@ pub(super) struct Rows {
     /// Whether the intent to delete the stream is stored.
     deleting: bool,
     has_tables: bool,
+    /// Tips whose rows are not written yet. Losing them is safe: the log says the same.
+    pending: Vec<Tip>,
 }
 
 #[derive(Deserialize)]
@@ -110,6 +115,7 @@ impl Rows {
             counted: RefCell::default(),
             deleting: false,
             has_tables,
+            pending: Vec::new(),
         };
         if rows.has_tables {
             rows.sql.exec(SCHEMA, None)?;
@@ -159,8 +165,31 @@ impl Rows {
         Ok(Some(Recorded { tip, deleting: self.deleting }))
     }
 
-    /// Records a tip. The runtime holds back later messages until the row is durable (the output gate).
-    pub(super) fn record(&mut self, tip: &Tip) -> Result<()> {
+    /// Records a tip: at once if it begins an incarnation, and else with the next [`flush`](Self::flush).
+    pub(super) fn record(&mut self, tip: Tip) -> Result<()> {
+        let is_stored = self.incarnation.as_ref() == Some(&Incarnation::of(&tip));
+        self.pending.push(tip);
+        if is_stored && !self.deleting && self.pending.len() < MAX_PENDING {
+            return Ok(());
+        }
+        self.flush()
+    }
+
+    /// Whether a tip waits for its row.
+    pub(super) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Writes the rows of all recorded tips, in one transaction. The runtime holds back later messages until the rows are
+    /// durable (the output gate). Therefore a row for each append would delay the next append.
+    pub(super) fn flush(&mut self) -> Result<()> {
+        for tip in std::mem::take(&mut self.pending) {
+            self.write(&tip)?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, tip: &Tip) -> Result<()> {
         self.make_tables()?;
         let incarnation = Incarnation::of(tip);
         if self.incarnation.as_ref() != Some(&incarnation) {
@@ -199,6 +228,7 @@ impl Rows {
 
     /// Stores the intent to delete the recorded stream.
     pub(super) fn record_deleting(&mut self) -> Result<()> {
+        self.flush()?;
         let Some(incarnation) = &self.incarnation else { return Ok(()) };
         let values = vec![incarnation.backend_id.0.as_str().into()];
         self.sql
@@ -209,6 +239,7 @@ impl Rows {
 
     /// Deletes all rows, because they described another incarnation.
     pub(super) fn forget(&mut self) -> Result<()> {
+        self.pending.clear();
         if self.has_tables {
             self.sql
                 .exec("DELETE FROM append; DELETE FROM backend; DELETE FROM deleting;", None)?;
@@ -227,7 +258,8 @@ impl Rows {
     }
 
     /// The segments from a position on. `None` if no recorded append ends at the offset, or the offset is not sealed.
-    pub(super) fn locate(&self, position: &Position) -> Result<Option<(Plan, Incarnation)>> {
+    pub(super) fn locate(&mut self, position: &Position) -> Result<Option<(Plan, Incarnation)>> {
+        self.flush()?;
         let Some(incarnation) = self.incarnation.clone() else { return Ok(None) };
         let place = match position {
             Position::Offset(offset) => self.place_at(offset)?,
@@ -242,7 +274,8 @@ impl Rows {
     }
 
     /// The last sealed segments, and the number of all.
-    pub(super) fn segments(&self) -> Result<(Vec<Stored>, u64)> {
+    pub(super) fn segments(&mut self) -> Result<(Vec<Stored>, u64)> {
+        self.flush()?;
         if self.incarnation.is_none() {
             return Ok((Vec::new(), 0));
         }

@@ -24,8 +24,9 @@ use worker::Response;
 
 use self::claims::{Avoid, FillClaims};
 use self::fill::{Fill, Pieces};
-use super::context::{Failure, StoreContext};
+use super::context::StoreContext;
 use super::{sequencer_client, tip_cache};
+use crate::failure::Failure;
 use crate::upstream::{LogReader, NoAnswer, Stream};
 
 pub(super) use self::cache::SegmentCache;

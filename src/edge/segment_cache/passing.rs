@@ -7,8 +7,8 @@ use headwater_core::segments::assemble::Passage;
 use headwater_core::segments::plan::Plan;
 
 use super::{CachedPage, FillError, FillOutcome, SegmentCache, next_page};
-use crate::edge::context::Failure;
 use crate::edge::reply;
+use crate::failure::Failure;
 use crate::upstream::{LogReader, Stream};
 
 /// The first segment of a plan. The read ends with the segment, or when the reader leaves.

@@ -1,24 +1,47 @@
-//! Turns a request's token into a [`Grant`].
+//! Authentication: turns a bearer token into a [`Grant`]. The module `signature` checks the token's signature.
 
 use headwater_core::auth::claims::{self, Grant};
 use headwater_core::auth::token::Token;
 use headwater_core::problem::Problem;
+use headwater_core::socket::TOKEN_PREFIX;
 use worker::Request;
 use worker::wasm_bindgen_futures::JsFuture;
 
-use crate::edge::context::Failure;
+use crate::failure::Failure;
 use crate::isolate::now_ms;
 use crate::settings::{Auth, Jwt};
 use crate::signature;
 
-/// Checks the token, and says what the request may do.
-pub(in crate::edge) async fn authenticate(
-    request: &Request,
-    auth: &Auth,
-) -> Result<Grant, Failure> {
+/// Checks the token of a request, and says what the request may do.
+pub(crate) async fn authenticate(request: &Request, auth: &Auth) -> Result<Grant, Failure> {
     let Auth::Jwt(jwt) = auth else { return Ok(Grant::Everything) };
     let header = request.headers().get(&jwt.header)?;
-    let token = bearer(header.as_deref().unwrap_or_default(), &jwt.header)?;
+    let value = header.as_deref().unwrap_or_default();
+    match bearer(value, &jwt.header) {
+        Ok(token) => check(token, jwt).await,
+        Err(problem) => match socket_token(request)? {
+            Some(token) => check(&token, jwt).await,
+            None => Err(problem.into()),
+        },
+    }
+}
+
+/// Checks the new token of a socket.
+pub(crate) async fn renew(token: &str, auth: &Auth) -> Result<Grant, Failure> {
+    match auth {
+        Auth::Open { .. } => Ok(Grant::Everything),
+        Auth::Jwt(jwt) => check(token, jwt).await,
+    }
+}
+
+/// The token among the subprotocols of a WebSocket (RFC 6455 §1.9): a browser can't set its headers.
+fn socket_token(request: &Request) -> Result<Option<String>, Failure> {
+    let offered = request.headers().get("sec-websocket-protocol")?.unwrap_or_default();
+    let token = offered.split(',').find_map(|one| one.trim().strip_prefix(TOKEN_PREFIX));
+    Ok(token.map(Into::into))
+}
+
+async fn check(token: &str, jwt: &Jwt) -> Result<Grant, Failure> {
     let parsed = Token::parse(token)?;
     let claims = parsed.claims()?;
     let now_seconds = now_ms() as f64 / 1_000.0;

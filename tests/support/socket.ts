@@ -1,0 +1,78 @@
+// A socket of the Worker, frame by frame, as docs/http-api.md describes it. Knows nothing of the provider.
+
+export interface Frame {
+  /** The line of JSON. */
+  readonly head: Readonly<Record<string, any>>
+  /** The text behind the line; empty without one. */
+  readonly batch: string
+}
+
+export interface TestSocket {
+  /** The next frame. Rejects once the socket is closed and every frame was taken. */
+  next(): Promise<Frame>
+  /** Takes frames until one has this kind. */
+  until(kind: string): Promise<Frame>
+  /** The frames that have arrived and were not taken. */
+  readonly waiting: ReadonlyArray<Frame>
+  send(head: object, batch?: string): void
+  sendText(text: string): void
+  /** The code and the reason of the end. */
+  readonly closed: Promise<{ code: number; reason: string }>
+  close(): void
+  readonly protocol: string
+}
+
+/** Opens a socket, and resolves once it is open. Rejects if the upgrade is refused. */
+export async function openSocket(url: string, protocols: string[] = ['headwater.v1']): Promise<TestSocket> {
+  const socket = new WebSocket(`${url.replace(/^http/, 'ws')}?live=websocket`, protocols)
+  socket.binaryType = 'arraybuffer'
+  const waiting: Frame[] = []
+  let wake = () => {}
+  let end: { code: number; reason: string } | undefined
+  const closed = new Promise<{ code: number; reason: string }>((resolve) => {
+    socket.addEventListener('close', ({ code, reason }) => {
+      end = { code, reason }
+      resolve(end)
+      wake()
+    })
+  })
+  socket.addEventListener('message', ({ data }: MessageEvent<ArrayBuffer | string>) => {
+    waiting.push(frameOf(typeof data === 'string' ? data : new TextDecoder().decode(data)))
+    wake()
+  })
+  await new Promise<void>((resolve, reject) => {
+    socket.addEventListener('open', () => resolve())
+    socket.addEventListener('error', () => reject(new Error('the upgrade was refused')))
+  })
+  const next = async (): Promise<Frame> => {
+    for (;;) {
+      const frame = waiting.shift()
+      if (frame !== undefined) return frame
+      if (end !== undefined) throw new Error(`the socket is closed: ${end.code} ${end.reason}`)
+      await new Promise<void>((resolve) => {
+        wake = resolve
+      })
+    }
+  }
+  return {
+    next,
+    async until(kind) {
+      for (;;) {
+        const frame = await next()
+        if (kind in frame.head) return frame
+      }
+    },
+    waiting,
+    send: (head, batch) => socket.send(JSON.stringify(head) + (batch === undefined ? '' : `\n${batch}`)),
+    sendText: (text) => socket.send(text),
+    closed,
+    close: () => socket.close(),
+    protocol: socket.protocol,
+  }
+}
+
+const frameOf = (text: string): Frame => {
+  if (text === 'pong') return { head: { pong: true }, batch: '' }
+  const end = text.indexOf('\n')
+  return { head: JSON.parse(end < 0 ? text : text.slice(0, end)), batch: end < 0 ? '' : text.slice(end + 1) }
+}
