@@ -60,11 +60,15 @@ export interface CommonOptions {
     readonly attempts?: number
   }
   readonly live?: {
-    /** @default 'sse', which falls back to long-poll where connections are cut at once or held back */
+    /**
+     * The best way to receive events that the provider tries. Where connections are cut at once or held back, it falls back
+     * from `websocket` to `sse`, and from there to `long-poll`, for some minutes. Only a Worker has WebSockets. An open one
+     * carries the pushes, too. @default 'websocket' in proxy mode, 'sse' in the others
+     */
     readonly mode?: LiveMode
     /**
-     * Servers send an event at once when SSE begins. If it takes longer twice in a row, the provider uses long-poll for some
-     * minutes. @default 5 seconds
+     * Servers send something at once when a live connection begins. If it takes longer twice in a row, the provider falls
+     * back. @default 5 seconds
      */
     readonly firstByteTimeout?: Duration.DurationInput
     /** The provider repeats a read that brings no byte for so long. @default 45 seconds */
@@ -101,6 +105,11 @@ export interface CommonOptions {
    * long-poll. @default globalThis.fetch
    */
   readonly fetch?: typeof globalThis.fetch
+  /**
+   * Opens the sockets. With a `fetch` of your own, the provider uses sockets only if you give this as well.
+   * @default globalThis.WebSocket
+   */
+  readonly WebSocket?: typeof globalThis.WebSocket
 }
 
 /** The options with every default filled in; durations in milliseconds. */
@@ -128,7 +137,7 @@ export const resolveSettings = (options: SyncBackendOptions): Settings => ({
   pushTimeoutMs: Duration.toMillis(options.push?.requestTimeout ?? '30 seconds'),
   maxItemEvents: options.pull?.maxItemEvents ?? 500,
   attempts: options.pull?.attempts ?? 3,
-  liveMode: options.live?.mode ?? 'sse',
+  liveMode: options.live?.mode ?? (options.mode === 'hybrid' || options.mode === 'direct' ? 'sse' : 'websocket'),
   firstByteTimeoutMs: Duration.toMillis(options.live?.firstByteTimeout ?? '5 seconds'),
   stallTimeoutMs: Duration.toMillis(options.live?.stallTimeout ?? '45 seconds'),
   renewIntervalMs: Duration.toMillis(options.live?.renewInterval ?? '60 seconds'),

@@ -8,6 +8,7 @@ const LAYERS = [
   ['protocol'],
   ['http'],
   ['store'],
+  ['socket'],
   ['reading', 'writing'],
   ['direct'],
   ['options.ts'],

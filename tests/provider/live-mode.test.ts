@@ -1,66 +1,83 @@
-// The choice between SSE and long-poll.
+// The choice of the way to receive events.
 import { describe, expect, test } from 'vitest'
 import {
-  afterSse,
+  afterConnection,
+  type ConnectionLife,
+  type LiveMode,
   type LiveModeState,
   liveModeAt,
-  type SseLife,
+  type StreamMode,
   startLiveMode,
 } from '../../client/src/reading/live-mode.ts'
 
-const cutAtOnce: SseLife = { lastedMs: 20, heard: false, end: 'cut' }
-const served: SseLife = { lastedMs: 60_000, heard: true, end: 'cut' }
-const silent: SseLife = { lastedMs: 5_000, heard: false, end: 'silence' }
-const renewed: SseLife = { lastedMs: 50_000, heard: true, end: 'left' }
-const leftAtOnce: SseLife = { lastedMs: 20, heard: false, end: 'left' }
+type Life = Omit<ConnectionLife, 'mode'>
 
-const stateAfter = (lives: readonly SseLife[], start: LiveModeState = startLiveMode('sse')) =>
-  lives.reduce((state, life) => afterSse(state, life, 0), start)
-const modeAfter = (...lives: SseLife[]) => liveModeAt(stateAfter(lives), 0)
+const cutAtOnce: Life = { lastedMs: 20, heard: false, end: 'cut' }
+const served: Life = { lastedMs: 60_000, heard: true, end: 'cut' }
+const silent: Life = { lastedMs: 5_000, heard: false, end: 'silence' }
+const renewed: Life = { lastedMs: 50_000, heard: true, end: 'left' }
+const leftAtOnce: Life = { lastedMs: 20, heard: false, end: 'left' }
 
-describe('after SSE connections', () => {
+const stateAfter = (mode: StreamMode, lives: readonly Life[], start: LiveModeState = startLiveMode(mode), now = 0) =>
+  lives.reduce((state, life) => afterConnection(state, { ...life, mode }, now), start)
+
+describe.each([
+  ['websocket', 'sse'],
+  ['sse', 'long-poll'],
+] as const)('%s', (mode, below) => {
+  const modeAfter = (...lives: Life[]) => liveModeAt(stateAfter(mode, lives), 0)
+  const later = 11 * 60_000
+
   test.each([
-    ['three that were cut at once', [cutAtOnce, cutAtOnce, cutAtOnce], 'long-poll'],
-    ['two that were cut at once', [cutAtOnce, cutAtOnce], 'sse'],
-    ['two that stayed silent', [silent, silent], 'long-poll'],
-    ['one that stayed silent', [silent], 'sse'],
+    ['three that were cut at once', [cutAtOnce, cutAtOnce, cutAtOnce], below],
+    ['two that were cut at once', [cutAtOnce, cutAtOnce], mode],
+    ['two that stayed silent', [silent, silent], below],
+    ['one that stayed silent', [silent], mode],
     [
       'two that stayed silent, with one between that was left before it could bring anything',
       [silent, leftAtOnce, silent],
-      'long-poll',
+      below,
     ],
-    ['two that stayed silent, with a good one between', [silent, served, silent], 'sse'],
-    ['two that stayed silent, with a renewed one between', [silent, renewed, silent], 'sse'],
-    ['three that were cut at once, with a good one between', [cutAtOnce, cutAtOnce, served, cutAtOnce], 'sse'],
-    ['any number that were left before they could bring anything', Array(20).fill(leftAtOnce), 'sse'],
-    ['any number of good ones', Array(20).fill(served), 'sse'],
-  ] as const)('%s: %s', (_, lives, mode) => {
-    expect(modeAfter(...lives)).toBe(mode)
+    ['two that stayed silent, with a good one between', [silent, served, silent], mode],
+    ['two that stayed silent, with a renewed one between', [silent, renewed, silent], mode],
+    ['three that were cut at once, with a good one between', [cutAtOnce, cutAtOnce, served, cutAtOnce], mode],
+    ['any number that were left before they could bring anything', Array(20).fill(leftAtOnce), mode],
+    ['any number of good ones', Array(20).fill(served), mode],
+  ] as const)('after %s: %s', (_, lives, expected) => {
+    expect(modeAfter(...lives)).toBe(expected)
   })
-})
 
-describe('long-poll', () => {
-  const later = 11 * 60_000
-
-  test('ends after some minutes', () => {
-    const state = stateAfter([silent, silent])
-    expect([0, 60_000, later].map((now) => liveModeAt(state, now))).toEqual(['long-poll', 'long-poll', 'sse'])
+  test('comes back after some minutes', () => {
+    const state = stateAfter(mode, [silent, silent])
+    expect([0, 60_000, later].map((now) => liveModeAt(state, now))).toEqual([below, below, mode])
   })
 
   test.each([
     ['silent', silent],
     ['cut at once', cutAtOnce],
-  ])('returns at once if SSE is still %s', (_, life) => {
-    const again = afterSse(stateAfter([life, life, life]), life, later)
-    expect(liveModeAt(again, later)).toBe('long-poll')
+  ])('is left at once if it is still %s when it comes back', (_, life) => {
+    const again = stateAfter(mode, [life], stateAfter(mode, [life, life, life]), later)
+    expect(liveModeAt(again, later)).toBe(below)
   })
 
-  test('does not return if SSE works again', () => {
-    const good = afterSse(stateAfter([silent, silent]), served, later)
-    expect(liveModeAt(afterSse(good, silent, later), later)).toBe('sse')
+  test('stays after it came back and worked', () => {
+    const good = stateAfter(mode, [served], stateAfter(mode, [silent, silent]), later)
+    expect(liveModeAt(stateAfter(mode, [silent], good, later), later)).toBe(mode)
   })
+})
 
-  test('is kept if the app asked for it', () => {
-    expect(liveModeAt(startLiveMode('long-poll'), 0)).toBe('long-poll')
-  })
+test('the pull falls back twice where neither WebSockets nor SSE get through', () => {
+  const withoutSockets = stateAfter('websocket', [silent, silent])
+  expect(liveModeAt(stateAfter('sse', [silent, silent], withoutSockets), 0)).toBe('long-poll')
+})
+
+test.each<[LiveMode, StreamMode[], LiveMode]>([
+  ['websocket', ['websocket'], 'sse'],
+  ['websocket', ['sse'], 'websocket'],
+  ['websocket', ['websocket', 'sse'], 'long-poll'],
+  ['sse', ['websocket'], 'sse'],
+  ['sse', ['sse'], 'long-poll'],
+  ['long-poll', [], 'long-poll'],
+])('an app that prefers %s, where %j are impossible, gets %s', (preferred, unable, expected) => {
+  expect(liveModeAt(startLiveMode(preferred), 0, unable)).toBe(expected)
 })

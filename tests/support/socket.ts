@@ -2,6 +2,7 @@
 
 export interface Frame {
   /** The line of JSON. */
+  // biome-ignore lint/suspicious/noExplicitAny: each test knows the frame that it expects
   readonly head: Readonly<Record<string, any>>
   /** The text behind the line; empty without one. */
   readonly batch: string
@@ -36,8 +37,8 @@ export async function openSocket(url: string, protocols: string[] = ['headwater.
       wake()
     })
   })
-  socket.addEventListener('message', ({ data }: MessageEvent<ArrayBuffer | string>) => {
-    waiting.push(frameOf(typeof data === 'string' ? data : new TextDecoder().decode(data)))
+  socket.addEventListener('message', ({ data }) => {
+    waiting.push(frameOf(typeof data === 'string' ? data : new TextDecoder().decode(data as ArrayBuffer)))
     wake()
   })
   await new Promise<void>((resolve, reject) => {

@@ -30,6 +30,8 @@ export interface Transport {
    * the app gave a function for them. A 401 that comes back is final. It follows no redirect.
    */
   readonly fetch: typeof globalThis.fetch
+  /** The headers that each request carries: the app's own, and the token. */
+  readonly headers: () => Promise<Headers>
   /** One whole exchange within a time-out. Rejects with an `HttpFailure` unless this party answers with success. */
   readonly request: (url: string, init: RequestInit, limits: RequestLimits) => Promise<Answer>
 }
@@ -49,12 +51,17 @@ export const makeTransport = (options: {
 }): Transport => {
   const { party, headers, authToken } = options
 
+  const withToken = (own: Headers | Readonly<Record<string, string>> | undefined): Headers => {
+    const merged = new Headers(own)
+    if (authToken !== undefined && !merged.has('authorization')) merged.set('authorization', `Bearer ${authToken}`)
+    return merged
+  }
+
   const send = (
     own: Headers | Readonly<Record<string, string>> | undefined,
     ...[input, init]: Parameters<typeof globalThis.fetch>
   ) => {
-    const merged = new Headers(own)
-    if (authToken !== undefined && !merged.has('authorization')) merged.set('authorization', `Bearer ${authToken}`)
+    const merged = withToken(own)
     new Headers(init?.headers).forEach((value, name) => merged.set(name, value))
     // Looked up for each request, so that instrumentation installed later takes effect.
     return (options.fetch ?? globalThis.fetch)(input, { ...init, ...NO_REDIRECT, headers: merged })
@@ -73,7 +80,10 @@ export const makeTransport = (options: {
       return { ...head, body: await read() }
     })
 
-  return { party, fetch: fetchWithHeaders, request }
+  const currentHeaders = async () =>
+    withToken(typeof headers === 'function' ? await headers({ refused: false }) : headers)
+
+  return { party, fetch: fetchWithHeaders, headers: currentHeaders, request }
 }
 
 /** Requests that are refused at the same time share the fresh headers: some issuers take two renewals at once for theft. */

@@ -35,7 +35,7 @@ const hybridRoute = ({ route, identify, create }: WorkerRoute, upstream: Upstrea
     onLost: () => {},
     onBroken: () => {},
   }
-  return { ...route, source: { url, transport, askBackendId, directLog } }
+  return { ...route, source: { url, transport, askBackendId, socket: undefined, directLog } }
 }
 
 const directRoute = (upstream: Upstream, settings: Settings): Route => {
@@ -50,7 +50,13 @@ const directRoute = (upstream: Upstream, settings: Settings): Route => {
     onBroken: writer.forgetTip,
   }
   return {
-    source: { url, transport, askBackendId: async (signal) => (await directLog.identify(signal)).backendId, directLog },
+    source: {
+      url,
+      transport,
+      askBackendId: async (signal) => (await directLog.identify(signal)).backendId,
+      socket: undefined,
+      directLog,
+    },
     makeWriter: writer.writerFor,
     ping: upstream.ping,
   }

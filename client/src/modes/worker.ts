@@ -5,6 +5,7 @@ import { authTokenOf, makeTransport, noStore } from '../http/transport.ts'
 import type { Settings, SyncBackendOptions } from '../options.ts'
 import { BACKEND_ID_HEADER, NEXT_OFFSET } from '../protocol/index.js'
 import type { DirectLog, LogIdentity } from '../reading/source.ts'
+import { makeStoreSocket } from '../socket/store-socket.ts'
 import { makeWorkerPush } from '../writing/worker-push.ts'
 import type { Route, StoreArgs } from './route.ts'
 
@@ -20,7 +21,7 @@ export const workerRoute = (
   settings: Settings,
   { storeId, payload }: StoreArgs,
 ): WorkerRoute => {
-  const { fetch, headers, url: base = '', tenant = 'default' } = options
+  const { fetch, headers, url: base = '', tenant = 'default', mode } = options
   const url = workerEndpoint(base, tenant, storeId)
   const transport = makeTransport({ party: 'worker', fetch, headers, authToken: authTokenOf(payload) })
 
@@ -38,11 +39,22 @@ export const workerRoute = (
   const identify = (signal?: AbortSignal) => ask('HEAD', settings.pushTimeoutMs, signal)
   const askBackendId = async (signal?: AbortSignal) => (await identify(signal)).backendId
 
+  const WebSocket = webSocketOf(options)
+  // Hybrid mode reads at the log's own server, which has no sockets.
+  const socket =
+    mode === 'hybrid' || settings.liveMode !== 'websocket' || WebSocket === undefined
+      ? undefined
+      : makeStoreSocket({ url, transport, limits: settings, WebSocket })
+
   const route: Route = {
-    source: { url, transport, askBackendId, directLog: undefined },
+    source: { url, transport, askBackendId, socket, directLog: undefined },
     makeWriter: (backendId) =>
-      makeWorkerPush({ url, transport, backendId, askBackendId, timeoutMs: settings.pushTimeoutMs }),
+      makeWorkerPush({ url, transport, backendId, askBackendId, timeoutMs: settings.pushTimeoutMs, socket }),
     ping: async (timeoutMs, signal) => void (await ask('HEAD', timeoutMs, signal)),
   }
   return { route, identify, create: async (signal) => void (await ask('PUT', settings.pushTimeoutMs, signal)) }
 }
+
+/** An app that makes the requests itself must also give the sockets, or use none. */
+const webSocketOf = ({ fetch, WebSocket }: SyncBackendOptions): typeof globalThis.WebSocket | undefined =>
+  WebSocket ?? (fetch === undefined ? globalThis.WebSocket : undefined)

@@ -3,6 +3,7 @@ import { sleep, toFailure } from '../http/transport.ts'
 import type { BackendId } from '../store/backend-id.ts'
 import type { Command, Outcome } from './pull-terms.ts'
 import { type LiveRead, listen, type ReadLimits, readPageOf } from './read.ts'
+import { listenOnSocket } from './socket-read.ts'
 import type { Source } from './source.ts'
 
 export interface CommandRunner {
@@ -11,6 +12,8 @@ export interface CommandRunner {
   /** Ends the current wait. */
   readonly wake: () => void
   readonly closeConnection: () => void
+  /** Whether the live connection brings everything up to this event. */
+  readonly reaches: (seqNum: number) => boolean
 }
 
 const OK: Outcome = { _tag: 'Ok' }
@@ -45,11 +48,14 @@ export const makeCommandRunner = (
         return command.withinMs === undefined ? read(closed) : untilWoken(command.withinMs, read)
       }
       case 'Listen':
-        connection = listen(source, command.query, limits)
+        connection =
+          command.query.live === 'websocket'
+            ? listenOnSocket(source.socket, source.url, command.query.backendId)
+            : listen(source, command.query, limits)
         return OK
       case 'Next': {
         const open = connection
-        return open === undefined ? { _tag: 'Ended' } : untilWoken(command.withinMs, () => open.next())
+        return open === undefined ? { _tag: 'Ended' } : untilWoken(command.withinMs, () => open.next(command.seqNum))
       }
       case 'Identify':
         return {
@@ -78,6 +84,7 @@ export const makeCommandRunner = (
       connection?.close()
       connection = undefined
     },
+    reaches: (seqNum) => connection?.reaches(seqNum) ?? false,
   }
 }
 

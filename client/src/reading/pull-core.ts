@@ -32,8 +32,9 @@ import {
   goLive,
   isAnotherBackend,
   isBehind,
+  keepSocket,
   newRun,
-  noteSse,
+  noteConnection,
   type PageOrigin,
   type Phase,
   type PullState,
@@ -61,6 +62,8 @@ export const startPull = (setup: PullSetup, start: Start, failures: number, mome
     failures,
     liveMode: startLiveMode(setup.settings.liveMode),
     canStream: true,
+    canSocket: true,
+    socket: undefined,
     isHint: true,
     suspect: false,
     brokenSince: undefined,
@@ -81,7 +84,8 @@ export const requestCatchUp = (state: PullState, seqNum: number): PullState => (
 export const isSpreading = ({ phase }: PullState): boolean => phase._tag === 'Resting' && phase.isSpread
 
 /** The pull uses a live connection. */
-export const isFollowing = ({ phase }: PullState): boolean => {
+export const isFollowing = ({ phase, socket }: PullState): boolean => {
+  if (socket !== undefined) return true
   if (phase._tag === 'Learning') return phase.read?.from._tag === 'Following'
   if (phase._tag === 'Doubting') return 'from' in phase.doubt && phase.doubt.from._tag === 'Following'
   return phase._tag === 'Following'
@@ -103,9 +107,9 @@ export const commandOf = (setup: PullSetup, state: PullState, moment: Moment): C
     case 'Polling':
       return { _tag: 'Read', query: queryOf(state, 'long-poll', moment), withinMs: patienceMs(setup, state, moment) }
     case 'Opening':
-      return { _tag: 'Listen', query: queryOf(state, 'sse', moment) }
+      return { _tag: 'Listen', query: { ...queryOf(state, phase.mode, moment), live: phase.mode } }
     case 'Following':
-      return { _tag: 'Next', withinMs: patienceMs(setup, state, moment) }
+      return { _tag: 'Next', seqNum: state.seqNum, withinMs: patienceMs(setup, state, moment) }
     case 'Learning':
       return { _tag: 'Learn', backendId: phase.backendId }
     case 'Doubting':
@@ -155,7 +159,7 @@ export const advance = (setup: PullSetup, state: PullState, outcome: Outcome, mo
     case 'Following':
       return onAnswer(setup, state, phase, outcome, moment)
     case 'Opening':
-      return { ...state, phase: { _tag: 'Following', since: moment.now, heard: false } }
+      return { ...state, phase: { _tag: 'Following', mode: phase.mode, since: moment.now, heard: false } }
     case 'Learning':
       return onLearned(setup, state, phase, outcome, moment)
     case 'Doubting':
@@ -225,15 +229,19 @@ const onAnswer = (
     case 'Woken':
       return renew(setup, state, from, moment)
     case 'Ended':
-      return retryLater(setup, noteSse(state, from, 'cut', moment), undefined, moment)
+      return retryLater(setup, noteConnection(state, from, 'cut', moment), undefined, moment)
+    case 'Behind':
+      return renew(setup, requestCatchUp(state, outcome.head), asHeard(from), moment)
     case 'NoStreams':
       return goLive(setup, { ...state, canStream: false }, moment)
+    case 'NoSocket':
+      return goLive(setup, { ...state, canSocket: false }, moment)
     case 'Stalled': {
       const end = outcome.heard ? 'cut' : 'silence'
-      return retryLater(setup, withoutSpread(noteSse(state, from, end, moment)), outcome.failure, moment)
+      return retryLater(setup, withoutSpread(noteConnection(state, from, end, moment)), outcome.failure, moment)
     }
     case 'Failed':
-      return onFailure(setup, noteSse(state, from, 'cut', moment), outcome.failure, moment)
+      return onFailure(setup, noteConnection(state, from, 'cut', moment), outcome.failure, moment)
     default:
       return state
   }
@@ -243,5 +251,8 @@ const asHeard = (from: PageOrigin): PageOrigin => (from._tag === 'Following' ? {
 
 const renew = (setup: PullSetup, state: PullState, from: PageOrigin, moment: Moment): PullState => {
   const overdue = isBehind(state) ? state.overdue + 1 : state.overdue
-  return begin(setup, { ...noteSse(state, from, 'left', moment), overdue }, moment)
+  // A catch-up leaves a streamed response, but not a socket.
+  const kept = keepSocket(state, from)
+  const left = kept.socket === undefined ? noteConnection(state, from, 'left', moment) : kept
+  return begin(setup, { ...left, overdue }, moment)
 }

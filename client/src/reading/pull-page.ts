@@ -11,7 +11,7 @@ import {
   fallBack,
   goLive,
   isBehind,
-  noteSse,
+  noteConnection,
   type PageOrigin,
   type PullState,
   SHORTEST_LIFE_MS,
@@ -29,7 +29,7 @@ export const onPage = (
   const read = readFrom(state, page)
   if (read._tag === 'Foreign') {
     const failure = new ForeignAnswer(page.url, 200, `it holds ${read.found}, which is no event`)
-    return retryLater(setup, noteSse({ ...state, fresh: true }, from, 'cut', moment), failure, moment)
+    return retryLater(setup, noteConnection({ ...state, fresh: true }, from, 'cut', moment), failure, moment)
   }
   // The log's own header goes first: on a first contact its id is the one to remember.
   for (const id of [read.backendId ?? idFromStart(setup, state, page), page.backendId]) {
@@ -58,7 +58,7 @@ export const applyPage = (
   from: PageOrigin,
   moment: Moment,
 ): PullState => {
-  if (read._tag === 'Broken') return onBrokenChain(setup, noteSse(state, from, 'cut', moment), read, moment)
+  if (read._tag === 'Broken') return onBrokenChain(setup, noteConnection(state, from, 'cut', moment), read, moment)
   const elsewhere = read.events.length === 0 ? fallBackIfLogGoesOn(setup, state, page) : undefined
   if (elsewhere !== undefined) return begin(setup, elsewhere, moment)
   if (endsTooEarly(setup, state, page)) {

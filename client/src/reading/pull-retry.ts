@@ -69,6 +69,7 @@ const retryDelay = (
 export const endPull = (state: PullState, end: PullEnd): PullState => ({
   ...state,
   connected: false,
+  socket: undefined,
   phase: { _tag: 'Ended', end },
   problem: problemOfEnd(end),
 })

@@ -1,7 +1,7 @@
 /** The state of a pull, and the steps that every part of pull-core.ts takes. */
 import type { HttpFailure } from '../http/errors.ts'
 import type { Problem } from '../store/problem.ts'
-import { afterSse, type LiveModeState, liveModeAt, type SseLife } from './live-mode.ts'
+import { afterConnection, type ConnectionLife, type LiveModeState, liveModeAt, type StreamMode } from './live-mode.ts'
 import { type PullItem, START_OFFSET } from './page.ts'
 import type { LogPage, Moment, PullEnd, PullSetup } from './pull-terms.ts'
 
@@ -13,9 +13,9 @@ export type Phase =
   | { readonly _tag: 'Reading' }
   /** A long-poll has been open since then. */
   | { readonly _tag: 'Polling'; readonly since: number }
-  | { readonly _tag: 'Opening' }
+  | { readonly _tag: 'Opening'; readonly mode: StreamMode }
   /** `heard`: this connection has brought a page. */
-  | { readonly _tag: 'Following'; readonly since: number; readonly heard: boolean }
+  | Following
   /** A page waits until its backend is remembered. */
   | {
       readonly _tag: 'Learning'
@@ -25,6 +25,13 @@ export type Phase =
   | { readonly _tag: 'Doubting'; readonly doubt: Doubt }
   | { readonly _tag: 'Done' }
   | { readonly _tag: 'Ended'; readonly end: PullEnd }
+
+interface Following {
+  readonly _tag: 'Following'
+  readonly mode: StreamMode
+  readonly since: number
+  readonly heard: boolean
+}
 
 /** The phase that read a page. The pull goes on there. */
 export type PageOrigin = Extract<Phase, { readonly _tag: 'Reading' | 'Polling' | 'Following' }>
@@ -76,6 +83,10 @@ export interface PullState {
   readonly failures: number
   readonly liveMode: LiveModeState
   readonly canStream: boolean
+  /** Whether a WebSocket can be used here. */
+  readonly canSocket: boolean
+  /** The socket that stays open while the pull catches up beside it. */
+  readonly socket: Following | undefined
   /** The position comes from LiveStore's storage, and no page has ended at its event yet. */
   readonly isHint: boolean
   /** The last page broke the chain or was torn, and the pull reads it once more. */
@@ -112,12 +123,22 @@ export const newRun = ({ settings }: PullSetup, { now, random }: Moment): PullSt
 
 export const goLive = (setup: PullSetup, state: PullState, moment: Moment): PullState => {
   if (state.run.renewAt <= moment.now) return begin(setup, state, moment)
-  const streams = state.canStream && liveModeAt(state.liveMode, moment.now) === 'sse'
-  return { ...state, phase: streams ? { _tag: 'Opening' } : { _tag: 'Polling', since: moment.now } }
+  if (state.socket !== undefined) return { ...state, phase: state.socket, socket: undefined }
+  const unable: Array<StreamMode> = [
+    ...(state.canSocket ? [] : ['websocket' as const]),
+    ...(state.canStream ? [] : ['sse' as const]),
+  ]
+  const mode = liveModeAt(state.liveMode, moment.now, unable)
+  return { ...state, phase: mode === 'long-poll' ? { _tag: 'Polling', since: moment.now } : { _tag: 'Opening', mode } }
 }
+
+/** The next run catches up. A socket stays open meanwhile: what it brings links to the end of the catch-up. */
+export const keepSocket = (state: PullState, from: PageOrigin): PullState =>
+  from._tag === 'Following' && from.mode === 'websocket' ? { ...state, socket: from } : state
 
 export const rest = (state: PullState, ms: number, isSpread = false): PullState => ({
   ...state,
+  socket: undefined,
   phase: { _tag: 'Resting', ms, isSpread },
 })
 
@@ -126,11 +147,16 @@ export const confirmFirst = (state: PullState, doubt: Doubt): PullState => ({
   phase: { _tag: 'Doubting', doubt },
 })
 
-/** Records how an SSE connection ended. */
-export const noteSse = (state: PullState, from: PageOrigin, end: SseLife['end'], { now }: Moment): PullState => {
+/** Records how a live connection ended. */
+export const noteConnection = (
+  state: PullState,
+  from: PageOrigin,
+  end: ConnectionLife['end'],
+  { now }: Moment,
+): PullState => {
   if (from._tag !== 'Following') return state
-  const life = { lastedMs: now - from.since, heard: from.heard, end }
-  return { ...state, liveMode: afterSse(state.liveMode, life, now) }
+  const life = { mode: from.mode, lastedMs: now - from.since, heard: from.heard, end }
+  return { ...state, liveMode: afterConnection(state.liveMode, life, now) }
 }
 
 /** The next loss does not come from a connection that many readers share. */

@@ -1,6 +1,6 @@
 /** The interface of pull-core.ts: it gives commands and takes outcomes. */
 import type { HttpFailure } from '../http/errors.ts'
-import type { LiveMode } from './live-mode.ts'
+import type { LiveMode, StreamMode } from './live-mode.ts'
 import type { PullItem } from './page.ts'
 
 /** One answer to a read. */
@@ -34,6 +34,10 @@ export interface ReadQuery {
   readonly fresh: boolean
 }
 
+export interface LiveQuery extends ReadQuery {
+  readonly live: StreamMode
+}
+
 export type Command =
   | { readonly _tag: 'Give'; readonly item: PullItem }
   /** The pull has read the whole log. */
@@ -52,9 +56,9 @@ export type Command =
   /** Read a page. `withinMs` bounds a long-poll, and waking the pull ends it. */
   | { readonly _tag: 'Read'; readonly query: ReadQuery; readonly withinMs: number | undefined }
   /** Open a live connection. */
-  | { readonly _tag: 'Listen'; readonly query: ReadQuery }
-  /** Take the next page from the live connection. The time or waking the pull ends the wait. */
-  | { readonly _tag: 'Next'; readonly withinMs: number }
+  | { readonly _tag: 'Listen'; readonly query: LiveQuery }
+  /** Take the next page behind `seqNum` from the live connection. The time or waking the pull ends the wait. */
+  | { readonly _tag: 'Next'; readonly seqNum: number; readonly withinMs: number }
 
 export type PullEnd =
   | { readonly _tag: 'BackendIdMismatch'; readonly expected: string; readonly received: string }
@@ -75,8 +79,12 @@ export type Outcome =
   | { readonly _tag: 'Ended' }
   /** Nothing came for too long. `heard`: something had come before. */
   | { readonly _tag: 'Stalled'; readonly failure: HttpFailure; readonly heard: boolean }
+  /** The log has gone on to this head, and the connection does not bring what is missing. */
+  | { readonly _tag: 'Behind'; readonly head: number }
   /** This runtime delivers a body only as a whole. */
   | { readonly _tag: 'NoStreams' }
+  /** This runtime has no WebSocket, or one that can't carry the app's headers. */
+  | { readonly _tag: 'NoSocket' }
   /** The answer to `Identify` and `Confirm`: the backend id and the end of the log; undefined without a log, or if nobody can tell. */
   | { readonly _tag: 'Identified'; readonly backendId: string | undefined; readonly tail: string | undefined }
   /** `backendId`: the id in the server's own refusal. */

@@ -63,7 +63,7 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
   const closed = new AbortController()
   const status = makeStatusReport(deps, isLive)
   let state = startPull(setup, start, isLive ? 0 : deps.failureCount.current, moment())
-  const { perform, wake, closeConnection } = makeCommandRunner(source, backendId, settings, closed.signal)
+  const { perform, wake, closeConnection, reaches } = makeCommandRunner(source, backendId, settings, closed.signal)
   /** A command that the driver began before LiveStore asked for the next item. */
   let ahead: { readonly command: Command; readonly outcome: Promise<Outcome> } | undefined
 
@@ -114,7 +114,7 @@ export const openPull = (deps: PullDeps, start: Start, isLive: boolean): Puller 
   const pull: LivePull = {
     catchUpTo: (seqNum) => {
       state = requestCatchUp(state, seqNum)
-      if (isBehind(state)) wake()
+      if (isBehind(state) && !reaches(seqNum)) wake()
     },
     wake: () => {
       if (state.phase._tag === 'Resting') wake()

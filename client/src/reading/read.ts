@@ -31,10 +31,16 @@ export interface ReadLimits {
 export type PageReply = Extract<Outcome, { readonly _tag: 'Page' | 'Torn' | 'Failed' }>
 
 /** The outcome of the next step of a live connection. */
-export type LiveReply = Extract<Outcome, { readonly _tag: 'Page' | 'Ended' | 'Stalled' | 'NoStreams' | 'Failed' }>
+export type LiveReply = Extract<
+  Outcome,
+  { readonly _tag: 'Page' | 'Behind' | 'Ended' | 'Stalled' | 'NoStreams' | 'NoSocket' | 'Failed' }
+>
 
 export interface LiveRead {
-  readonly next: () => Promise<LiveReply>
+  /** What comes behind `seqNum`. */
+  readonly next: (seqNum: number) => Promise<LiveReply>
+  /** Whether the connection brings everything up to this event, as far as it knows. */
+  readonly reaches: (seqNum: number) => boolean
   /** Aborts the request at once. */
   readonly close: () => void
 }
@@ -193,7 +199,7 @@ export const listen = (source: ReadSource, query: ReadQuery, limits: ReadLimits)
     return end
   }
 
-  return { next, close: () => abort.abort() }
+  return { next, reaches: () => false, close: () => abort.abort() }
 }
 
 /** A data event and the control event after it make a page (PROTOCOL 5.8). */

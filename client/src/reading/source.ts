@@ -1,5 +1,6 @@
 /** The source of a pull: the log of a store, behind the Worker or on its own server. */
 import type { Transport } from '../http/transport.ts'
+import type { StoreSocket } from '../socket/store-socket.ts'
 
 /** The address of a log and the way to it. */
 export interface ReadSource {
@@ -10,6 +11,8 @@ export interface ReadSource {
 export interface Source extends ReadSource {
   /** The backend id that the server has now, past every cache; undefined without a stream. Rejects with an `HttpFailure`. */
   readonly askBackendId: (signal?: AbortSignal) => Promise<string | undefined>
+  /** The store's socket; undefined where none can be used. */
+  readonly socket: StoreSocket | undefined
   /** Set where the log's own server is read, which says and does less than the Worker. */
   readonly directLog: DirectLog | undefined
 }

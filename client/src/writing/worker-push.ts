@@ -1,8 +1,9 @@
 /** Pushes through the Worker, whose Sequencer accepts a repeated batch again. */
 import { vouchedHead } from '../http/authenticity.ts'
-import { ForeignAnswer, isTransient, ResponseError, TransportError } from '../http/errors.ts'
+import { ForeignAnswer, isTransient, ResponseError, serverAhead, TransportError } from '../http/errors.ts'
 import type { Answer, Transport } from '../http/transport.ts'
 import { ACCEPTED_HEADER, BACKEND_ID_HEADER, JSON_TYPE } from '../protocol/index.js'
+import type { StoreSocket } from '../socket/store-socket.ts'
 import type { BackendId } from '../store/backend-id.ts'
 import type { Chunk, Writer } from './writer.ts'
 
@@ -12,11 +13,50 @@ export interface WorkerPushDeps {
   readonly backendId: BackendId
   readonly askBackendId: (signal?: AbortSignal) => Promise<string | undefined>
   readonly timeoutMs: number
+  /** Carries a push if it is open. */
+  readonly socket: StoreSocket | undefined
 }
 
-export const makeWorkerPush = ({ url, transport, backendId, askBackendId, timeoutMs }: WorkerPushDeps): Writer => {
-  const send = async ({ body, events }: Chunk, signal: AbortSignal): Promise<void> => {
+export const makeWorkerPush = (deps: WorkerPushDeps): Writer => {
+  const { url, transport, backendId, askBackendId, timeoutMs, socket } = deps
+
+  const send = async (chunk: Chunk, signal: AbortSignal): Promise<void> => {
     const known = backendId.remembered()
+    const answering =
+      socket?.canPush(chunk.body.length) === true
+        ? await sendBySocket(socket, chunk, known, signal)
+        : await sendByHttp(chunk, known, signal)
+    // The first contact with a backend may be a push.
+    if (backendId.remembered() === undefined) await backendId.observe(answering, signal)
+  }
+
+  const sendBySocket = async (
+    socket: StoreSocket,
+    { body, events }: Chunk,
+    known: string | undefined,
+    signal: AbortSignal,
+  ): Promise<string> => {
+    const first = events[0]?.seqNum ?? 0
+    const last = events.at(-1)?.seqNum ?? 0
+    const parent = events[0]?.parentSeqNum ?? 0
+    const tip = socket.tip()
+    // The server would say the same. A batch that ends at the head may be the one that made it.
+    const isStale = tip !== undefined && tip.backend === known && tip.head > parent && tip.head !== last
+    if (isStale) throw serverAhead(tip.head + 1, first)
+    const { head, backend } = await socket
+      .push({ body, messages: events, parent, last, backendId: known }, signal)
+      .catch((cause: unknown) => checkRefusal(cause, first, known, signal))
+    if (head < last || (known !== undefined && backend !== known)) {
+      throw new ForeignAnswer(url, 200, `it does not acknowledge the events ${first} to ${last} of this store`)
+    }
+    return backend
+  }
+
+  const sendByHttp = async (
+    { body, events }: Chunk,
+    known: string | undefined,
+    signal: AbortSignal,
+  ): Promise<string> => {
     const headers = { ...JSON_TYPE, ...(known === undefined ? {} : { [BACKEND_ID_HEADER]: known }) }
     const first = events[0]?.seqNum ?? 0
     const last = events.at(-1)?.seqNum ?? 0
@@ -31,8 +71,7 @@ export const makeWorkerPush = ({ url, transport, backendId, askBackendId, timeou
         `it does not acknowledge the events ${first} to ${last} of this store`,
       )
     }
-    // The first contact with a backend may be a push.
-    if (backendId.remembered() === undefined) await backendId.observe(answering, signal)
+    return answering
   }
 
   /** LiveStore can't undo its reaction to two refusals. Therefore the provider first checks that they are about this push and this store. */

@@ -1,0 +1,307 @@
+/** The socket of one store: its live pulls and its pushes share one connection, which is open while a pull listens. */
+import { ResponseError, TransportError } from '../http/errors.ts'
+import type { Transport } from '../http/transport.ts'
+import { type Hello, type ServerFrame, SUBPROTOCOL, TOKEN_PREFIX } from './frame.ts'
+import { type Batch, type FrameQueue, makeFrameQueue } from './frame-queue.ts'
+import { openSession, type Session, type SessionLimits } from './session.ts'
+
+export interface StoreSocketDeps {
+  /** The Worker's URL of the store. */
+  readonly url: string
+  readonly transport: Transport
+  readonly limits: SessionLimits & { readonly pushTimeoutMs: number }
+  /** The runtime's own, or the app's. */
+  readonly WebSocket: typeof globalThis.WebSocket
+}
+
+/** How a connection ended, for a pull that listened. */
+export type SocketEnd =
+  | { readonly _tag: 'Ended' }
+  | { readonly _tag: 'Stalled'; readonly heard: boolean }
+  /** The app's headers can't travel with a WebSocket. */
+  | { readonly _tag: 'NoSocket' }
+  /** Another incarnation took the log's place. */
+  | { readonly _tag: 'Reset'; readonly backend: string }
+
+export type Heard = { readonly _tag: 'Hello'; readonly hello: Hello } | ReturnType<FrameQueue['take']> | SocketEnd
+
+export interface Listener {
+  /** What comes behind `seqNum`. The first thing is the greeting. */
+  readonly next: (seqNum: number) => Promise<Exclude<Heard, undefined>>
+  /** Whether what has come, or was reported, reaches this event. */
+  readonly reaches: (seqNum: number) => boolean
+  readonly close: () => void
+}
+
+export interface SocketPush {
+  readonly body: string
+  /** The events of the body, as its reader would see them. */
+  readonly messages: ReadonlyArray<unknown>
+  readonly parent: number
+  readonly last: number
+  readonly backendId: string | undefined
+}
+
+/** The server has the events of a push. */
+export interface SocketAck {
+  readonly head: number
+  readonly backend: string
+}
+
+export interface SocketTip {
+  readonly backend: string
+  readonly head: number
+  /** The offset behind the head. */
+  readonly offset: string
+}
+
+export interface StoreSocket {
+  readonly listen: () => Listener
+  /** The tip that the server has told last; undefined without a connection. */
+  readonly tip: () => SocketTip | undefined
+  /** Whether a push of so many characters can be sent now. */
+  readonly canPush: (length: number) => boolean
+  /** Rejects with an `HttpFailure`. Without an answer the push may have landed. */
+  readonly push: (push: SocketPush, signal: AbortSignal) => Promise<SocketAck>
+}
+
+interface Pending {
+  readonly push: SocketPush
+  readonly resolve: (ack: SocketAck) => void
+  readonly reject: (failure: ResponseError | TransportError) => void
+}
+
+/** A larger push goes by HTTP: it would hold back what the socket brings. */
+const MAX_PUSH_LENGTH = 256 * 1024
+
+/** The server's clock may be ahead of a token's end by a minute (docs/security.md). By this time before its end, the app has a new one. */
+const RENEW_BEFORE_MS = 30_000
+
+export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSocketDeps): StoreSocket => {
+  const listeners = new Set<OpenListener>()
+  const pending = new Map<number, Pending>()
+  let session: Session | undefined
+  let isOpening = false
+  let hello: Hello | undefined
+  let tip: SocketTip | undefined
+  let lastPush = 0
+  let renewal: ReturnType<typeof setTimeout> | undefined
+
+  const end = (ended: SocketEnd) => {
+    session?.close()
+    session = hello = tip = undefined
+    isOpening = false
+    clearTimeout(renewal)
+    for (const { reject } of pending.values())
+      reject(new TransportError('the socket closed before it brought the answer'))
+    pending.clear()
+    for (const listener of listeners) listener.end(ended)
+    listeners.clear()
+  }
+
+  const closeIfUnused = () => {
+    if (listeners.size === 0 && pending.size === 0) end({ _tag: 'Ended' })
+  }
+
+  const onHello = (greeting: Hello) => {
+    hello = greeting
+    tip = greeting
+    renewLater(greeting.expiresInMs)
+    for (const listener of listeners) listener.hello(greeting)
+  }
+
+  const observeHead = ({ head, offset }: Pick<SocketTip, 'head' | 'offset'>) => {
+    if (tip !== undefined && head > tip.head) tip = { ...tip, head, offset }
+    for (const { queue, wake } of listeners) {
+      queue.observeHead(head)
+      wake()
+    }
+  }
+
+  const deliver = (batch: Batch) => {
+    for (const { queue } of listeners) queue.add(batch)
+    observeHead(batch)
+  }
+
+  const onFrame = (frame: ServerFrame) => {
+    switch (frame._tag) {
+      case 'Events':
+        return deliver(frame)
+      case 'Moved':
+        return observeHead(frame)
+      case 'Ack':
+        return onAck(frame)
+      case 'Refuse': {
+        const { problem, retryAfterMs } = frame
+        const status = typeof problem['status'] === 'number' ? problem['status'] : 500
+        return take(frame.push)?.reject(new ResponseError(url, status, problem, retryAfterMs))
+      }
+      case 'Reset':
+        return end({ _tag: 'Reset', backend: frame.backend })
+      case 'Granted':
+        return renewLater(frame.expiresInMs)
+      default:
+    }
+  }
+
+  /** The server sends a client's own events to the others only. */
+  const onAck = ({ push: id, head, offset }: Extract<ServerFrame, { readonly _tag: 'Ack' }>) => {
+    const acknowledged = take(id)
+    if (acknowledged === undefined || tip === undefined) return observeHead({ head, offset })
+    const { push, resolve } = acknowledged
+    const { parent, last, messages } = push
+    if (head === last) deliver({ parent, head, offset, messages })
+    else observeHead({ head, offset })
+    resolve({ head, backend: tip.backend })
+  }
+
+  const take = (id: number): Pending | undefined => {
+    const found = pending.get(id)
+    pending.delete(id)
+    closeIfUnused()
+    return found
+  }
+
+  const open = async () => {
+    isOpening = true
+    const protocols = await headersAsProtocols(transport)
+    if (!isOpening) return
+    if (protocols === undefined) return end({ _tag: 'NoSocket' })
+    let heard = false
+    try {
+      session = openSession(new WebSocket(`${url.replace(/^http/, 'ws')}?live=websocket`, protocols), limits, {
+        onHello: (greeting) => {
+          heard = true
+          onHello(greeting)
+        },
+        onFrame,
+        onEnd: (stalled) => end(stalled ? { _tag: 'Stalled', heard } : { _tag: 'Ended' }),
+      })
+    } catch {
+      // The runtime refuses the address, or the page's policy does.
+      end({ _tag: 'NoSocket' })
+    }
+  }
+
+  const renewLater = (expiresInMs: number | undefined) => {
+    clearTimeout(renewal)
+    if (expiresInMs === undefined) return
+    const inMs = Math.max(expiresInMs - RENEW_BEFORE_MS, expiresInMs / 2)
+    renewal = setTimeout(() => void renew(), Math.min(inMs, 2 ** 31 - 1))
+  }
+
+  const renew = async () => {
+    const current = session
+    const token = tokenIn(await transport.headers().catch(() => new Headers()))
+    if (token !== undefined && current !== undefined && session === current) current.send({ token })
+  }
+
+  const listen = (): Listener => {
+    const listener = makeListener(() => {
+      listeners.delete(listener)
+      closeIfUnused()
+    })
+    listeners.add(listener)
+    if (hello !== undefined) listener.hello({ ...hello, ...tip })
+    else if (session === undefined && !isOpening) void open().catch(() => end({ _tag: 'Ended' }))
+    return listener
+  }
+
+  const push = (what: SocketPush, signal: AbortSignal): Promise<SocketAck> =>
+    new Promise((resolve, reject) => {
+      const id = ++lastPush
+      const giveUp = (why: string, timedOut = false) => {
+        take(id)
+        settle()
+        reject(new TransportError(why, { timedOut }))
+      }
+      const onAbort = () => giveUp('the push was given up')
+      const timer = setTimeout(
+        () => giveUp(`the push was not answered within ${limits.pushTimeoutMs} ms`, true),
+        limits.pushTimeoutMs,
+      )
+      const settle = () => {
+        clearTimeout(timer)
+        signal.removeEventListener('abort', onAbort)
+      }
+      signal.addEventListener('abort', onAbort, { once: true })
+      pending.set(id, {
+        push: what,
+        resolve: (ack) => {
+          settle()
+          resolve(ack)
+        },
+        reject: (failure) => {
+          settle()
+          reject(failure)
+        },
+      })
+      session?.send({ push: { id, backend: what.backendId } }, what.body)
+    })
+
+  return {
+    listen,
+    tip: () => tip,
+    canPush: (length) => hello !== undefined && length <= MAX_PUSH_LENGTH && pending.size < hello.limits.pushes,
+    push,
+  }
+}
+
+interface OpenListener extends Listener {
+  readonly queue: FrameQueue
+  readonly wake: () => void
+  readonly hello: (hello: Hello) => void
+  readonly end: (end: SocketEnd) => void
+}
+
+const makeListener = (onClose: () => void): OpenListener => {
+  const queue = makeFrameQueue()
+  let greeting: Hello | undefined
+  let ended: SocketEnd | undefined
+  let wake = () => {}
+
+  const next = async (seqNum: number): Promise<Exclude<Heard, undefined>> => {
+    for (;;) {
+      if (greeting !== undefined) {
+        const hello = greeting
+        greeting = undefined
+        return { _tag: 'Hello', hello }
+      }
+      const heard = queue.take(seqNum) ?? ended
+      if (heard !== undefined) return heard
+      await new Promise<void>((resolve) => {
+        wake = resolve
+      })
+    }
+  }
+
+  return {
+    queue,
+    wake: () => wake(),
+    hello: (hello) => {
+      greeting = hello
+      queue.observeHead(hello.head)
+      wake()
+    },
+    end: (end) => {
+      ended ??= end
+      wake()
+    },
+    next,
+    reaches: (seqNum) => queue.head() >= seqNum,
+    close: onClose,
+  }
+}
+
+/** The subprotocols that carry the app's headers; undefined if no WebSocket can: a browser sets no headers on one. */
+const headersAsProtocols = async (transport: Transport): Promise<Array<string> | undefined> => {
+  const headers = await transport.headers()
+  const token = tokenIn(headers)
+  const names = [...headers.keys()]
+  if (names.length === 0) return [SUBPROTOCOL]
+  return names.length === 1 && token !== undefined ? [SUBPROTOCOL, `${TOKEN_PREFIX}${token}`] : undefined
+}
+
+/** A token that may stand in a subprotocol (RFC 9110 5.6.2). A JWT always may. */
+const tokenIn = (headers: Headers): string | undefined =>
+  /^bearer +([!#$%&'*+.^_`|~0-9a-z-]+)$/i.exec(headers.get('authorization') ?? '')?.[1]
