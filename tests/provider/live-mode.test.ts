@@ -32,14 +32,6 @@ describe.each([
     ['three that were cut at once', [cutAtOnce, cutAtOnce, cutAtOnce], below],
     ['two that were cut at once', [cutAtOnce, cutAtOnce], mode],
     ['two that stayed silent', [silent, silent], below],
-    ['one that stayed silent', [silent], mode],
-    [
-      'two that stayed silent, with one between that was left before it could bring anything',
-      [silent, leftAtOnce, silent],
-      below,
-    ],
-    ['two that stayed silent, with a good one between', [silent, served, silent], mode],
-    ['two that stayed silent, with a renewed one between', [silent, renewed, silent], mode],
     ['three that were cut at once, with a good one between', [cutAtOnce, cutAtOnce, served, cutAtOnce], mode],
     ['any number that were left before they could bring anything', Array(20).fill(leftAtOnce), mode],
     ['any number of good ones', Array(20).fill(served), mode],
@@ -61,9 +53,28 @@ describe.each([
   })
 
   test('stays after it came back and worked', () => {
-    const good = stateAfter(mode, [served], stateAfter(mode, [silent, silent]), later)
-    expect(liveModeAt(stateAfter(mode, [silent], good, later), later)).toBe(mode)
+    const good = stateAfter(mode, [served], stateAfter(mode, [cutAtOnce, cutAtOnce, cutAtOnce]), later)
+    expect(liveModeAt(stateAfter(mode, [cutAtOnce, cutAtOnce], good, later), later)).toBe(mode)
   })
+})
+
+describe('SSE', () => {
+  test.each([
+    ['one that stayed silent', [silent], 'sse'],
+    [
+      'two that stayed silent, with one between that was left before it could bring anything',
+      [silent, leftAtOnce, silent],
+      'long-poll',
+    ],
+    ['two that stayed silent, with a good one between', [silent, served, silent], 'sse'],
+    ['two that stayed silent, with a renewed one between', [silent, renewed, silent], 'sse'],
+  ] as const)('after %s: %s', (_, lives, expected) => {
+    expect(liveModeAt(stateAfter('sse', lives), 0)).toBe(expected)
+  })
+})
+
+test('a socket that stayed silent once gives way to SSE', () => {
+  expect(liveModeAt(stateAfter('websocket', [silent]), 0)).toBe('sse')
 })
 
 test('the pull falls back twice where neither WebSockets nor SSE get through', () => {

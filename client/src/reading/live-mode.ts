@@ -58,8 +58,8 @@ export interface ConnectionLife {
 /** A shorter connection was cut at once. */
 const SHORT_MS = 1_000
 const SHORT_IN_A_ROW = 3
-/** A lost packet can look the same once, but hardly twice. */
-const SILENT_IN_A_ROW = 2
+/** A lost packet can look the same once, but hardly twice. Without a socket, SSE serves as well: one silence is enough. */
+const SILENT_IN_A_ROW = { websocket: 1, sse: 2 }
 /** Networks change, and the better mode costs fewer requests. Therefore it gets another chance, which one failure ends. */
 const AVOIDED_MS = 10 * 60_000
 
@@ -68,11 +68,11 @@ export const afterConnection = (state: LiveModeState, life: ConnectionLife, now:
   return { ...state, records: { ...state.records, [life.mode]: record } }
 }
 
-const recordAfter = (record: ModeRecord, { lastedMs, heard, end }: ConnectionLife, now: number): ModeRecord => {
+const recordAfter = (record: ModeRecord, { mode, lastedMs, heard, end }: ConnectionLife, now: number): ModeRecord => {
   // The connection had no time to bring anything, which says nothing about the network.
   if (end === 'left' && !heard) return record
   const silent = end === 'silence' ? record.silent + 1 : heard ? 0 : record.silent
   const short = end === 'cut' ? (lastedMs < SHORT_MS ? record.short + 1 : 0) : end === 'left' ? 0 : record.short
-  if (silent < SILENT_IN_A_ROW && short < SHORT_IN_A_ROW) return { ...record, silent, short }
-  return { silent: SILENT_IN_A_ROW - 1, short: SHORT_IN_A_ROW - 1, avoidedUntil: now + AVOIDED_MS }
+  if (silent < SILENT_IN_A_ROW[mode] && short < SHORT_IN_A_ROW) return { ...record, silent, short }
+  return { silent: SILENT_IN_A_ROW[mode] - 1, short: SHORT_IN_A_ROW - 1, avoidedUntil: now + AVOIDED_MS }
 }
