@@ -33,7 +33,12 @@ export const makeSyncBackend =
         catch: (cause) => new UnknownError({ cause, note: String(cause) }),
       })
       const closed = new AbortController()
-      yield* Effect.addFinalizer(() => Effect.sync(() => closed.abort()))
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          closed.abort()
+          route.source.socket?.close()
+        }),
+      )
 
       const runtime = yield* Effect.runtime<never>()
       const isConnected = yield* SubscriptionRef.make(false)

@@ -1,4 +1,4 @@
-/** The socket of one store: its live pulls and its pushes share one connection, which is open while a pull listens. */
+/** The socket of one store: its live pulls and its pushes share one connection, which is open while they need it. */
 import { ResponseError, TransportError } from '../http/errors.ts'
 import type { Transport } from '../http/transport.ts'
 import { type Hello, type ServerFrame, SUBPROTOCOL, TOKEN_PREFIX } from './frame.ts'
@@ -59,10 +59,11 @@ export interface StoreSocket {
   readonly listen: () => Listener
   /** The tip that the server has told last; undefined without a connection. */
   readonly tip: () => SocketTip | undefined
-  /** Whether a push of so many characters can be sent now. */
+  /** Whether a push of so many characters can be sent now. If there is no connection, one opens for the next pushes. */
   readonly canPush: (length: number) => boolean
   /** Rejects with an `HttpFailure`. Without an answer the push may have landed. */
   readonly push: (push: SocketPush, signal: AbortSignal) => Promise<SocketAck>
+  readonly close: () => void
 }
 
 interface Pending {
@@ -70,6 +71,9 @@ interface Pending {
   readonly resolve: (ack: SocketAck) => void
   readonly reject: (failure: ResponseError | TransportError) => void
 }
+
+/** How long a connection that nobody uses stays open. */
+const LINGER_MS = 10_000
 
 /** A larger push goes by HTTP: it would hold back what the socket brings. */
 const MAX_PUSH_LENGTH = 256 * 1024
@@ -86,9 +90,14 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
   let tip: SocketTip | undefined
   let lastPush = 0
   let renewal: ReturnType<typeof setTimeout> | undefined
+  let linger: ReturnType<typeof setTimeout> | undefined
+  /** The last connection brought nothing. Only a pull tries again. */
+  let hasFailed = false
 
   const end = (ended: SocketEnd) => {
+    hasFailed = hello === undefined && (session !== undefined || ended._tag === 'NoSocket')
     session?.close()
+    clearTimeout(linger)
     session = hello = tip = undefined
     isOpening = false
     clearTimeout(renewal)
@@ -99,8 +108,12 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
     listeners.clear()
   }
 
+  const isUsed = () => listeners.size > 0 || pending.size > 0
+
+  /** More pushes may follow soon. */
   const closeIfUnused = () => {
-    if (listeners.size === 0 && pending.size === 0) end({ _tag: 'Ended' })
+    clearTimeout(linger)
+    if (!isUsed()) linger = setTimeout(() => isUsed() || end({ _tag: 'Ended' }), LINGER_MS)
   }
 
   const onHello = (greeting: Hello) => {
@@ -202,9 +215,23 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
       closeIfUnused()
     })
     listeners.add(listener)
+    clearTimeout(linger)
     if (hello !== undefined) listener.hello({ ...hello, ...tip })
-    else if (session === undefined && !isOpening) void open().catch(() => end({ _tag: 'Ended' }))
+    else openIfClosed()
     return listener
+  }
+
+  const openIfClosed = () => {
+    if (session === undefined && !isOpening) void open().catch(() => end({ _tag: 'Ended' }))
+  }
+
+  const canPush = (length: number): boolean => {
+    if (hello !== undefined) return length <= MAX_PUSH_LENGTH && pending.size < hello.limits.pushes
+    if (!hasFailed) {
+      openIfClosed()
+      closeIfUnused()
+    }
+    return false
   }
 
   const push = (what: SocketPush, signal: AbortSignal): Promise<SocketAck> =>
@@ -242,7 +269,8 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
   return {
     listen,
     tip: () => tip,
-    canPush: (length) => hello !== undefined && length <= MAX_PUSH_LENGTH && pending.size < hello.limits.pushes,
+    canPush,
+    close: () => end({ _tag: 'Ended' }),
     push,
   }
 }
