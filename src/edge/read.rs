@@ -21,11 +21,9 @@ use super::{lifetime, remainder, reply, sequencer_client};
 use crate::failure::Failure;
 use crate::isolate::now_ms;
 use crate::upstream::{
-    CLOSED, NEXT_OFFSET, NoAnswer, Stream, StreamRequest, UP_TO_DATE, discard, retry_after,
+    CLOSED, LONG_POLL, NEXT_OFFSET, NoAnswer, Stream, StreamRequest, UP_TO_DATE, discard,
+    retry_after,
 };
-
-/// How much longer than the upstream's time-out a long-poll may wait for news.
-const LONG_POLL: Duration = Duration::from_mins(1);
 
 /// Headers of the upstream's answer that the reader receives.
 const FORWARDED_HEADERS: [&str; 7] = [

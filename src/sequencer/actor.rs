@@ -27,15 +27,18 @@ use super::storage::Rows;
 use crate::isolate::now_ms;
 use crate::lease::{BATCHES, Lease};
 use crate::settings::{self, DeploymentVars, UpstreamSettings};
-use crate::upstream::{ProducerEpochs, Stream};
+use crate::upstream::{NoAnswer, ProducerEpochs, Stream};
 
 /// A core, and everything that it needs to act.
 pub(super) struct Actor {
+    state: Rc<State>,
     core: RefCell<Core>,
     rows: RefCell<Rows>,
     /// Whether a flush of the rows is due.
     is_flush_due: Cell<bool>,
     sockets: Rc<Sockets>,
+    /// Whether the actor watches the log for direct writers.
+    is_watching: Cell<bool>,
     /// The push that was accepted last, until the sockets are told.
     landed: RefCell<Option<(Ticket, Held)>>,
     stream: Stream,
@@ -74,21 +77,31 @@ pub(super) struct Held {
     pub(super) socket: Option<(Rc<Socket>, u64)>,
 }
 
+/// The pause of a watch after news. It doubles with each failure in a row.
+const WATCH_PAUSE: Duration = Duration::from_millis(100);
+
 /// How long rows may lag behind their appends. In this time, one transaction collects them.
 const FLUSH_DELAY: Duration = Duration::from_millis(200);
 
 impl Actor {
-    pub(super) fn open(state: &State, env: &Env, path: &str, sockets: Rc<Sockets>) -> Result<Self> {
+    pub(super) fn open(
+        state: Rc<State>,
+        env: &Env,
+        path: &str,
+        sockets: Rc<Sockets>,
+    ) -> Result<Self> {
         let vars = DeploymentVars(env);
         let settings = UpstreamSettings::read(&vars).map_err(as_error)?;
         let mut rows = Rows::open(state.storage().sql())?;
         let limits = settings::sequencer_limits(&vars).map_err(as_error)?;
         let core = Core::new(rows.load()?, BackendId::implicit(path), limits);
         Ok(Self {
+            state,
             core: RefCell::new(core),
             rows: RefCell::new(rows),
             is_flush_due: Cell::new(false),
             sockets,
+            is_watching: Cell::new(false),
             landed: RefCell::default(),
             lease_duration: settings.sequencer_timeout(),
             stream: Stream::new(settings, path),
@@ -110,24 +123,20 @@ impl Actor {
     }
 
     /// Answers with the known tip at once. If `need` asks for more, a look begins, and a later call receives its result.
-    pub(super) async fn look(self: Rc<Self>, need: Need, state: &State) -> Result<Answer> {
-        let answer = self.clone().call(Op::Look(Need::Known), state).await?;
+    pub(super) async fn look(self: Rc<Self>, need: Need) -> Result<Answer> {
+        let answer = self.clone().call(Op::Look(Need::Known)).await?;
         if need != Need::Known {
-            drop(self.begin(Op::Look(need), None, state));
+            drop(self.begin(Op::Look(need), None));
         }
         Ok(answer)
     }
 
     /// Finds a position in the index. A row stays true as long as the incarnation lasts.
-    pub(super) async fn locate(
-        self: Rc<Self>,
-        position: &Position,
-        state: &State,
-    ) -> Result<Located> {
-        let mut answer = self.clone().call(Op::Look(Need::Known), state).await?;
+    pub(super) async fn locate(self: Rc<Self>, position: &Position) -> Result<Located> {
+        let mut answer = self.clone().call(Op::Look(Need::Known)).await?;
         if let Position::After(seq) = position {
             if head_of(&answer).is_some_and(|head| head < *seq) {
-                answer = self.clone().call(Op::Look(Need::Fresh), state).await?;
+                answer = self.clone().call(Op::Look(Need::Fresh)).await?;
             }
             match &answer {
                 Answer::Tip(tip) if head_of(&answer).is_some_and(|head| head < *seq) => {
@@ -147,8 +156,8 @@ impl Actor {
     }
 
     /// The Sequencer's part of the inspector's view.
-    pub(super) async fn inspect(self: Rc<Self>, state: &State) -> Result<Inspection> {
-        let answer = self.clone().call(Op::Look(Need::Known), state).await?;
+    pub(super) async fn inspect(self: Rc<Self>) -> Result<Inspection> {
+        let answer = self.clone().call(Op::Look(Need::Known)).await?;
         let (segments, sealed) = self.rows.borrow_mut().segments()?;
         let push_stats = self.push_stats.as_ref().map(RefCell::borrow);
         let halted = self.core.borrow().halted();
@@ -182,7 +191,6 @@ impl Actor {
         batch: Batch,
         backend_id: Option<BackendId>,
         request: &mut Request,
-        state: &State,
     ) -> Result<Answer> {
         let began_ms = now_ms();
         let op = Op::Push { batch, backend_id };
@@ -190,7 +198,7 @@ impl Actor {
             self.count(&batch, began_ms, &answer);
             Ok(answer)
         };
-        if let Some(answer) = self.clone().foresee(&op, state).await? {
+        if let Some(answer) = self.clone().foresee(&op).await? {
             return refused(answer);
         }
         let Some(lease) = self.lease(&batch, request.headers().get(LEASE_HEADER)?.as_deref())
@@ -198,36 +206,31 @@ impl Actor {
             return refused(Answer::Overloaded);
         };
         let body = Rc::new(request.bytes().await?);
-        self.push_held(op, Held { body, lease, socket: None }, state).await
+        self.push_held(op, Held { body, lease, socket: None }).await
     }
 
     /// Answers a push whose batch is here.
-    pub(super) async fn push_held(
-        self: Rc<Self>,
-        op: Op,
-        held: Held,
-        state: &State,
-    ) -> Result<Answer> {
-        interrupted(self.begin(op, Some(held), state).await)
+    pub(super) async fn push_held(self: Rc<Self>, op: Op, held: Held) -> Result<Answer> {
+        interrupted(self.begin(op, Some(held)).await)
     }
 
     /// The tip for a socket that opens. Creates the stream if there is none, as every live read does.
-    pub(super) async fn welcome(self: Rc<Self>, state: &State) -> Result<Answer> {
-        match self.clone().call(Op::Look(Need::Known), state).await? {
-            Answer::Tip(None) => self.call(Op::Ensure, state).await,
+    pub(super) async fn welcome(self: Rc<Self>) -> Result<Answer> {
+        match self.clone().call(Op::Look(Need::Known)).await? {
+            Answer::Tip(None) => self.call(Op::Ensure).await,
             answer => Ok(answer),
         }
     }
 
     /// The answer to a call whose batch need not be read.
-    async fn foresee(self: Rc<Self>, op: &Op, state: &State) -> Result<Option<Answer>> {
+    async fn foresee(self: Rc<Self>, op: &Op) -> Result<Option<Answer>> {
         let foresight = self.core.borrow().foresee(op);
         match foresight {
             Foresight::Answer(answer) => return Ok(Some(answer)),
             Foresight::Open => return Ok(None),
             Foresight::AfterALook(_) => {}
         }
-        match self.clone().call(Op::Look(Need::Fresh), state).await? {
+        match self.clone().call(Op::Look(Need::Fresh)).await? {
             Answer::Tip(_) => {}
             no_tip => return Ok(Some(no_tip)),
         }
@@ -245,17 +248,12 @@ impl Actor {
             .or_else(|| Lease::take(&BATCHES, &self.path, batch.bytes, duration, self.in_flight))
     }
 
-    pub(super) async fn call(self: Rc<Self>, op: Op, state: &State) -> Result<Answer> {
-        interrupted(self.begin(op, None, state).await)
+    pub(super) async fn call(self: Rc<Self>, op: Op) -> Result<Answer> {
+        interrupted(self.begin(op, None).await)
     }
 
     /// Hands a call to the core. Its answer may come at once, or after upstream requests.
-    fn begin(
-        self: Rc<Self>,
-        op: Op,
-        held: Option<Held>,
-        state: &State,
-    ) -> oneshot::Receiver<Answer> {
+    fn begin(self: Rc<Self>, op: Op, held: Option<Held>) -> oneshot::Receiver<Answer> {
         let ticket = Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
         let (to_caller, answer) = oneshot::channel();
         if self.abandoned.get() {
@@ -270,7 +268,7 @@ impl Actor {
         self.handle(Input::Call(ticket, op));
         if let Some((request, failures)) = self.outgoing.take() {
             // The loop belongs to the object. This caller may leave at any time.
-            state.wait_until(self.clone().upstream_loop(request, failures));
+            self.state.wait_until(self.clone().upstream_loop(request, failures));
         }
         answer
     }
@@ -289,6 +287,7 @@ impl Actor {
             self.renew_leases();
             self.handle(Input::Upstream(result));
             self.flush_soon();
+            self.watch();
             let Some(next) = self.outgoing.take() else { return };
             (request, failures) = next;
         }
@@ -308,6 +307,32 @@ impl Actor {
                 actor.abandon(error);
             }
         });
+    }
+
+    /// Watches the log of a store that has direct writers, for as long as it has sockets. Otherwise their readers would learn
+    /// of a direct writer's event only by their next catch-up.
+    pub(super) fn watch(self: &Rc<Self>) {
+        let is_due = self.sockets.len() > 0 && self.rows.borrow().has_direct_writer();
+        if is_due && !self.is_watching.replace(true) {
+            self.state.wait_until(self.clone().watch_loop());
+        }
+    }
+
+    async fn watch_loop(self: Rc<Self>) {
+        let mut failures = 0;
+        while self.sockets.len() > 0 && !self.abandoned.get() {
+            let tail = self.core.borrow().tip().map(|tip| tip.offset.clone());
+            let Some(tail) = tail else { break };
+            let seen = match self.stream.wait_for_append(&tail).await {
+                Ok(seen) if seen > tail => self.clone().call(Op::Look(Need::Reaching(seen))).await,
+                Ok(_) => Ok(Answer::Tip(None)),
+                Err(NoAnswer) => Ok(Answer::Unavailable),
+            };
+            failures = if matches!(seen, Ok(Answer::Tip(_))) { 0 } else { (failures + 1).min(8) };
+            // Also bounds how often a Sequencer that appends much looks at its own appends.
+            Delay::from(WATCH_PAUSE * (1 << failures)).await;
+        }
+        self.is_watching.set(false);
     }
 
     async fn perform(&self, request: sequencer::Request) -> UpstreamResult {
@@ -352,6 +377,7 @@ impl Actor {
             Effect::Record(tip) => self.rows.borrow_mut().record(tip)?,
             Effect::Publish(news) => self.publish(&news),
             Effect::Forget => self.rows.borrow_mut().forget()?,
+            Effect::MetDirectWriter => self.rows.borrow_mut().record_direct_writer()?,
             Effect::Deleting => self.rows.borrow_mut().record_deleting()?,
             Effect::Answer(ticket, answer) => self.reply(ticket, answer),
             Effect::Request(request, failures) => {

@@ -11,7 +11,7 @@ use headwater_core::request_log::Entry;
 use headwater_core::route::Verb;
 use headwater_core::sequencer::Op;
 use headwater_core::socket::{Bye, ClientFrame, MalformedFrame, SocketGrant};
-use worker::{Env, Result, State, console_error};
+use worker::{Env, Result, console_error};
 
 use super::actor::{Actor, Held};
 use super::sockets::{PushInFlight, Socket};
@@ -23,7 +23,6 @@ use crate::{auth, rate_limit, request_log};
 
 /// What a frame needs.
 pub(super) struct FrameContext<'f> {
-    pub(super) state: &'f State,
     pub(super) env: &'f Env,
     pub(super) actor: Rc<Actor>,
     pub(super) socket: Rc<Socket>,
@@ -71,7 +70,7 @@ impl FrameContext<'_> {
                 let held =
                     Held { body: Rc::new(body), lease, socket: Some((self.socket.clone(), id)) };
                 let op = Op::Push { batch, backend_id };
-                let answer = self.actor.clone().push_held(op, held, self.state).await;
+                let answer = self.actor.clone().push_held(op, held).await;
                 drop(in_flight);
                 entry.waits.lap("sequencer", now_ms());
                 let answer = answer?;

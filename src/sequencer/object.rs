@@ -20,7 +20,7 @@ use crate::settings::Settings;
 /// The Sequencer of a store. Only the Worker calls it, with a [`Call`] in a header.
 #[durable_object(websocket)]
 pub struct Sequencer {
-    state: State,
+    state: Rc<State>,
     env: Env,
     /// Opened by the first call, which brings the store's path.
     actor: RefCell<Option<Rc<Actor>>>,
@@ -29,7 +29,7 @@ pub struct Sequencer {
 
 impl DurableObject for Sequencer {
     fn new(state: State, env: Env) -> Self {
-        Self { state, env, actor: RefCell::new(None), sockets: Rc::default() }
+        Self { state: Rc::new(state), env, actor: RefCell::new(None), sockets: Rc::default() }
     }
 
     async fn fetch(&self, mut request: Request) -> Result<Response> {
@@ -45,21 +45,20 @@ impl DurableObject for Sequencer {
         #[cfg(feature = "failpoints")]
         crate::failpoints::on_arrival().await;
         let actor = self.actor(&call.path)?;
-        let state = &self.state;
         let answer = match call.ask {
             Ask::Connect(grant) => return self.connect(actor, &call.path, grant, &request).await,
             Ask::Op(Op::Push { batch, backend_id }) => {
-                serde_json::to_string(&actor.push(batch, backend_id, &mut request, state).await?)
+                serde_json::to_string(&actor.push(batch, backend_id, &mut request).await?)
             }
-            Ask::Op(op) => serde_json::to_string(&actor.call(op, state).await?),
-            Ask::Look(need) => serde_json::to_string(&actor.look(need, state).await?),
+            Ask::Op(op) => serde_json::to_string(&actor.call(op).await?),
+            Ask::Look(need) => serde_json::to_string(&actor.look(need).await?),
             Ask::Read(need, position) => {
-                let answer = actor.clone().look(need, state).await?;
-                let located = actor.locate(&position, state).await?;
+                let answer = actor.clone().look(need).await?;
+                let located = actor.locate(&position).await?;
                 serde_json::to_string(&ReadStart { answer, located })
             }
-            Ask::Locate(position) => serde_json::to_string(&actor.locate(&position, state).await?),
-            Ask::Inspect => serde_json::to_string(&actor.inspect(state).await?),
+            Ask::Locate(position) => serde_json::to_string(&actor.locate(&position).await?),
+            Ask::Inspect => serde_json::to_string(&actor.inspect().await?),
         };
         Response::ok(answer?)
     }
@@ -78,7 +77,7 @@ impl DurableObject for Sequencer {
             WebSocketIncomingMessage::Binary(bytes) => bytes,
         };
         let actor = self.actor(socket.path())?;
-        let context = FrameContext { state: &self.state, env: &self.env, actor, socket };
+        let context = FrameContext { env: &self.env, actor, socket };
         context.serve(frame).await
     }
 
@@ -116,7 +115,7 @@ impl Sequencer {
             Ok(settings) => settings.limits,
             Err(problem) => return Err(problem.detail.into()),
         };
-        let answer = actor.welcome(&self.state).await?;
+        let answer = actor.clone().welcome().await?;
         let Answer::Tip(Some(tip)) = &answer else {
             return Response::ok(serde_json::to_string(&answer)?);
         };
@@ -132,6 +131,7 @@ impl Sequencer {
         };
         let WebSocketPair { client, server } = WebSocketPair::new()?;
         self.sockets.accept(&self.state, server, path, grant)?.send(&hello);
+        actor.watch();
         let response = Response::from_websocket(client)?;
         let offered = request.headers().get("sec-websocket-protocol")?.unwrap_or_default();
         if offered.split(',').any(|one| one.trim() == SUBPROTOCOL) {
@@ -146,7 +146,7 @@ impl Sequencer {
             return Ok(actor.clone());
         }
         self.sockets.wake(&self.state);
-        let actor = Actor::open(&self.state, &self.env, path, self.sockets.clone())?;
+        let actor = Actor::open(self.state.clone(), &self.env, path, self.sockets.clone())?;
         let actor = Rc::new(actor);
         Ok(self.actor.borrow_mut().insert(actor).clone())
     }

@@ -1,4 +1,5 @@
-//! The rows of a Sequencer: one for each push, the backend id, and the intent to delete the stream. The rows of pushes are
+//! The rows of a Sequencer: one for each push, the backend id, the intent to delete the stream, and whether it has direct
+//! writers. The rows of pushes are
 //! the head and the index of the log. They hold no event data. Losing all rows is safe, because the log says everything
 //! again.
 //!
@@ -34,6 +35,9 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS deleting (
         only INTEGER PRIMARY KEY CHECK (only = 1),
         backend_id TEXT NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS direct_writer (
+        only INTEGER PRIMARY KEY CHECK (only = 1)
     );";
 
 /// Runs before anything else: a read of a store that does not exist must leave nothing behind.
@@ -42,6 +46,7 @@ const COUNT_TABLES: &str =
 
 const LAST_TWO: &str = "SELECT * FROM append ORDER BY last_seq DESC LIMIT 2";
 const IS_DELETING: &str = "SELECT COUNT(*) AS count FROM deleting WHERE backend_id = ?";
+const COUNT_DIRECT_WRITERS: &str = "SELECT COUNT(*) AS count FROM direct_writer";
 const INSERT_APPEND: &str = "INSERT OR REPLACE INTO append
     (last_seq, end_offset, events_so_far, bytes_so_far, seals, parent, fingerprint) VALUES (?, ?, ?, ?, ?, ?, ?)";
 
@@ -72,6 +77,8 @@ pub(super) struct Rows {
     /// Whether the intent to delete the stream is stored.
     deleting: bool,
     has_tables: bool,
+    /// Whether the store has met a writer that does not push here.
+    has_direct_writer: bool,
     /// Tips whose rows are not written yet. Losing them is safe: the log says the same.
     pending: Vec<Tip>,
 }
@@ -115,6 +122,7 @@ impl Rows {
             counted: RefCell::default(),
             deleting: false,
             has_tables,
+            has_direct_writer: false,
             pending: Vec::new(),
         };
         if rows.has_tables {
@@ -147,6 +155,8 @@ impl Rows {
         let deleting = vec![backend.backend_id.0.as_str().into()];
         let deleting: Vec<Count> = self.sql.exec(IS_DELETING, deleting)?.to_array()?;
         self.deleting = deleting.first().is_some_and(|row| row.count > 0);
+        let direct: Vec<Count> = self.sql.exec(COUNT_DIRECT_WRITERS, None)?.to_array()?;
+        self.has_direct_writer = direct.first().is_some_and(|row| row.count > 0);
         let tip = Tip {
             backend_id: backend.backend_id,
             made_by: row.made_by(),
@@ -222,6 +232,19 @@ impl Rows {
             && *end != tip.offset
         {
             (*end, *count) = (tip.offset.clone(), *count + 1);
+        }
+        Ok(())
+    }
+
+    pub(super) fn has_direct_writer(&self) -> bool {
+        self.has_direct_writer
+    }
+
+    /// Stores that the store has a direct writer.
+    pub(super) fn record_direct_writer(&mut self) -> Result<()> {
+        if !std::mem::replace(&mut self.has_direct_writer, true) {
+            self.make_tables()?;
+            self.sql.exec("INSERT OR REPLACE INTO direct_writer (only) VALUES (1)", None)?;
         }
         Ok(())
     }

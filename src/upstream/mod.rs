@@ -10,6 +10,7 @@ mod epochs;
 mod request;
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use headwater_core::event::{BackendId, Offset, SeqNum, fence};
 use headwater_core::log::{LogScanner, Paging, header_message, header_of};
@@ -32,6 +33,9 @@ pub(crate) const NEXT_OFFSET: &str = "stream-next-offset";
 pub(crate) const UP_TO_DATE: &str = "stream-up-to-date";
 /// The response header of a stream that takes no more appends (protocol §4.1).
 pub(crate) const CLOSED: &str = "stream-closed";
+
+/// How much longer than the upstream's time-out a long-poll may wait for news.
+pub(crate) const LONG_POLL: Duration = Duration::from_mins(1);
 
 const PRODUCER_EPOCH: &str = "producer-epoch";
 const PRODUCER_SEQ: &str = "producer-seq";
@@ -170,6 +174,22 @@ impl Stream {
             Ok(_) => UpstreamResult::Deleted,
             Err(result) => result,
         }
+    }
+
+    /// Waits until the log goes on behind `tail`, for about as long as the upstream lets a long-poll wait (protocol §5.7).
+    /// Returns the end of the log then.
+    pub(crate) async fn wait_for_append(&self, tail: &Offset) -> Result<Offset, NoAnswer> {
+        let query = format!("?live=long-poll&offset={}", tail.0);
+        let request = StreamRequest {
+            query: &query,
+            extra_time: LONG_POLL,
+            ..StreamRequest::new(Method::Get)
+        };
+        let response = self.send(request).await?;
+        let is_answer = matches!(response.status_code(), 200 | 204);
+        let end = next_offset(&response).filter(|_| is_answer);
+        discard(&response);
+        end.ok_or(NoAnswer)
     }
 
     /// Reads page by page from `from` (the start if `None`) to the tail. Memory holds only what the scanner keeps.

@@ -157,6 +157,10 @@ impl Core {
         if !is_confirmed || !range.continues(tip.head) || end < tip.offset {
             return self.contradict();
         }
+        // A tip that was verified has been passed by somebody else. After a start, the rows may only have lagged.
+        if matches!(self.tip_state, TipState::Behind(_)) && range.link.is_some() {
+            effects.push(Effect::MetDirectWriter);
+        }
         let next = tip.after_range(&range, end).sealing(self.limits.segment);
         self.set_tip(next.clone(), effects);
         self.answer_if_found(range.probe_found, next, effects);

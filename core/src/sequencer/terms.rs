@@ -386,6 +386,8 @@ pub enum Effect {
     Record(Tip),
     /// Tell the live readers. If a call caused the news, its answer comes before.
     Publish(News),
+    /// Remember that another writer appends to the log beside this Sequencer.
+    MetDirectWriter,
     /// Delete all rows: they describe another incarnation.
     Forget,
     /// Store that this Sequencer is about to delete the stream, durably before the request that follows. The next

@@ -224,9 +224,9 @@ impl World {
             let s = &mut state.sequencers[sequencer];
             match effect {
                 Effect::Record(tip) => {
-                    s.record(Recorded { tip, deleting: self.mutation == Mutation::MissingIsReset })
+                    s.record(Recorded { tip, deleting: self.mutation == Mutation::MissingIsReset });
                 }
-                Effect::Publish(_) => {}
+                Effect::Publish(_) | Effect::MetDirectWriter => {}
                 Effect::Forget => s.rows = vec![None],
                 Effect::Deleting => unreachable!("no client resets the store"),
                 Effect::Request(request, _) => {

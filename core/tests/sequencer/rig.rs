@@ -38,6 +38,7 @@ pub struct Rig {
     /// The number of rows that were recorded.
     pub recorded: usize,
     pub published: Vec<News>,
+    pub met_direct_writer: bool,
 }
 
 pub fn rig() -> Rig {
@@ -52,6 +53,7 @@ pub fn rig() -> Rig {
         epoch: 0,
         recorded: 0,
         published: Vec::new(),
+        met_direct_writer: false,
     }
 }
 
@@ -128,6 +130,7 @@ impl Rig {
                 Effect::Deleting => {
                     self.stored.iter_mut().for_each(|stored| stored.deleting = true);
                 }
+                Effect::MetDirectWriter => self.met_direct_writer = true,
                 Effect::Publish(news) => self.published.push(news),
                 Effect::Answer(Ticket(call), answer) => self.answers[call as usize] = Some(answer),
                 Effect::Request(request, pause) => {

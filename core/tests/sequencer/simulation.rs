@@ -198,7 +198,7 @@ impl World {
             let s = &mut self.sequencers[sequencer];
             match effect {
                 Effect::Record(tip) => s.stored = Some(Recorded { tip, deleting: false }),
-                Effect::Publish(_) => {}
+                Effect::Publish(_) | Effect::MetDirectWriter => {}
                 Effect::Forget => s.stored = None,
                 Effect::Deleting => s.stored.iter_mut().for_each(|stored| stored.deleting = true),
                 Effect::Request(request, _) => s.open = Some(request),
