@@ -16,7 +16,8 @@ import {
 import { headerMessage } from '../../client/src/protocol/index.js'
 import type { Chunk } from '../../client/src/writing/writer.ts'
 import { check, type Event, eventsFrom } from '../support/events.ts'
-import { SimulatedClient, SimulatedLog } from './support/simulated-log.ts'
+import { SimulatedClient } from './support/simulated-client.ts'
+import { SimulatedLog } from './support/simulated-log.ts'
 
 const chunkOf = (events: Event[]): Chunk => ({ body: JSON.stringify(events), events })
 const at = (offset: string, head: number): Tip => ({ offset, head })
