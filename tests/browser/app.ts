@@ -1,11 +1,8 @@
 // The example app as it would be deployed: built, and served as files.
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { runChild } from '../../scripts/lib/child.mjs'
-import { freePort } from '../../scripts/lib/ports.mjs'
 import { launch, todoApp } from '../../scripts/lib/services.mjs'
 import { vite } from '../../scripts/lib/tools.mjs'
+import { freePort, makeFolder, removeFolder } from '../harness/index.ts'
 
 export interface TodoApp {
   readonly url: string
@@ -14,7 +11,7 @@ export interface TodoApp {
 
 /** `syncUrl`: the Worker's. */
 export const startTodoApp = async (syncUrl: string): Promise<TodoApp> => {
-  const outDir = await mkdtemp(join(tmpdir(), 'headwater-todo-'))
+  const outDir = await makeFolder('todo')
   const service = todoApp({ port: await freePort(), syncUrl, outDir })
   const env = { ...service.env, NODE_ENV: 'production' } // vitest says 'test'
   await runChild({ ...service, name: 'vite build', args: [vite, 'build', '--outDir', outDir], env })
@@ -23,7 +20,7 @@ export const startTodoApp = async (syncUrl: string): Promise<TodoApp> => {
     url: service.url,
     stop: async () => {
       await child.kill()
-      await rm(outDir, { recursive: true, force: true })
+      await removeFolder(outDir)
     },
   }
 }

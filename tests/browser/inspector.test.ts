@@ -4,11 +4,10 @@ import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { type Server, startRustUpstream, startWorker } from '../harness/index.ts'
-import { chain, event, Store } from '../wire/support.ts'
-import { hmac, now, token } from '../wire/tokens.ts'
+import { chain, event, Store } from '../support/store.ts'
+import { bearer, hs256, JWT } from '../support/tokens.ts'
 import { launchBrowser } from './device.ts'
 
-const SECRET = 'a secret of this test, long enough for its hash'
 /** Where to put pictures of the page, for a person to look at; by default there are none. */
 const PICTURES = process.env['INSPECTOR_PICTURES']
 
@@ -110,11 +109,10 @@ test('shows a store as it changes: head, segments, pushes accepted and refused, 
 })
 
 test('asks for a token with the scope admin, and says which one is missing', async () => {
-  const parts = await deploy({ AUTH_MODE: 'jwt', JWT_SECRET: SECRET })
-  const signed = (scope: string) =>
-    token({ alg: 'HS256' }, { exp: now() + 600, tenant: 'acme', stores: '*', scope }, hmac(SECRET))
+  const parts = await deploy(JWT)
+  const signed = (scope: string) => hs256({ tenant: 'acme', stores: '*', scope })
   const store = new Store(parts, { name: 'notes' })
-  expect((await store.push(chain(0, 2), { authorization: `Bearer ${signed('write')}` })).status).toBe(200)
+  expect((await store.push(chain(0, 2), bearer(signed('write')))).status).toBe(200)
   await openPage('?tenant=acme&store=notes')
   const show = async (scope: string) => {
     await page.getByRole('textbox', { name: 'Token' }).fill(signed(scope))

@@ -1,14 +1,14 @@
 // docs/quick-start.md does what it says: its files are an app, and that syncs.
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { runChild } from '../../scripts/lib/child.mjs'
-import { freePort } from '../../scripts/lib/ports.mjs'
 import { launch } from '../../scripts/lib/services.mjs'
 import { node, root, toolEnv, vite } from '../../scripts/lib/tools.mjs'
-import { read } from '../docs/pages.ts'
-import { type Server, startRustUpstream, startWorker } from '../harness/index.ts'
+import { freePort, makeFolder, removeFolder, type Server, startRustUpstream, startWorker } from '../harness/index.ts'
+import { read } from '../support/pages.ts'
 import { launchBrowser } from './device.ts'
 
 /** Each file has its name before it. */
@@ -24,8 +24,7 @@ let worker: Server
 let browser: Browser
 beforeAll(async () => {
   // Below the root, so that it finds what is installed there.
-  await mkdir(join(root, '.data'), { recursive: true })
-  folder = await mkdtemp(join(root, '.data', 'quick-start-'))
+  folder = await makeFolder('quick-start', join(root, '.data'))
   upstream = await startRustUpstream()
   worker = await startWorker({ upstreamUrl: upstream.url })
   browser = await launchBrowser()
@@ -34,7 +33,7 @@ afterAll(async () => {
   await browser?.close()
   await worker?.stop()
   await upstream?.stop()
-  await rm(folder, { recursive: true, force: true })
+  await removeFolder(folder)
 })
 
 const run = (name: string, args: string[]) =>

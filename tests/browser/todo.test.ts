@@ -1,24 +1,18 @@
 // The example app in a real browser, on a real Worker and upstream: what its users see when all goes well, and when not.
 import type { Browser } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import {
-  type CountingProxy,
-  makeStranger,
-  type Server,
-  startCountingProxy,
-  startRustUpstream,
-  startWorker,
-} from '../harness/index.ts'
-import { checkLog } from '../livestore/support.ts'
-import { upstreamStream } from '../provider/support/world.ts'
+import { makeStranger, type Server, startWorker } from '../harness/index.ts'
+import { logOf } from '../support/events.ts'
+import { JWT } from '../support/tokens.ts'
+import { startWorld, type World } from '../support/world.ts'
 import { startTodoApp, type TodoApp } from './app.ts'
 import { allSee, type Device, launchBrowser, openDevice } from './device.ts'
 
 const SYNCED = { badge: 'In sync', pending: 0 }
 
-let upstream: Server
+let world: World
+/** A test replaces the world's own Worker. */
 let worker: Server
-let network: CountingProxy
 let app: TodoApp
 let browser: Browser
 let storeId: string
@@ -26,18 +20,16 @@ let stores = 0
 const open = new Set<Device>()
 
 beforeAll(async () => {
-  upstream = await startRustUpstream()
-  worker = await startWorker({ upstreamUrl: upstream.url })
-  network = await startCountingProxy(worker.url)
-  app = await startTodoApp(network.url)
+  world = await startWorld()
+  worker = world.worker
+  app = await startTodoApp(world.network.url)
   browser = await launchBrowser()
 }, 120_000)
 afterAll(async () => {
   await browser?.close()
   await app?.stop()
-  await network?.stop()
   await worker?.stop()
-  await upstream?.stop()
+  await world?.stop()
 })
 beforeEach(() => {
   storeId = `list-${++stores}`
@@ -52,8 +44,8 @@ const device = async (name: string): Promise<Device> => {
   open.add(opened)
   return opened
 }
-const atUpstream = () => upstreamStream(`${upstream.url}/todo/${storeId}`)
-const logged = async () => checkLog(await atUpstream().messages()).events
+const atUpstream = () => world.atUpstream(storeId, 'todo')
+const logged = async () => logOf(await atUpstream().messages()).length
 
 test('two devices follow each other', async () => {
   const [a, b] = await Promise.all([device('a'), device('b')])
@@ -151,9 +143,9 @@ test('a server that wants a token that the app has not got is no silence', async
   const { port } = worker
   await worker.stop()
   worker = await startWorker({
-    upstreamUrl: upstream.url,
+    upstreamUrl: world.upstream.url,
     port,
-    vars: { AUTH_MODE: 'jwt', JWT_SECRET: 'a secret of this test, long enough for its hash' },
+    vars: JWT,
   })
   try {
     const context = await browser.newContext()
@@ -169,7 +161,7 @@ test('a server that wants a token that the app has not got is no silence', async
     await context.close()
   } finally {
     await worker.stop()
-    worker = await startWorker({ upstreamUrl: upstream.url, port })
+    worker = await startWorker({ upstreamUrl: world.upstream.url, port })
   }
 })
 
@@ -184,12 +176,12 @@ test('somebody else answers for a while: the app says so, keeps what is new, and
     'access-control-allow-methods': '*',
     'access-control-expose-headers': '*',
   }
-  const visit = makeStranger(network).comes(() => ({
+  const visit = makeStranger(world.network).comes(() => ({
     status: 200,
     headers: { ...cors, 'content-type': 'text/html' },
     body: '<html>sign in',
   }))
-  network.abandon()
+  world.network.abandon()
   await Promise.all([a.add('meanwhile'), b.add('meanwhile, too')])
   await allSee([a, b], { badge: 'Offline', pending: 1 })
   for (const { page } of [a, b]) await page.getByRole('alert').getByText('Something on this network answers').waitFor()

@@ -1,8 +1,8 @@
 // npm run chaos: rounds of faults and crashes for as long as asked. Its last line is one JSON object.
 import { parseArgs } from 'node:util'
 import { onEndSignal } from '../../scripts/lib/steps.mjs'
+import { Random } from '../support/random.ts'
 import { startParts, stopParts } from './parts.ts'
-import { Random } from './random.ts'
 import { complaints, figures, progress, table } from './report.ts'
 import { isGood, type Round, runRound } from './round.ts'
 

@@ -1,6 +1,6 @@
 // Which requests go wrong, and how: between the Worker and the upstream, and between the clients and the Worker.
 import { answers, type CountingProxy, type Fault, type RecordedRequest, type Says } from '../harness/index.ts'
-import type { Random } from './random.ts'
+import type { Random } from '../support/random.ts'
 
 /** The Worker of these tests gives up waiting after this; what is late is later. */
 export const UPSTREAM_TIMEOUT_MS = 1_000

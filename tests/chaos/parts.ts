@@ -1,17 +1,18 @@
 // The real parts, and their deaths: workerd, the Rust server, and the proxies before both.
-import { mkdtemp, rename, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import {
   type CountingProxy,
+  makeFolder,
+  removeFolder,
   type Server,
   startCountingProxy,
   startRustUpstream,
   startWorker,
 } from '../harness/index.ts'
+import type { Random } from '../support/random.ts'
 import { UPSTREAM_TIMEOUT_MS } from './faults.ts'
-import type { Random } from './random.ts'
 import type { Tally } from './tally.ts'
 
 export interface Parts {
@@ -28,7 +29,7 @@ export interface Parts {
 }
 
 export async function startParts(): Promise<Parts> {
-  const dataDir = join(await mkdtemp(join(tmpdir(), 'headwater-chaos-')), 'upstream')
+  const dataDir = join(await makeFolder('chaos'), 'upstream')
   const upstream = await startRustUpstream({ dataDir })
   const proxy = await startCountingProxy(upstream.url)
   // Segments so short that most of what is read comes out of the edge cache
@@ -48,7 +49,7 @@ export async function stopParts({ upstream, dataDir, proxy, worker, front, aside
   await worker.stop()
   await Promise.all([proxy.stop(), aside.upstream.stop()])
   await upstream.stop()
-  await rm(join(dataDir, '..'), { recursive: true, force: true, maxRetries: 5 })
+  await removeFolder(join(dataDir, '..'))
 }
 
 /**
@@ -120,7 +121,7 @@ async function emptyUpstream(parts: Parts, random: Random, tally: Tally): Promis
   // A Sequencer that starts now has only its row to go by
   if (random.chance(0.5)) await crashWorker(parts, tally)
   await crashUpstream(parts, tally, async () => {
-    await rm(dataDir, { recursive: true, force: true, maxRetries: 5 })
+    await removeFolder(dataDir)
     await rename(kept, dataDir)
   })
 }

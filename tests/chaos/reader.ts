@@ -2,9 +2,10 @@
 // from the last offset it was told whenever the connection ends, or now and then from the start, as a new device would.
 // It has no time-out of its own: a stream that falls silent is to be found, not healed.
 import { setTimeout as pause } from 'node:timers/promises'
+import type { Random } from '../support/random.ts'
+import { sse } from '../support/sse.ts'
 import { isRead, type Message, messagesOf } from './genuine.ts'
 import { View } from './history.ts'
-import type { Random } from './random.ts'
 import type { Tally } from './tally.ts'
 
 interface ReaderOptions {
@@ -53,7 +54,7 @@ export class Reader {
     this.#doing = `following, status ${response.status}`
     const isStream = isRead(response) && response.headers.get('content-type')?.startsWith('text/event-stream')
     if (!isStream || response.body === null) return void (await response.body?.cancel())
-    for await (const { event, data } of serverSentEvents(response.body)) {
+    for await (const { event, data } of sse(response)) {
       if (event === 'data') this.#events(this.#messages(data))
       if (event === 'control') this.#offset = this.#nextOffset(data)
     }
@@ -111,23 +112,5 @@ const isWhole = (data: string): boolean => {
     return true
   } catch {
     return false
-  }
-}
-
-/** Whole ones only: what a connection that ends leaves unfinished is no event. */
-async function* serverSentEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<{ event: string; data: string }> {
-  const decoder = new TextDecoder()
-  let text = ''
-  for await (const chunk of body) {
-    text += decoder.decode(chunk, { stream: true })
-    for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
-      const lines = text.slice(0, end).split('\n')
-      text = text.slice(end + 2)
-      const field = (name: string) =>
-        lines
-          .flatMap((line) => (line.startsWith(`${name}:`) ? [line.slice(name.length + 1).replace(/^ /, '')] : []))
-          .join('\n')
-      yield { event: field('event'), data: field('data') }
-    }
   }
 }

@@ -2,11 +2,12 @@
 // everything; then judgement.
 import { setTimeout as pause } from 'node:timers/promises'
 import type { CountingProxy, RecordedRequest } from '../harness/index.ts'
+import { Random } from '../support/random.ts'
+import { walk } from '../support/store.ts'
 import { clientPlan, type Plan, upstreamPlan } from './faults.ts'
 import { type ChaosEvent, History } from './history.ts'
 import { acquittal, isClean, judge, type Verdict } from './oracle.ts'
 import { crashNowAndThen, type Parts } from './parts.ts'
-import { Random } from './random.ts'
 import { Reader } from './reader.ts'
 import { Stalls } from './stalls.ts'
 import { Tally } from './tally.ts'
@@ -50,6 +51,11 @@ interface Store {
   readers: Reader[]
 }
 
+/**
+ * The seed repeats the draws: the faults of a store's requests in their order, the crashes, and each writer's actions. It does
+ * not repeat how these meet, because several processes run on a real clock. The same seed makes the same kind of trouble, not
+ * the same history.
+ */
 export async function runRound(parts: Parts, { seed, seconds, kills }: RoundOptions): Promise<Round> {
   const random = new Random(seed)
   const tally = new Tally()
@@ -202,15 +208,8 @@ async function judgeAll(parts: Parts, stores: Store[], tally: Tally): Promise<Ve
 
 /** The store's events as the upstream has them, past the Worker and the proxy. */
 async function readLog({ upstream }: Parts, store: string): Promise<ChaosEvent[]> {
-  const events: ChaosEvent[] = []
-  for (let offset = '-1'; ; ) {
-    const response = await fetch(`${upstream.url}/${TENANT}/${store}?offset=${offset}`)
-    if (!response.ok) throw new Error(`reading the log of ${store}: ${response.status}`)
-    const messages = (await response.json()) as (ChaosEvent | { livestore: unknown })[]
-    events.push(...messages.filter((message): message is ChaosEvent => !('livestore' in message)))
-    offset = response.headers.get('stream-next-offset') ?? offset
-    if (response.headers.has('stream-up-to-date')) return events
-  }
+  const read = (query: string) => fetch(`${upstream.url}/${TENANT}/${store}?${query}`)
+  return (await walk({ read })).flatMap(({ events }) => events as ChaosEvent[])
 }
 
 function partsState({ proxy, worker, upstream }: Parts): string[] {

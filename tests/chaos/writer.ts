@@ -2,9 +2,9 @@
 // that come back as confirmed, rebase the pending ones onto the head, push them in batches; push the same batch again
 // while its fate is unknown; pull and rebase when told that the server is ahead.
 import { setTimeout as pause } from 'node:timers/promises'
+import type { Random } from '../support/random.ts'
 import { isAcknowledgement, isRead, messagesOf, problemOf } from './genuine.ts'
 import { type ChaosEvent, type History, View } from './history.ts'
-import type { Random } from './random.ts'
 import { Stalls } from './stalls.ts'
 import type { Tally } from './tally.ts'
 

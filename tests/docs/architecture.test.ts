@@ -4,7 +4,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { root } from '../../scripts/lib/tools.mjs'
-import { code, read, table } from './pages.ts'
+import { code, read, table } from '../support/pages.ts'
 
 const page = read('docs/internals/architecture.md')
 const map = code(page.split('\n## Code map\n')[1]?.split('\n## ')[0])

@@ -1,7 +1,7 @@
 // docs/configuration.md against the code. Its tables of variables are made of the code: core/tests/settings.rs.
 import { expect, test } from 'vitest'
 import { SETTINGS } from '../../scripts/lib/deployment.mjs'
-import { code, filesIn, read, table } from './pages.ts'
+import { code, filesIn, read, table } from '../support/pages.ts'
 
 const page = read('docs/configuration.md')
 

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process'
 import { expect, test } from 'vitest'
 import { root, toolEnv } from '../../scripts/lib/tools.mjs'
-import { filesIn, read } from './pages.ts'
+import { filesIn, read } from '../support/pages.ts'
 
 /** Lower ones first. A module may import those before it. */
 const LAYERS = {

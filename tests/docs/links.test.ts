@@ -3,7 +3,7 @@ import { existsSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { root } from '../../scripts/lib/tools.mjs'
-import { anchors, pages, prose, read } from './pages.ts'
+import { anchors, pages, prose, read } from '../support/pages.ts'
 
 const links = (text: string) =>
   [...text.matchAll(/\]\(([^)\s]+)[^)]*\)/g), ...text.matchAll(/(?:src|srcset|href)="([^"]+)"/g)].map(

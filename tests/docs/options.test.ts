@@ -1,7 +1,7 @@
 // client/README.md lists the provider's options with the defaults of the code.
 import ts from 'typescript'
 import { expect, test } from 'vitest'
-import { code, read, table } from './pages.ts'
+import { code, read, table } from '../support/pages.ts'
 
 const source = ts.createSourceFile('options.ts', read('client/src/options.ts'), ts.ScriptTarget.Latest, true)
 const interfaces = new Map(source.statements.filter(ts.isInterfaceDeclaration).map((one) => [one.name.text, one]))

@@ -1,6 +1,6 @@
 // docs/troubleshooting.md and docs/http-api.md list every refusal of the Worker, and quote messages as the code has them.
 import { expect, test } from 'vitest'
-import { code, filesIn, read } from './pages.ts'
+import { code, filesIn, read } from '../support/pages.ts'
 
 const page = read('docs/troubleshooting.md')
 

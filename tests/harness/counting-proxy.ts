@@ -2,8 +2,8 @@
 // what the Worker asks of it; put before the Worker it is a client's network, which can go away.
 import { setMaxListeners } from 'node:events'
 import { Agent, createServer } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
 import { type Fault, type RecordedRequest, record, serve } from './exchange.ts'
+import { listen } from './listen.ts'
 
 /** Which requests: by method, by a part of the path, and by whether and how they follow a stream. */
 export interface RequestFilter {
@@ -49,7 +49,6 @@ export async function startCountingProxy(upstreamUrl: string, options: { port?: 
   const upstream = new URL(upstreamUrl)
   // Idle connections go soon: the Rust server waits for them when it is stopped
   const agent = new Agent({ keepAlive: true, timeout: 500 })
-  const sockets = new Set<Socket>()
   const requests: RecordedRequest[] = []
   const faults: PendingFault[] = []
   const faulty = new Set<Promise<void>>()
@@ -88,22 +87,13 @@ export async function startCountingProxy(upstreamUrl: string, options: { port?: 
     void served.finally(() => faulty.delete(served))
   })
   server.on('connection', (socket) => {
-    if (!online) return socket.destroy()
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
+    if (!online) socket.destroy()
   })
   // A test may hold a request, or follow a stream, for as long as it likes
   server.requestTimeout = 0
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(options.port ?? 0, '127.0.0.1', resolve)
-  })
-
-  const cut = () => {
-    for (const socket of sockets) socket.destroy()
-  }
+  const { url, cut, stop } = await listen(server, options.port)
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}${upstream.pathname.replace(/\/$/, '')}`,
+    url: `${url}${upstream.pathname.replace(/\/$/, '')}`,
     requests,
     count: (filter = {}) => requests.filter((request) => matches(request, filter)).length,
     clear: () => void requests.splice(0),
@@ -135,10 +125,8 @@ export async function startCountingProxy(upstreamUrl: string, options: { port?: 
       if (!online) cut()
     },
     async stop() {
-      const closed = new Promise((resolve) => server.close(resolve))
-      cut()
       agent.destroy()
-      await closed
+      await stop()
     },
   }
 }

@@ -1,6 +1,6 @@
 // The harness itself, on the real upstreams: what a test relies on when it counts, cuts, kills and restarts.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { chain, Store } from '../wire/support.ts'
+import { chain, Store } from '../support/store.ts'
 import {
   type CountingProxy,
   type Server,

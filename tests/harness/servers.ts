@@ -1,7 +1,5 @@
 // The real parts, as processes of their own: each can be stopped, killed and started again on the same data and port.
 import { execFile } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { V4MiniflareOptions } from 'miniflare'
@@ -9,6 +7,7 @@ import type { Child } from '../../scripts/lib/child.mjs'
 import { freePort } from '../../scripts/lib/ports.mjs'
 import { launch, rustUpstream, type Service, worker as wranglerDev } from '../../scripts/lib/services.mjs'
 import { node, root, toolEnv } from '../../scripts/lib/tools.mjs'
+import { makeFolder, removeFolder } from './folder.ts'
 
 export interface Server {
   /** The Worker's origin, or the upstream's base for `UPSTREAM_URL`. */
@@ -26,6 +25,14 @@ export interface Server {
   restart(): Promise<void>
   /** Bytes of physical memory that its server process (workerd, not the Node that starts it) takes now. */
   memory(): Promise<number>
+}
+
+/** Kills the server, does the work, and starts it again. */
+export const whileDown = async <T>(server: Server, work: () => Promise<T>): Promise<T> => {
+  await server.kill()
+  const result = await work()
+  await server.restart()
+  return result
 }
 
 interface UpstreamOptions {
@@ -127,8 +134,8 @@ interface DataFolder {
 
 async function dataFolder(given?: string): Promise<DataFolder> {
   if (given !== undefined) return { path: given, temporary: false, remove: async () => {} }
-  const path = await mkdtemp(join(tmpdir(), 'headwater-'))
-  return { path, temporary: true, remove: () => rm(path, { recursive: true, force: true, maxRetries: 5 }) }
+  const path = await makeFolder('server')
+  return { path, temporary: true, remove: () => removeFolder(path) }
 }
 
 async function startServer(service: Service, port: number, data: DataFolder): Promise<Server> {

@@ -1,12 +1,12 @@
 // Real stores through the real Worker into the real upstream.
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { CommonOptions } from '../../client/src/index.ts'
-import { makeNetwork, silent } from '../provider/support/network.ts'
-import { startWorld, type World } from '../provider/support/world.ts'
-import { checkLog, converged, events, eventually, notesOf, openStore, type TestStore } from './support.ts'
+import { makeFolder, removeFolder } from '../harness/index.ts'
+import { makeNetwork, silent } from '../support/network.ts'
+import { eventually } from '../support/wait.ts'
+import { startWorld, type World } from '../support/world.ts'
+import { checkLog, converged, events, notesOf, openStore, type TestStore } from './support.ts'
 
 let world: World
 let storeId: string
@@ -15,11 +15,11 @@ let open: TestStore[]
 
 beforeAll(async () => {
   world = await startWorld()
-  directory = await mkdtemp(join(tmpdir(), 'headwater-stores-'))
+  directory = await makeFolder('stores')
 })
 afterAll(async () => {
   await world?.stop()
-  await rm(directory, { recursive: true, force: true })
+  await removeFolder(directory)
 })
 beforeEach(() => {
   storeId = world.newStore()
@@ -150,7 +150,7 @@ describe('a store on disk', () => {
     const a = await start('a', { directory: join(directory, storeId), live: { renewInterval: 500 } })
     a.note(20)
     await expect.poll(async () => (await log()).events, { timeout: 20_000 }).toBe(20)
-    expect((await fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'DELETE' })).status).toBe(204)
+    expect((await world.atWorker(storeId).request('DELETE')).status).toBe(204)
     expect(String(await a.ended)).toContain('backend-id-mismatch')
 
     const b = await start('b')

@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest'
 import type { Start } from '../../client/src/reading/cursor.ts'
 import { advance, commandOf, type PullState, requestCatchUp, startPull } from '../../client/src/reading/pull-core.ts'
 import type { Command, Moment, Outcome, PullEnd, PullSetup } from '../../client/src/reading/pull-terms.ts'
-import { check, eventsFrom, randomFrom } from '../support/events.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
+import { check, randomFrom } from '../support/random.ts'
 import { SimulatedServer, type Trouble, troubles } from './support/simulated-server.ts'
 
 const settings = {
@@ -163,7 +164,6 @@ const query = {
   nonce: undefined,
   fresh: false,
 }
-const numbers = (to: number, from = 1) => Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i)
 
 const step = fc.record({
   trouble: fc.oneof(
@@ -192,7 +192,7 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
           }
           world.settle()
           expect(world.end).toBeUndefined()
-          expect(world.given).toEqual(numbers(world.server.head))
+          expect(world.given).toEqual(numbers(1, world.server.head))
           expect([world.pageInfos.at(-1), world.state.connected, world.state.problem]).toEqual([
             'NoMore',
             true,
@@ -225,7 +225,7 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
           const world = new World({ party, start, server })
           world.remembered = server.backendId
           world.settle()
-          expect([world.end, world.given]).toEqual([undefined, numbers(server.head, seqNum + 1)])
+          expect([world.end, world.given]).toEqual([undefined, numbers(seqNum + 1, server.head)])
         },
       ),
     ))
@@ -241,7 +241,7 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
         for (const { trouble, confirms } of steps) world.step(trouble, confirms)
         for (let i = 0; i < 400 && world.end === undefined; i++) world.step('none')
         expect(world.end).toMatchObject({ _tag: 'BackendIdMismatch', expected: 'backend-1', received: "backend-1'" })
-        expect(world.given).toEqual(numbers(5))
+        expect(world.given).toEqual(numbers(1, 5))
       }),
     ))
 
@@ -266,7 +266,7 @@ test.each([
     world.breaksLive = breaksLive
     world.server.grow(5)
     for (let i = 0; i < 10_000 && world.now < 10 * 60_000; i++) world.step('none')
-    expect([world.end, world.given]).toEqual([undefined, numbers(5)])
+    expect([world.end, world.given]).toEqual([undefined, numbers(1, 5)])
     expect(world.now).toBeGreaterThanOrEqual(10 * 60_000)
     expect(world.requests.filter(({ at }) => at > 5 * 60_000).length).toBeLessThanOrEqual(60 * 4)
   },
@@ -290,7 +290,7 @@ test('a good position that is torn from now on: the pull asks the server, and fa
   expect([world.state.bySeqNum, world.state.offset]).toEqual([true, '-1'])
   world.server.grow(3)
   world.settle()
-  expect([world.end, world.given]).toEqual([undefined, numbers(8)])
+  expect([world.end, world.given]).toEqual([undefined, numbers(1, 8)])
 })
 
 test('a break of the log ends the pull only once the server has answered a second time', () => {
@@ -314,7 +314,7 @@ test('a break of the log ends the pull only once the server has answered a secon
 
 test('readers that lose their connections at the same moment come back over seconds, or over more if the server asks for it', () => {
   const returns = (failure: Outcome) =>
-    numbers(20).map((reader) => {
+    numbers(1, 20).map((reader) => {
       const world = new World({ random: randomFrom(reader) })
       world.server.grow(3)
       world.settle()

@@ -1,12 +1,26 @@
 // Who may come in: tokens of every kind against the real Worker.
-import { createServer, type Server as HttpServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:http'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { type Server, startRustUpstream, startWorker } from '../harness/index.ts'
-import { chain, event, json, type Parts, Store, sse } from './support.ts'
-import { base64url, type Claims, ec, ed, hmac, now, rsa, type Signer, signedBy, token } from './tokens.ts'
+import { type Listening, listen, type Server, startRustUpstream, startWorker } from '../harness/index.ts'
+import { sse } from '../support/sse.ts'
+import { chain, event, json, Store } from '../support/store.ts'
+import {
+  base64url,
+  bearer,
+  type Claims,
+  ec,
+  ed,
+  hmac,
+  JWT,
+  now,
+  rsa,
+  SECRET,
+  type Signer,
+  signedBy,
+  token,
+} from '../support/tokens.ts'
+import type { Parts } from './parts.ts'
 
-const SECRET = 'a secret of this test, long enough for its hash'
 const ISSUER = 'https://issuer.test/'
 const AUDIENCE = 'https://headwater.test'
 
@@ -23,8 +37,7 @@ beforeAll(async () => {
   parts.worker = await startWorker({
     upstreamUrl: upstream.url,
     vars: {
-      AUTH_MODE: 'jwt',
-      JWT_SECRET: SECRET,
+      ...JWT,
       JWT_JWKS: JSON.stringify(listed),
       JWT_ISSUER: ISSUER,
       JWT_AUDIENCE: `${AUDIENCE}, other`,
@@ -37,7 +50,6 @@ afterAll(async () => {
   await upstream?.stop()
 })
 
-const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
 const claims = (changes: Claims = {}): Claims =>
   Object.fromEntries(
     Object.entries({
@@ -324,7 +336,7 @@ test('logs and errors hold no token', async () => {
 })
 
 describe('keys that the issuer publishes', () => {
-  let issuer: HttpServer
+  let issuer: Listening
   let worker: Server | undefined
   let keySet: Signer[] = []
   let answer:
@@ -339,7 +351,7 @@ describe('keys that the issuer publishes', () => {
   let fetches = 0
 
   beforeAll(async () => {
-    issuer = createServer((request, response) => {
+    const server = createServer((request, response) => {
       fetches++
       expect(request.headers.authorization).toBeUndefined()
       if (answer === 'error') return response.writeHead(500).end()
@@ -353,17 +365,17 @@ describe('keys that the issuer publishes', () => {
       if (answer === 'half a set') return response.write('{"keys":[')
       response.end(JSON.stringify({ keys: keySet.map(({ jwk }) => jwk), public_certs: [] }))
     })
-    await new Promise<void>((resolve) => issuer.listen(0, '127.0.0.1', resolve))
+    issuer = await listen(server)
   })
   afterEach(async () => {
     await worker?.stop()
     worker = undefined
   })
-  afterAll(() => void issuer?.close())
+  afterAll(() => issuer?.stop())
 
   const start = async (vars: Record<string, string> = {}) => {
     fetches = 0
-    const url = `http://127.0.0.1:${(issuer.address() as AddressInfo).port}/jwks`
+    const url = `${issuer.url}/jwks`
     worker = await startWorker({ upstreamUrl: upstream.url, vars: { AUTH_MODE: 'jwt', JWT_JWKS_URL: url, ...vars } })
     return new Store({ ...parts, worker }, { name: 'notes' })
   }

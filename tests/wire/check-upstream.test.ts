@@ -1,12 +1,11 @@
 // `npm run check-upstream` tells a server that has what Headwater needs from one that has not.
 import { execFile } from 'node:child_process'
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { node, root, toolEnv } from '../../scripts/lib/tools.mjs'
-import { startRustUpstream } from '../harness/index.ts'
-import { upstreams } from './support.ts'
+import { listen, startRustUpstream } from '../harness/index.ts'
+import { upstreams } from './parts.ts'
 
 const check = (
   url: string,
@@ -38,14 +37,8 @@ const startProxy = async (
     passed.on('error', () => outgoing.destroy())
     incoming.on('error', () => passed.destroy()).pipe(passed)
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/stream`,
-    stop: () => {
-      server.closeAllConnections()
-      server.close()
-    },
-  }
+  const { url, stop } = await listen(server)
+  return { url: `${url}/v1/stream`, stop }
 }
 
 test.each(upstreams)('$name has all of it', async ({ start }) => {
@@ -78,7 +71,7 @@ test.each([
     expect(output).toMatch(/Don't use it/)
     expect(code).toBe(1)
   } finally {
-    forgetful.stop()
+    await forgetful.stop()
     await upstream.stop()
   }
 })
@@ -139,7 +132,7 @@ test('a server that keeps Stream-Seq for each credential is found with two, and 
       expect((await check(perWriter.url, { env })).code).toBe(2)
     }
   } finally {
-    perWriter.stop()
+    await perWriter.stop()
     await upstream.stop()
   }
 })

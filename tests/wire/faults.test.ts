@@ -1,5 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { chain, checkChain, event, json, type Problem, Store, upstreams, useParts } from './support.ts'
+import { checkChain } from '../support/events.ts'
+import { chain, event, json, type Problem, Store } from '../support/store.ts'
+import { upstreams, useParts } from './parts.ts'
 
 describe.each(upstreams)('with faults, on $name,', ({ start }) => {
   const parts = useParts(start, { UPSTREAM_TIMEOUT_MS: '1000' })

@@ -1,34 +1,24 @@
 // Who answers in the upstream's place, or what stands in the log's, costs nothing that was acknowledged: an empty volume,
 // another incarnation, negative caches, portals, duplicates. Nothing circles, and an administrator decides what is given up.
-import { cp, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { headerMessage } from '../../client/src/protocol/index.js'
-import { startCountingProxy, startWorker } from '../harness/index.ts'
-import { chain, checkChain, event, json, type Parts, type Problem, Store, upstreams } from './support.ts'
+import { makeFolder, removeFolder, whileDown } from '../harness/index.ts'
+import { checkChain } from '../support/events.ts'
+import { chain, event, json, type Problem, Store } from '../support/store.ts'
+import { upstreams, useParts } from './parts.ts'
 
 const HTML = { status: 200, headers: { 'content-type': 'text/html' }, body: '<h1>Welcome to the hotel</h1>' }
 
 describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
-  const parts = {} as Parts
   let folder: string
   const data = () => join(folder, 'data')
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'headwater-foreign-'))
-    parts.upstream = await start({ dataDir: data() })
-    parts.proxy = await startCountingProxy(parts.upstream.url)
-    parts.worker = await startWorker({
-      upstreamUrl: parts.proxy.url,
-      vars: { UPSTREAM_TIMEOUT_MS: '2000', SEGMENT_EVENTS: '5' },
-    })
+    folder = await makeFolder('foreign')
   })
-  afterAll(async () => {
-    await parts.worker?.stop()
-    await parts.proxy?.stop()
-    await parts.upstream?.stop()
-    await rm(folder, { recursive: true, force: true })
-  })
+  afterAll(() => removeFolder(folder))
+  const parts = useParts(() => start({ dataDir: data() }), { UPSTREAM_TIMEOUT_MS: '2000', SEGMENT_EVENTS: '5' })
   const store = () => new Store(parts)
   const asked = (s: Store) => parts.proxy.requests.filter(({ path }) => path.endsWith(`/${s.name}`))
   const methods = (s: Store) => asked(s).map(({ method }) => method)
@@ -45,11 +35,6 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
       { _tag: 'StoreHaltedError', detail: expect.stringContaining(detail) },
     ])
   }
-  const whileDown = async (work: () => Promise<unknown>) => {
-    await parts.upstream.kill()
-    await work()
-    await parts.upstream.restart()
-  }
 
   test('a store whose log is gone halts, keeps what it knows, begins no other, and goes on when the log is back', {
     timeout: 60_000,
@@ -58,9 +43,9 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     for (let head = 0; head < 12; head += 3) await s.pushed(chain(head, 3))
     const before = await s.request('HEAD')
     const history = await (await s.read()).text()
-    await whileDown(async () => {
+    await whileDown(parts.upstream, async () => {
       await cp(data(), `${data()}-kept`, { recursive: true })
-      await rm(data(), { recursive: true })
+      await removeFolder(data())
     })
     await halted(await s.push(chain(12, 1)), 'event 12 was acknowledged')
     await halted(await s.push(chain(0, 1, 'new')), 'event 12 was acknowledged')
@@ -74,8 +59,8 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     // A store that is not there is another matter.
     await empty.pushed(chain(0, 1))
 
-    await whileDown(async () => {
-      await rm(data(), { recursive: true })
+    await whileDown(parts.upstream, async () => {
+      await removeFolder(data())
       await cp(`${data()}-kept`, data(), { recursive: true })
     })
     const next = await s.pushed(chain(12, 1))

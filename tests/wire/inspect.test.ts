@@ -1,10 +1,9 @@
 // The inspector: what it tells of a store, and to whom.
 import { describe, expect, test } from 'vitest'
 import { headerBody } from '../../client/src/protocol/index.js'
-import { chain, event, json, Store, statusFor, useDeployments } from './support.ts'
-import { hmac, now, token } from './tokens.ts'
-
-const SECRET = 'a secret of this test, long enough for its hash'
+import { chain, event, json, Store, statusFor } from '../support/store.ts'
+import { bearer, hs256, JWT, now } from '../support/tokens.ts'
+import { useDeployments } from './parts.ts'
 
 const { parts, deploy: deployWith } = useDeployments()
 const deploy = (vars: Record<string, string> = {}) => deployWith({ INSPECTOR: 'on', LOG_REQUESTS: 'none', ...vars })
@@ -42,10 +41,8 @@ const inspect = async (store: Store): Promise<Inspected> => {
   return json<Inspected>(response)
 }
 
-const bearer = (scope: string, claims: object = {}) => {
-  const payload = { exp: now() + 600, tenant: 'acme', stores: ['notes'], scope, ...claims }
-  return { authorization: `Bearer ${token({ alg: 'HS256' }, payload, hmac(SECRET))}` }
-}
+const withScope = (scope: string, claims: object = {}) =>
+  bearer(hs256({ tenant: 'acme', stores: ['notes'], scope, ...claims }))
 
 describe('what it tells', () => {
   test('is the tip, the segments with the state of the edge cache, and what became of pushes', async () => {
@@ -204,16 +201,16 @@ describe('whom it tells', () => {
   })
 
   test('who has a token with the scope admin for the store', async () => {
-    await deploy({ AUTH_MODE: 'jwt', JWT_SECRET: SECRET })
+    await deploy(JWT)
     const store = new Store(parts, { name: 'notes' })
-    expect((await store.push(chain(0, 1), bearer('write'))).status).toBe(200)
+    expect((await store.push(chain(0, 1), withScope('write'))).status).toBe(200)
     const status = async (headers: Record<string, string>) => (await fetch(address(store), { headers })).status
     expect(await status({})).toBe(401)
-    expect(await status(bearer('admin', { exp: now() - 60 }))).toBe(401)
-    expect(await status(bearer('read write'))).toBe(403)
-    expect(await status(bearer('admin', { tenant: 'umbrella' }))).toBe(403)
-    expect(await status(bearer('admin', { stores: ['others'] }))).toBe(403)
-    expect(await status(bearer('admin'))).toBe(200)
+    expect(await status(withScope('admin', { exp: now() - 60 }))).toBe(401)
+    expect(await status(withScope('read write'))).toBe(403)
+    expect(await status(withScope('admin', { tenant: 'umbrella' }))).toBe(403)
+    expect(await status(withScope('admin', { stores: ['others'] }))).toBe(403)
+    expect(await status(withScope('admin'))).toBe(200)
     // The page is the same for everyone and tells of no store: a browser sends no token for it.
     expect((await fetch(`${parts.worker.url}/inspect`)).status).toBe(200)
     expect(await json(await fetch(`${parts.worker.url}/inspect/api`))).toEqual({ tokenHeader: 'authorization' })

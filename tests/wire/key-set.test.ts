@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
 import { candidates, importKeys, isSignedBy, usableKeys } from '../../src/signature/key-set.ts'
-import { ec, ed, hmac, now, rsa, type Signer, signedBy, token } from './tokens.ts'
+import { ec, ed, hmac, now, rsa, type Signer, signedBy, token } from '../support/tokens.ts'
 
 const signers = { rsa: rsa('r'), ec: ec('e'), ed: ed('o') }
 const { rsa: R, ec: E, ed: O } = { rsa: signers.rsa.jwk, ec: signers.ec.jwk, ed: signers.ed.jwk }

@@ -1,10 +1,11 @@
 // How much one caller may ask for, and what becomes of what is more.
 import { createServer } from 'node:http'
-import { type AddressInfo, connect, type Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
-import { startWorker } from '../harness/index.ts'
-import { chain, event, json, type Parts, type Problem, Store, useParts } from './support.ts'
-import { hmac, now, token } from './tokens.ts'
+import { listen, startWorker } from '../harness/index.ts'
+import { chain, event, json, type Problem, Store } from '../support/store.ts'
+import { bearer, hs256, JWT, SECRET } from '../support/tokens.ts'
+import { type Parts, useParts } from './parts.ts'
 
 const sockets: Socket[] = []
 afterEach(() => {
@@ -217,23 +218,22 @@ describe('many stores that are flooded with pushes while the upstream hangs', ()
   }, 90_000)
 })
 
-const SECRET = 'a secret of this test, long enough for its hash'
-
 describe('a rate limit', () => {
   const parts = useParts()
 
   test("is each tenant's own, and says when to come again", async () => {
     const worker = await startWorker({
       upstreamUrl: parts.upstream.url,
-      vars: { AUTH_MODE: 'jwt', JWT_SECRET: SECRET },
+      vars: JWT,
       rateLimit: { limit: 5, period: 60 },
     })
     try {
       const limited = { worker } as Parts
       const read = (tenant: string, name: string, secret = SECRET) =>
-        new Store(limited, { tenant, name }).read('offset=-1', {
-          authorization: `Bearer ${token({ alg: 'HS256' }, { exp: now() + 60, tenant, stores: '*', scope: 'read' }, hmac(secret))}`,
-        })
+        new Store(limited, { tenant, name }).read(
+          'offset=-1',
+          bearer(hs256({ tenant, stores: '*', scope: 'read' }, secret)),
+        )
       // Who is not let in spends nothing.
       for (let i = 0; i < 10; i++)
         expect((await read('acme', 'store', 'another secret, as long as the right one is')).status).toBe(401)
@@ -261,21 +261,20 @@ describe("the upstream's token", () => {
   test('goes to the upstream, and to no place it points to', async () => {
     const seen: (string | undefined)[] = []
     const elsewhere: string[] = []
-    const listen = async (server: ReturnType<typeof createServer>) => {
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-      return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    }
-    const trap = createServer((request, response) => {
-      elsewhere.push(request.headers.authorization ?? '')
-      response.end('[]')
-    })
-    const trapUrl = await listen(trap)
-    const upstream = createServer((request, response) => {
-      seen.push(request.headers.authorization)
-      request.resume()
-      response.writeHead(307, { location: `${trapUrl}${request.url}` }).end()
-    })
-    const upstreamUrl = `${await listen(upstream)}/v1/stream`
+    const trap = await listen(
+      createServer((request, response) => {
+        elsewhere.push(request.headers.authorization ?? '')
+        response.end('[]')
+      }),
+    )
+    const upstream = await listen(
+      createServer((request, response) => {
+        seen.push(request.headers.authorization)
+        request.resume()
+        response.writeHead(307, { location: `${trap.url}${request.url}` }).end()
+      }),
+    )
+    const upstreamUrl = `${upstream.url}/v1/stream`
     const worker = await startWorker({ upstreamUrl, vars: { UPSTREAM_TOKEN: TOKEN } })
     try {
       const store = new Store({ worker } as Parts)
@@ -291,7 +290,7 @@ describe("the upstream's token", () => {
       for (const answer of answers) {
         expect(answer.status).toBe(503)
         const text = `${JSON.stringify([...answer.headers])} ${await answer.text()}`
-        for (const secret of [TOKEN, upstreamUrl, trapUrl, new URL(upstreamUrl).port])
+        for (const secret of [TOKEN, upstreamUrl, trap.url, new URL(upstreamUrl).port])
           expect(text).not.toContain(secret)
       }
       expect(seen.length).toBeGreaterThan(0)
@@ -300,21 +299,19 @@ describe("the upstream's token", () => {
       expect(worker.logs()).not.toContain(TOKEN)
     } finally {
       await worker.stop()
-      trap.close()
-      upstream.close()
+      await trap.stop()
+      await upstream.stop()
     }
   })
 
   test('a refusing upstream is not quoted', async () => {
-    const upstream = createServer((request, response) => {
-      request.resume()
-      response.writeHead(403, { 'content-type': 'text/plain' }).end(`no entry for ${request.headers.authorization}`)
-    })
-    await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve))
-    const worker = await startWorker({
-      upstreamUrl: `http://127.0.0.1:${(upstream.address() as AddressInfo).port}`,
-      vars: { UPSTREAM_TOKEN: TOKEN },
-    })
+    const upstream = await listen(
+      createServer((request, response) => {
+        request.resume()
+        response.writeHead(403, { 'content-type': 'text/plain' }).end(`no entry for ${request.headers.authorization}`)
+      }),
+    )
+    const worker = await startWorker({ upstreamUrl: upstream.url, vars: { UPSTREAM_TOKEN: TOKEN } })
     try {
       const store = new Store({ worker } as Parts)
       for (const answer of [await store.push(chain(0, 1)), await store.read(), await store.request('PUT')]) {
@@ -323,7 +320,7 @@ describe("the upstream's token", () => {
       }
     } finally {
       await worker.stop()
-      upstream.close()
+      await upstream.stop()
     }
   })
 })

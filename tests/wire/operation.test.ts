@@ -1,13 +1,13 @@
 // What who runs the Worker gets to see: a line a request, and whether the log can be reached.
 import { createHash } from 'node:crypto'
-import { createServer, type Server as HttpServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:http'
 import { describe, expect, test } from 'vitest'
-import { startWorker } from '../harness/index.ts'
-import { chain, event, Store, sse, useDeployments } from './support.ts'
-import { hmac, now, token } from './tokens.ts'
+import { listen, startWorker } from '../harness/index.ts'
+import { sse } from '../support/sse.ts'
+import { chain, event, Store } from '../support/store.ts'
+import { bearer, hs256, JWT, SECRET } from '../support/tokens.ts'
+import { useDeployments } from './parts.ts'
 
-const SECRET = 'a secret of this test, long enough for its hash'
 const UPSTREAM_TOKEN = 'upstream-token-5e3c'
 
 const { parts, deploy } = useDeployments()
@@ -81,19 +81,10 @@ describe('the log', () => {
   })
 
   test('holds no event, no token, no store name and no address of the upstream', async () => {
-    await deploy({ AUTH_MODE: 'jwt', JWT_SECRET: SECRET, UPSTREAM_TOKEN, SEGMENT_EVENTS: '1' })
+    await deploy({ ...JWT, UPSTREAM_TOKEN, SEGMENT_EVENTS: '1' })
     const store = new Store(parts, { name: 'patient-4711' })
-    const good = token(
-      { alg: 'HS256' },
-      { exp: now() + 600, tenant: 'acme', stores: '*', scope: 'read write' },
-      hmac(SECRET),
-    )
-    const bad = token(
-      { alg: 'HS256' },
-      { exp: now() + 600, tenant: 'acme', stores: '*', scope: 'read write' },
-      hmac('another'),
-    )
-    const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
+    const claims = { tenant: 'acme', stores: '*', scope: 'read write' }
+    const [good, bad] = [hs256(claims), hs256(claims, 'another')]
     const secretive = { ...event(1, { password: 'hunter2-in-args' }), name: 'name-of-event', clientId: 'id-of-client' }
     expect((await store.push([secretive], bearer(good))).status).toBe(200)
     expect((await store.push([{ ...secretive, seqNum: 'hunter2-as-seqNum' }], bearer(good))).status).toBe(422)
@@ -201,18 +192,16 @@ describe('/ready', () => {
   })
 
   test('needs no token, and does not wait long for an upstream that hangs', async () => {
-    const hanging: HttpServer = createServer(() => {})
-    await new Promise<void>((resolve) => hanging.listen(0, '127.0.0.1', resolve))
+    const hanging = await listen(createServer(() => {}))
     try {
-      const upstreamUrl = `http://127.0.0.1:${(hanging.address() as AddressInfo).port}/v1/stream`
-      parts.worker = await startWorker({ upstreamUrl, vars: { AUTH_MODE: 'jwt', JWT_SECRET: SECRET } })
+      const upstreamUrl = `${hanging.url}/v1/stream`
+      parts.worker = await startWorker({ upstreamUrl, vars: JWT })
       const began = performance.now()
       const answers = await Promise.all([ready(), ready(), ready('HEAD')])
       expect(answers.map(({ status }) => status)).toEqual([503, 503, 503])
       expect(performance.now() - began).toBeLessThan(8_000) // 3 s, where UPSTREAM_TIMEOUT_MS is 10
     } finally {
-      hanging.closeAllConnections()
-      hanging.close()
+      await hanging.stop()
     }
   })
 

@@ -1,6 +1,9 @@
 import { describe, expect, test } from 'vitest'
 import { startRustUpstream, startWorker } from '../harness/index.ts'
-import { chain, checkChain, event, json, type Problem, Store, upstreams, useParts } from './support.ts'
+import { checkChain } from '../support/events.ts'
+import { chain, event, json, type Problem, Store } from '../support/store.ts'
+import { JWT } from '../support/tokens.ts'
+import { upstreams, useParts } from './parts.ts'
 
 describe.each(upstreams)('a push, on $name', ({ start }) => {
   const parts = useParts(start)
@@ -207,7 +210,7 @@ test('a refusal says its kind in a header, too, since an answer to HEAD has no b
   const upstream = await startRustUpstream()
   const worker = await startWorker({
     upstreamUrl: upstream.url,
-    vars: { AUTH_MODE: 'jwt', JWT_SECRET: 'a secret that is only for tests, and long enough' },
+    vars: JWT,
   })
   try {
     const refused = await fetch(`${worker.url}/v1/stream/tenant/store`, { method: 'HEAD' })

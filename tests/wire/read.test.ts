@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest'
 import { startWorker } from '../harness/index.ts'
-import { chain, event, json, Store, sse, statusFor, upstreams, useParts } from './support.ts'
+import { sse } from '../support/sse.ts'
+import { chain, event, json, Store, statusFor } from '../support/store.ts'
+import { upstreams, useParts } from './parts.ts'
 
 describe.each(upstreams)('a read, on $name', ({ start }) => {
   const parts = useParts(start)

@@ -3,45 +3,11 @@ import { describe, expect, test } from 'vitest'
 import { fenceHeader, JSON_TYPE } from '../../client/src/protocol/index.js'
 import { startRustUpstream } from '../harness/index.ts'
 import { numbers } from '../support/events.ts'
-import { chain, type Event, json, type Parts, type Problem, Store, upstreams, useParts } from './support.ts'
+import { chain, json, type Page, type Problem, readPage, Store, walk } from '../support/store.ts'
+import { type Parts, upstreams, useParts } from './parts.ts'
 
 /** Small segments, so that a short history has many. */
 const SIZE = { SEGMENT_BYTES: '2000', SEGMENT_EVENTS: '20' }
-
-interface Page {
-  readonly from: string
-  readonly next: string
-  readonly cache: string | null
-  readonly upToDate: boolean
-  readonly events: Event[]
-  readonly headers: Headers
-  readonly bytes: number
-}
-
-const page = async (store: Store, query: string): Promise<Page> => {
-  const response = await store.read(query)
-  if (response.status !== 200) throw new Error(`${query}: ${response.status} ${await response.text()}`)
-  const text = await response.text()
-  return {
-    from: query,
-    next: response.headers.get('stream-next-offset') ?? '',
-    cache: response.headers.get('x-cache'),
-    upToDate: response.headers.has('stream-up-to-date'),
-    events: (JSON.parse(text) as Event[]).filter((message) => !('livestore' in message)),
-    headers: response.headers,
-    bytes: Buffer.byteLength(text),
-  }
-}
-
-/** Page by page to the tail, as every client does. */
-const walk = async (store: Store, query = 'offset=-1'): Promise<Page[]> => {
-  const pages = [await page(store, query)]
-  for (let last = pages[0]; last !== undefined && !last.upToDate; last = pages.at(-1)) {
-    expect(last.next).not.toBe(last.from)
-    pages.push(await page(store, `offset=${last.next}`))
-  }
-  return pages
-}
 
 const seqs = (pages: readonly Page[]) => pages.flatMap((_) => _.events.map((event) => event.seqNum))
 const caches = (pages: readonly Page[]) => pages.map((_) => _.cache)
@@ -93,8 +59,8 @@ describe.each(upstreams)('with $name', ({ start }) => {
       const begin = Math.max(0, ...ends.map((_) => _.head).filter((head) => head <= after))
       expect(seqs(pages)).toEqual(numbers(begin + 1, 60))
     }
-    expect((await page(store, 'after=60')).upToDate).toBe(true)
-    expect(seqs([await page(store, `after=3&offset=${ends[2]?.offset}`)])[0]).toBe(22)
+    expect((await readPage(store, 'after=60')).upToDate).toBe(true)
+    expect(seqs([await readPage(store, `after=3&offset=${ends[2]?.offset}`)])[0]).toBe(22)
   })
 })
 
@@ -104,7 +70,7 @@ describe('on the Rust server', () => {
   test('a segment says that it is final, and whose it is; the tail says that it is not', async () => {
     const { store } = await filled(parts, 60)
     for (const expected of ['MISS', 'HIT']) {
-      const first = await page(store, 'offset=-1')
+      const first = await readPage(store, 'offset=-1')
       expect(first.cache).toBe(expected)
       expect(Object.fromEntries(first.headers)).toMatchObject({
         'cache-control': 'private, max-age=31536000, immutable',
@@ -118,14 +84,14 @@ describe('on the Rust server', () => {
       })
       expect(first.upToDate).toBe(false)
     }
-    const { headers } = await page(store, `offset=${(await walk(store)).at(-2)?.next}`)
+    const { headers } = await readPage(store, `offset=${(await walk(store)).at(-2)?.next}`)
     expect(headers.get('cache-control')).toBe('no-store')
     expect(headers.get('server-timing')).toMatch(/^sequencer;dur=\d+, upstream;dur=\d+, total;dur=\d+$/)
   })
 
   test('a segment that the reader has already is 304', async () => {
     const { store } = await filled(parts, 60)
-    const tag = (await page(store, 'offset=-1')).headers.get('etag') ?? ''
+    const tag = (await readPage(store, 'offset=-1')).headers.get('etag') ?? ''
     expect(tag).toMatch(/^"[0-9a-f]{32}"$/)
     for (const condition of [tag, `W/${tag}`, `"other", ${tag}`, '*']) {
       const response = await store.read('offset=-1', { 'if-none-match': condition })
@@ -159,7 +125,7 @@ describe('on the Rust server', () => {
     for (const parent of numbers(61, 80)) await appended(parent)
     await store.request('HEAD')
     await store.pushed(chain(81, 40))
-    const read = await page(store, `offset=${theirs}`)
+    const read = await readPage(store, `offset=${theirs}`)
     expect([read.cache, read.upToDate, seqs([read])]).toEqual(['BYPASS', true, numbers(62, 121)])
     expect(seqs(await walk(store, `offset=${offset}`))).toEqual(numbers(15, 121))
     // No offset at all
@@ -192,7 +158,7 @@ describe('on the Rust server', () => {
       expect(await response.json()).toMatchObject({ _tag: 'BadRequestError', field: 'after', head: 30 })
     }
     const nothing = new Store(parts)
-    expect((await page(nothing, 'after=0')).upToDate).toBe(true)
+    expect((await readPage(nothing, 'after=0')).upToDate).toBe(true)
     expect((await nothing.read('after=1')).status).toBe(400)
   })
 
@@ -225,7 +191,7 @@ describe('on the Rust server', () => {
     let looks = false
     void held.met.then(() => (looks = true))
     const head = async () => {
-      const { cache, headers } = await page(store, 'offset=-1')
+      const { cache, headers } = await readPage(store, 'offset=-1')
       expect(cache).toBe('HIT')
       return headers.get('livestore-head')
     }
@@ -241,12 +207,12 @@ describe('on the Rust server', () => {
     const { store } = await filled(parts, 60)
     await walk(store)
     await appendDirectly(store, [{ no: 'event' }])
-    const tail = async () => (await page(store, `offset=${(await walk(store)).at(-1)?.next}`)).upToDate
+    const tail = async () => (await readPage(store, `offset=${(await walk(store)).at(-1)?.next}`)).upToDate
     expect(await tail()).toBe(true)
     const asked = () => parts.proxy.requests.filter((_) => _.path.endsWith(`/${store.name}`)).length
     const before = asked()
     const sealed = async () => {
-      expect((await page(store, 'offset=-1')).cache).toBe('HIT')
+      expect((await readPage(store, 'offset=-1')).cache).toBe('HIT')
       return asked()
     }
     await expect.poll(sealed, { timeout: 40_000, interval: 1_000 }).toBeGreaterThan(before)
@@ -267,7 +233,7 @@ describe('on the Rust server', () => {
     expect([forged === bytes, forged.length]).toEqual([false, bytes.length])
     await fetch(store.upstreamUrl, { method: 'PUT', headers: { 'content-type': 'application/json' }, body: forged })
     for (let round = 0; round < 2; round++) {
-      const read = await page(store, 'offset=-1')
+      const read = await readPage(store, 'offset=-1')
       expect([read.cache, read.upToDate, read.events.length]).toEqual(['BYPASS', true, 60])
     }
     expect(ends).not.toEqual([])

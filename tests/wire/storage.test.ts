@@ -1,18 +1,18 @@
 // What a Sequencer keeps, as it lies on disk: whoever changes this format must still read what is there.
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { root } from '../../scripts/lib/tools.mjs'
-import { startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
-import { chain, type Parts, Store } from './support.ts'
+import { makeFolder, removeFolder, startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
+import { chain, Store } from '../support/store.ts'
+import type { Parts } from './parts.ts'
 
 const parts = {} as Parts
 let folder: string
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'headwater-storage-'))
+  folder = await makeFolder('storage')
   parts.upstream = await startRustUpstream()
   parts.worker = await startWorker({
     upstreamUrl: parts.upstream.url,
@@ -23,7 +23,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await parts.worker?.stop()
   await parts.upstream?.stop()
-  await rm(folder, { recursive: true, force: true })
+  await removeFolder(folder)
 })
 
 const databases = async () =>

@@ -10,8 +10,8 @@ import {
   type Push,
   type Request,
 } from '../../../client/src/direct/direct-core.ts'
-import { type Event, eventsFrom } from '../../support/events.ts'
-import { type Append, idOf, type SimulatedLog } from './simulated-log.ts'
+import { type Event, eventsFrom, idOf } from '../../support/events.ts'
+import type { Append, SimulatedLog } from './simulated-log.ts'
 
 export class SimulatedClient {
   readonly acknowledged: string[] = []

@@ -1,15 +1,13 @@
 // A log with the protocol's rules for appends and offsets. Direct writers append to it, and simulated-server.ts reads it.
 import type { Reply, Request } from '../../../client/src/direct/direct-core.ts'
-import { fence, firstBreak, headerMessage } from '../../../client/src/protocol/index.js'
+import { fence, headerMessage } from '../../../client/src/protocol/index.js'
 import { START_OFFSET } from '../../../client/src/reading/page.ts'
-import { type Event, eventsFrom } from '../../support/events.ts'
+import { checkChain, type Event, eventsFrom, idOf } from '../../support/events.ts'
 
 export interface Append {
   readonly events: readonly Event[]
   readonly producer?: { readonly id: string; readonly seq: number }
 }
-
-export const idOf = (event: Event): string => (event.args as { id: string }).id
 
 export class SimulatedLog {
   backendId = 'backend-1'
@@ -106,9 +104,7 @@ export class SimulatedLog {
   }
 
   check(acknowledged: readonly string[]) {
-    const broken = firstBreak(this.events)
-    if (broken !== undefined)
-      throw new Error(`the chain breaks at ${JSON.stringify(this.events.slice(Math.max(0, broken - 1), broken + 1))}`)
+    checkChain(this.events)
     const logged = this.events.map(idOf)
     if (new Set(logged).size !== logged.length) throw new Error(`twice in the log: ${logged.join(' ')}`)
     const missing = acknowledged.filter((id) => !logged.includes(id))
