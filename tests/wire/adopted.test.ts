@@ -1,4 +1,4 @@
-// A log that Headwater did not write: the index has one run of it, longer than any segment, and it comes in pages all the same.
+// A log that Headwater did not write. The index has one run of it, longer than any segment. Readers get it in pages all the same.
 import { beforeAll, describe, expect, test } from 'vitest'
 import { startWorker } from '../harness/index.ts'
 import { numbers } from '../support/events.ts'
@@ -10,7 +10,7 @@ const EVENTS = 6_000
 
 const seqNums = (pages: readonly Page[]) => pages.flatMap(({ events }) => events.map(({ seqNum }) => seqNum))
 
-describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }) => {
+describe.each(upstreams)('an adopted log of 12 MB, on $name', ({ start }) => {
   const parts = useParts(start)
   const store = new Store(parts, { name: 'adopted' })
   const sent = () => parts.proxy.requests.reduce((sum, request) => sum + request.sent, 0)
@@ -24,11 +24,11 @@ describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }
         body: JSON.stringify(chain(after, 500, 'x'.repeat(2_000))),
       })
     }
-    // Afterwards it is written to as any other.
+    // After adoption, clients push to it as to any other.
     await store.pushed(chain(EVENTS, 5))
   }, 60_000)
 
-  test('comes in pages, of which the second reader finds each in the cache', async () => {
+  test('comes in pages, and the second reader finds each of them in the cache', async () => {
     parts.proxy.clear()
     const cold = await walk(store)
     expect(seqNums(cold)).toEqual(numbers(1, EVENTS + 5))
@@ -46,7 +46,7 @@ describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }
     expect(sent()).toBe(warm.at(-1)?.bytes)
   })
 
-  test('is read on from the end of each page, by who finds no cache, too', async () => {
+  test('can be read on from the end of each page, also without a cache', async () => {
     const pages = await walk(store)
     const bare = await startWorker({ upstreamUrl: parts.proxy.url, cache: false })
     try {
@@ -54,7 +54,7 @@ describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }
       await elsewhere.request('HEAD')
       parts.proxy.clear()
       const [first, rest, ...more] = await walk(elsewhere)
-      // What can't be kept is not read from the run's begin for each page.
+      // Without a cache, the Worker does not read the run from its beginning for each page.
       expect([first?.cache, rest?.cache, rest?.upToDate, more, parts.proxy.requests.length]).toEqual([
         'MISS',
         'BYPASS',
@@ -71,10 +71,10 @@ describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }
     }
   })
 
-  test('has offsets between that the upstream refuses, and live reads too', async () => {
+  test('has offsets inside the run that the upstream and live reads refuse', async () => {
     const interior = (await walk(store))[2]?.next ?? ''
     expect(interior).toMatch(/^-1~hw\d{16}\.\d+$/)
-    // What a client in hybrid mode is answered, which then begins anew.
+    // A client in hybrid mode receives this, and begins from the start.
     expect((await fetch(`${store.upstreamUrl}?offset=${interior}`)).status).toBe(400)
     for (const live of ['sse', 'long-poll']) {
       const response = await store.read(`offset=${interior}&live=${live}`)

@@ -1,4 +1,4 @@
-// The edge cache as the Worker asks for it: on which keys, and what it does when one of them is not kept.
+// The Worker's use of the edge cache: its keys, and its reads when the cache does not keep one of them.
 
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
@@ -20,7 +20,7 @@ import {
 import { checkChain } from '../support/events.ts'
 import { chain, type Event, type Page, Store, walk } from '../support/store.ts'
 
-/** The cache of a server of one's own, which a test can ask for its keys, and have refuse those that contain a text. */
+/** The cache of a self-hosted server. A test can ask it for its keys, and have it refuse keys that contain a text. */
 const WATCHED_CACHE = `
 const keys = []
 let refused
@@ -98,7 +98,7 @@ const readAll = async (store: Store): Promise<Page[]> => {
 }
 const caches = async (store: Store) => (await readAll(store)).map(({ cache }) => cache)
 
-test('every key is on the host of the request, and each host has its own', async () => {
+test('every cache key has the host of the request, and each host has its own keys', async () => {
   const store = await filled()
   expect(await caches(store)).toEqual(['MISS', 'HIT', 'HIT', 'HIT', 'BYPASS'])
   const other = new Store({ worker: { url: url.replace('127.0.0.1', 'localhost') }, upstream }, store)
@@ -108,12 +108,12 @@ test('every key is on the host of the request, and each host has its own', async
   expect(hosts).toEqual([...Array(4).fill('127.0.0.1'), ...Array(4).fill('localhost')])
 })
 
-test('a segment that the cache does not keep is read from the log, and no other segment or store is', async () => {
+test('a segment that the cache does not keep is read from the log, and other segments and stores are not', async () => {
   const [store, neighbour] = [await filled(), await filled()]
   await refuse(`${store.name}/-1`)
   const first = await readAll(store)
   expect(first.map(({ cache }) => cache)).toEqual(['MISS', 'MISS', 'HIT', 'HIT', 'BYPASS'])
-  // It is not tried again, though the cache would keep it now.
+  // The Worker does not try it again, though the cache would keep it now.
   await refuse('')
   expect(await caches(store)).toEqual(['BYPASS', 'HIT', 'HIT', 'HIT', 'BYPASS'])
   expect(await caches(neighbour)).toEqual(['MISS', 'HIT', 'HIT', 'HIT', 'BYPASS'])
@@ -128,7 +128,7 @@ test('a segment in the middle that the cache does not keep costs only itself', a
   expect(await caches(store)).toEqual(['HIT', 'BYPASS', 'HIT', 'HIT', 'BYPASS'])
 })
 
-test('more stores than may be brought to the cache at once are read all the same', async () => {
+test('reads of more stores than may fill the cache at once succeed all the same', async () => {
   const stores = await Promise.all(Array.from({ length: 20 }, () => filled()))
   proxy.clear()
   const held = stores.map((store) => proxy.next({ method: 'GET', path: store.name }, 'hold response'))
@@ -145,6 +145,6 @@ test('more stores than may be brought to the cache at once are read all the same
       ((await page.json()) as Event[]).filter((message) => 'seqNum' in message).map(({ seqNum }) => seqNum),
     ).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
   }
-  // What was held back is brought there by the next reader.
+  // The next reader fills the cache with the rest.
   for (const store of stores) expect((await caches(store)).slice(1)).toEqual(['HIT', 'HIT', 'HIT', 'BYPASS'])
 })

@@ -1,4 +1,4 @@
-// Long histories at the default segment size: what they cost the upstream, and the Worker's memory.
+// Long histories at the default segment size: their cost for the upstream, and for the Worker's memory.
 import { describe, expect, test } from 'vitest'
 import { startRustUpstream } from '../harness/index.ts'
 import { chain, pages, Store } from '../support/store.ts'

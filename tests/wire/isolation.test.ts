@@ -1,5 +1,5 @@
-// Two tenants with a store of the same name: whatever the one does, by whatever route and through whatever cache, the
-// other neither sees nor loses anything.
+// Two tenants with a store of the same name. Neither tenant sees or loses anything through the other, by any route and through
+// any cache.
 
 import { Agent, request as httpRequest } from 'node:http'
 import fc from 'fast-check'
@@ -18,7 +18,7 @@ const parts = useParts(undefined, { ...JWT, SEGMENT_BYTES: '2000', SEGMENT_EVENT
 const ticket = (tenant: string, stores: string | string[] = '*', scope = 'read write admin') =>
   hs256({ exp: now() + 3_600, tenant, stores, scope })
 
-/** One tenant's view of one store, whoever's it is. */
+/** One tenant's view of one store, which may be another tenant's. */
 class View {
   readonly store: Store
   readonly headers: Record<string, string>
@@ -60,7 +60,7 @@ describe('two tenants and one name', () => {
     await fill(globex, 'globex')
   })
 
-  test("every route refuses the other one's token, and asks the upstream nothing", async () => {
+  test("every route refuses the other tenant's token, and sends no upstream request", async () => {
     const before = await (await acme.read('offset=-1')).text()
     const { next } = (await acme.pages())[0]!
     parts.proxy.clear()
@@ -93,7 +93,7 @@ describe('two tenants and one name', () => {
     expect(await (await acme.read('offset=-1')).text()).toBe(before)
   })
 
-  test('the edge cache gives each its own, though offsets and numbers are the same', async () => {
+  test('the edge cache gives each tenant its own pages, though offsets and numbers are the same', async () => {
     await Promise.all([acme.pages(), globex.pages()])
     const [ours, theirs] = await Promise.all([acme.pages(), globex.pages()])
     expect(ours.map(({ cache }) => cache)).toContain('HIT')
@@ -101,20 +101,20 @@ describe('two tenants and one name', () => {
     expect(await acme.whose()).toEqual(['acme'])
     expect(await globex.whose()).toEqual(['globex'])
     expect(new Set([...ours, ...theirs].map(({ headers }) => headers.get('livestore-backend-id'))).size).toBe(2)
-    // Nor does a tag of the one make a 304 for the other.
+    // An ETag of one tenant makes no 304 for the other.
     const tag = ours[0]?.headers.get('etag') ?? ''
     expect((await acme.read('offset=-1', { 'if-none-match': tag })).status).toBe(304)
     expect((await globex.read('offset=-1', { 'if-none-match': tag })).status).toBe(200)
   })
 
-  test("what the isolate and the Sequencers remember is each one's own", async () => {
+  test('the isolate and the Sequencers keep the state of each tenant apart', async () => {
     const head = async (view: View) => (await view.request('HEAD')).headers
     const [ours, theirs] = [await head(acme), await head(globex)]
     expect(ours.get('livestore-head')).toBe(String(EVENTS))
     expect(theirs.get('livestore-head')).toBe(String(EVENTS))
     const id = ours.get('livestore-backend-id') ?? ''
     expect(theirs.get('livestore-backend-id')).not.toBe(id)
-    // The one's backend is none to the other, and the one's last batch is not the other's.
+    // Neither the backend id nor the last batch of one tenant counts for the other.
     expect((await globex.push(chain(EVENTS, 1, { of: 'globex' }), { 'livestore-backend-id': id })).status).toBe(409)
     const repeated = await globex.push(chain(EVENTS - 5, 5, { of: 'acme' }))
     expect(await json(repeated)).toMatchObject({ _tag: 'ServerAheadError' })
@@ -123,7 +123,7 @@ describe('two tenants and one name', () => {
     expect(after.map(({ args }) => (args as { of: string }).of)).toEqual(after.map(() => 'globex'))
   })
 
-  test.each(['sse', 'long-poll'])('a live reader (%s) hears its own tenant only', async (live) => {
+  test.each(['sse', 'long-poll'])('a live reader (%s) receives only events of its own tenant', async (live) => {
     const leaving = new AbortController()
     const offset = (await globex.request('HEAD')).headers.get('stream-next-offset') ?? ''
     const head = Number((await globex.request('HEAD')).headers.get('livestore-head'))
@@ -144,7 +144,7 @@ describe('two tenants and one name', () => {
     leaving.abort()
   })
 
-  test('a reset of the one leaves the other as it was', async () => {
+  test('a reset of one store leaves the other unchanged', async () => {
     const before = await globex.pages()
     const total = before.flatMap(({ events }) => events)
     expect((await acme.request('DELETE')).status).toBe(204)
@@ -156,12 +156,12 @@ describe('two tenants and one name', () => {
     checkChain((await globex.pages()).flatMap(({ events }) => events))
   })
 
-  test("the one's names are not in what the log says of the other", () => {
+  test('no line of the log names both tenants', () => {
     for (const line of parts.worker.logs().split('\n')) expect(line).not.toMatch(/acme.*globex|globex.*acme/)
   })
 })
 
-/** What paths, URLs, servers and file systems treat specially, and what claims might. */
+/** Texts that paths, URLs, servers, file systems or claims may treat specially. */
 const hostileName = fc
   .array(
     fc.oneof(
@@ -224,7 +224,7 @@ const longName = fc
 const name = fc.oneof({ weight: 9, arbitrary: hostileName }, { weight: 1, arbitrary: longName })
 
 const agent = new Agent({ keepAlive: true, maxSockets: 32 })
-/** As the path is, without what `fetch` makes of it. */
+/** Sends the path as it is. `fetch` would normalize it. */
 const raw = (
   method: string,
   path: string,
@@ -245,12 +245,14 @@ const raw = (
 
 const path = (tenant: string, store: string) => `/v1/stream/${urlPath(tenant, store)}`
 
-test(`10,000 hostile names open nothing but what they name (seed ${seed})`, { timeout: 120_000 }, async () => {
+test(`tokens for 10,000 hostile names open only the stores that they name (seed ${seed})`, {
+  timeout: 120_000,
+}, async () => {
   const pairs = fc.sample(fc.tuple(name, name, name, name), { numRuns: 10_000, seed })
   const wrong: unknown[] = []
   const check = async ([tenant, store, otherTenant, otherStore]: [string, string, string, string]) => {
     const headers = bearer(ticket(tenant, [store]))
-    // A push without a type is refused with 415, but only to whom the store is open.
+    // A push without a type receives 415, but only if the token opens the store.
     const own = await raw('POST', path(tenant, store), headers)
     const other = await raw('POST', path(otherTenant, otherStore), headers)
     const isSame = tenant === otherTenant && (store === otherStore || store === '*')
@@ -271,7 +273,7 @@ test(`no two of 300 hostile names share a stream, a Sequencer or a cache (seed $
   timeout: 120_000,
 }, async () => {
   const names = [...new Set(fc.sample(name, { numRuns: 150, seed }))]
-  // Each name once as a tenant's and once as a store's: the pairs differ only in where the boundary is.
+  // Each name is once a tenant's and once a store's. The pairs differ only in the position of the boundary.
   const stores = names.flatMap((name) => [new View(name, 'x'), new View('x', name)])
   const of = (view: View) => JSON.stringify([view.store.tenant, view.store.name])
   const distinct = [...new Map(stores.map((view) => [of(view), view])).values()]
@@ -293,7 +295,7 @@ test(`no two of 300 hostile names share a stream, a Sequencer or a cache (seed $
     expect(stream).toMatch(/^\/v1\/stream\/[A-Za-z0-9~-][A-Za-z0-9._~-]{0,199}\/[A-Za-z0-9~-][A-Za-z0-9._~-]{0,199}$/)
 })
 
-test('paths that wander end where the token is asked for what they end at', async () => {
+test('a path with dots or odd slashes needs a token for the store at which it ends', async () => {
   const headers = bearer(ticket('acme', ['notes']))
   for (const wandering of [
     '/v1/stream/acme/../globex/notes',

@@ -46,8 +46,8 @@ export function useParts(
 }
 
 /**
- * The upstream and the proxy for the tests of this file. Each test deploys the Worker that it wants, and leaves an upstream that
- * answers to the next one.
+ * The upstream and the proxy for the tests of this file. Each test deploys the Worker that it wants. After each test the proxy is
+ * online again.
  */
 export function useDeployments() {
   const parts = {} as Parts

@@ -1,4 +1,4 @@
-// Sealed history: cut where the index says, kept in the edge cache, resumable from anywhere.
+// Sealed history: the index says where it is cut, the edge cache keeps it, and a read can resume from any offset.
 import { describe, expect, test } from 'vitest'
 import { fenceHeader, JSON_TYPE } from '../../client/src/protocol/index.js'
 import { startRustUpstream } from '../harness/index.ts'
@@ -12,7 +12,7 @@ const SIZE = { SEGMENT_BYTES: '2000', SEGMENT_EVENTS: '20' }
 const seqs = (pages: readonly Page[]) => pages.flatMap((_) => _.events.map((event) => event.seqNum))
 const caches = (pages: readonly Page[]) => pages.map((_) => _.cache)
 
-/** A store with a history of so many events, a few in each push. Says where each push ended. */
+/** A store with a history of so many events, a few in each push, and the end of each push. */
 const filled = async (parts: Parts, events: number, perPush = 7, args?: unknown) => {
   const store = new Store(parts)
   const ends: { head: number; offset: string }[] = []
@@ -44,7 +44,7 @@ describe.each(upstreams)('with $name', ({ start }) => {
     expect(parts.proxy.requests.map((_) => _.query.get('offset'))).toEqual([warm.at(-2)?.next])
   })
 
-  test('every offset that a push was answered with is one to go on from', async () => {
+  test('a read can go on from the offset of every push', async () => {
     const { store, ends } = await filled(parts, 60)
     for (let round = 0; round < 2; round++) {
       for (const { head, offset } of ends)
@@ -52,7 +52,7 @@ describe.each(upstreams)('with $name', ({ start }) => {
     }
   })
 
-  test('after=<seqNum> goes on from any event', async () => {
+  test('a read with after=<seqNum> goes on from any event', async () => {
     const { store, ends } = await filled(parts, 60)
     for (const after of [0, 1, 6, 7, 8, 20, 21, 27, 28, 34, 41, 42, 43, 59, 60]) {
       const pages = await walk(store, `after=${after}`)
@@ -67,7 +67,7 @@ describe.each(upstreams)('with $name', ({ start }) => {
 describe('on the Rust server', () => {
   const parts = useParts(startRustUpstream, SIZE)
 
-  test('a segment says that it is final, and whose it is; the tail says that it is not', async () => {
+  test('a segment’s headers say that it is final and name its backend, and the tail’s say that it is not', async () => {
     const { store } = await filled(parts, 60)
     for (const expected of ['MISS', 'HIT']) {
       const first = await readPage(store, 'offset=-1')
@@ -89,7 +89,7 @@ describe('on the Rust server', () => {
     expect(headers.get('server-timing')).toMatch(/^sequencer;dur=\d+, upstream;dur=\d+, total;dur=\d+$/)
   })
 
-  test('a segment that the reader has already is 304', async () => {
+  test('a read of a segment that the reader already has is 304', async () => {
     const { store } = await filled(parts, 60)
     const tag = (await readPage(store, 'offset=-1')).headers.get('etag') ?? ''
     expect(tag).toMatch(/^"[0-9a-f]{32}"$/)
@@ -102,7 +102,7 @@ describe('on the Rust server', () => {
     expect((await store.read('offset=-1', { 'if-none-match': '"other"' })).status).toBe(200)
   })
 
-  test('events that are longer than a segment, and many that are short, get segments of a sane size', async () => {
+  test('events longer than a segment, and many short events, make segments of a sane size', async () => {
     const { store: huge } = await filled(parts, 6, 1, { text: 'x'.repeat(5_000) })
     expect((await walk(huge)).map((_) => _.events.length)).toEqual([1, 1, 1, 1, 1, 1, 0])
     const { store: tiny } = await filled(parts, 100, 100, 1)
@@ -110,10 +110,10 @@ describe('on the Rust server', () => {
     expect((await walk(tiny)).map((_) => _.events.length)).toEqual([100, 1])
   })
 
-  test('offsets that are in no index are answered by the log itself', async () => {
+  test('a read from an offset that the index does not have comes from the log itself', async () => {
     const { store, ends } = await filled(parts, 60)
     const offset = ends[1]?.offset ?? ''
-    // Another writer's: the Sequencer takes what it wrote for one append
+    // Another writer's appends. The Sequencer takes them for one
     const appended = async (parent: number) => {
       const headers = { ...JSON_TYPE, ...fenceHeader(parent) }
       const body = JSON.stringify(chain(parent, 1))
@@ -133,7 +133,7 @@ describe('on the Rust server', () => {
     expect([refused.status, (await json<Problem>(refused))._tag]).toEqual([400, 'BadRequestError'])
   })
 
-  test('of a previous backend nothing is served', async () => {
+  test('after a reset no read receives events of the previous backend', async () => {
     const { store, ends } = await filled(parts, 60)
     const before = await walk(store)
     await store.request('DELETE')
@@ -144,12 +144,12 @@ describe('on the Rust server', () => {
     const idOf = (pages: readonly Page[]) => new Set(pages.map((_) => _.headers.get('livestore-backend-id')))
     expect([idOf(before).size, idOf(after).size]).toEqual([1, 1])
     expect(idOf(after)).not.toEqual(idOf(before))
-    // An old offset may mean nothing now; whose answer it is can be seen
+    // An old offset may mean nothing now. The answer names its backend
     const old = await store.read(`offset=${ends[2]?.offset}`)
     expect(old.headers.get('livestore-backend-id')).toBe([...idOf(after)][0])
   })
 
-  test('after=<seqNum> beyond the end is refused, and says whose end it is', async () => {
+  test('a read with after=<seqNum> beyond the end is refused, and the refusal names the backend', async () => {
     const { store } = await filled(parts, 30)
     for (const query of ['after=31', 'after=31&live=sse', 'after=9007199254740991']) {
       const response = await store.read(query)
@@ -162,7 +162,7 @@ describe('on the Rust server', () => {
     expect((await nothing.read('after=1')).status).toBe(400)
   })
 
-  test('what direct-mode writers append past the Sequencer can be read from a seqNum', async () => {
+  test('a read from a seqNum finds events that direct-mode writers append past the Sequencer', async () => {
     const { store } = await filled(parts, 30)
     const headers = { ...JSON_TYPE, ...fenceHeader(30) }
     await fetch(store.upstreamUrl, { method: 'POST', headers, body: JSON.stringify(chain(30, 5)) })
@@ -176,17 +176,17 @@ describe('on the Rust server', () => {
     ).toBeLessThan(300)
   }
 
-  // What the Worker remembers is good for 30 s; these wait for that together. Each takes its own `expect`:
-  // the shared one loses its test as soon as the other ends.
-  test.concurrent('what direct-mode writers append past the Sequencer is in its head and index soon after someone reads it', async ({
+  // The Worker's memory of the tip is good for 30 s. These two tests wait for that together. Each takes its own `expect`,
+  // because the shared one loses its test as soon as the other test ends.
+  test.concurrent('events that direct-mode writers append past the Sequencer are in its head and index soon after a read', async ({
     expect,
   }) => {
     const { store } = await filled(parts, 30)
     await walk(store)
     await appendDirectly(store, chain(30, 40), fenceHeader(30))
-    // The last page shows where the log ends, which nobody has told the Sequencer.
+    // The last page shows the log's end, which the Sequencer does not know.
     expect(seqs(await walk(store))).toEqual(numbers(1, 70))
-    // It looks, but nobody waits for that: the upstream does not answer for now.
+    // The Sequencer reads the log, and nobody waits for that. The upstream does not answer for now.
     const held = parts.proxy.next({ method: 'GET', path: store.name }, 'hold request')
     let looks = false
     void held.met.then(() => (looks = true))
@@ -203,7 +203,7 @@ describe('on the Rust server', () => {
     expect([seqs(pages), pages.at(-1)?.events.length]).toEqual([numbers(1, 70), 0])
   }, 90_000)
 
-  test.concurrent('a store that is halted costs a look, not a look for each read', async ({ expect }) => {
+  test.concurrent('many reads of a halted store cost one look at the log', async ({ expect }) => {
     const { store } = await filled(parts, 60)
     await walk(store)
     await appendDirectly(store, [{ no: 'event' }])
@@ -224,9 +224,9 @@ describe('on the Rust server', () => {
   test.each([
     ['a broken chain', (bytes: string) => bytes.replace('"id":"9"', '"id":"X"').replace('"seqNum":9,', '"seqNum":8,')],
     ['a log of the same shape', (bytes: string) => bytes.replaceAll('"clientId":"client', '"clientId":"cliemt')],
-  ])('%s that is not what was appended is not kept', async (_, forge) => {
+  ])('%s in place of the appended events is not kept in the cache', async (_, forge) => {
     const { store, ends } = await filled(parts, 60)
-    // Recreated behind everyone's back, with as many bytes
+    // Another tool recreates the stream with as many bytes
     const bytes = await (await fetch(`${store.upstreamUrl}?offset=-1`)).text()
     await fetch(store.upstreamUrl, { method: 'DELETE' })
     const forged = forge(bytes)
@@ -239,7 +239,7 @@ describe('on the Rust server', () => {
     expect(ends).not.toEqual([])
   })
 
-  test('many who miss the same history at once cost the upstream hardly more than one', async () => {
+  test('many readers that miss the same history at once cost the upstream hardly more than one', async () => {
     const { store } = await filled(parts, 200)
     const history = Buffer.byteLength(await (await fetch(`${store.upstreamUrl}?offset=-1`)).text())
     parts.proxy.clear()

@@ -1,4 +1,4 @@
-// Other deployments: one without an edge cache, as on workers.dev, and one set up wrongly.
+// Other deployments: one without an edge cache, as on workers.dev, and one with a wrong setting.
 import { expect, test } from 'vitest'
 import { checkChain } from '../support/events.ts'
 import { chain, type Page, Store, walk } from '../support/store.ts'
@@ -15,7 +15,7 @@ const readAll = async (store: Store): Promise<Page[]> => {
 
 const sum = (numbers: readonly number[]) => numbers.reduce((sum, number) => sum + number, 0)
 
-test('without an edge cache a history is read in the same pages, and each read of the log ends with its page', async () => {
+test('without an edge cache a history comes in the same pages, and each upstream read ends with its page', async () => {
   await deploy({}, { cache: false })
   const store = new Store(parts)
   for (let head = 0; head < 10_000; head += 100) await store.pushed(chain(head, 100, { text: 'x'.repeat(2_000) }))
@@ -28,7 +28,7 @@ test('without an edge cache a history is read in the same pages, and each read o
     expect(sum(pages.map(({ events }) => events.length))).toBe(10_000)
     expect(pages.length).toBeGreaterThan(15)
     for (const { bytes } of pages) expect(bytes).toBeLessThan(1.3 * 2 ** 20)
-    // A page that was cut is final for the reader as well.
+    // A page from a cut read is final for the reader as well.
     expect(pages.map(({ cache }) => cache)).toEqual([...pages.slice(1).map(() => first), 'BYPASS'])
     expect(new Set(pages.slice(0, -1).map(({ headers }) => headers.get('cache-control')))).toEqual(
       new Set(['private, max-age=31536000, immutable']),
@@ -37,17 +37,17 @@ test('without an edge cache a history is read in the same pages, and each read o
     console.log(
       `${first}: ${pages.length} pages of a log of ${total} bytes; one read made the upstream send ${Math.max(...sent)} at most`,
     )
-    // The page, and what fits into the buffers of two connections; not the rest of the log.
+    // The page and the content of two connections' buffers, but not the rest of the log.
     expect(Math.max(...sent)).toBeLessThan(total / 2)
   }
   expect((await parts.worker.memory()) - before).toBeLessThan(64 * 2 ** 20)
 }, 60_000)
 
-test('without an edge cache a log that is not what its index says never ends as a whole page, and then passes through', async () => {
+test('without an edge cache a log that contradicts its index breaks the page off, and later reads pass through', async () => {
   await deploy({ SEGMENT_EVENTS: '20' }, { cache: false })
   const store = new Store(parts)
   for (let head = 0; head < 60; head += 10) await store.pushed(chain(head, 10))
-  // Once as a page that is gathered, then as one that is passed on while it is read.
+  // The Worker gathers the first pages, and passes the second ones on while it reads them.
   expect((await readAll(store)).length).toBe(4)
   expect((await readAll(store)).map(({ cache }) => cache)).toEqual(['BYPASS', 'BYPASS', 'BYPASS', 'BYPASS'])
   const bytes = await (await fetch(`${store.upstreamUrl}?offset=-1`)).text()
@@ -94,7 +94,7 @@ test.each<[setting: string, value: string, others?: Record<string, string>]>([
   ['JWT_AUDIENCE', ',', JWT],
   ['JWT_AUDIENCE', 'one,', JWT],
   ['JWT_HEADER', 'a b', JWT],
-])('a wrong %s (%s) is named', async (setting, value, others: Record<string, string> = {}) => {
+])('a wrong %s (%s) is refused by name', async (setting, value, others: Record<string, string> = {}) => {
   await deploy({ ...others, [setting]: value })
   const response = await new Store(parts).read()
   expect(response.status).toBe(500)
