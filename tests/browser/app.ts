@@ -1,4 +1,4 @@
-// The example app as it would be deployed: built, and served as files.
+// The example app as in a deployment: built, and served as files.
 import { runChild } from '../../scripts/lib/child.mjs'
 import { launch, todoApp } from '../../scripts/lib/services.mjs'
 import { vite } from '../../scripts/lib/tools.mjs'
@@ -9,7 +9,7 @@ export interface TodoApp {
   readonly stop: () => Promise<void>
 }
 
-/** `syncUrl`: the Worker's. */
+/** `syncUrl`: the URL of the Worker. */
 export const startTodoApp = async (syncUrl: string): Promise<TodoApp> => {
   const outDir = await makeFolder('todo')
   const service = todoApp({ port: await freePort(), syncUrl, outDir })

@@ -1,4 +1,4 @@
-// docs/quick-start.md does what it says: its files are an app, and that syncs.
+// docs/quick-start.md: its files make an app that syncs.
 
 import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
@@ -11,7 +11,7 @@ import { freePort, makeFolder, removeFolder, type Server, startRustUpstream, sta
 import { read } from '../support/pages.ts'
 import { launchBrowser } from './device.ts'
 
-/** Each file has its name before it. */
+/** The page gives the name of each file before its content. */
 const files = new Map(
   [...read('docs/quick-start.md').matchAll(/^`([\w./-]+)`\n\n```\w+\n(.*?)^```$/gms)].map(
     ([, name = '', text = '']) => [name, text],
@@ -23,7 +23,7 @@ let upstream: Server
 let worker: Server
 let browser: Browser
 beforeAll(async () => {
-  // Below the root, so that it finds what is installed there.
+  // Below the root, so that the app finds the packages there.
   folder = await makeFolder('quick-start', join(root, '.data'))
   upstream = await startRustUpstream()
   worker = await startWorker({ upstreamUrl: upstream.url })
@@ -39,7 +39,7 @@ afterAll(async () => {
 const run = (name: string, args: string[]) =>
   runChild({ name, command: node, args, env: { ...toolEnv(), NODE_ENV: 'production' }, cwd: folder }) // vitest says 'test'
 
-test('it asks for the versions that the to-do app is tested with', async () => {
+test('the quick start has the versions that the to-do app is tested with', async () => {
   const versions = (json: string) => {
     const { dependencies, devDependencies } = JSON.parse(json)
     return { ...dependencies, ...devDependencies } as Record<string, string>
@@ -51,7 +51,7 @@ test('it asks for the versions that the to-do app is tested with', async () => {
   expect(tested).toMatchObject(others)
 })
 
-test('its app type-checks, builds, and syncs between two devices', async () => {
+test('the quick start’s app type-checks, builds, and syncs between two devices', async () => {
   const url = 'http://127.0.0.1:8787'
   for (const [name, text] of files) {
     await mkdir(join(folder, dirname(name)), { recursive: true })
@@ -62,7 +62,7 @@ test('its app type-checks, builds, and syncs between two devices', async () => {
   await run('vite build', [vite, 'build'])
   const port = await freePort()
   const app = `http://127.0.0.1:${port}`
-  // As `npm run dev` of a new app: nothing is in Vite's cache yet.
+  // Vite's cache is empty, as for `npm run dev` of a new app.
   const server = await launch({
     name: 'app',
     command: node,

@@ -1,6 +1,6 @@
-// A client that catches up page by page and then follows a store by server-sent events through the Worker, and goes on
-// from the last offset it was told whenever the connection ends, or now and then from the start, as a new device would.
-// It has no time-out of its own: a stream that falls silent is to be found, not healed.
+// A client that catches up page by page, and then follows a store by server-sent events through the Worker. When the connection
+// ends, it goes on from the last offset, or now and then from the start, as a new device would. It has no time-out of its own:
+// the test must find a silent stream, not heal it.
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Random } from '../support/random.ts'
 import { sse } from '../support/sse.ts'
@@ -10,11 +10,11 @@ import type { Tally } from './tally.ts'
 
 interface ReaderOptions {
   name: string
-  /** Of the store, at the Worker. */
+  /** The store's URL at the Worker. */
   url: string
   random: Random
   tally: Tally
-  /** Ends it. */
+  /** Ends the reader. */
   stop: AbortSignal
 }
 
@@ -72,7 +72,7 @@ export class Reader {
       const offset = response.headers.get('stream-next-offset')
       if (!isRead(response) || messages === undefined || offset === null)
         throw new Error(`status ${response.status}: ${body.slice(0, 200)}`)
-      // What it has had before is checked as well: a hole there would be no news to the view
+      // The reader also checks known events, because the view would not notice a gap among them
       for (const message of messages) {
         if ('livestore' in message) continue
         const { seqNum, parentSeqNum } = message
@@ -86,11 +86,11 @@ export class Reader {
     }
   }
 
-  /** An event of the stream that is whole must be JSON, wherever the connection was cut. */
+  /** A whole server-sent event must be JSON, wherever the connection was cut. */
   #messages(data: string): readonly Message[] {
     const messages = messagesOf(data)
     if (messages !== undefined) return messages
-    // Somebody else may have answered the Worker, which passes on what follows a stream
+    // Somebody else may have answered the Worker, which passes a live read on as it is
     if (!isWhole(data)) this.view.breaks.push(`after ${this.#offset} came what is no JSON: ${data.slice(0, 200)}`)
     throw new Error(`no messages: ${data.slice(0, 200)}`)
   }

@@ -1,4 +1,4 @@
-// The self-hosted Worker, run as on a server: from a packed folder, in plain workerd, with its data on disk.
+// The self-hosted Worker as on a server: from a packed folder, in plain workerd, with its data on disk.
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import type { Child } from '../../scripts/lib/child.mjs'
@@ -25,7 +25,7 @@ afterAll(async () => {
   await removeFolder(folder)
 })
 
-/** With nothing of ours in its environment but these. */
+/** The environment has only these settings. */
 const start = async (settings: NodeJS.ProcessEnv = {}) => {
   worker = await launch({
     name: 'workerd',
@@ -46,7 +46,7 @@ const identity = async () => {
   return [headers.get('livestore-head'), headers.get('livestore-backend-id')]
 }
 
-test('what was pushed is there after a crash, and a stale push is refused as before', async () => {
+test('pushed events are there after a crash, and a stale push is refused as before', async () => {
   await start()
   expect((await push(chain(0, 3))).status).toBe(200)
   expect((await push(chain(3, 2))).status).toBe(200)
@@ -64,7 +64,7 @@ test('what was pushed is there after a crash, and a stale push is refused as bef
   expect((await push(chain(5, 1))).status).toBe(200)
 })
 
-test('sealed history comes from the cache', async () => {
+test('a second read of sealed history comes from the cache', async () => {
   await start({ SEGMENT_EVENTS: '100' })
   for (let head = 6; head < 300; head += 50) expect((await push(chain(head, 50))).status).toBe(200)
   const read = async () => {
@@ -76,19 +76,19 @@ test('sealed history comes from the cache', async () => {
   await expect.poll(read, { timeout: 10_000 }).toBe('HIT')
 })
 
-test('settings come from the environment: a token is asked for', async () => {
+test('settings come from the environment: with AUTH_MODE=jwt a read needs a token', async () => {
   await start(JWT)
   expect((await store().read()).status).toBe(401)
 })
 
-test('a new version is packed over the one that runs', async () => {
+test('a new version can be packed over a running one', async () => {
   await start()
   packSelfhost(folder)
   await worker?.kill()
   await start()
 })
 
-test('the inspector is there if it is turned on', async () => {
+test('the inspector answers if INSPECTOR is on', async () => {
   await start({ INSPECTOR: 'on' })
   const page = await fetch(`${url}/inspect`)
   expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8'])

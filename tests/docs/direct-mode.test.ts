@@ -28,7 +28,7 @@ test("two processes of the app show each other's note, and the log has both", as
   writeFileSync(join(folder, 'notes.mjs'), app.replace('http://127.0.0.1:4437/v1/stream', upstream.url))
 
   const said = (device: string, note: string) => {
-    const cwd = join(folder, device) // LiveStore's adapter may write beside
+    const cwd = join(folder, device) // LiveStore's adapter may write files there
     mkdirSync(cwd)
     const child = startChild({
       name: device,

@@ -10,7 +10,7 @@ const links = (text: string) =>
     ([, link = '']) => link,
   )
 
-test('the pages are found', () => {
+test('the search finds the pages', () => {
   expect(pages).toEqual(expect.arrayContaining(['README.md', join('docs', 'http-api.md'), join('client', 'README.md')]))
 })
 

@@ -21,7 +21,7 @@ test('the page lists every option, and no other', () => {
 test('the page has the defaults of the code', () => {
   const defaults = [...options].filter(([, said]) => said !== undefined)
   expect(defaults.length).toBeGreaterThan(15)
-  // `@default` may go on after the value, in words
+  // Words may follow the value of `@default`
   const others = defaults.filter(
     ([name, said]) => documented.get(name) === undefined || !said!.startsWith(documented.get(name)!),
   )

@@ -41,7 +41,7 @@ test('troubleshooting.md quotes messages as the code has them', () => {
   expect(tables).toHaveLength(2)
   const quoted = tables.flatMap((table) => [...table.matchAll(/^\| (`.*?) \|/gm)].flatMap(([, cell]) => code(cell)))
   expect(quoted.length).toBeGreaterThan(25)
-  // "…" stands for the varying part of a message
+  // "…" replaces the varying part of a message
   const pieces = quoted
     .flatMap((text) => text.split(/…|<\w+>|4096/))
     .map((piece) => piece.trim())

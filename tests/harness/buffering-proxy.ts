@@ -1,16 +1,16 @@
-// A reverse proxy as some networks have them: it passes a response on only when it is whole. A stream of events has no
-// end for a minute, so nothing of it arrives until then.
+// A reverse proxy as some networks have: it passes a response on only when the response is whole. A stream of events lasts a
+// minute, and nothing of it arrives before its end.
 import { createServer, request } from 'node:http'
 import { buffer } from 'node:stream/consumers'
 import { listen } from './listen.ts'
 
 export interface BufferingProxy {
-  /** Stands for the upstream's URL, path included. */
+  /** Replaces the upstream's URL, with its path. */
   readonly url: string
   stop(): Promise<void>
 }
 
-/** `holds`: the body alone, or the headers as well. */
+/** `holds`: the proxy holds back the body alone, or the headers as well. */
 export async function startBufferingProxy(upstreamUrl: string, holds: 'body' | 'all'): Promise<BufferingProxy> {
   const upstream = new URL(upstreamUrl)
   const server = createServer((incoming, outgoing) => {

@@ -15,7 +15,7 @@ export const eventsFrom = (parent: number, count: number, args: Record<string, u
     sessionId: 'a-session',
   })) as unknown as Event[]
 
-/** `count` events after `parent`, linked as docs/http-api.md wants it. `make` gives the other fields of each. */
+/** `count` events after `parent`, linked as docs/http-api.md requires. `make` returns the other fields of each. */
 export const linked = <A>(parent: number, count: number, make: (seqNum: number) => Unlinked<A>): Linked<A>[] =>
   numbers(parent + 1, parent + count).map((seqNum) => {
     const { name, args, clientId, sessionId } = make(seqNum)

@@ -48,7 +48,7 @@ export class Store {
     return `${this.#parts.worker.url}/v1/stream/${urlPath(this.tenant, this.name)}`
   }
 
-  /** The store's stream, past the Worker and the proxy. For plain names only. */
+  /** The store's stream, past the Worker and the proxy. It works for plain names only. */
   get upstreamUrl(): string {
     return `${this.#parts.upstream.url}/${this.tenant}/${this.name}`
   }
@@ -58,7 +58,7 @@ export class Store {
     return fetch(this.url, { method: 'POST', headers: { 'content-type': 'application/json', ...headers }, body })
   }
 
-  /** Pushes what must be accepted. */
+  /** Pushes a batch that must be accepted. */
   async pushed(batch: unknown): Promise<Response> {
     const response = await this.push(batch)
     if (response.status !== 200) throw new Error(`push: ${response.status} ${await response.text()}`)
@@ -69,12 +69,12 @@ export class Store {
     return fetch(`${this.url}?${query}`, { headers, ...(signal ? { signal } : {}) })
   }
 
-  /** All events, the header left out, from the Worker. */
+  /** All events from the Worker, without the header. */
   async events(): Promise<Event[]> {
     return eventsIn(await json(await this.read()))
   }
 
-  /** All events, from the upstream itself. */
+  /** All events from the upstream itself. */
   async eventsUpstream(): Promise<Event[]> {
     return eventsIn(await json(await fetch(`${this.upstreamUrl}?offset=-1`)))
   }
@@ -84,7 +84,7 @@ export class Store {
   }
 }
 
-/** `fetch` does not let a test choose the host. */
+/** The status of an answer to a request with this `Host`, which `fetch` does not let a test choose. */
 export function statusFor(url: string, host: string, method = 'GET'): Promise<number | undefined> {
   return new Promise((resolve, reject) => {
     request(url, { method, headers: { host } }, (response) => {
@@ -96,7 +96,7 @@ export function statusFor(url: string, host: string, method = 'GET'): Promise<nu
   })
 }
 
-/** A body that the test knows the type of. */
+/** The body, of a type that the test knows. */
 export const json = async <T>(response: Response): Promise<T> => (await response.json()) as T
 
 /** The members of a problem that tests look at. */

@@ -1,9 +1,9 @@
-// Tokens of every kind, the wrong ones too, signed by Node's own crypto.
+// Tokens of every kind, also wrong ones, signed by Node's own crypto.
 import { createHmac, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 
 export type Claims = Record<string, unknown>
 
-/** A key pair, and how it signs. */
+/** A key pair with its signature function. */
 export interface Signer {
   readonly alg: string
   readonly kid: string
