@@ -1,7 +1,7 @@
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
-/** The files that take longest, longest first. They begin first: none of them is left to run alone at the end. */
+/** The slowest files, slowest first. They begin first, so that none of them runs alone at the end. */
 const LONG = [
   'browser/todo',
   'chaos/chaos',
@@ -22,23 +22,23 @@ class LongFirst extends BaseSequencer {
   }
 }
 
-// One project a part, so that each can be run alone: `npm run test:wire`.
+// Each suite is a project, so that it can run alone: `npm run test:wire`.
 const project = (name: string, include: string[]) => ({
   test: {
     name,
     include,
     pool: 'forks' as const,
     testTimeout: 30_000,
-    // A Worker is ready within a second; the rest is for a machine busy with other test files.
+    // A Worker is ready within a second. The rest is for a machine that is busy with other test files.
     hookTimeout: 60_000,
   },
 })
 
 export default defineConfig({
   test: {
-    // Every test file starts its own servers, as processes: the Worker must be built before the first one.
+    // Every test file starts its own servers as processes. The Worker must be built before the first one.
     globalSetup: 'tests/harness/global-setup.ts',
-    // Test files wait more than they work: two at a time, on a machine with two cores as well.
+    // Test files wait more than they work. Therefore two run at a time, also on a machine with two cores.
     maxWorkers: 2,
     minWorkers: 2,
     sequence: { sequencer: LongFirst },

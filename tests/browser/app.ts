@@ -1,20 +1,17 @@
-// The example app as it would be deployed: built, and served as files.
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+// The example app as in a deployment: built, and served as files.
 import { runChild } from '../../scripts/lib/child.mjs'
-import { freePort } from '../../scripts/lib/ports.mjs'
 import { launch, todoApp } from '../../scripts/lib/services.mjs'
 import { vite } from '../../scripts/lib/tools.mjs'
+import { freePort, makeFolder, removeFolder } from '../harness/index.ts'
 
 export interface TodoApp {
   readonly url: string
   readonly stop: () => Promise<void>
 }
 
-/** `syncUrl`: the Worker's. */
+/** `syncUrl`: the URL of the Worker. */
 export const startTodoApp = async (syncUrl: string): Promise<TodoApp> => {
-  const outDir = await mkdtemp(join(tmpdir(), 'headwater-todo-'))
+  const outDir = await makeFolder('todo')
   const service = todoApp({ port: await freePort(), syncUrl, outDir })
   const env = { ...service.env, NODE_ENV: 'production' } // vitest says 'test'
   await runChild({ ...service, name: 'vite build', args: [vite, 'build', '--outDir', outDir], env })
@@ -23,7 +20,7 @@ export const startTodoApp = async (syncUrl: string): Promise<TodoApp> => {
     url: service.url,
     stop: async () => {
       await child.kill()
-      await rm(outDir, { recursive: true, force: true })
+      await removeFolder(outDir)
     },
   }
 }

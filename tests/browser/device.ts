@@ -1,11 +1,11 @@
-// A device: a browser profile of its own with the app open in it, used as a person would.
+// A device: a browser profile of its own with the app open in it. The test uses the app as a person would.
 import { existsSync } from 'node:fs'
 import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
 import { expect } from 'vitest'
 
 const DEBIANS = '/usr/bin/chromium'
 
-/** Debian's Chromium, or else the one that Playwright's own installer brings (scripts/setup.sh). */
+/** Debian's Chromium, or else the one that Playwright's installer brings (scripts/setup.sh). */
 export const launchBrowser = (): Promise<Browser> =>
   chromium.launch({
     ...(existsSync(DEBIANS) ? { executablePath: DEBIANS } : {}),
@@ -18,7 +18,7 @@ export const launchBrowser = (): Promise<Browser> =>
     ],
   })
 
-/** What its user sees. */
+/** The user's view. */
 export interface Seen {
   readonly todos: readonly string[]
   readonly completed: readonly string[]
@@ -38,7 +38,7 @@ export interface Device {
   readonly see: () => Promise<Seen>
   /** Another window of the same browser. */
   readonly openWindow: () => Promise<Device>
-  /** The one that the app has a link to. */
+  /** The second device that the app links to. */
   readonly openSecondDevice: () => Promise<Device>
   readonly close: () => Promise<void>
 }

@@ -1,15 +1,14 @@
-// The inspector in a real browser: what an operator sees while clients push.
+// The inspector in a real browser: the operator's view while clients push.
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { type Server, startRustUpstream, startWorker } from '../harness/index.ts'
-import { chain, event, Store } from '../wire/support.ts'
-import { hmac, now, token } from '../wire/tokens.ts'
+import { chain, event, Store } from '../support/store.ts'
+import { bearer, hs256, JWT } from '../support/tokens.ts'
 import { launchBrowser } from './device.ts'
 
-const SECRET = 'a secret of this test, long enough for its hash'
-/** Where to put pictures of the page, for a person to look at; by default there are none. */
+/** The folder for pictures of the page, for a person to look at. By default the tests take none. */
 const PICTURES = process.env['INSPECTOR_PICTURES']
 
 let upstream: Server
@@ -62,7 +61,7 @@ const pictures = async (name: string) => {
   }
 }
 
-test('shows a store as it changes: head, segments, pushes accepted and refused, events', async () => {
+test('the page shows a store as it changes: head, segments, accepted and refused pushes, events', async () => {
   const parts = await deploy({ SEGMENT_EVENTS: '10' })
   const store = new Store(parts, { name: 'grocery list' })
   for (let head = 0; head < 30; head += 10) await store.pushed(chain(head, 10))
@@ -77,7 +76,7 @@ test('shows a store as it changes: head, segments, pushes accepted and refused, 
     expect.stringMatching(/^in the edge cache here: 3 segments/),
     expect.stringMatching(/^unsealed tail: 3 events/),
   ])
-  // The last 20 events, or somewhat more: from the beginning of an append.
+  // The last 20 events, or a few more, because the page begins with a whole append.
   await eventually(async () => (await texts('#events .number')).slice(0, 3)).toEqual(['33', '32', '31'])
   expect(await texts('#pushes .outcome')).toEqual(['accepted', 'accepted', 'accepted', 'accepted'])
 
@@ -101,7 +100,7 @@ test('shows a store as it changes: head, segments, pushes accepted and refused, 
   expect(await texts('#segments tbody tr td:nth-child(4)')).toEqual(['yes', 'yes', 'yes'])
   await pictures('store')
 
-  // A reset is another life of the store.
+  // A reset begins another incarnation of the store.
   await store.request('DELETE')
   await store.pushed(chain(0, 2))
   await eventually(() => figure('Head')).toBe('2')
@@ -109,12 +108,11 @@ test('shows a store as it changes: head, segments, pushes accepted and refused, 
   expect(errors).toEqual([])
 })
 
-test('asks for a token with the scope admin, and says which one is missing', async () => {
-  const parts = await deploy({ AUTH_MODE: 'jwt', JWT_SECRET: SECRET })
-  const signed = (scope: string) =>
-    token({ alg: 'HS256' }, { exp: now() + 600, tenant: 'acme', stores: '*', scope }, hmac(SECRET))
+test('the page asks for a token with the scope admin, and names a missing scope', async () => {
+  const parts = await deploy(JWT)
+  const signed = (scope: string) => hs256({ tenant: 'acme', stores: '*', scope })
   const store = new Store(parts, { name: 'notes' })
-  expect((await store.push(chain(0, 2), { authorization: `Bearer ${signed('write')}` })).status).toBe(200)
+  expect((await store.push(chain(0, 2), bearer(signed('write')))).status).toBe(200)
   await openPage('?tenant=acme&store=notes')
   const show = async (scope: string) => {
     await page.getByRole('textbox', { name: 'Token' }).fill(signed(scope))
@@ -132,7 +130,7 @@ test('asks for a token with the scope admin, and says which one is missing', asy
   await eventually(() => texts('#events .number')).toEqual(['2', '1'])
 })
 
-test('looks at a store that has no stream without making one', async () => {
+test('the page of a store without a stream creates no stream', async () => {
   const parts = await deploy()
   const store = new Store(parts, { name: 'nothing-yet' })
   await openPage('?tenant=acme&store=nothing-yet')
@@ -142,15 +140,15 @@ test('looks at a store that has no stream without making one', async () => {
   await eventually(() => texts('#events .number')).toEqual(['1'])
 })
 
-test('does not make a stream anew that is deleted while it looks', async () => {
+test('the page of a store whose stream is deleted does not create it again', async () => {
   const parts = await deploy()
   const store = new Store(parts, { name: 'deleted' })
   await store.pushed(chain(0, 2))
   await openPage('?tenant=acme&store=deleted')
   await eventually(() => texts('#events .number')).toEqual(['2', '1'])
-  // By its server's own means: a reset by the Worker begins a new backend at once.
+  // The test deletes the stream at the upstream. A reset by the Worker would begin a new backend at once.
   expect((await fetch(store.upstreamUrl, { method: 'DELETE' })).status).toBe(204)
-  await upstream.restart() // which ends the live read
+  await upstream.restart() // ends the live read
   await eventually(() => figure('State')).toBe('store halted')
   expect((await fetch(store.upstreamUrl, { method: 'HEAD' })).status).toBe(404)
   expect((await store.request('DELETE')).status).toBe(204)
@@ -158,7 +156,7 @@ test('does not make a stream anew that is deleted while it looks', async () => {
   await eventually(() => texts('#events .number')).toEqual(['1'])
 })
 
-test('leaves alone what has not changed, and lets go of most of a large event', async () => {
+test('the page keeps unchanged elements in place, and shows a large event only in part', async () => {
   const parts = await deploy()
   const store = new Store(parts, { name: 'large' })
   for (let head = 0; head < 20; head++) await store.pushed([event(head + 1, { text: '€ä\n'.repeat(140_000) })])

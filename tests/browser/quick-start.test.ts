@@ -1,17 +1,17 @@
-// docs/quick-start.md does what it says: its files are an app, and that syncs.
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+// docs/quick-start.md: its files make an app that syncs.
+
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { runChild } from '../../scripts/lib/child.mjs'
-import { freePort } from '../../scripts/lib/ports.mjs'
 import { launch } from '../../scripts/lib/services.mjs'
 import { node, root, toolEnv, vite } from '../../scripts/lib/tools.mjs'
-import { read } from '../docs/pages.ts'
-import { type Server, startRustUpstream, startWorker } from '../harness/index.ts'
+import { freePort, makeFolder, removeFolder, type Server, startRustUpstream, startWorker } from '../harness/index.ts'
+import { read } from '../support/pages.ts'
 import { launchBrowser } from './device.ts'
 
-/** Each file has its name before it. */
+/** The page gives the name of each file before its content. */
 const files = new Map(
   [...read('docs/quick-start.md').matchAll(/^`([\w./-]+)`\n\n```\w+\n(.*?)^```$/gms)].map(
     ([, name = '', text = '']) => [name, text],
@@ -23,9 +23,8 @@ let upstream: Server
 let worker: Server
 let browser: Browser
 beforeAll(async () => {
-  // Below the root, so that it finds what is installed there.
-  await mkdir(join(root, '.data'), { recursive: true })
-  folder = await mkdtemp(join(root, '.data', 'quick-start-'))
+  // Below the root, so that the app finds the packages there.
+  folder = await makeFolder('quick-start', join(root, '.data'))
   upstream = await startRustUpstream()
   worker = await startWorker({ upstreamUrl: upstream.url })
   browser = await launchBrowser()
@@ -34,13 +33,13 @@ afterAll(async () => {
   await browser?.close()
   await worker?.stop()
   await upstream?.stop()
-  await rm(folder, { recursive: true, force: true })
+  await removeFolder(folder)
 })
 
 const run = (name: string, args: string[]) =>
   runChild({ name, command: node, args, env: { ...toolEnv(), NODE_ENV: 'production' }, cwd: folder }) // vitest says 'test'
 
-test('it asks for the versions that the to-do app is tested with', async () => {
+test('the quick start has the versions that the to-do app is tested with', async () => {
   const versions = (json: string) => {
     const { dependencies, devDependencies } = JSON.parse(json)
     return { ...dependencies, ...devDependencies } as Record<string, string>
@@ -52,7 +51,7 @@ test('it asks for the versions that the to-do app is tested with', async () => {
   expect(tested).toMatchObject(others)
 })
 
-test('its app type-checks, builds, and syncs between two devices', async () => {
+test('the quick start’s app type-checks, builds, and syncs between two devices', async () => {
   const url = 'http://127.0.0.1:8787'
   for (const [name, text] of files) {
     await mkdir(join(folder, dirname(name)), { recursive: true })
@@ -63,7 +62,7 @@ test('its app type-checks, builds, and syncs between two devices', async () => {
   await run('vite build', [vite, 'build'])
   const port = await freePort()
   const app = `http://127.0.0.1:${port}`
-  // As `npm run dev` of a new app: nothing is in Vite's cache yet.
+  // Vite's cache is empty, as for `npm run dev` of a new app.
   const server = await launch({
     name: 'app',
     command: node,

@@ -1,24 +1,18 @@
-// The example app in a real browser, on a real Worker and upstream: what its users see when all goes well, and when not.
+// The example app in a real browser, on a real Worker and upstream: the users' view, with and without faults.
 import type { Browser } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from 'vitest'
-import {
-  type CountingProxy,
-  makeStranger,
-  type Server,
-  startCountingProxy,
-  startRustUpstream,
-  startWorker,
-} from '../harness/index.ts'
-import { checkLog } from '../livestore/support.ts'
-import { upstreamStream } from '../provider/support/world.ts'
+import { makeStranger, type Server, startWorker } from '../harness/index.ts'
+import { logOf } from '../support/events.ts'
+import { JWT } from '../support/tokens.ts'
+import { startWorld, type World } from '../support/world.ts'
 import { startTodoApp, type TodoApp } from './app.ts'
 import { allSee, type Device, launchBrowser, openDevice } from './device.ts'
 
 const SYNCED = { badge: 'In sync', pending: 0 }
 
-let upstream: Server
+let world: World
+/** A test replaces the world's own Worker. */
 let worker: Server
-let network: CountingProxy
 let app: TodoApp
 let browser: Browser
 let storeId: string
@@ -26,18 +20,16 @@ let stores = 0
 const open = new Set<Device>()
 
 beforeAll(async () => {
-  upstream = await startRustUpstream()
-  worker = await startWorker({ upstreamUrl: upstream.url })
-  network = await startCountingProxy(worker.url)
-  app = await startTodoApp(network.url)
+  world = await startWorld()
+  worker = world.worker
+  app = await startTodoApp(world.network.url)
   browser = await launchBrowser()
 }, 120_000)
 afterAll(async () => {
   await browser?.close()
   await app?.stop()
-  await network?.stop()
   await worker?.stop()
-  await upstream?.stop()
+  await world?.stop()
 })
 beforeEach(() => {
   storeId = `list-${++stores}`
@@ -52,10 +44,10 @@ const device = async (name: string): Promise<Device> => {
   open.add(opened)
   return opened
 }
-const atUpstream = () => upstreamStream(`${upstream.url}/todo/${storeId}`)
-const logged = async () => checkLog(await atUpstream().messages()).events
+const atUpstream = () => world.atUpstream(storeId, 'todo')
+const logged = async () => logOf(await atUpstream().messages()).length
 
-test('two devices follow each other', async () => {
+test('two devices show each other’s changes', async () => {
   const [a, b] = await Promise.all([device('a'), device('b')])
   await a.add('milk')
   await allSee([b], { todos: ['milk'] })
@@ -69,7 +61,7 @@ test('two devices follow each other', async () => {
   expect(await logged()).toBe(5)
 })
 
-test('the second device that the app offers is one of its own', async () => {
+test('the second device that the app offers is a device of its own', async () => {
   const a = await device('a')
   await a.add('milk')
   await allSee([a], SYNCED)
@@ -84,7 +76,7 @@ test('the second device that the app offers is one of its own', async () => {
   await allSee([a], { todos: ['milk', 'bread'], ...SYNCED })
 })
 
-test('both work offline on the same list, and agree once both are back', async () => {
+test('two devices that change the same list offline agree once both are back', async () => {
   const [a, b] = await Promise.all([device('a'), device('b')])
   await a.add('milk')
   await a.add('bread')
@@ -114,7 +106,7 @@ test('both work offline on the same list, and agree once both are back', async (
   expect(await logged()).toBe(7)
 })
 
-test('a reload keeps everything, what is not sent yet included', async () => {
+test('a reload keeps everything, also changes that are not sent yet', async () => {
   const [a, b] = await Promise.all([device('a'), device('b')])
   const window = await a.openWindow()
   await a.add('sent')
@@ -131,7 +123,7 @@ test('a reload keeps everything, what is not sent yet included', async () => {
   await allSee([a, b], { todos: ['sent', 'kept'], head: 2, ...SYNCED })
 })
 
-test('the Worker goes away and comes back', async () => {
+test('while the Worker is down both devices are offline, and afterwards they agree', async () => {
   const [a, b] = await Promise.all([device('a'), device('b')])
   await a.add('before')
   await allSee([a, b], { todos: ['before'], ...SYNCED })
@@ -147,13 +139,13 @@ test('the Worker goes away and comes back', async () => {
   expect(await logged()).toBe(3)
 })
 
-test('a server that wants a token that the app has not got is no silence', async () => {
+test('a server that refuses the app for lack of a token: the app says so', async () => {
   const { port } = worker
   await worker.stop()
   worker = await startWorker({
-    upstreamUrl: upstream.url,
+    upstreamUrl: world.upstream.url,
     port,
-    vars: { AUTH_MODE: 'jwt', JWT_SECRET: 'a secret of this test, long enough for its hash' },
+    vars: JWT,
   })
   try {
     const context = await browser.newContext()
@@ -161,7 +153,7 @@ test('a server that wants a token that the app has not got is no silence', async
     await page.goto(`${app.url}/?store=${storeId}`)
     const alert = page.getByRole('alert').getByText('The server refuses this device')
     await alert.waitFor({ timeout: 20_000 })
-    // The first answer may be one to HEAD, which can't say more than its kind.
+    // The first answer may be to HEAD, and then it has only the kind.
     await expect
       .poll(() => alert.getAttribute('title'), { timeout: 20_000 })
       .toMatch(/^HTTP 401 from .* A bearer token is required/)
@@ -169,27 +161,27 @@ test('a server that wants a token that the app has not got is no silence', async
     await context.close()
   } finally {
     await worker.stop()
-    worker = await startWorker({ upstreamUrl: upstream.url, port })
+    worker = await startWorker({ upstreamUrl: world.upstream.url, port })
   }
 })
 
-test('somebody else answers for a while: the app says so, keeps what is new, and sends it afterwards', async () => {
+test('somebody else answers for a while: the app says so, keeps new changes, and sends them afterwards', async () => {
   const [a, b] = await Promise.all([device('a'), device('b')])
   await a.add('before')
   await allSee([a, b], { todos: ['before'], ...SYNCED })
-  // A gateway whose pages the app may read; where it may not, the browser says no more than that nobody answers
+  // The app may read the pages of this gateway. Otherwise the browser would only say that nobody answers
   const cors = {
     'access-control-allow-origin': '*',
     'access-control-allow-headers': '*',
     'access-control-allow-methods': '*',
     'access-control-expose-headers': '*',
   }
-  const visit = makeStranger(network).comes(() => ({
+  const visit = makeStranger(world.network).comes(() => ({
     status: 200,
     headers: { ...cors, 'content-type': 'text/html' },
     body: '<html>sign in',
   }))
-  network.abandon()
+  world.network.abandon()
   await Promise.all([a.add('meanwhile'), b.add('meanwhile, too')])
   await allSee([a, b], { badge: 'Offline', pending: 1 })
   for (const { page } of [a, b]) await page.getByRole('alert').getByText('Something on this network answers').waitFor()
@@ -199,16 +191,16 @@ test('somebody else answers for a while: the app says so, keeps what is new, and
   expect(await logged()).toBe(3)
 })
 
-// What recovery means is LiveStore's default, `onBackendIdMismatch: 'reset'`: the log on the server is the truth. A device
-// that finds another one there throws away what it has, and its app says so and follows the new log. A push finds out at
-// once; a live read that hears nothing of it within a minute (tests/livestore/identity.test.ts).
-test('the log is deleted behind everyone, and then reset', async () => {
+// Recovery is LiveStore's default, `onBackendIdMismatch: 'reset'`: the log on the server is the truth. A device that finds
+// another log there drops its data. Its app says so and follows the new log. A push notices at once, a live read within a minute
+// (tests/livestore/identity.test.ts).
+test('a log that was deleted at the upstream: the devices keep their data until a reset, and then follow the new log', async () => {
   const [a, b] = await Promise.all([device('a'), device('b')])
   await a.add('lost')
   await allSee([a, b], { todos: ['lost'], ...SYNCED })
   await atUpstream().remove()
   await Promise.all([a.add('too late'), b.add('too late')])
-  // Nobody said that it is to be given up.
+  // No administrator has given the log up.
   await allSee([a, b], { todos: ['lost', 'too late'], pending: 1 })
   expect((await fetch(`${worker.url}/v1/stream/todo/${storeId}`, { method: 'DELETE' })).status).toBe(204)
   await allSee([a, b], { todos: [], head: 0, ...SYNCED })

@@ -1,11 +1,11 @@
-// The real parts under faults and crashes, with fixed seeds: `npm run chaos` does the same for as long as asked.
+// The real parts under faults and crashes, with fixed seeds. `npm run chaos` does the same for as long as its options say.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Parts, startParts, stopParts } from './parts.ts'
 import { complaints, figures, table } from './report.ts'
 import { type Round, runRound } from './round.ts'
 import { TROUBLE_KINDS } from './tally.ts'
 
-describe('nothing is lost, nothing doubled, nobody stuck', () => {
+describe('no event is lost or doubled, and no client is stuck', () => {
   let parts: Parts
   const rounds: Round[] = []
   beforeAll(async () => {
@@ -30,7 +30,7 @@ describe('nothing is lost, nothing doubled, nobody stuck', () => {
     expect(round.tally.acknowledged).toBeGreaterThan(100)
   })
 
-  test('while every kind of fault was injected', () => {
+  test('every kind of fault was injected', () => {
     const { faultsByKind } = figures(SEEDS[0].seed, rounds)
     expect(TROUBLE_KINDS.filter((kind) => faultsByKind[kind] === 0)).toEqual([])
   })

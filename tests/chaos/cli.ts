@@ -1,8 +1,8 @@
-// npm run chaos: rounds of faults and crashes for as long as asked. Its last line is one JSON object.
+// npm run chaos: rounds of faults and crashes for the given time. The last line is one JSON object.
 import { parseArgs } from 'node:util'
 import { onEndSignal } from '../../scripts/lib/steps.mjs'
+import { Random } from '../support/random.ts'
 import { startParts, stopParts } from './parts.ts'
-import { Random } from './random.ts'
 import { complaints, figures, progress, table } from './report.ts'
 import { isGood, type Round, runRound } from './round.ts'
 
@@ -23,7 +23,7 @@ onEndSignal(async () => {
 const rounds: Round[] = []
 const end = Date.now() + minutes * 60_000
 try {
-  // The first round's seed is the one given: so a round that went wrong can be run again alone
+  // The first round has the given seed. So one can repeat a single failed round
   for (let next = seed; rounds.length === 0 || Date.now() < end - 10_000; next = new Random(next).fork('next').seed) {
     const seconds = Math.max(10, Math.min(ROUND_SECONDS, (end - Date.now()) / 1_000 - 5))
     const round = await runRound(parts, { seed: next, seconds, kills: !values['no-kills'] })

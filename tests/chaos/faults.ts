@@ -1,11 +1,11 @@
-// Which requests go wrong, and how: between the Worker and the upstream, and between the clients and the Worker.
+// The faults of requests between the Worker and the upstream, and between the clients and the Worker.
 import { answers, type CountingProxy, type Fault, type RecordedRequest, type Says } from '../harness/index.ts'
-import type { Random } from './random.ts'
+import type { Random } from '../support/random.ts'
 
-/** The Worker of these tests gives up waiting after this; what is late is later. */
+/** The time-out of these tests' Worker. A late request or answer is later. */
 export const UPSTREAM_TIMEOUT_MS = 1_000
 
-/** What happens to connections, and what a server says that is in trouble itself. */
+/** Faults of connections, and answers of a server that has a problem itself. */
 const OWN_KINDS = [
   'request dropped',
   'response dropped',
@@ -19,7 +19,7 @@ const OWN_KINDS = [
   '503, applied',
 ] as const
 
-/** Somebody else answers. */
+/** Answers of somebody else. */
 const FOREIGN_KINDS = [
   'portal',
   'login',
@@ -48,29 +48,29 @@ export interface Plan {
 
 interface Where {
   readonly kinds: readonly FaultKind[]
-  /** The share of requests that goes wrong, and of live reads: they are few. */
+  /** The share of requests that go wrong. Live reads are few and have their own. */
   readonly share: number
   readonly liveShare: number
-  /** Where redirects lead: the right place by another name. */
+  /** The target of redirects: the right server by another name. */
   readonly aside: CountingProxy
 }
 
-/** Everything goes wrong there, and most live reads do. */
+/** The way to the upstream has every kind of fault, and most live reads go wrong. */
 export const upstreamPlan = (random: Random, aside: CountingProxy): Plan =>
   makePlan(random.fork('upstream'), { kinds: FAULT_KINDS, share: random.between(10, 30) / 100, liveShare: 0.8, aside })
 
-/** There somebody else answers now and then. What else can happen there, its clients do themselves: they leave. */
+/** On the way to the Worker somebody else answers now and then. The clients make the other faults themselves: they leave. */
 export const clientPlan = (random: Random, aside: CountingProxy): Plan =>
   makePlan(random.fork('clients'), { kinds: FOREIGN_KINDS, share: random.between(3, 12) / 100, liveShare: 0.3, aside })
 
 function makePlan(random: Random, { kinds, share, liveShare, aside }: Where): Plan {
   const streams = new Map<string, Random>()
   const chosen = new Map<RecordedRequest, FaultKind>()
-  // What happens to a live read is mostly that it ends, in the middle of something
+  // Most faults of a live read break it off in the middle
   const liveKinds = [...kinds, ...kinds.filter(isOfTheBody).flatMap((kind) => Array.from({ length: 4 }, () => kind))]
   return {
     decide(request) {
-      // A generator a store: what happens to one must not depend on how often another is asked
+      // Each store has its own generator: its faults must not depend on the requests of another store
       const own = streams.get(request.path) ?? random.fork(request.path)
       streams.set(request.path, own)
       const isLive = request.query.has('live')
@@ -90,7 +90,7 @@ function makePlan(random: Random, { kinds, share, liveShare, aside }: Where): Pl
 const isOfTheBody = (kind: FaultKind) => kind.startsWith('body')
 const isForeign = (kind: FaultKind): kind is ForeignKind => (FOREIGN_KINDS as readonly string[]).includes(kind)
 
-// The answers to HEAD, PUT, POST and DELETE have no body to break off, and are no events
+// Answers to HEAD, PUT, POST and DELETE have no body to break off, and are no events
 const fits = (kind: FaultKind, request: RecordedRequest) =>
   (!isOfTheBody(kind) && kind !== 'other events') || request.method === 'GET'
 
@@ -119,7 +119,7 @@ function ownFault(kind: Exclude<FaultKind, ForeignKind>, random: Random): Fault 
   }
 }
 
-/** In some cases the server has handled the request, and the other one answers in place of what it said. */
+/** In some cases the server has handled the request, and somebody else's answer replaces its own. */
 function foreignAnswer(kind: ForeignKind, request: RecordedRequest, random: Random, aside: CountingProxy): Fault {
   const answer = foreign(kind, aside)(request)
   return typeof answer === 'object' && 'status' in answer ? { ...answer, applied: random.chance(0.3) } : answer
@@ -150,8 +150,8 @@ function foreign(kind: ForeignKind, aside: CountingProxy): Says {
   }
 }
 
-/** Within a page or the first events, or after some time of following. */
+/** The break is within a page or the first events, or later in a live read. */
 const bytes = (random: Random) => random.between(0, random.pick([500, 20_000]))
 
-/** Past the time-out: some just, some long enough for others to have moved the head. */
+/** Past the time-out: sometimes just past it, sometimes long enough for other writers to move the head. */
 const late = (random: Random) => UPSTREAM_TIMEOUT_MS + random.pick([10, 300, 1_000, 3_000])

@@ -1,4 +1,4 @@
-// The clients of the chaos must believe the Worker, and nobody else.
+// The chaos clients must believe the Worker and nobody else.
 import { expect, test } from 'vitest'
 import { isAcknowledgement, isRead, messagesOf, problemOf } from './genuine.ts'
 
@@ -23,7 +23,7 @@ test('an acknowledgement is a 200 that names the batch, the backend and a head b
   expect(isAcknowledgement(answer(200, { ...genuine, 'livestore-head': '4' }), batch)).toBe(false)
 })
 
-test('a refusal is a problem of ours, and not the answer to a redirect', () => {
+test('a refusal is a problem of the Worker, and not the answer to a redirect', () => {
   const json = { 'content-type': 'application/problem+json' }
   const ours = JSON.stringify({ type: 'urn:headwater:problem:server-ahead', _tag: 'ServerAheadError' })
   expect(problemOf(answer(409, json), ours)).toMatchObject({ _tag: 'ServerAheadError' })
@@ -35,7 +35,7 @@ test('a refusal is a problem of ours, and not the answer to a redirect', () => {
   expect(problemOf(answer(409, json), '<html>')).toBeUndefined()
 })
 
-test('a page has our header, and messages', () => {
+test('a page has the Worker’s header, and messages', () => {
   expect([
     isRead(answer(200, { 'livestore-head': '0' })),
     isRead(answer(200)),

@@ -1,5 +1,5 @@
-// Tells the Worker's own answers from those of others on the way, as a client that follows the rules (docs/http-api.md) does. Pure.
-// It shares no code with the provider on purpose: the chaos tests check the provider's rules with it.
+// Tells the Worker's own answers from those of others, as a client must that follows docs/http-api.md. Pure.
+// It shares no code with the provider, on purpose: the chaos tests check the provider's rules with it.
 import type { ChaosEvent } from './history.ts'
 
 export type Message = ChaosEvent | { livestore: { backendId: string } }
@@ -31,7 +31,10 @@ export function isAcknowledgement(
   )
 }
 
-/** What the Worker says is wrong; undefined if it was not the Worker, or was asked something else: a redirect can make a POST a GET. */
+/**
+ * The Worker's problem. It is undefined for somebody else's answer, and for the answer to another request: a redirect can make a
+ * POST a GET.
+ */
 export function problemOf({ redirected, headers }: Answered, body: string): Problem | undefined {
   if (redirected || !headers.get('content-type')?.startsWith('application/problem+json')) return undefined
   const problem = parsed(body)
@@ -40,11 +43,11 @@ export function problemOf({ redirected, headers }: Answered, body: string): Prob
     : undefined
 }
 
-/** It can be the Worker that answers a read: a page, or a stream of events. */
+/** The answer can be the Worker's to a read: a page, or a stream of events. */
 export const isRead = ({ status, headers }: Answered): boolean =>
   status === 200 && headers.get('livestore-head') !== null
 
-/** A page's messages; undefined if it is no page. */
+/** The messages of a page; undefined for a body that is no page. */
 export function messagesOf(body: string): readonly Message[] | undefined {
   const messages = parsed(body)
   return Array.isArray(messages) && messages.every(isMessage) ? messages : undefined

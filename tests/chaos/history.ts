@@ -1,9 +1,9 @@
-// What was tried, what was promised, and what each client saw.
+// The attempts, the acknowledgements, and each client's view.
 
-/** A LiveStore event whose args say who made it and in which attempt it was pushed. */
+/** A LiveStore event whose args name its writer's event and the attempt to push it. */
 export interface ChaosEvent {
   name: string
-  /** `event` stays when an event is rebased; `attempt` is new for each batch it is pushed in. */
+  /** A rebase keeps `event`. Each batch with the event has a new `attempt`. */
   args: { event: string; attempt: string; padding: string }
   seqNum: number
   parentSeqNum: number
@@ -12,8 +12,8 @@ export interface ChaosEvent {
 }
 
 /**
- * What a writer knows of an attempt. `acknowledged`: a 200. `refused`: a definitive refusal, and never anything else.
- * `maybe`: some answer never came, or was a 5xx, and no 200 followed; it may be in the log.
+ * A writer's knowledge of an attempt. `acknowledged`: a 200. `refused`: a definitive refusal, and never another answer. `maybe`:
+ * an answer never came, or was a 5xx, and no 200 followed. The attempt may be in the log.
  */
 export type Outcome = 'acknowledged' | 'refused' | 'maybe'
 
@@ -23,22 +23,22 @@ export interface Attempt {
   outcome: Outcome
 }
 
-/** Of one store. */
+/** The history of one store. */
 export class History {
   /** Every event that a writer made. */
   readonly made = new Set<string>()
   /** By the attempt's id. */
   readonly attempts = new Map<string, Attempt>()
-  /** Answers that no client which follows the rules should ever get. */
+  /** Answers that a client which follows the rules should never receive. */
   readonly anomalies: string[] = []
 }
 
-/** The chain as one client has it, built from events in the order in which they came to it. */
+/** One client's chain, built from events in the order of their arrival. */
 export class View {
   readonly name: string
   /** The attempt of each event; the event `seqNum` is at `seqNum - 1`, because every chain here begins at 1. */
   readonly attempts: string[] = []
-  /** Where what came was no chain. */
+  /** The places at which the arriving events were no chain. */
   readonly breaks: string[] = []
   #waiting: { head: number; resolve: () => void }[] = []
 
@@ -69,7 +69,7 @@ export class View {
     return true
   }
 
-  /** Resolves when it has the event `head`. */
+  /** Resolves when the view has the event `head`. */
   reaches(head: number): Promise<void> {
     if (this.head >= head) return Promise.resolve()
     return new Promise((resolve) => this.#waiting.push({ head, resolve }))

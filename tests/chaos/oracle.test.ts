@@ -1,9 +1,9 @@
-// The oracle must bite: each kind of wrong, and only that kind, in a log that is right otherwise.
+// The oracle must find each kind of fault, and only that kind, in a log that is right otherwise.
 import { describe, expect, test } from 'vitest'
 import { type Attempt, type ChaosEvent, type Outcome, View } from './history.ts'
 import { acquittal, type Evidence, judge, type Verdict } from './oracle.ts'
 
-/** In the log: a and b acknowledged in one batch, c a maybe that landed, d acknowledged. Not there: a refused try of c. */
+/** The log has a and b, acknowledged in one batch; c, a maybe that landed; d, acknowledged. It lacks a refused attempt of c. */
 const sound = (): Evidence & { log: ChaosEvent[]; attempts: Map<string, Attempt> } => {
   const log = [event(1, 'a', 'w/1'), event(2, 'b', 'w/1'), event(3, 'c', 'v/2'), event(4, 'd', 'w/2')]
   const attempts = new Map([
@@ -28,12 +28,12 @@ describe('the oracle', () => {
     )
   })
 
-  test('finds an event that never got in, though nobody acknowledged it', () => {
+  test('finds an event that is not in the log, though nobody acknowledged it', () => {
     const { made, ...rest } = sound()
     expect(judge({ ...rest, made: new Set([...made, 'e']) })).toEqual(wrong({ missing: ['e was made'] }))
   })
 
-  test('finds an acknowledged attempt that is lost, though the event is there in another', () => {
+  test('finds an acknowledged attempt that is lost, though another attempt has the event', () => {
     const { log, attempts, ...rest } = sound()
     attempts.set(...attempt('d', 'w/3', 'maybe'))
     const other = [...log.slice(0, 3), event(4, 'd', 'w/3')]
@@ -78,7 +78,7 @@ describe('the oracle', () => {
     expect(broken).toEqual(['event 2 (a@w/1) with the parent 1 follows event 0'])
   })
 
-  test('finds a refused attempt that is there', () => {
+  test('finds a refused attempt in the log', () => {
     const { attempts, ...rest } = sound()
     attempts.set(...attempt('c', 'v/2', 'refused'))
     expect(judge({ attempts, ...rest })).toEqual(wrong({ refused: ['c@v/2 was refused'] }))
@@ -91,13 +91,13 @@ describe('the oracle', () => {
     )
   })
 
-  test('finds a batch of which a part is there', () => {
+  test('finds a batch that is only partly in the log', () => {
     const { attempts, ...rest } = sound()
     attempts.set(...attempt('e', 'v/2', 'maybe'))
     expect(judge({ attempts, ...rest })).toEqual(wrong({ torn: ['1 of 2 events of v/2 are there'] }))
   })
 
-  test('finds a reader that saw less, something else, or a break', () => {
+  test('finds a reader that saw fewer events, other events, or a break', () => {
     const { log, ...rest } = sound()
     const less = viewOf('less', log.slice(0, 3))
     const other = viewOf('other', [...log.slice(0, 3), event(4, 'e', 'u/1')])
@@ -113,7 +113,7 @@ describe('the oracle', () => {
     )
   })
 
-  test('and the view it relies on notices an event that changes, and drops what it has', () => {
+  test('relies on a view that notices a changed event, and drops known events', () => {
     const view = viewOf('reader', sound().log)
     expect(view.take(event(2, 'b', 'w/1'))).toBe(false)
     expect(view.breaks).toEqual([])
@@ -144,7 +144,7 @@ function viewOf(name: string, log: ChaosEvent[]): View {
   return view
 }
 
-/** The log with a reader who saw just that, whatever it is: only the log is to be found wrong. */
+/** The log with a reader who saw the same: the oracle must fault only the log. */
 const seenByAll = (rest: Omit<Evidence, 'log' | 'views'>, log: ChaosEvent[]): Evidence => ({
   ...rest,
   log,

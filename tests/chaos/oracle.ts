@@ -1,5 +1,5 @@
-// Judges one store at the end: the log itself against what its writers were told and its readers saw. Pure. It states the
-// rules once more on purpose: an oracle that shares code with the provider would share its mistakes.
+// Judges one store at the end: the log against the writers' acknowledgements and the readers' views. Pure. It states the rules
+// once more, on purpose: an oracle that shares code with the provider would share its mistakes.
 import type { Attempt, ChaosEvent, View } from './history.ts'
 
 export interface Evidence {
@@ -7,27 +7,27 @@ export interface Evidence {
   readonly log: readonly ChaosEvent[]
   readonly made: ReadonlySet<string>
   readonly attempts: ReadonlyMap<string, Attempt>
-  /** Of readers and writers, when all of them have had the time to see everything. */
+  /** The views of readers and writers, after all had the time to see everything. */
   readonly views: readonly Pick<View, 'name' | 'attempts' | 'breaks'>[]
 }
 
-/** What is wrong, each in words. All empty: every promise was kept. */
+/** The broken promises, in words. All are empty if every promise was kept. */
 export interface Verdict {
-  /** Acknowledged, but not there. */
+  /** Acknowledged, but not in the log. */
   lost: string[]
-  /** Made, and not there in any attempt: its writer was stuck, or wrongly believes that it is in. */
+  /** Made, but in the log in no attempt: the writer was stuck, or wrongly believes that the event is in the log. */
   missing: string[]
-  /** More than once there: an acknowledged event, a maybe, or an event in two attempts. */
+  /** In the log more than once: an acknowledged event, a maybe, or an event in two attempts. */
   doubled: string[]
   /** The log is no chain: a gap or a fork. */
   broken: string[]
-  /** Refused, but there. */
+  /** Refused, but in the log. */
   refused: string[]
-  /** There, but pushed by nobody. */
+  /** In the log, but pushed by nobody. */
   unknown: string[]
-  /** A batch of which only a part is there. */
+  /** A batch that is only partly in the log. */
   torn: string[]
-  /** Somebody saw something other than the chain. */
+  /** A client saw something other than the chain. */
   misread: string[]
 }
 
@@ -53,7 +53,7 @@ export function judge({ log, made, attempts, views }: Evidence): Verdict {
   }
 }
 
-/** A verdict on nothing, to add others to. */
+/** An empty verdict, to which the round adds others. */
 export const acquittal = (): Verdict => ({
   lost: [],
   missing: [],

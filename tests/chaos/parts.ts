@@ -1,37 +1,38 @@
-// The real parts, and their deaths: workerd, the Rust server, and the proxies before both.
-import { mkdtemp, rename, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+// The real parts and their crashes: workerd, the Rust server, and the proxies before both.
+import { rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import {
   type CountingProxy,
+  makeFolder,
+  removeFolder,
   type Server,
   startCountingProxy,
   startRustUpstream,
   startWorker,
 } from '../harness/index.ts'
+import type { Random } from '../support/random.ts'
 import { UPSTREAM_TIMEOUT_MS } from './faults.ts'
-import type { Random } from './random.ts'
 import type { Tally } from './tally.ts'
 
 export interface Parts {
   upstream: Server
-  /** Where the upstream has its data, in a folder of its own. */
+  /** The folder of the upstream's data. */
   dataDir: string
   /** Between the Worker and the upstream. */
   proxy: CountingProxy
   worker: Server
   /** Between the clients and the Worker. */
   front: CountingProxy
-  /** The upstream and the Worker by another name, where redirects lead. */
+  /** The upstream and the Worker by another name, the target of redirects. */
   aside: { upstream: CountingProxy; worker: CountingProxy }
 }
 
 export async function startParts(): Promise<Parts> {
-  const dataDir = join(await mkdtemp(join(tmpdir(), 'headwater-chaos-')), 'upstream')
+  const dataDir = join(await makeFolder('chaos'), 'upstream')
   const upstream = await startRustUpstream({ dataDir })
   const proxy = await startCountingProxy(upstream.url)
-  // Segments so short that most of what is read comes out of the edge cache
+  // With segments this short, most reads come from the edge cache
   const vars = { UPSTREAM_TIMEOUT_MS: String(UPSTREAM_TIMEOUT_MS), SEGMENT_EVENTS: '10' }
   try {
     const worker = await startWorker({ upstreamUrl: proxy.url, vars })
@@ -48,13 +49,13 @@ export async function stopParts({ upstream, dataDir, proxy, worker, front, aside
   await worker.stop()
   await Promise.all([proxy.stop(), aside.upstream.stop()])
   await upstream.stop()
-  await rm(join(dataDir, '..'), { recursive: true, force: true, maxRetries: 5 })
+  await removeFolder(join(dataDir, '..'))
 }
 
 /**
- * kill -9 of the one, the other or both at random moments until `over`, and now and then the upstream comes back without its
- * data for a while. When it resolves all of them run again, with all their data. `mayEmpty`: whether the Sequencers know of
- * every store. One that knows nothing of its store begins on whatever log there is.
+ * Kills the Worker, the upstream or both with SIGKILL at random moments until `over`. Now and then the upstream comes back without
+ * its data for a while. At the end all parts run again, with all their data. `mayEmpty`: whether the Sequencers know every store.
+ * A Sequencer that does not know its store begins on any log that it finds.
  */
 export async function crashNowAndThen(
   parts: Parts,
@@ -88,10 +89,10 @@ async function crashWorker({ worker }: Parts, tally: Tally): Promise<void> {
 }
 
 /**
- * What is in flight ends with it: the proxies forget what they hold and cut their connections first. A real crash does
- * that to connections; a request that a proxy kept and handed to the restarted server would be another matter. The
- * Rust server forgets the last `Stream-Seq` when it is killed, so it would take a batch whose parent was passed: the one
- * combination, an append in flight across a crash that forgets the fence, that Headwater doesn't promise to survive.
+ * Requests in flight end with the upstream: the proxies first forget their held requests and cut their connections, as a real
+ * crash cuts connections. A proxy must not hand a kept request to the restarted server. The killed Rust server forgets the last
+ * `Stream-Seq`, and would accept a batch on a parent that is no longer the head. An append in flight across a crash that forgets
+ * the fence is the one combination that Headwater does not promise to survive.
  */
 async function crashUpstream(
   { proxy, aside, upstream }: Parts,
@@ -110,17 +111,17 @@ async function crashUpstream(
   for (const road of roads) road.setOnline(true)
 }
 
-/** As with a volume that is not mounted: it runs on an empty folder, and then on its own again. */
+/** As with a volume that is not mounted, the upstream runs on an empty folder, and then on its own again. */
 async function emptyUpstream(parts: Parts, random: Random, tally: Tally): Promise<void> {
   const { dataDir } = parts
   const kept = `${dataDir}-kept`
   tally.troubles['upstream emptied'] += 1
   await crashUpstream(parts, tally, () => rename(dataDir, kept))
   await pause(random.pick([300, 1_500, 3_000]))
-  // A Sequencer that starts now has only its row to go by
+  // A Sequencer that starts now knows only its row
   if (random.chance(0.5)) await crashWorker(parts, tally)
   await crashUpstream(parts, tally, async () => {
-    await rm(dataDir, { recursive: true, force: true, maxRetries: 5 })
+    await removeFolder(dataDir)
     await rename(kept, dataDir)
   })
 }

@@ -1,19 +1,20 @@
-// A client that catches up page by page and then follows a store by server-sent events through the Worker, and goes on
-// from the last offset it was told whenever the connection ends, or now and then from the start, as a new device would.
-// It has no time-out of its own: a stream that falls silent is to be found, not healed.
+// A client that catches up page by page, and then follows a store by server-sent events through the Worker. When the connection
+// ends, it goes on from the last offset, or now and then from the start, as a new device would. It has no time-out of its own:
+// the test must find a silent stream, not heal it.
 import { setTimeout as pause } from 'node:timers/promises'
+import type { Random } from '../support/random.ts'
+import { sse } from '../support/sse.ts'
 import { isRead, type Message, messagesOf } from './genuine.ts'
 import { View } from './history.ts'
-import type { Random } from './random.ts'
 import type { Tally } from './tally.ts'
 
 interface ReaderOptions {
   name: string
-  /** Of the store, at the Worker. */
+  /** The store's URL at the Worker. */
   url: string
   random: Random
   tally: Tally
-  /** Ends it. */
+  /** Ends the reader. */
   stop: AbortSignal
 }
 
@@ -53,7 +54,7 @@ export class Reader {
     this.#doing = `following, status ${response.status}`
     const isStream = isRead(response) && response.headers.get('content-type')?.startsWith('text/event-stream')
     if (!isStream || response.body === null) return void (await response.body?.cancel())
-    for await (const { event, data } of serverSentEvents(response.body)) {
+    for await (const { event, data } of sse(response)) {
       if (event === 'data') this.#events(this.#messages(data))
       if (event === 'control') this.#offset = this.#nextOffset(data)
     }
@@ -71,7 +72,7 @@ export class Reader {
       const offset = response.headers.get('stream-next-offset')
       if (!isRead(response) || messages === undefined || offset === null)
         throw new Error(`status ${response.status}: ${body.slice(0, 200)}`)
-      // What it has had before is checked as well: a hole there would be no news to the view
+      // The reader also checks known events, because the view would not notice a gap among them
       for (const message of messages) {
         if ('livestore' in message) continue
         const { seqNum, parentSeqNum } = message
@@ -85,11 +86,11 @@ export class Reader {
     }
   }
 
-  /** An event of the stream that is whole must be JSON, wherever the connection was cut. */
+  /** A whole server-sent event must be JSON, wherever the connection was cut. */
   #messages(data: string): readonly Message[] {
     const messages = messagesOf(data)
     if (messages !== undefined) return messages
-    // Somebody else may have answered the Worker, which passes on what follows a stream
+    // Somebody else may have answered the Worker, which passes a live read on as it is
     if (!isWhole(data)) this.view.breaks.push(`after ${this.#offset} came what is no JSON: ${data.slice(0, 200)}`)
     throw new Error(`no messages: ${data.slice(0, 200)}`)
   }
@@ -111,23 +112,5 @@ const isWhole = (data: string): boolean => {
     return true
   } catch {
     return false
-  }
-}
-
-/** Whole ones only: what a connection that ends leaves unfinished is no event. */
-async function* serverSentEvents(body: ReadableStream<Uint8Array>): AsyncGenerator<{ event: string; data: string }> {
-  const decoder = new TextDecoder()
-  let text = ''
-  for await (const chunk of body) {
-    text += decoder.decode(chunk, { stream: true })
-    for (let end = text.indexOf('\n\n'); end >= 0; end = text.indexOf('\n\n')) {
-      const lines = text.slice(0, end).split('\n')
-      text = text.slice(end + 2)
-      const field = (name: string) =>
-        lines
-          .flatMap((line) => (line.startsWith(`${name}:`) ? [line.slice(name.length + 1).replace(/^ /, '')] : []))
-          .join('\n')
-      yield { event: field('event'), data: field('data') }
-    }
   }
 }

@@ -1,9 +1,9 @@
-// A run of rounds, for people and for machines.
+// The report on a run of rounds, for people and for machines.
 import type { Verdict } from './oracle.ts'
 import { isGood, type Round } from './round.ts'
 import { Tally, TROUBLE_KINDS } from './tally.ts'
 
-/** What is wrong with a round, with everything needed to understand it; empty if nothing is. */
+/** The faults of a round, with everything needed to understand them; empty without faults. */
 export function complaints(round: Round): string {
   if (isGood(round)) return ''
   const { seed, verdict, stuck, anomalies, dump } = round
@@ -14,7 +14,7 @@ export function complaints(round: Round): string {
   return [`WRONG in the round with seed ${seed}:`, ...wrongs, dump].join('\n')
 }
 
-/** Everything of all rounds; its names are the command's interface. */
+/** The figures of all rounds. Their names are the command's interface. */
 export function figures(seed: number, rounds: readonly Round[]) {
   const tally = total(rounds)
   const wrong = (key: keyof Verdict) => rounds.reduce((sum, { verdict }) => sum + verdict[key].length, 0)

@@ -1,12 +1,13 @@
-// One round: fresh stores, writers and readers on them, faults and crashes for a while; then calm, until everyone has
-// everything; then judgement.
+// One round: fresh stores with writers and readers, and faults and crashes for a while. Then calm, until every client has every
+// event. Then the judgment.
 import { setTimeout as pause } from 'node:timers/promises'
 import type { CountingProxy, RecordedRequest } from '../harness/index.ts'
+import { Random } from '../support/random.ts'
+import { walk } from '../support/store.ts'
 import { clientPlan, type Plan, upstreamPlan } from './faults.ts'
 import { type ChaosEvent, History } from './history.ts'
 import { acquittal, isClean, judge, type Verdict } from './oracle.ts'
 import { crashNowAndThen, type Parts } from './parts.ts'
-import { Random } from './random.ts'
 import { Reader } from './reader.ts'
 import { Stalls } from './stalls.ts'
 import { Tally } from './tally.ts'
@@ -16,7 +17,7 @@ const STORES = 3
 const WRITERS = 9
 const READERS = 4
 
-/** From the last fault on, everyone must have everything within this. What the Worker needs is a few seconds. */
+/** After the last fault, every client must have every event within this time. The Worker needs a few seconds. */
 const DRAIN_MS = 60_000
 
 const TENANT = 'chaos'
@@ -31,11 +32,11 @@ export interface Round {
   seed: number
   tally: Tally
   verdict: Verdict
-  /** Who did not get done in time. */
+  /** The clients and proxies that were not done in time. */
   stuck: string[]
-  /** Answers that nobody should get. */
+  /** Answers that no client should receive. */
   anomalies: string[]
-  /** If something is wrong: what everyone was doing. */
+  /** For a round with faults: the state of every client and part. */
   dump: string
 }
 
@@ -50,6 +51,11 @@ interface Store {
   readers: Reader[]
 }
 
+/**
+ * The seed repeats the draws: the faults of a store's requests in their order, the crashes, and each writer's actions. It does
+ * not repeat how these meet, because several processes run on a real clock. The same seed makes the same kind of trouble, not
+ * the same history.
+ */
 export async function runRound(parts: Parts, { seed, seconds, kills }: RoundOptions): Promise<Round> {
   const random = new Random(seed)
   const tally = new Tally()
@@ -59,7 +65,7 @@ export async function runRound(parts: Parts, { seed, seconds, kills }: RoundOpti
   const stores = makeStores(parts, random, tally, giveUp.signal)
   const clients = stores.flatMap(({ writers, readers }) => [...writers, ...readers])
   const running = new Map(clients.map((client) => [client, client.run()]))
-  for (const run of running.values()) run.catch(() => {}) // who gives up is found stuck below
+  for (const run of running.values()) run.catch(() => {}) // a client that gives up counts as stuck below
 
   try {
     await trouble(parts, random, tally, stores, { seconds, kills })
@@ -80,7 +86,7 @@ export async function runRound(parts: Parts, { seed, seconds, kills }: RoundOpti
   }
 }
 
-/** Returns the appends that are held past the Worker's time-out; what became of each is known later. */
+/** Returns the appends that a proxy holds past the Worker's time-out. Their outcomes are known later. */
 function beginFaults({ proxy, front, aside }: Parts, random: Random, tally: Tally): RecordedRequest[] {
   const lateAppends: RecordedRequest[] = []
   const inject = (road: CountingProxy, { decide, kindOf }: Plan) =>
@@ -129,7 +135,7 @@ function makeStores({ front }: Parts, random: Random, tally: Tally, giveUp: Abor
 const dealt = (stores: Store[], count: number) =>
   Array.from({ length: count }, (_, index): [number, Store] => [index, stores[index % stores.length]!])
 
-/** Resolves when nothing dies any more and all parts run. */
+/** Resolves when the crashes are over and all parts run. */
 async function trouble(
   parts: Parts,
   random: Random,
@@ -146,7 +152,10 @@ async function trouble(
   await crashes
 }
 
-/** Lets everyone get done: every event in, no request held, every view whole. Returns what those were doing who could not. */
+/**
+ * Waits until every event is in the log, no proxy holds a request, and every view is whole. Returns the states of those that were
+ * not done.
+ */
 async function drain(parts: Parts, stores: Store[], running: Map<Writer | Reader, Promise<void>>): Promise<string[]> {
   const inTime = deadline(DRAIN_MS)
   const writers = stores.flatMap((store) => store.writers)
@@ -156,7 +165,7 @@ async function drain(parts: Parts, stores: Store[], running: Map<Writer | Reader
     inTime(parts.proxy.settled(), () => 'the proxy before the upstream still holds requests'),
     inTime(parts.front.settled(), () => 'the proxy before the Worker still holds requests'),
   ])
-  // Only now is the log final, and known to be what everyone must come to see
+  // Only now is the log final: every view must come to show it
   for (const { name, writers, readers } of stores) {
     const { length } = await readLog(parts, name)
     const views = [
@@ -170,7 +179,7 @@ async function drain(parts: Parts, stores: Store[], running: Map<Writer | Reader
   return stuck.filter((state) => state !== undefined)
 }
 
-/** One clock for all: a function that resolves to `undefined` when the work is done in time, else to the state. */
+/** One deadline for all work. The returned function resolves to `undefined` if its work is done in time, else to the state. */
 function deadline(ms: number) {
   const late = Symbol('late')
   const timer = pause(ms, late, { ref: false })
@@ -200,17 +209,10 @@ async function judgeAll(parts: Parts, stores: Store[], tally: Tally): Promise<Ve
   return all
 }
 
-/** The store's events as the upstream has them, past the Worker and the proxy. */
+/** The store's events at the upstream, past the Worker and the proxy. */
 async function readLog({ upstream }: Parts, store: string): Promise<ChaosEvent[]> {
-  const events: ChaosEvent[] = []
-  for (let offset = '-1'; ; ) {
-    const response = await fetch(`${upstream.url}/${TENANT}/${store}?offset=${offset}`)
-    if (!response.ok) throw new Error(`reading the log of ${store}: ${response.status}`)
-    const messages = (await response.json()) as (ChaosEvent | { livestore: unknown })[]
-    events.push(...messages.filter((message): message is ChaosEvent => !('livestore' in message)))
-    offset = response.headers.get('stream-next-offset') ?? offset
-    if (response.headers.has('stream-up-to-date')) return events
-  }
+  const read = (query: string) => fetch(`${upstream.url}/${TENANT}/${store}?${query}`)
+  return (await walk({ read })).flatMap(({ events }) => events as ChaosEvent[])
 }
 
 function partsState({ proxy, worker, upstream }: Parts): string[] {
@@ -230,7 +232,7 @@ function partsState({ proxy, worker, upstream }: Parts): string[] {
   ]
 }
 
-/** What the servers were asked about the batches that something is wrong with, and what else was asked of their log then. */
+/** The requests about the faulty batches, and the other requests to their log at that time. */
 function aboutBatches({ front, aside, proxy }: Parts, verdict: Verdict): string[] {
   const batches = new Set(
     [...verdict.refused, ...verdict.lost, ...verdict.doubled].flatMap((wrong) => /@(\S+)/.exec(wrong)?.[1] ?? []),

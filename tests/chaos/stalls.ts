@@ -1,9 +1,9 @@
-// How long those who have something to push wait for the next of their events to get in: one writer, to see whether it
-// starves, or all the writers of a store, to see how much of that is the store standing still.
+// The longest time that a writer with pending events waits for its next one to land, which shows whether it starves. The same
+// time for all writers of a store together shows how long the store stood still.
 
 export interface LongestStall {
   ms: number
-  /** Of the time after the last fault only. */
+  /** The part after the last fault. */
   calmMs: number
 }
 

@@ -1,28 +1,28 @@
-// What happened, in numbers: of a round, and added up over rounds.
+// The numbers of a round, and their sums over rounds.
 import { FAULT_KINDS, type FaultKind } from './faults.ts'
 import type { LongestStall } from './stalls.ts'
 
-/** Trouble that comes not from the proxy but from the ends: a client that leaves, a process that dies. */
+/** Faults that no proxy makes: a client leaves, or a process dies. */
 export const END_KINDS = ['client left', 'Worker killed', 'upstream killed', 'upstream emptied'] as const
 export type TroubleKind = FaultKind | (typeof END_KINDS)[number]
 export const TROUBLE_KINDS: readonly TroubleKind[] = [...FAULT_KINDS, ...END_KINDS]
 
 export class Tally {
-  /** How often each kind bit. */
+  /** The number of faults of each kind. */
   readonly troubles = Object.fromEntries(TROUBLE_KINDS.map((kind) => [kind, 0])) as Record<TroubleKind, number>
-  /** What pushes were answered, by status and problem. */
+  /** The answers to pushes, by status and problem. */
   readonly answers: Record<string, number> = {}
-  /** Events by what became of the attempt to push them. */
+  /** Attempts by their outcome. */
   acknowledged = 0
   refused = 0
   maybe = 0
-  /** Of the maybes, those that are in the log. */
+  /** The maybes that are in the log. */
   landed = 0
-  /** Appends that the proxy let go only after the Worker's time-out, by what the upstream made of them. */
+  /** Appends that the proxy passed on after the Worker's time-out, by their outcome. */
   readonly late = { applied: 0, fenced: 0, 'cut by a crash': 0 }
-  /** Live reads that were opened anew. */
+  /** Reconnects of live reads. */
   reconnects = 0
-  /** The longest of any writer, and of all the writers of any store. */
+  /** The longest stall of any writer, and of all writers of any store together. */
   readonly stalls: Record<'writer' | 'store', LongestStall> = {
     writer: { ms: 0, calmMs: 0 },
     store: { ms: 0, calmMs: 0 },

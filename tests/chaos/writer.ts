@@ -1,35 +1,35 @@
-// A client that follows LiveStore's rules, on the wire: pull from its offset, drop what it has, take its own events
-// that come back as confirmed, rebase the pending ones onto the head, push them in batches; push the same batch again
-// while its fate is unknown; pull and rebase when told that the server is ahead.
+// A client that follows LiveStore's rules on the wire. It pulls from its offset, drops known events, takes its own events that come
+// back as confirmed, rebases the pending ones onto the head, and pushes them in batches. It pushes the same batch again while the
+// outcome is unknown, and pulls and rebases if the server is ahead.
 import { setTimeout as pause } from 'node:timers/promises'
+import type { Random } from '../support/random.ts'
 import { isAcknowledgement, isRead, messagesOf, problemOf } from './genuine.ts'
 import { type ChaosEvent, type History, View } from './history.ts'
-import type { Random } from './random.ts'
 import { Stalls } from './stalls.ts'
 import type { Tally } from './tally.ts'
 
-/** Any answer comes within this, or something is stuck: far more than all tries of the Worker take. */
+/** Every answer must come within this time. All attempts of the Worker take far less. */
 const ANSWER_MS = 30_000
 const PENDING_CAP = 40
 const BATCH_CAP = 10
 
 interface WriterOptions {
   name: string
-  /** Of the store, at the Worker. */
+  /** The store's URL at the Worker. */
   url: string
   random: Random
   history: History
   tally: Tally
-  /** Of all its store's writers together. */
+  /** The stalls of all the store's writers together. */
   storeStalls: Stalls
-  /** Ends it wherever it is. */
+  /** Ends the writer at once. */
   giveUp: AbortSignal
 }
 
 interface Batch {
   readonly id: string
   readonly events: readonly ChaosEvent[]
-  /** Whether some answer to it never came, was a 5xx, or was somebody else's. */
+  /** Whether an answer to the batch never came, was a 5xx, or was somebody else's. */
   doubtful: boolean
 }
 
@@ -37,7 +37,7 @@ export class Writer {
   readonly view: View
   readonly #options: WriterOptions
   readonly #stalls: Stalls
-  /** Ids of its events that are not in the log yet, as far as it knows, in order. */
+  /** The ids of its events that are not in the log yet as far as it knows, in order. */
   #pending: string[] = []
   #making = true
   #made = 0
@@ -52,27 +52,27 @@ export class Writer {
     this.#stalls = new Stalls(options.tally.stalls.writer)
   }
 
-  /** Makes events and gets them in, until told to finish and all are in. */
+  /** Makes and pushes events until `finish` is called and all are in the log. */
   async run(): Promise<void> {
     const { random } = this.#options
     while (this.#making || this.#pending.length > 0) {
       if (this.#making && random.chance(0.8)) this.#make(random.between(1, 12))
       const accepted = this.#pending.length === 0 || (await this.#pushUntilKnown(this.#nextBatch()))
-      // What was refused is rebased and pushed at once. Whoever got in has just that advantage over the others that its
-      // head is the newest; without a pause, as between a user's actions, it would get in again before they have pulled.
+      // The writer rebases and pushes refused events at once. A writer whose push landed has the newest head. Without a pause, as
+      // between a user's actions, it would push again before the others have pulled.
       if (this.#making && accepted) await this.#pause(random.between(50, 400))
     }
     this.#doing = 'finished'
   }
 
-  /** Makes no more; `run` ends when the pending ones are in. From now on there are no more faults. */
+  /** Makes no more events. `run` ends when the pending ones are in the log. From now on there are no faults. */
   finish(): void {
     this.#making = false
     this.#stalls.calm()
     this.#options.storeStalls.calm()
   }
 
-  /** Pulls to the tail, so that its view is all of the log. */
+  /** Pulls to the tail, so that the view shows the whole log. */
   catchUp = (): Promise<void> => this.#pull()
 
   state(): string {
@@ -90,7 +90,7 @@ export class Writer {
     this.#stalls.waiting(this.#pending.length > 0)
   }
 
-  /** The first pending events on the head, as an attempt of their own. */
+  /** The first pending events on the head, in an attempt of their own. */
   #nextBatch(): Batch {
     const { name, random, history } = this.#options
     const id = `${name}/${++this.#batches}`
@@ -105,7 +105,7 @@ export class Writer {
     return { id, events, doubtful: false }
   }
 
-  /** True if its events are in the log; false if they are to be rebased. */
+  /** True if the events are in the log; false if the writer must rebase them. */
   async #pushUntilKnown(batch: Batch): Promise<boolean> {
     const { random } = this.#options
     const parent = this.view.head
@@ -123,7 +123,7 @@ export class Writer {
       batch.doubtful = true
       this.#doing += ', of unknown outcome'
       await this.#pause(random.between(20, 200))
-      // LiveStore pulls all the time: news may come before the next try. Else it is the very same batch again.
+      // LiveStore pulls all the time, and may receive events before the next try. Otherwise it pushes the very same batch again.
       if (random.chance(0.25)) await this.#pull()
       if (this.view.head !== parent) return false
     }
@@ -180,7 +180,7 @@ export class Writer {
   async #behind({ id, events, doubtful }: Batch, parent: number): Promise<void> {
     if (!doubtful) for (const event of events) this.#outcome(event, 'refused')
     await this.#pull()
-    // LiveStore waits for the events it was told of: if no pull brings them, it waits for ever
+    // LiveStore waits for the events that the refusal names. Without a pull that brings them, it would wait for ever
     if (this.view.head === parent)
       this.#options.history.anomalies.push(`${id} on ${parent} was refused, but a pull brought nothing`)
   }
@@ -200,7 +200,7 @@ export class Writer {
     while (!(await this.#pullPage())) await this.#pause(this.#options.random.between(10, 100))
   }
 
-  /** True at the tail. */
+  /** Returns true at the tail. */
   async #pullPage(): Promise<boolean> {
     const { name, url, history, giveUp } = this.#options
     const tooLong = AbortSignal.timeout(ANSWER_MS)
@@ -221,11 +221,11 @@ export class Writer {
       giveUp.throwIfAborted()
       if (tooLong.aborted)
         history.anomalies.push(`a pull of ${name} from ${this.#offset} did not end in ${ANSWER_MS / 1000} s`)
-      return false // no answer, or one that was broken off
+      return false // no answer, or a broken one
     }
   }
 
-  /** A store is told to start over if this changes. */
+  /** A changed backend id would make a store start over. */
   #learn(backendId: string): void {
     const { name, history } = this.#options
     if (backendId !== (this.#backendId ?? backendId))

@@ -1,4 +1,4 @@
-// What npm run deploy would deploy, without Cloudflare.
+// The result of `npm run deploy`, without Cloudflare.
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -21,18 +21,21 @@ beforeAll(async () => {
   top = await wranglerConfig()
 })
 
-test('the Worker keeps to its size', () => {
+test('the Worker is within its size budget', () => {
   expect(workerSize()).toBeLessThanOrEqual(SIZE_BUDGET)
 })
 
-test.each(ENVIRONMENTS)('%s has the bindings, the migrations and the date of development', async (environment) => {
-  const config = await wranglerConfig(environment)
-  expect(differences(top, config)).toEqual([])
-  expect(differences({ ...top, ratelimits: [{ name: 'RATE_LIMITER' }] }, config)).toEqual(['ratelimits'])
-  expect(config.name).toBe(`${top.name}-${environment}`)
-})
+test.each(ENVIRONMENTS)(
+  'the environment %s has the bindings, the migrations and the compatibility date of development',
+  async (environment) => {
+    const config = await wranglerConfig(environment)
+    expect(differences(top, config)).toEqual([])
+    expect(differences({ ...top, ratelimits: [{ name: 'RATE_LIMITER' }] }, config)).toEqual(['ratelimits'])
+    expect(config.name).toBe(`${top.name}-${environment}`)
+  },
+)
 
-test.each(ENVIRONMENTS)('wrangler takes %s', async (environment) => {
+test.each(ENVIRONMENTS)('wrangler accepts the environment %s', async (environment) => {
   const args = wranglerDeploy(environment, good, top.vars, ['--dry-run'])
   const env = { ...toolEnv(), CI: 'true', HEADWATER_SKIP_BUILD: '1', WRANGLER_SEND_METRICS: 'false', FORCE_COLOR: '0' }
   const { stdout } = await promisify(execFile)(node, args, { cwd: root, env })
@@ -41,7 +44,7 @@ test.each(ENVIRONMENTS)('wrangler takes %s', async (environment) => {
   expect(stdout).not.toContain('env.DOMAIN')
 })
 
-test('what can work is let through, what can not is refused with a word on what to do', () => {
+test('values that can work pass, and each other value is refused with advice', () => {
   expect(wrong({})).toBe('')
   expect(wrong({ UPSTREAM_URL: String(top.vars['UPSTREAM_URL']) })).toContain("Cloudflare can't reach")
   expect(wrong({ UPSTREAM_URL: 'streams' })).toContain('UPSTREAM_URL must be the URL')
@@ -52,7 +55,7 @@ test('what can work is let through, what can not is refused with a word on what 
   expect(wrong({ AUTH_MODE: 'none' })).toContain('AUTH_MODE must be jwt')
   expect(wrong({ JWT_SECRET: 'x' })).toContain('wrangler secret put JWT_SECRET')
   expect(wrong({ UPSTREM_URL: 'x' })).toContain('UPSTREM_URL is not a setting')
-  // Unnoticed, these would leave the issuer unchecked, and a secret on a command line
+  // Unnoticed, these would leave the issuer unchecked, and put a secret on a command line
   expect(wrong({ JWT_ISUER: 'x' })).toContain('JWT_ISUER is not a setting')
   expect(wrong({ JWT_SECRETS: 'x' })).toContain('JWT_SECRETS is not a setting')
   expect(wrong({ JWT_JWKS: '{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AA","d":"AA"}]}' })).toContain('private key')

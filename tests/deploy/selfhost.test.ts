@@ -1,14 +1,12 @@
-// The self-hosted Worker, run as on a server: from a packed folder, in plain workerd, with its data on disk.
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+// The self-hosted Worker as on a server: from a packed folder, in plain workerd, with its data on disk.
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import type { Child } from '../../scripts/lib/child.mjs'
-import { freePort } from '../../scripts/lib/ports.mjs'
 import { packSelfhost } from '../../scripts/lib/selfhost.mjs'
 import { launch } from '../../scripts/lib/services.mjs'
-import { type Server, startRustUpstream } from '../harness/index.ts'
-import { chain } from '../wire/support.ts'
+import { freePort, makeFolder, removeFolder, type Server, startRustUpstream } from '../harness/index.ts'
+import { chain, Store } from '../support/store.ts'
+import { JWT } from '../support/tokens.ts'
 
 let folder: string
 let upstream: Server
@@ -16,7 +14,7 @@ let worker: Child | undefined
 let url: string
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'headwater-selfhost-'))
+  folder = await makeFolder('selfhost')
   packSelfhost(folder)
   upstream = await startRustUpstream()
   url = `http://127.0.0.1:${await freePort()}`
@@ -24,10 +22,10 @@ beforeAll(async () => {
 afterEach(() => worker?.kill())
 afterAll(async () => {
   await upstream?.stop()
-  await rm(folder, { recursive: true, force: true })
+  await removeFolder(folder)
 })
 
-/** With nothing of ours in its environment but these. */
+/** The environment has only these settings. */
 const start = async (settings: NodeJS.ProcessEnv = {}) => {
   worker = await launch({
     name: 'workerd',
@@ -41,19 +39,14 @@ const start = async (settings: NodeJS.ProcessEnv = {}) => {
   })
 }
 
-const store = () => `${url}/v1/stream/acme/selfhosted`
-const push = (events: unknown[]) =>
-  fetch(store(), { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(events) })
+const store = () => new Store({ worker: { url }, upstream }, { name: 'selfhosted' })
+const push = (events: unknown[]) => store().push(events)
 const identity = async () => {
-  const { headers } = await fetch(store(), { method: 'HEAD' })
+  const { headers } = await store().request('HEAD')
   return [headers.get('livestore-head'), headers.get('livestore-backend-id')]
 }
-const seqNums = async () => {
-  const messages = (await (await fetch(`${store()}?offset=-1`)).json()) as { seqNum?: number }[]
-  return messages.flatMap(({ seqNum }) => seqNum ?? [])
-}
 
-test('what was pushed is there after a crash, and a stale push is refused as before', async () => {
+test('pushed events are there after a crash, and a stale push is refused as before', async () => {
   await start()
   expect((await push(chain(0, 3))).status).toBe(200)
   expect((await push(chain(3, 2))).status).toBe(200)
@@ -64,18 +57,18 @@ test('what was pushed is there after a crash, and a stale push is refused as bef
   await start()
 
   expect(await identity()).toEqual(before)
-  expect(await seqNums()).toEqual([1, 2, 3, 4, 5])
+  expect((await store().events()).map(({ seqNum }) => seqNum)).toEqual([1, 2, 3, 4, 5])
   const stale = await push(chain(3, 1, { text: 'another' }))
   expect(stale.status).toBe(409)
   expect(await stale.json()).toMatchObject({ _tag: 'ServerAheadError', minimumExpectedNum: 6 })
   expect((await push(chain(5, 1))).status).toBe(200)
 })
 
-test('sealed history comes from the cache', async () => {
+test('a second read of sealed history comes from the cache', async () => {
   await start({ SEGMENT_EVENTS: '100' })
   for (let head = 6; head < 300; head += 50) expect((await push(chain(head, 50))).status).toBe(200)
   const read = async () => {
-    const response = await fetch(`${store()}?offset=-1`)
+    const response = await store().read()
     await response.arrayBuffer()
     return response.headers.get('x-cache')
   }
@@ -83,19 +76,19 @@ test('sealed history comes from the cache', async () => {
   await expect.poll(read, { timeout: 10_000 }).toBe('HIT')
 })
 
-test('settings come from the environment: a token is asked for', async () => {
-  await start({ AUTH_MODE: 'jwt', JWT_SECRET: 'a secret of this test, long enough for its hash' })
-  expect((await fetch(`${store()}?offset=-1`)).status).toBe(401)
+test('settings come from the environment: with AUTH_MODE=jwt a read needs a token', async () => {
+  await start(JWT)
+  expect((await store().read()).status).toBe(401)
 })
 
-test('a new version is packed over the one that runs', async () => {
+test('a new version can be packed over a running one', async () => {
   await start()
   packSelfhost(folder)
   await worker?.kill()
   await start()
 })
 
-test('the inspector is there if it is turned on', async () => {
+test('the inspector answers if INSPECTOR is on', async () => {
   await start({ INSPECTOR: 'on' })
   const page = await fetch(`${url}/inspect`)
   expect([page.status, page.headers.get('content-type')]).toEqual([200, 'text/html; charset=utf-8'])

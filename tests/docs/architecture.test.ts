@@ -4,7 +4,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { root } from '../../scripts/lib/tools.mjs'
-import { code, read, table } from './pages.ts'
+import { code, read, table } from '../support/pages.ts'
 
 const page = read('docs/internals/architecture.md')
 const map = code(page.split('\n## Code map\n')[1]?.split('\n## ')[0])
@@ -19,13 +19,13 @@ test.each(SOURCES)('the code map has every folder of %s', (source) => {
   expect(missing).toEqual([])
 })
 
-test('every path of the page exists', () => {
+test('every path on the page exists', () => {
   const paths = code(page.replaceAll(/^```.*?^```/gms, '')).filter(isPath)
   expect(paths.length).toBeGreaterThan(20)
   expect(paths.filter((path) => !exists(path))).toEqual([])
 })
 
-test('every promise names what keeps it', () => {
+test('every promise names the file that keeps it', () => {
   const keepers = table(read('docs/reliability.md'), 'Promise').map(([, kept]) => code(kept).filter(isPath))
   expect(keepers.length).toBeGreaterThan(30)
   expect(keepers.filter((paths) => paths.length === 0)).toEqual([])
@@ -39,7 +39,7 @@ function foldersIn(folder: string): string[] {
     .map((entry) => join(entry.parentPath, entry.name).slice(root.length).replace(/^\//, ''))
 }
 
-/** The folder, and those above it, but not the source's own: that one stands for itself only. */
+/** The folder and those above it, without the source's own folder, which stands only for itself. */
 function covering(folder: string): string[] {
   if (SOURCES.includes(folder)) return [folder]
   const parts = folder.split('/')
@@ -47,7 +47,7 @@ function covering(folder: string): string[] {
   return above.filter((one) => SOURCES.some((source) => one.startsWith(`${source}/`)))
 }
 
-/** A path from the root, as `core/src/log/`. */
+/** A path from the root, such as `core/src/log/`. */
 function isPath(text: string): boolean {
   return /^(src|core|client|spec|tests|scripts|benches|fuzz|examples|inspector|selfhost|deploy)\/[\w./-]*$/.test(text)
 }

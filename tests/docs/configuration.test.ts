@@ -1,11 +1,11 @@
-// docs/configuration.md against the code. Its tables of variables are made of the code: core/tests/settings.rs.
+// docs/configuration.md against the code. The code generates its tables of variables (core/tests/settings.rs).
 import { expect, test } from 'vitest'
 import { SETTINGS } from '../../scripts/lib/deployment.mjs'
-import { code, filesIn, read, table } from './pages.ts'
+import { code, filesIn, read, table } from '../support/pages.ts'
 
 const page = read('docs/configuration.md')
 
-test('configuration.md has every variable in one table or the other', () => {
+test('configuration.md has every variable in one of its tables', () => {
   const documented = table(page, 'Variable').map(([name]) => code(name)[0])
   expect(documented).toEqual(SETTINGS.map(({ name }) => name))
 })

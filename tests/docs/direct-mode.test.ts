@@ -1,12 +1,11 @@
 // Two processes of the app in docs/direct-mode.md sync through a log, without a Worker.
-import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { type Child, startChild } from '../../scripts/lib/child.mjs'
 import { node, root, toolEnv } from '../../scripts/lib/tools.mjs'
-import { type Server, startRustUpstream } from '../harness/index.ts'
-import { read } from './pages.ts'
+import { makeFolder, removeFolder, type Server, startRustUpstream } from '../harness/index.ts'
+import { read } from '../support/pages.ts'
 
 let folder: string
 let upstream: Server
@@ -14,13 +13,13 @@ const children: Child[] = []
 
 beforeEach(async () => {
   upstream = await startRustUpstream()
-  folder = mkdtempSync(join(tmpdir(), 'headwater-direct-'))
+  folder = await makeFolder('direct')
   symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
 })
 afterEach(async () => {
   await Promise.all(children.splice(0).map((child) => child.stop()))
   await upstream?.stop()
-  rmSync(folder, { recursive: true, force: true })
+  await removeFolder(folder)
 })
 
 test("two processes of the app show each other's note, and the log has both", async () => {
@@ -29,7 +28,7 @@ test("two processes of the app show each other's note, and the log has both", as
   writeFileSync(join(folder, 'notes.mjs'), app.replace('http://127.0.0.1:4437/v1/stream', upstream.url))
 
   const said = (device: string, note: string) => {
-    const cwd = join(folder, device) // LiveStore's adapter may write beside
+    const cwd = join(folder, device) // LiveStore's adapter may write files there
     mkdirSync(cwd)
     const child = startChild({
       name: device,

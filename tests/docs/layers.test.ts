@@ -1,10 +1,10 @@
-// The walls of the code: the core knows no runtime, and no module imports one that is built on it.
+// The layers of the code: the core depends on no runtime, and no module imports one from a higher layer.
 import { execFileSync } from 'node:child_process'
 import { expect, test } from 'vitest'
 import { root, toolEnv } from '../../scripts/lib/tools.mjs'
-import { filesIn, read } from './pages.ts'
+import { filesIn, read } from '../support/pages.ts'
 
-/** Lower ones first. A module may import those before it. */
+/** Lower layers come first. A module may import those before it. */
 const LAYERS = {
   'core/src': [
     'event',

@@ -3,14 +3,14 @@ import { existsSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { root } from '../../scripts/lib/tools.mjs'
-import { anchors, pages, prose, read } from './pages.ts'
+import { anchors, pages, prose, read } from '../support/pages.ts'
 
 const links = (text: string) =>
   [...text.matchAll(/\]\(([^)\s]+)[^)]*\)/g), ...text.matchAll(/(?:src|srcset|href)="([^"]+)"/g)].map(
     ([, link = '']) => link,
   )
 
-test('the pages are found', () => {
+test('the search finds the pages', () => {
   expect(pages).toEqual(expect.arrayContaining(['README.md', join('docs', 'http-api.md'), join('client', 'README.md')]))
 })
 

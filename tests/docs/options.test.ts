@@ -1,7 +1,7 @@
 // client/README.md lists the provider's options with the defaults of the code.
 import ts from 'typescript'
 import { expect, test } from 'vitest'
-import { code, read, table } from './pages.ts'
+import { code, read, table } from '../support/pages.ts'
 
 const source = ts.createSourceFile('options.ts', read('client/src/options.ts'), ts.ScriptTarget.Latest, true)
 const interfaces = new Map(source.statements.filter(ts.isInterfaceDeclaration).map((one) => [one.name.text, one]))
@@ -21,7 +21,7 @@ test('the page lists every option, and no other', () => {
 test('the page has the defaults of the code', () => {
   const defaults = [...options].filter(([, said]) => said !== undefined)
   expect(defaults.length).toBeGreaterThan(15)
-  // `@default` may go on after the value, in words
+  // Words may follow the value of `@default`
   const others = defaults.filter(
     ([name, said]) => documented.get(name) === undefined || !said!.startsWith(documented.get(name)!),
   )

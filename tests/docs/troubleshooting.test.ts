@@ -1,6 +1,6 @@
 // docs/troubleshooting.md and docs/http-api.md list every refusal of the Worker, and quote messages as the code has them.
 import { expect, test } from 'vitest'
-import { code, filesIn, read } from './pages.ts'
+import { code, filesIn, read } from '../support/pages.ts'
 
 const page = read('docs/troubleshooting.md')
 
@@ -41,7 +41,7 @@ test('troubleshooting.md quotes messages as the code has them', () => {
   expect(tables).toHaveLength(2)
   const quoted = tables.flatMap((table) => [...table.matchAll(/^\| (`.*?) \|/gm)].flatMap(([, cell]) => code(cell)))
   expect(quoted.length).toBeGreaterThan(25)
-  // "…" stands for the varying part of a message
+  // "…" replaces the varying part of a message
   const pieces = quoted
     .flatMap((text) => text.split(/…|<\w+>|4096/))
     .map((piece) => piece.trim())

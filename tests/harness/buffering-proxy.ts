@@ -1,19 +1,18 @@
-// A reverse proxy as some networks have them: it passes a response on only when it is whole. A stream of events has no
-// end for a minute, so nothing of it arrives until then.
+// A reverse proxy as some networks have: it passes a response on only when the response is whole. A stream of events lasts a
+// minute, and nothing of it arrives before its end.
 import { createServer, request } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
 import { buffer } from 'node:stream/consumers'
+import { listen } from './listen.ts'
 
 export interface BufferingProxy {
-  /** Stands for the upstream's URL, path included. */
+  /** Replaces the upstream's URL, with its path. */
   readonly url: string
   stop(): Promise<void>
 }
 
-/** `holds`: the body alone, or the headers as well. */
+/** `holds`: the proxy holds back the body alone, or the headers as well. */
 export async function startBufferingProxy(upstreamUrl: string, holds: 'body' | 'all'): Promise<BufferingProxy> {
   const upstream = new URL(upstreamUrl)
-  const sockets = new Set<Socket>()
   const server = createServer((incoming, outgoing) => {
     const { method, url: path, headers } = incoming
     const onward = request(
@@ -34,17 +33,6 @@ export async function startBufferingProxy(upstreamUrl: string, holds: 'body' | '
     outgoing.once('close', () => onward.destroy())
     incoming.pipe(onward)
   })
-  server.on('connection', (socket) => {
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
-  })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}${upstream.pathname.replace(/\/$/, '')}`,
-    async stop() {
-      const closed = new Promise((resolve) => server.close(resolve))
-      for (const socket of sockets) socket.destroy()
-      await closed
-    },
-  }
+  const { url, stop } = await listen(server)
+  return { url: `${url}${upstream.pathname.replace(/\/$/, '')}`, stop }
 }

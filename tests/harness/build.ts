@@ -1,7 +1,7 @@
 import { runChild } from '../../scripts/lib/child.mjs'
 import { root, toolEnv } from '../../scripts/lib/tools.mjs'
 
-/** Builds the Worker, or its variant with a Cargo feature, if it is not up to date. */
+/** Builds the Worker, or its variant with a Cargo feature, unless the build is up to date. */
 export async function build(variant?: string): Promise<void> {
   const args = ['scripts/build.sh', ...(variant === undefined ? [] : [variant])]
   await runChild(

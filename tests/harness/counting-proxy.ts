@@ -1,11 +1,11 @@
-// A transparent reverse proxy that counts what passes and breaks what it is told to. Put before an upstream it shows
-// what the Worker asks of it; put before the Worker it is a client's network, which can go away.
+// A transparent reverse proxy that counts requests and makes faults. Before an upstream it shows the Worker's requests. Before the
+// Worker it is a client's network, which can go away.
 import { setMaxListeners } from 'node:events'
 import { Agent, createServer } from 'node:http'
-import type { AddressInfo, Socket } from 'node:net'
 import { type Fault, type RecordedRequest, record, serve } from './exchange.ts'
+import { listen } from './listen.ts'
 
-/** Which requests: by method, by a part of the path, and by whether and how they follow a stream. */
+/** Selects requests by method, by a part of the path, and by whether and how they follow a stream. */
 export interface RequestFilter {
   method?: string
   path?: string
@@ -13,20 +13,20 @@ export interface RequestFilter {
 }
 
 export interface ArmedFault {
-  /** Resolves once a request has met the fault: at a hold, when it waits. */
+  /** Resolves once a request has met the fault. With a hold, it resolves when the request waits. */
   readonly met: Promise<RecordedRequest>
-  /** Lets a held one go on, and disarms a fault nothing has met. */
+  /** Lets a held request go on, and disarms a fault that no request has met. */
   release(): void
 }
 
 export interface CountingProxy {
-  /** Stands for the upstream's URL, path included. */
+  /** Replaces the upstream's URL, with its path. */
   readonly url: string
-  /** Everything asked since the start or the last `clear`, in order of arrival. */
+  /** All requests since the start or the last `clear`, in order of arrival. */
   readonly requests: readonly RecordedRequest[]
   count(filter?: RequestFilter): number
   clear(): void
-  /** The next matching request meets the fault, and only that one. Faults armed first are met first. */
+  /** Only the next matching request meets the fault. Faults that were armed first come first. */
   next(filter: RequestFilter, fault: Fault): ArmedFault
   /**
    * From now on `decide` chooses the fault of each request that no `next` waits for; `met` hears of those that bit.
@@ -36,20 +36,19 @@ export interface CountingProxy {
     decide?: (request: RecordedRequest) => Fault | undefined,
     met?: (fault: Fault, request: RecordedRequest) => void,
   ): void
-  /** Resolves once no request waits here with a fault, neither to go on nor for its answer. */
+  /** Resolves once no request with a fault waits here, neither to go on nor for its answer. */
   settled(): Promise<void>
-  /** Everything under way is forgotten and cut on both sides, held requests too: none reaches the upstream later. */
+  /** Cuts all requests under way on both sides, and forgets held ones: none reaches the upstream later. */
   abandon(): void
-  /** Off: every connection is cut and each new one at once. */
+  /** Offline, the proxy cuts every connection, and each new one at once. */
   setOnline(online: boolean): void
   stop(): Promise<void>
 }
 
 export async function startCountingProxy(upstreamUrl: string, options: { port?: number } = {}): Promise<CountingProxy> {
   const upstream = new URL(upstreamUrl)
-  // Idle connections go soon: the Rust server waits for them when it is stopped
+  // Idle connections end soon, because the Rust server waits for them when it stops
   const agent = new Agent({ keepAlive: true, timeout: 500 })
-  const sockets = new Set<Socket>()
   const requests: RecordedRequest[] = []
   const faults: PendingFault[] = []
   const faulty = new Set<Promise<void>>()
@@ -88,22 +87,13 @@ export async function startCountingProxy(upstreamUrl: string, options: { port?: 
     void served.finally(() => faulty.delete(served))
   })
   server.on('connection', (socket) => {
-    if (!online) return socket.destroy()
-    sockets.add(socket)
-    socket.once('close', () => sockets.delete(socket))
+    if (!online) socket.destroy()
   })
-  // A test may hold a request, or follow a stream, for as long as it likes
+  // A test may hold a request or follow a stream without a limit
   server.requestTimeout = 0
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject)
-    server.listen(options.port ?? 0, '127.0.0.1', resolve)
-  })
-
-  const cut = () => {
-    for (const socket of sockets) socket.destroy()
-  }
+  const { url, cut, stop } = await listen(server, options.port)
   return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}${upstream.pathname.replace(/\/$/, '')}`,
+    url: `${url}${upstream.pathname.replace(/\/$/, '')}`,
     requests,
     count: (filter = {}) => requests.filter((request) => matches(request, filter)).length,
     clear: () => void requests.splice(0),
@@ -135,10 +125,8 @@ export async function startCountingProxy(upstreamUrl: string, options: { port?: 
       if (!online) cut()
     },
     async stop() {
-      const closed = new Promise((resolve) => server.close(resolve))
-      cut()
       agent.destroy()
-      await closed
+      await stop()
     },
   }
 }

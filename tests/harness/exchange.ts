@@ -1,4 +1,4 @@
-// One request's way through the counting proxy, and every way it can go wrong on it.
+// One request's way through the counting proxy, and its possible faults.
 import {
   type Agent,
   type ClientRequest,
@@ -11,55 +11,55 @@ import { pipeline } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 export interface RecordedRequest {
-  /** When it arrived, by `performance.now()`. */
+  /** The time of its arrival, by `performance.now()`. */
   readonly at: number
   readonly method: string
   readonly path: string
   readonly query: URLSearchParams
   readonly headers: IncomingHttpHeaders
-  /** The first MiB of the body; complete when the response has begun. */
+  /** The first MiB of the body. It is complete when the response has begun. */
   body: Buffer
-  /** What the upstream answered, or the fault in its stead; undefined while, or if, neither has. */
+  /** The status of the upstream's answer or of the fault's; undefined without an answer. */
   status: number | undefined
-  /** Bytes of the answer's body that the upstream has sent here, whether or not anyone still wanted them. */
+  /** The bytes of the answer's body that the upstream has sent, even if the client had left. */
   sent: number
 }
 
 export type Fault =
-  /** The connection is cut; the upstream never hears of the request. */
+  /** The proxy cuts the connection. The upstream never receives the request. */
   | 'drop request'
-  /** The upstream handles the request; the connection is cut instead of answering. */
+  /** The upstream handles the request. The proxy cuts the connection instead of answering. */
   | 'drop response'
-  /** The request waits here, before the upstream, until released. */
+  /** The request waits here, before the upstream, until the test releases it. */
   | 'hold request'
-  /** The upstream handles the request; its answer waits here until released. */
+  /** The upstream handles the request. Its answer waits here until the test releases it. */
   | 'hold response'
   | Delay
   | BodyCut
   | BodySwap
   | Answer
 
-/** As the holds, but for a time. A request goes on to the upstream even if who asked has given up by then. */
+/** A hold for a time. The request goes on to the upstream even if the client has given up by then. */
 export interface Delay {
   hold: 'request' | 'response'
   ms: number
 }
 
 /**
- * So many bytes of the response's body pass, and less than all of it; then the connection is reset, or the body ends
- * as if it were whole. A stream of events meets it when it has become that long.
+ * So many bytes of the response's body pass, fewer than all. Then the proxy resets the connection, or ends the body as if it were
+ * whole. A stream of events meets this fault once it is that long.
  */
 export interface BodyCut {
   cutBody: 'reset' | 'end'
   after: number
 }
 
-/** The upstream handles the request. Its answer passes with its status and headers, and another body. */
+/** The upstream handles the request. Its status and headers pass, with another body. */
 export interface BodySwap {
   swapBody: string
 }
 
-/** Answered here. The upstream never hears of the request, unless `applied`: then it handles it first. */
+/** The proxy answers. The upstream receives the request only if `applied`, and then handles it first. */
 export interface Answer {
   status: number
   headers?: Record<string, string>
@@ -76,16 +76,16 @@ export interface Exchange {
   readonly fault: Fault | undefined
   /** The request has met its fault. */
   readonly met: () => void
-  /** Resolves when a hold without a time is over. */
+  /** Resolves when the test releases a hold. */
   readonly released: Promise<void>
-  /** Aborted: whatever waits here never goes on. */
+  /** Aborted, no waiting request ever goes on. */
   readonly abandoned: AbortSignal
 }
 
 const BODY_CAP = 1024 * 1024
 
 export function record(incoming: IncomingMessage): RecordedRequest {
-  // The path as it was sent: `new URL` would resolve the dots that some tests are about
+  // The path as the client sent it. `new URL` would resolve the dots that some tests send
   const [path = '', ...query] = (incoming.url ?? '').split('?')
   const recorded: RecordedRequest = {
     at: performance.now(),
@@ -100,11 +100,11 @@ export function record(incoming: IncomingMessage): RecordedRequest {
   incoming.on('data', (chunk: Buffer) => {
     recorded.body = Buffer.concat([recorded.body, chunk.subarray(0, BODY_CAP - recorded.body.length)])
   })
-  incoming.pause() // until it is piped on: listening for data alone would let it flow
+  incoming.pause() // until it is piped on, because a listener for data alone would let it flow
   return recorded
 }
 
-/** Resolves when nothing of it waits here any more: the upstream has had its part, or never will. */
+/** Resolves when nothing of the request waits here any more: the upstream has received it, or never will. */
 export async function serve(exchange: Exchange): Promise<void> {
   const { fault, incoming } = exchange
   if (fault === undefined) return pass(exchange)
@@ -113,7 +113,7 @@ export async function serve(exchange: Exchange): Promise<void> {
     return cutOff(exchange)
   }
   try {
-    // Whole, before anything else: who asked may be gone when the upstream's turn comes
+    // The proxy reads the whole body first, because the client may be gone when the request goes on
     const body = await bodyOf(incoming)
     if (isAnswer(fault) && !fault.applied) return answer(exchange, fault)
     if (holds(fault, 'request')) await hold(exchange)
@@ -122,15 +122,15 @@ export async function serve(exchange: Exchange): Promise<void> {
     count(exchange, response)
     await respond(exchange, fault, response)
   } catch {
-    cutOff(exchange) // the upstream, the asker or the proxy's owner has cut it
+    cutOff(exchange) // the upstream, the client or the test has cut the exchange
   }
 }
 
-/** Without a fault: nothing is kept, and either side's end is the other's. */
+/** Passes a request without a fault. The proxy keeps nothing, and the end of one side ends the other. */
 function pass(exchange: Exchange): void {
   const { incoming, outgoing, recorded } = exchange
   const onward = open(exchange)
-  // An upstream that goes away looks to the asker as it would without us: the connection is lost
+  // An upstream that goes away costs the client its connection, as without the proxy
   onward.on('error', () => cutOff(exchange))
   onward.on('response', (response) => {
     recorded.status = response.statusCode
@@ -140,7 +140,7 @@ function pass(exchange: Exchange): void {
       if (error) cutOff(exchange)
     })
   })
-  // Who asked has gone: the upstream may stop too
+  // The client has gone, and the upstream may stop, too
   outgoing.once('close', () => {
     if (!outgoing.writableFinished) onward.destroy()
   })
@@ -153,7 +153,7 @@ async function respond(
   response: IncomingMessage,
 ): Promise<void> {
   if (fault === 'drop response' || isAnswer(fault) || isSwap(fault)) {
-    // An event stream has no end to wait for
+    // An event stream may have no end
     if (isLive(response)) response.destroy()
     else await drain(response)
     if (isAnswer(fault)) return answer(exchange, fault)
@@ -163,7 +163,7 @@ async function respond(
   }
   if (holds(fault, 'response')) await hold(exchange)
   begin(exchange, response)
-  // Not awaited: a stream of events may never become that long
+  // The proxy does not wait for it, because a stream of events may never become that long
   if (typeof fault === 'object' && 'cutBody' in fault)
     return void cutShort(exchange, fault, response).catch(() => cutOff(exchange))
   pipeline(response, exchange.outgoing, (error) => {
@@ -181,7 +181,7 @@ function cutOff({ incoming }: Exchange): void {
   incoming.socket.destroy()
 }
 
-/** Rejects if the proxy's owner abandons what is held. */
+/** Rejects if the test abandons the held requests. */
 async function hold({ fault, met, released, abandoned }: Exchange): Promise<void> {
   met()
   if (typeof fault === 'object' && 'hold' in fault) return sleep(fault.ms, undefined, { signal: abandoned })
@@ -192,7 +192,7 @@ async function hold({ fault, met, released, abandoned }: Exchange): Promise<void
 
 function count({ recorded }: Exchange, response: IncomingMessage): void {
   response.on('data', (chunk: Buffer) => (recorded.sent += chunk.length))
-  response.pause() // until it is piped on: listening for data alone would let it flow
+  response.pause() // until it is piped on, because a listener for data alone would let it flow
 }
 
 function open({ agent, upstream, incoming, abandoned }: Exchange): ClientRequest {
@@ -202,7 +202,7 @@ function open({ agent, upstream, incoming, abandoned }: Exchange): ClientRequest
     port: upstream.port,
     method: incoming.method,
     path: incoming.url,
-    headers: incoming.headers, // the host too: absolute links in answers then lead back here
+    headers: incoming.headers, // with the host, so that absolute links in answers lead back here
     signal: abandoned,
   })
 }
@@ -234,14 +234,14 @@ function begin({ fault, outgoing }: Exchange, response: IncomingMessage): void {
   const isCut = typeof fault === 'object' && 'cutBody' in fault && fault.cutBody === 'end'
   const body = fault !== undefined && isSwap(fault) ? fault.swapBody : undefined
   const headers = response.rawHeaders.slice()
-  // A body that is not the upstream's can seem whole only if nothing has told what the upstream's is like
+  // Another body can seem whole only if no header describes the upstream's body
   for (let i = isCut || body !== undefined ? headers.length - 2 : -1; i >= 0; i -= 2) {
     const name = headers[i]?.toLowerCase() ?? ''
     if (name === 'content-length' || (body !== undefined && OF_THE_BODY.has(name))) headers.splice(i, 2)
   }
   if (body !== undefined) headers.push('content-length', String(Buffer.byteLength(body)))
   outgoing.writeHead(response.statusCode ?? 502, response.statusMessage, headers)
-  outgoing.flushHeaders() // an event stream that is still silent has begun all the same
+  outgoing.flushHeaders() // a silent event stream has begun all the same
 }
 
 async function cutShort(
@@ -252,7 +252,7 @@ async function cutShort(
   outgoing.once('close', () => response.destroy())
   let left = Math.min(after, Number(response.headers['content-length'] ?? Number.POSITIVE_INFINITY) - 1)
   for await (const chunk of response as AsyncIterable<Buffer>) {
-    // Passed on before the reset, which would overtake it
+    // The last bytes must pass before the reset, which would overtake them
     await new Promise((resolve) => outgoing.write(chunk.subarray(0, Math.max(0, left)), resolve))
     left -= chunk.length
     if (left < 0) break

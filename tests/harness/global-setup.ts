@@ -1,4 +1,4 @@
-// Before the first test file: the Worker is built. Every file starts its own servers on that build.
+// Builds the Worker before the first test file. Every file starts its own servers on that build.
 import { build } from './build.ts'
 
 export default async function setup(): Promise<void> {

@@ -1,6 +1,6 @@
-// The harness itself, on the real upstreams: what a test relies on when it counts, cuts, kills and restarts.
+// The harness itself on the real upstreams: its counts, cuts, kills and restarts.
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { chain, Store } from '../wire/support.ts'
+import { chain, Store } from '../support/store.ts'
 import {
   type CountingProxy,
   type Server,
@@ -37,7 +37,7 @@ describe.each(Object.entries(upstreams))('%s upstream behind the proxy', (_, sta
     fetch(stream, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify([message]) })
   const read = async () => (await fetch(`${stream}?offset=-1`)).json()
 
-  test('passes and records requests', async () => {
+  test('requests pass, and the proxy records them', async () => {
     const { status } = await append({ n: 1 })
     expect(status).toBeLessThan(300)
     expect(await read()).toEqual([{ n: 1 }])
@@ -50,7 +50,7 @@ describe.each(Object.entries(upstreams))('%s upstream behind the proxy', (_, sta
     expect(get?.query.get('offset')).toBe('-1')
   })
 
-  test('a dropped request is never applied, a dropped response is', async () => {
+  test('a dropped request is never applied, and the request of a dropped response is', async () => {
     proxy.next({ method: 'POST' }, 'drop request')
     await expect(append('a')).rejects.toThrow()
     const dropped = proxy.next({ method: 'POST' }, 'drop response')
@@ -60,7 +60,7 @@ describe.each(Object.entries(upstreams))('%s upstream behind the proxy', (_, sta
     expect(await read()).toEqual(['b', 'c'])
   })
 
-  test('a held request waits before the upstream, a held response after it', async () => {
+  test('a held request waits before the upstream, and a held response after it', async () => {
     const request = proxy.next({ method: 'POST' }, 'hold request')
     const first = append('a')
     await request.met
@@ -76,7 +76,7 @@ describe.each(Object.entries(upstreams))('%s upstream behind the proxy', (_, sta
     expect((await second).ok).toBe(true)
   })
 
-  test('answers in the upstream’s stead, once', async () => {
+  test('an armed answer replaces the upstream’s once', async () => {
     proxy.next({ method: 'POST' }, { status: 503, headers: { 'retry-after': '1' }, body: 'later' })
     const refused = await append('a')
     expect([refused.status, refused.headers.get('retry-after'), await refused.text()]).toEqual([503, '1', 'later'])
@@ -84,7 +84,7 @@ describe.each(Object.entries(upstreams))('%s upstream behind the proxy', (_, sta
     expect(await read()).toEqual(['b'])
   })
 
-  test('offline cuts what is open and refuses what is new', async () => {
+  test('a proxy that goes offline cuts open connections and refuses new ones', async () => {
     await append('a')
     const live = await fetch(`${stream}?offset=-1&live=sse`)
     proxy.setOnline(false)
@@ -94,7 +94,7 @@ describe.each(Object.entries(upstreams))('%s upstream behind the proxy', (_, sta
     expect(await read()).toEqual(['a'])
   })
 
-  test('events of a live read arrive as they happen', async () => {
+  test('events of a live read arrive at once', async () => {
     const live = await fetch(`${stream}?offset=-1&live=sse`)
     const reader = live.body!.pipeThrough(new TextDecoderStream()).getReader()
     await append({ n: 'now' })
@@ -103,7 +103,7 @@ describe.each(Object.entries(upstreams))('%s upstream behind the proxy', (_, sta
     await reader.cancel()
   })
 
-  test('data outlives a stop and a kill', async () => {
+  test('data survives a stop and a kill', async () => {
     await append('a')
     await upstream.restart()
     expect(await read()).toEqual(['a'])
@@ -119,7 +119,7 @@ describe.each([
   { name: 'Miniflare', start: startWorker },
   { name: 'wrangler dev, as npm start has it', start: startWranglerDev },
 ])('a Worker on $name', ({ start }) => {
-  test('comes back on its port, and goes on, after a stop and a kill', async () => {
+  test('comes back on its port after a stop and after a kill, and goes on', async () => {
     const upstream = await startRustUpstream()
     const proxy = await startCountingProxy(upstream.url)
     const worker = await start({ upstreamUrl: proxy.url })

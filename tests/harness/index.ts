@@ -3,5 +3,14 @@ export { type BufferingProxy, startBufferingProxy } from './buffering-proxy.ts'
 export { build } from './build.ts'
 export { type CountingProxy, type RequestFilter, startCountingProxy } from './counting-proxy.ts'
 export type { Answer, Fault, RecordedRequest } from './exchange.ts'
-export { type Server, startNodeUpstream, startRustUpstream, startWorker, startWranglerDev } from './servers.ts'
+export { makeFolder, removeFolder } from './folder.ts'
+export { type Listening, listen } from './listen.ts'
+export {
+  type Server,
+  startNodeUpstream,
+  startRustUpstream,
+  startWorker,
+  startWranglerDev,
+  whileDown,
+} from './servers.ts'
 export { answerOf, answers, makeStranger, type Says, type Stranger, type Visit } from './stranger.ts'

@@ -1,4 +1,4 @@
-// The faults that `inject` and `next` can ask for, each on a real upstream: does it happen, and was the request applied?
+// Each fault of `inject` and `next` on a real upstream: it happens, and the request is applied or not.
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import { type CountingProxy, type Fault, type Server, startCountingProxy, startRustUpstream } from './index.ts'
 
@@ -27,13 +27,13 @@ const append = (message: string, signal?: AbortSignal) =>
   fetch(stream, { method: 'POST', headers, body: JSON.stringify([message]), ...(signal ? { signal } : {}) })
 const read = async () => (await fetch(`${stream}?offset=-1`)).json()
 
-test('an answer in the upstream’s stead, after it has applied the request', async () => {
+test('an answer with `applied` replaces the upstream’s after the upstream has applied the request', async () => {
   proxy.next({ method: 'POST' }, { status: 500, applied: true })
   expect((await append('a')).status).toBe(500)
   expect(await read()).toEqual(['a'])
 })
 
-test('a request that is delayed lands, though who asked has left', async () => {
+test('a delayed request lands, though its client has left', async () => {
   const leaver = new AbortController()
   const { met } = proxy.next({ method: 'POST' }, { hold: 'request', ms: 300 })
   const left = append('a', leaver.signal)
@@ -46,12 +46,12 @@ test('a request that is delayed lands, though who asked has left', async () => {
   expect(await read()).toEqual(['a'])
 })
 
-test('a response that is delayed comes', async () => {
+test('a delayed response arrives', async () => {
   proxy.next({ method: 'POST' }, { hold: 'response', ms: 100 })
   expect((await append('a')).ok).toBe(true)
 })
 
-test('a body that is reset, and one that ends too soon but cleanly', async () => {
+test('a cut body ends with a reset, or too soon but cleanly', async () => {
   await append('a')
   for (const after of [0, 3, 1_000_000]) {
     proxy.next({ method: 'GET' }, { cutBody: 'reset', after })
@@ -63,7 +63,7 @@ test('a body that is reset, and one that ends too soon but cleanly', async () =>
   }
 })
 
-test('a stream of events is cut when it has become long enough', async () => {
+test('a stream of events is cut once it is long enough', async () => {
   const { met } = proxy.next({ method: 'GET' }, { cutBody: 'end', after: 200 })
   const live = await fetch(`${stream}?offset=-1&live=sse`)
   await append('x'.repeat(500))
@@ -71,7 +71,7 @@ test('a stream of events is cut when it has become long enough', async () => {
   await met
 })
 
-test('what is abandoned never lands, and its connections are cut', async () => {
+test('an abandoned request never lands, and its connection is cut', async () => {
   const live = await fetch(`${stream}?offset=-1&live=sse`)
   const { met } = proxy.next({ method: 'POST' }, { hold: 'request', ms: 60_000 })
   const cut = append('a')
@@ -84,7 +84,7 @@ test('what is abandoned never lands, and its connections are cut', async () => {
   expect(await read()).toEqual(['b'])
 })
 
-test('faults are injected by decision, and told when they bite', async () => {
+test('injected faults meet the chosen requests, and are reported when they do', async () => {
   const bit: Fault[] = []
   proxy.inject(
     ({ method }) => (method === 'POST' ? 'drop request' : undefined),

@@ -1,7 +1,5 @@
-// The real parts, as processes of their own: each can be stopped, killed and started again on the same data and port.
+// The real parts as processes. A test can stop, kill and restart each on the same data and port.
 import { execFile } from 'node:child_process'
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { V4MiniflareOptions } from 'miniflare'
@@ -9,28 +7,37 @@ import type { Child } from '../../scripts/lib/child.mjs'
 import { freePort } from '../../scripts/lib/ports.mjs'
 import { launch, rustUpstream, type Service, worker as wranglerDev } from '../../scripts/lib/services.mjs'
 import { node, root, toolEnv } from '../../scripts/lib/tools.mjs'
+import { makeFolder, removeFolder } from './folder.ts'
 
 export interface Server {
   /** The Worker's origin, or the upstream's base for `UPSTREAM_URL`. */
   readonly url: string
   readonly port: number
-  /** The last lines it printed. */
+  /** The last lines of its output. */
   logs(): string
-  /** Everything that was logged in this run by `console.log` of one JSON object a line. */
+  /** The JSON objects that it logged in this run, one a line. */
   jsonLines(): Record<string, unknown>[]
-  /** Ends it, and removes the folder it made for its data. */
+  /** Stops the server, and removes the folder that it made for its data. */
   stop(): Promise<void>
-  /** SIGKILL to its whole process group, as a crash would. The data stays. */
+  /** Kills its whole process group with SIGKILL, as a crash would. The data stays. */
   kill(): Promise<void>
-  /** Starts it on the same data and port; stops it first if it runs. */
+  /** Starts the server on the same data and port. Stops it first if it runs. */
   restart(): Promise<void>
-  /** Bytes of physical memory that its server process (workerd, not the Node that starts it) takes now. */
+  /** The physical memory in bytes of its server process: workerd, not the Node that starts it. */
   memory(): Promise<number>
+}
+
+/** Kills the server, does the work, and starts it again. */
+export const whileDown = async <T>(server: Server, work: () => Promise<T>): Promise<T> => {
+  await server.kill()
+  const result = await work()
+  await server.restart()
+  return result
 }
 
 interface UpstreamOptions {
   port?: number
-  /** Kept by `stop`; by default a temporary folder, removed by it. */
+  /** `stop` keeps it. The default is a temporary folder, which `stop` removes. */
   dataDir?: string
 }
 
@@ -40,7 +47,7 @@ export async function startRustUpstream(options: UpstreamOptions = {}): Promise<
   return startServer(rustUpstream({ port, dataDir: data.path }), port, data)
 }
 
-/** The reference server of the protocol, storing to files so that it can be restarted. */
+/** The reference server of the protocol. It stores to files, so that a test can restart it. */
 export async function startNodeUpstream(options: UpstreamOptions = {}): Promise<Server> {
   const port = options.port ?? (await freePort())
   const data = await dataFolder(options.dataDir)
@@ -62,26 +69,26 @@ interface WorkerOptions {
   upstreamUrl: string
   /** Overrides of wrangler.toml's `[vars]`. */
   vars?: Record<string, string>
-  /** Durable Object storage. Kept by `stop`; by default a temporary folder, removed by it. */
+  /** The storage of the Durable Objects. `stop` keeps it. The default is a temporary folder, which `stop` removes. */
   persistTo?: string
   port?: number
-  /** A build with this Cargo feature, which `build` has made. */
+  /** The build with this Cargo feature. `build` must have made it. */
   variant?: string
   /** False: without an edge cache, as on workers.dev. */
   cache?: boolean
-  /** Of the rate limiter that wrangler.toml has as a comment; by default there is none. Seconds. */
+  /** The rate limiter that wrangler.toml has as a comment, with its period in seconds. The default is no limiter. */
   rateLimit?: { limit: number; period: 10 | 60 }
-  /** With the dataset of Workers Analytics Engine that wrangler.toml has as a comment. The local one takes points and drops them. */
+  /** Binds the dataset of Workers Analytics Engine that wrangler.toml has as a comment. The local one takes points and drops them. */
   analytics?: boolean
 }
 
-/** With the bindings of wrangler.toml, but without wrangler: that starts slowly, and puts a proxy before the Worker. */
+/** Has the bindings of wrangler.toml, but does without wrangler, which starts slowly and puts a proxy before the Worker. */
 export async function startWorker(options: WorkerOptions): Promise<Server> {
   const { upstreamUrl, vars = {}, variant, cache = true, rateLimit, analytics = false } = options
   const port = options.port ?? (await freePort())
   const data = await dataFolder(options.persistTo)
   const url = `http://127.0.0.1:${port}`
-  const { unstable_getMiniflareWorkerOptions } = await import('wrangler') // large: only for files that need it
+  const { unstable_getMiniflareWorkerOptions } = await import('wrangler') // large, therefore only for files that need it
   const { workerOptions } = unstable_getMiniflareWorkerOptions(join(root, 'wrangler.toml'))
   const miniflare: V4MiniflareOptions = {
     ...workerOptions,
@@ -93,7 +100,7 @@ export async function startWorker(options: WorkerOptions): Promise<Server> {
     ],
     host: '127.0.0.1',
     port,
-    cf: false, // no look-up of the edge location: works offline
+    cf: false, // no look-up of the edge location, to work offline
     resourcePersistencePath: data.path,
     cacheAPI: cache,
     ...(rateLimit === undefined ? {} : { ratelimits: { RATE_LIMITER: { namespace_id: '1', simple: rateLimit } } }),
@@ -107,12 +114,12 @@ export async function startWorker(options: WorkerOptions): Promise<Server> {
     cwd: root,
     url,
     readyUrl: `${url}/health`,
-    isReady: () => true, // also one that is set up wrongly, and says so
+    isReady: () => true, // a Worker with a wrong setting counts, too: it answers with the problem
   }
   return startServer(service, port, data)
 }
 
-/** As `npm start` runs the Worker. */
+/** Runs the Worker as `npm start` does. */
 export async function startWranglerDev({ upstreamUrl }: { upstreamUrl: string }): Promise<Server> {
   const port = await freePort()
   const data = await dataFolder()
@@ -127,8 +134,8 @@ interface DataFolder {
 
 async function dataFolder(given?: string): Promise<DataFolder> {
   if (given !== undefined) return { path: given, temporary: false, remove: async () => {} }
-  const path = await mkdtemp(join(tmpdir(), 'headwater-'))
-  return { path, temporary: true, remove: () => rm(path, { recursive: true, force: true, maxRetries: 5 }) }
+  const path = await makeFolder('server')
+  return { path, temporary: true, remove: () => removeFolder(path) }
 }
 
 async function startServer(service: Service, port: number, data: DataFolder): Promise<Server> {
@@ -147,7 +154,7 @@ async function startServer(service: Service, port: number, data: DataFolder): Pr
     logs: () => child.tail(),
     jsonLines: () => printed.map((line) => JSON.parse(line) as Record<string, unknown>),
     async stop() {
-      // An orderly stop waits for open connections, only to save what is thrown away next
+      // An orderly stop would wait for open connections, to save data that goes away next
       await (data.temporary ? child.kill() : child.stop())
       await data.remove()
     },

@@ -1,4 +1,4 @@
-// Does the stranger say what it should, to whom it should, and does it leave?
+// The stranger: its answers, its choice of requests, and its leaving.
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest'
 import {
   answerOf,
@@ -42,7 +42,7 @@ const append = (message: string) => fetch(stream, { method: 'POST', headers, bod
 const read = (query = '') => fetch(`${stream}?offset=-1${query}`)
 const logged = async () => (await fetch(`${upstream.url}/tenant/store-${streams}?offset=-1`)).json()
 
-test('answers a number of times, and remembers to whom', async () => {
+test('a stranger with `times` answers that often, and records the requests', async () => {
   const visit = stranger.comes(answers.portal, { times: 2 })
   for (const path of ['', '/elsewhere']) {
     const page = await fetch(`${stream}${path}`)
@@ -59,14 +59,14 @@ test('answers a number of times, and remembers to whom', async () => {
   expect(proxy.requests).toHaveLength(3)
 })
 
-test('answers for a time', async () => {
+test('a stranger with `ms` answers for that time', async () => {
   const visit = stranger.comes(answers.page(404), { ms: 100 })
   expect((await read()).status).toBe(404)
   await visit.over
   expect((await read()).status).toBe(200)
 })
 
-test('answers some methods and ways of following only, the first visitor first', async () => {
+test('a stranger with a filter answers only matching requests, and the first of several visits goes first', async () => {
   stranger.comes(answers.page(405), { method: 'POST' })
   stranger.comes(answers.page(410), { live: 'long-poll' })
   stranger.comes(answers.challenge(403), { live: 'any' })
@@ -78,7 +78,7 @@ test('answers some methods and ways of following only, the first visitor first',
   expect(await logged()).toEqual(['a'])
 })
 
-test('redirects to another origin: a POST arrives as it was by 307 and 308, and as a GET by 301 and 302', async () => {
+test('a redirect to another origin: a POST stays a POST by 307 and 308, and becomes a GET by 301 and 302', async () => {
   for (const status of [301, 302, 307, 308]) {
     stranger.comes(answers.redirect(status, other.url), { times: 1 })
     const response = await append(String(status))
@@ -91,7 +91,7 @@ test('redirects to another origin: a POST arrives as it was by 307 and 308, and 
   expect(other.requests.at(-1)?.query.toString()).toBe('offset=-1&of=this')
 })
 
-test('sends to a login page that answers 200', async () => {
+test('the answer `login` leads to a login page with status 200', async () => {
   const visit = stranger.comes(answers.login, { times: 1 })
   const page = await append('b')
   expect([page.redirected, page.status]).toEqual([true, 200])
@@ -100,7 +100,7 @@ test('sends to a login page that answers 200', async () => {
   expect(await logged()).toEqual(['a'])
 })
 
-test('gives bodies of other services', async () => {
+test('the answers of other services have their types and bodies', async () => {
   const said = async (says: Parameters<Stranger['comes']>[0]) => {
     stranger.comes(says, { times: 1 })
     const response = await read()
@@ -118,7 +118,7 @@ test('gives bodies of other services', async () => {
   expect(await said(answers.noContent)).toEqual([204, null, ''])
 })
 
-test('keeps the server’s headers and swaps its body, of a stream of events too', async () => {
+test('the answer `swapped` keeps the server’s headers and swaps its body, also of a stream of events', async () => {
   const offset = (await read()).headers.get('stream-next-offset')
   for (const live of ['', '&live=sse']) {
     stranger.comes(answers.swapped('["z"]'), { times: 1 })
@@ -128,7 +128,7 @@ test('keeps the server’s headers and swaps its body, of a stream of events too
   }
 })
 
-test('repeats the answer to another request', async () => {
+test('the answer `of` repeats the answer to another request', async () => {
   const answer = await answerOf(`${stream}?offset=-1`)
   await append('b')
   stranger.comes(answers.of(answer), { times: 1 })

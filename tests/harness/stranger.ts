@@ -1,20 +1,20 @@
-// Somebody else on the way who answers in the server's stead: a captive portal, a login page, a firewall, a redirect, a
-// server of something else. Put on a counting proxy, it comes and goes as a test says.
+// Somebody else who answers in place of the server: a captive portal, a login page, a firewall, a redirect, another service. A
+// stranger on a counting proxy comes and goes as a test says.
 import { type CountingProxy, matches, type RequestFilter } from './counting-proxy.ts'
 import type { Answer, Fault, RecordedRequest } from './exchange.ts'
 
-/** What a stranger makes of a request. */
+/** A stranger's answer to a request. */
 export type Says = (request: RecordedRequest) => Fault
 
-/** Without either, it stays until it is told to leave. */
+/** Without either limit, the stranger stays until `leave`. */
 interface Stay {
-  /** From its first answer on. */
+  /** The time counts from its first answer. */
   ms?: number
   times?: number
 }
 
 export interface Visit {
-  /** What it answered, in order. */
+  /** The requests that it answered, in order. */
   readonly answered: readonly RecordedRequest[]
   /** Resolves once it has answered a request. */
   readonly met: Promise<RecordedRequest>
@@ -24,11 +24,11 @@ export interface Visit {
 }
 
 export interface Stranger {
-  /** Answers the requests that match. Of several visits the one that began first answers. Connections that are open stay. */
+  /** The stranger answers matching requests. Of several visits the first one answers. Open connections stay. */
   comes(says: Says, which?: RequestFilter & Stay): Visit
 }
 
-/** It takes the proxy's `inject` for itself. */
+/** The stranger takes the proxy's `inject` for itself. */
 export function makeStranger(proxy: CountingProxy): Stranger {
   const visits = new Set<PendingVisit>()
   const said = new Map<RecordedRequest, PendingVisit>()
@@ -93,7 +93,7 @@ class PendingVisit implements Visit {
   }
 }
 
-/** Wherever a stranger is, its login page is there. */
+/** Every stranger serves its login page here. */
 export const LOGIN_PATH = '/login'
 
 const html = (status: number, title: string, headers: Record<string, string> = {}): Answer => ({
@@ -104,17 +104,17 @@ const html = (status: number, title: string, headers: Record<string, string> = {
 
 const loginPage = html(200, 'Please log in')
 
-/** What strangers say. */
+/** The strangers' answers. */
 export const answers: {
-  /** A captive portal: all is well, whatever was asked. */
+  /** A captive portal answers 200 to every request. */
   portal: Says
-  /** A gateway with single sign-on: the login page is elsewhere, and answers 200. */
+  /** A gateway with single sign-on redirects to its login page, which answers 200. */
   login: Says
-  /** A page that says no: of a firewall, a proxy, a static host. */
+  /** A page of a refusal: by a firewall, a proxy, a static host. */
   page: (status: number) => Says
-  /** A firewall that wants to see a browser first. */
+  /** The challenge of a firewall to a browser. */
   challenge: (status: number) => Says
-  /** To the same path at another origin, as http to https and apex to www. */
+  /** A redirect to the same path at another origin, as from http to https and from apex to www. */
   redirect: (status: number, origin: string) => Says
   /** Another service's JSON. */
   json: (body: unknown, status?: number) => Says
@@ -124,9 +124,9 @@ export const answers: {
   events: Says
   empty: Says
   noContent: Says
-  /** The server's own answer, its headers kept, with another body. */
+  /** The server's own answer with another body. */
   swapped: (body: string) => Says
-  /** What the server once answered to another request. */
+  /** The server's earlier answer to another request. */
   of: (answer: Answer) => Says
 } = {
   portal: () => html(200, 'Welcome to the guest network'),
@@ -158,7 +158,7 @@ export const answers: {
   of: (answer) => () => answer,
 }
 
-/** What the server answers there now, for `answers.of`. */
+/** The server's answer there now, for `answers.of`. */
 export async function answerOf(url: string): Promise<Answer> {
   const response = await fetch(url)
   const headers = Object.fromEntries([...response.headers].filter(([name]) => !OF_THE_CONNECTION.has(name)))

@@ -2,12 +2,13 @@
 // creates and connects the backend in the acquire of `Effect.acquireUseRelease`, which nothing interrupts from outside.
 // Therefore the provider's own races and forks must be interruptible.
 import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { node, root, toolEnv } from '../../scripts/lib/tools.mjs'
 import type { CountingProxy } from '../harness/index.ts'
-import { type Mode, modes, startWorld, type World } from '../provider/support/world.ts'
+import { makeFolder, removeFolder } from '../harness/index.ts'
+import { type Mode, modes, startWorld, type World } from '../support/world.ts'
 import { checkLog, fill, notesOf } from './support.ts'
 
 /** The command starts in a second or two. The rest is for a machine busy with other test files. */
@@ -22,12 +23,12 @@ const children = new Set<ChildProcess>()
 beforeAll(async () => {
   world = await startWorld()
   // The folder lies below the repository, so that Node finds the imports
-  folder = await mkdtemp(join(root, 'build/cli-'))
+  folder = await makeFolder('cli', join(root, 'build'))
 })
 afterAll(async () => {
   for (const child of children) child.kill('SIGKILL')
   await world?.stop()
-  await rm(folder, { recursive: true, force: true, maxRetries: 5 })
+  await removeFolder(folder)
 })
 
 interface Ended {
@@ -83,7 +84,7 @@ const run = async (mode: Mode, args: readonly string[]): Promise<Ended> =>
 const EVENTS = 250
 
 const seed = async (storeId: string) =>
-  expect(new Set(await fill(world.worker.url, storeId, EVENTS))).toEqual(new Set([200]))
+  expect(new Set(await fill(world.atWorker(storeId), EVENTS))).toEqual(new Set([200]))
 
 describe.concurrent('livestore sync', { timeout: 90_000 }, () => {
   test.for(modes)('export and import copy a store: %s', async (mode, { expect }) => {

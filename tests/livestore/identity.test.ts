@@ -1,11 +1,14 @@
 // A user's view of a backend that was reset, wiped or restored to an older state, or whose Durable Object lost its storage.
+
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { CommonOptions } from '../../client/src/index.ts'
 import { problemType } from '../../client/src/protocol/index.js'
-import { makeNetwork, silent } from '../provider/support/network.ts'
+import { whileDown } from '../harness/index.ts'
+import { makeNetwork, silent } from '../support/network.ts'
+import { eventually } from '../support/wait.ts'
 import { makeOpened, type Parts, report, startParts, timed } from './parts.ts'
-import { checkLog, converged, eventually, notesFrom, notesOf, openStore, type TestStore } from './support.ts'
+import { checkLog, converged, notesFrom, notesOf, openStore, type TestStore } from './support.ts'
 
 /**
  * A live read that hears nothing of a reset notices it when it is renewed, within this time. The default is 60 s, for which
@@ -44,20 +47,11 @@ const boot = async (name: string, options: { policy?: Policy; sync?: CommonOptio
     }),
   )
 
-const url = () => `${parts.worker.url}/v1/stream/default/${storeId}`
+const store = () => parts.atWorker(storeId)
 const log = async () => checkLog(await parts.atUpstream(storeId).messages())
-const backendId = async () => (await fetch(url(), { method: 'HEAD' })).headers.get('livestore-backend-id')
+const backendId = async () => (await store().request('HEAD')).headers.get('livestore-backend-id')
 const refusals = (status: number) =>
   parts.network.requests.filter((_) => _.method === 'POST' && _.path.includes(storeId) && _.status === status)
-
-const push = (body: string) => fetch(url(), { method: 'POST', headers: { 'content-type': 'application/json' }, body })
-
-const whileDown = async <T>(work: () => Promise<T>): Promise<T> => {
-  await parts.upstream.kill()
-  const result = await work()
-  await parts.upstream.restart()
-  return result
-}
 
 /** The time until LiveStore ended the store, and LiveStore's reason. */
 const endOf = async (store: TestStore, since: number) => {
@@ -80,7 +74,7 @@ const synced = (stores: readonly TestStore[]) =>
     () => stores.map((_) => _.status()),
   )
 
-const reset = async () => expect((await fetch(url(), { method: 'DELETE' })).status).toBe(204)
+const reset = async () => expect((await store().request('DELETE')).status).toBe(204)
 
 /** Only an administrator resets a store; a missing log does not (server-side.test.ts). */
 const ways: [string, () => Promise<unknown>][] = [
@@ -88,7 +82,7 @@ const ways: [string, () => Promise<unknown>][] = [
   ['loses its stream at the upstream, and is reset', () => parts.atUpstream(storeId).remove().then(reset)],
   [
     'comes back with an upstream that has lost its data, and is reset',
-    () => whileDown(() => parts.data.upstream.wipe()).then(reset),
+    () => whileDown(parts.upstream, () => parts.data.upstream.wipe()).then(reset),
   ],
 ]
 
@@ -163,7 +157,7 @@ test('a push notices a reset at once, though its live read is dead and renewed o
     () => refusals(200).length > 0,
     () => a.status(),
   )
-  await fetch(url(), { method: 'DELETE' })
+  await store().request('DELETE')
   const since = performance.now()
   a.note(1)
   const { reason, ms } = await endOf(a, since)
@@ -180,14 +174,14 @@ test('an upstream restored to an older state: pushes are refused and stay pendin
   const [a, b] = [await boot('a'), await boot('b')]
   a.note(5)
   await converged([a, b], 5)
-  const restoreOld = await whileDown(() => parts.data.upstream.save())
+  const restoreOld = await whileDown(parts.upstream, () => parts.data.upstream.save())
   b.note(3)
   await converged([a, b], 8)
   await synced([a, b])
   const before = await backendId()
 
   parts.network.clear()
-  const restoreNew = await whileDown(async () => {
+  const restoreNew = await whileDown(parts.upstream, async () => {
     // Somebody writes meanwhile. A push without an answer makes the Sequencer look at the log before it writes again
     a.note(2)
     await eventually(
@@ -205,7 +199,7 @@ test('an upstream restored to an older state: pushes are refused and stay pendin
     () => refusals(503).length > inVain,
     () => a.status(),
   )
-  const refused = await push(refusals(503)[0]?.body.toString() ?? '')
+  const refused = await store().push(refusals(503)[0]?.body.toString() ?? '')
   expect([refused.status, refused.headers.get('retry-after')]).toEqual([503, '30'])
   expect(await refused.json()).toMatchObject({
     type: problemType('store-halted'),
@@ -217,7 +211,7 @@ test('an upstream restored to an older state: pushes are refused and stay pendin
   expect([a.count(), b.count(), a.pending(), b.pending()]).toEqual([10, 9, 2, 1])
   expect((await log()).events).toBe(5)
 
-  await whileDown(restoreNew)
+  await whileDown(parts.upstream, restoreNew)
   const ms = await timed(() => converged([a, b], 11, REPEAT_MS))
   await synced([a, b])
   report('the newer state put back: gone on', [ms], REPEAT_MS)
@@ -230,11 +224,11 @@ test('an upstream restored to an older state: pushes are refused and stay pendin
 // does not know the producer's earlier appends (protocol §5.2.1).
 test('an upstream restored to an older state while the Sequencer was idle: the server itself refuses the push', async () => {
   const events = (first: number, count: number) => JSON.stringify(notesFrom(first - 1, count))
-  expect((await push(events(1, 5))).status).toBe(200)
-  const restoreOld = await whileDown(() => parts.data.upstream.save())
-  expect((await push(events(6, 3))).status).toBe(200)
-  await whileDown(restoreOld)
-  expect((await push(events(9, 10))).status).toBe(503)
+  expect((await store().push(events(1, 5))).status).toBe(200)
+  const restoreOld = await whileDown(parts.upstream, () => parts.data.upstream.save())
+  expect((await store().push(events(6, 3))).status).toBe(200)
+  await whileDown(parts.upstream, restoreOld)
+  expect((await store().push(events(9, 10))).status).toBe(503)
   expect((await log()).events).toBe(5)
 })
 

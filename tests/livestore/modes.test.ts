@@ -4,17 +4,18 @@ import type { BootStatus } from '@livestore/common'
 import { createStorePromise } from '@livestore/livestore'
 import { LogLevel } from '@livestore/utils/effect'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { type Mode, startWorld, type World } from '../provider/support/world.ts'
+import { eventually } from '../support/wait.ts'
+import { type Mode, startWorld, type World } from '../support/world.ts'
 import type { LeaderArgs } from './leader-worker.ts'
 import { makeOpened } from './parts.ts'
-import { checkLog, converged, eventually, fill, notesOf, openStore, schema, tables } from './support.ts'
+import { checkLog, converged, fill, notesOf, openStore, schema, tables } from './support.ts'
 
 const opened = makeOpened()
 let world: World
 let storeId: string
 
 beforeAll(async () => {
-  world = await startWorld({ SEGMENT_EVENTS: '200' })
+  world = await startWorld({ vars: { SEGMENT_EVENTS: '200' } })
 })
 afterAll(() => world?.stop())
 beforeEach(() => {
@@ -71,7 +72,7 @@ describe('an app shows the progress of its first sync', () => {
   test.each<Mode>(['proxy', 'direct'])(
     '%s',
     async (mode) => {
-      expect(new Set(await fill(world.worker.url, storeId, EVENTS))).toEqual(new Set([200]))
+      expect(new Set(await fill(world.atWorker(storeId), EVENTS))).toEqual(new Set([200]))
       const seen: BootStatus[] = []
       const sync = { ...world.access(mode), pull: { maxItemEvents: ITEM } }
       const store = await createStorePromise({

@@ -1,14 +1,16 @@
 // A store moves from sync-cf to Headwater with `npm run move` and keeps its backendId. Events that a device had not pushed arrive.
 import { execFile } from 'node:child_process'
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { makeWsSync } from '@livestore/sync-cf/client'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { missing, type Running, start } from '../../benches/systems/start.ts'
 import { node, root } from '../../scripts/lib/tools.mjs'
-import { chain, Store } from '../wire/support.ts'
+import { makeFolder, removeFolder } from '../harness/index.ts'
+import { chain, Store } from '../support/store.ts'
+import { eventually } from '../support/wait.ts'
 import { makeOpened, type Parts, startParts } from './parts.ts'
-import { checkLog, converged, eventually, notesOf, openStore } from './support.ts'
+import { checkLog, converged, notesOf, openStore } from './support.ts'
 
 let parts: Parts
 let old: Running
@@ -16,14 +18,14 @@ let folder: string
 const opened = makeOpened()
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(root, 'build/moving-'))
+  folder = await makeFolder('moving', join(root, 'build'))
   await mkdir(join(folder, 'cf'))
   ;[parts, old] = await Promise.all([startParts(), start('sync-cf-ws', join(folder, 'cf'))])
 })
 afterEach(() => opened.stopAll())
 afterAll(async () => {
   await Promise.all([parts?.stop(), old?.stop()])
-  await rm(folder, { recursive: true, force: true, maxRetries: 5 })
+  await removeFolder(folder)
 })
 
 /** The process is killed as soon as its output contains `killAt`. */

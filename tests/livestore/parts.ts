@@ -1,34 +1,23 @@
 // The real parts with a proxy on either side of the Worker, and their data in folders that a test can wipe and restore.
-import { cp, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import {
   type CountingProxy,
-  type Server,
+  makeFolder,
+  removeFolder,
   startCountingProxy,
   startRustUpstream,
-  startWorker,
 } from '../harness/index.ts'
-import { type UpstreamStream, upstreamStream } from '../provider/support/world.ts'
+import { startWorld, type World } from '../support/world.ts'
 import type { TestStore } from './support.ts'
 
-export interface Parts {
-  readonly upstream: Server
+export interface Parts extends World {
   /** Between the Worker and the upstream. */
   readonly between: CountingProxy
-  readonly worker: Server
-  /** The clients' network. */
-  readonly network: CountingProxy
-  /** Another way to the Worker, for a client that a test cuts off alone. */
-  readonly newNetwork: () => Promise<CountingProxy>
   /** The folder of the devices' disks. */
   readonly disks: string
   /** The data of the upstream and of the Durable Objects on disk. Touch it only while the server is down. */
   readonly data: { readonly upstream: DataFolder; readonly worker: DataFolder }
-  readonly newStore: () => string
-  /** The store's stream at the upstream, past the Worker. */
-  readonly atUpstream: (storeId: string) => UpstreamStream
-  readonly stop: () => Promise<void>
 }
 
 export interface DataFolder {
@@ -38,42 +27,29 @@ export interface DataFolder {
 }
 
 export const startParts = async (): Promise<Parts> => {
-  const folder = await mkdtemp(join(tmpdir(), 'headwater-parts-'))
+  const folder = await makeFolder('parts')
   const paths = { upstream: join(folder, 'upstream'), worker: join(folder, 'worker') }
   const upstream = await startRustUpstream({ dataDir: paths.upstream })
   const between = await startCountingProxy(upstream.url)
-  const worker = await startWorker({ upstreamUrl: between.url, persistTo: paths.worker })
-  const networks: CountingProxy[] = []
-  const newNetwork = async () => {
-    const network = await startCountingProxy(worker.url)
-    networks.push(network)
-    return network
-  }
-  const run = Math.random().toString(36).slice(2, 8)
-  let stores = 0
+  const world = await startWorld({ upstream, upstreamUrl: between.url, persistTo: paths.worker })
   return {
-    upstream,
+    ...world,
     between,
-    worker,
-    network: await newNetwork(),
-    newNetwork,
     disks: join(folder, 'disks'),
     data: { upstream: dataFolder(paths.upstream), worker: dataFolder(paths.worker) },
-    newStore: () => `store-${run}-${++stores}`,
-    atUpstream: (storeId) => upstreamStream(`${upstream.url}/default/${storeId}`),
     stop: async () => {
-      for (const network of networks) await network.stop()
       // An orderly stop would wait for open connections
-      await worker.kill()
+      await world.worker.kill()
       await between.stop()
       await upstream.kill()
-      await rm(folder, { recursive: true, force: true, maxRetries: 5 })
+      await world.stop()
+      await removeFolder(folder)
     },
   }
 }
 
 const dataFolder = (path: string): DataFolder => {
-  const empty = () => rm(path, { recursive: true, force: true, maxRetries: 5 })
+  const empty = () => removeFolder(path)
   let copies = 0
   return {
     wipe: empty,

@@ -2,9 +2,10 @@
 // worker's, which answers from its cache.
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, test } from 'vitest'
+import { eventually } from '../support/wait.ts'
 import { type Parts, startParts } from './parts.ts'
 import { makeScene, whole } from './scene.ts'
-import { eventually, notesOf } from './support.ts'
+import { notesOf } from './support.ts'
 
 let parts: Parts
 
@@ -93,8 +94,7 @@ test('a cache-first service worker keeps the first page over a reset: the store 
   a.note(1)
   await whole([a], 4)
 
-  const url = `${parts.worker.url}/v1/stream/default/${scene.storeId}`
-  await fetch(url, { method: 'DELETE' })
+  await parts.atWorker(scene.storeId).request('DELETE')
   expect(String(await a.ended)).toContain('backend-id-mismatch')
   await scene.stop(a).catch(() => {})
 

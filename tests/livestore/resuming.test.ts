@@ -1,94 +1,49 @@
 // A store's log was copied to a server of another kind, with its backendId. The devices come back with offsets of the old
 // server. On the new one these lie inside a record, or beyond the end.
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, test } from 'vitest'
-import {
-  type CountingProxy,
-  type Server,
-  startCountingProxy,
-  startNodeUpstream,
-  startRustUpstream,
-  startWorker,
-} from '../harness/index.ts'
-import type { Access, Mode } from '../provider/support/world.ts'
+import { makeFolder, removeFolder, startNodeUpstream } from '../harness/index.ts'
+import { eventsFrom } from '../support/events.ts'
+import { makeBadge } from '../support/problems.ts'
+import { eventually } from '../support/wait.ts'
+import { type Mode, startWorld, type World } from '../support/world.ts'
 import { makeOpened } from './parts.ts'
-import { makeBadge } from './scene.ts'
-import { checkLog, converged, eventually, notesOf, openStore, type TestStore } from './support.ts'
+import { checkLog, converged, notesOf, openStore, type TestStore } from './support.ts'
 
-/** An upstream, a Worker before it, and the network before both. */
-interface Place {
-  readonly upstream: Server
-  readonly worker: Server
-  readonly network: CountingProxy
-  readonly bypass: CountingProxy
-}
-
-let node: Place
-let rust: Place
+let node: World
+let rust: World
 let disks: string
 
-const startPlace = async (start: () => Promise<Server>): Promise<Place> => {
-  const upstream = await start()
-  const worker = await startWorker({ upstreamUrl: upstream.url })
-  return {
-    upstream,
-    worker,
-    network: await startCountingProxy(worker.url),
-    bypass: await startCountingProxy(upstream.url),
-  }
-}
-
 beforeAll(async () => {
-  disks = await mkdtemp(join(tmpdir(), 'headwater-resuming-'))
-  ;[node, rust] = await Promise.all([startPlace(startNodeUpstream), startPlace(startRustUpstream)])
+  disks = await makeFolder('resuming')
+  ;[node, rust] = await Promise.all([startNodeUpstream().then((upstream) => startWorld({ upstream })), startWorld()])
 })
 afterAll(async () => {
-  for (const place of [node, rust]) {
-    await place?.network.stop()
-    await place?.bypass.stop()
-    await place?.worker.stop()
-    await place?.upstream.stop()
-  }
-  await rm(disks, { recursive: true, force: true, maxRetries: 5 })
+  for (const place of [node, rust]) await place?.stop()
+  await removeFolder(disks)
 })
 
-const accessTo = ({ network, bypass }: Place, mode: Mode): Access => {
-  if (mode === 'proxy') return { url: network.url }
-  if (mode === 'hybrid') return { mode, url: network.url, upstream: { url: bypass.url } }
-  return { mode, upstream: { url: bypass.url } }
-}
-
-const messagesAt = async ({ upstream }: Place, storeId: string): Promise<unknown[]> =>
-  (await fetch(`${upstream.url}/default/${storeId}?offset=-1`)).json() as Promise<unknown[]>
-
 /** Moves the log as `npm run move` does with `adopt`: the old header first, then the events through the Worker. */
-const copy = async (from: Place, to: Place, storeId: string) => {
-  const [header, ...events] = await messagesAt(from, storeId)
+const copy = async (from: World, to: World, storeId: string) => {
+  const [header, ...events] = await from.atUpstream(storeId).messages()
   const headers = { 'content-type': 'application/json' }
   const made = await fetch(`${to.upstream.url}/default/${storeId}`, {
     method: 'PUT',
     headers,
     body: JSON.stringify([header]),
   })
-  const pushed = await fetch(`${to.worker.url}/v1/stream/default/${storeId}`, {
-    method: 'POST',
-    headers,
-    body: JSON.stringify(events),
-  })
+  const pushed = await to.atWorker(storeId).push(events)
   if (!made.ok || !pushed.ok) throw new Error(`not copied: ${made.status}, ${pushed.status} ${await pushed.text()}`)
 }
 
-let stores = 0
-
 /** A device goes away after `seen` notes. The log moves after `more` further notes. Then the device is back. */
-const moveWith = async (from: Place, to: Place, mode: Mode, seen: number, more: number) => {
-  const storeId = `store-${++stores}`
+const moveWith = async (from: World, to: World, mode: Mode, seen: number, more: number) => {
+  const storeId = from.newStore()
   const opened = makeOpened()
   const badges = { a: makeBadge(), b: makeBadge() }
-  const open = async (place: Place, name: 'a' | 'b') => {
-    const sync = { ...accessTo(place, mode), retry: { maxDelay: 500 }, ...badges[name].options }
+  const open = async (place: World, name: 'a' | 'b') => {
+    const sync = { ...place.access(mode), retry: { maxDelay: 500 }, ...badges[name].options }
     return opened.add(await openStore({ name, storeId, directory: join(disks, storeId), sync }))
   }
   const pushed = (store: TestStore) =>
@@ -116,20 +71,20 @@ const moveWith = async (from: Place, to: Place, mode: Mode, seen: number, more: 
   return { storeId, total, open: (name: 'a' | 'b') => open(to, name), badges, close: opened.stopAll }
 }
 
-const requestsFor = ({ network, bypass }: Place, storeId: string) =>
+const requestsFor = ({ network, bypass }: World, storeId: string) =>
   [...network.requests, ...bypass.requests].filter(({ path }) => path.includes(storeId)).sort((a, b) => a.at - b.at)
 
-const asked = (place: Place, storeId: string) =>
+const asked = (place: World, storeId: string) =>
   requestsFor(place, storeId)
     .slice(-20)
     .map(({ at, method, query, status }) => `${Math.round(at)} ${method} ?${query} ${status ?? 'no answer'}`)
 
-const offsetsAsked = (place: Place, storeId: string) =>
+const offsetsAsked = (place: World, storeId: string) =>
   requestsFor(place, storeId).flatMap(({ method, query }) =>
     method === 'GET' && query.has('offset') ? [query.get('offset') ?? ''] : [],
   )
 
-describe.for<[string, () => Place, () => Place]>([
+describe.for<[string, () => World, () => World]>([
   ['the Node server to the Rust server', () => node, () => rust],
   ['the Rust server to the Node server', () => rust, () => node],
 ])('from %s', ([, from, to]) => {
@@ -161,7 +116,7 @@ describe.for<[string, () => Place, () => Place]>([
         await whole(total + 2)
         expect([badges.a.shows(), badges.b.shows()]).toEqual([undefined, undefined])
 
-        const { events, notesOf: logged } = checkLog(await messagesAt(to(), storeId))
+        const { events, notesOf: logged } = checkLog(await to().atUpstream(storeId).messages())
         expect([events, logged('a'), logged('b')]).toEqual([total + 2, notesOf('a', seen + 1), notesOf('b', more + 2)])
         // The provider tries the old offset, but not repeatedly
         const counts = Object.values(Object.groupBy(offsetsAsked(to(), storeId), (_) => _)).map((_) => _?.length ?? 0)
@@ -181,26 +136,13 @@ test.for<Mode>(['proxy', 'hybrid', 'direct'])(
     const held = road.next({ method: 'GET', path: storeId, live: 'any' }, 'hold request')
     const again = await open('a')
     await held.met
-    const pushed = await fetch(`${rust.worker.url}/v1/stream/default/${storeId}`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify([
-        {
-          name: 'v1.Noted',
-          args: { id: 'w-1', writer: 'w', slot: 1 },
-          seqNum: total + 1,
-          parentSeqNum: total,
-          clientId: 'w',
-          sessionId: 'w',
-        },
-      ]),
-    })
+    const pushed = await rust.atWorker(storeId).push(eventsFrom(total, 1, { id: 'w-1', writer: 'w', slot: 1 }, 'w'))
     held.release()
     expect(pushed.status).toBe(200)
     const state = () => [again.status(), badges.a.told, asked(rust, storeId)]
     await eventually('a has the event', () => again.count() === total + 1 && again.isConnected(), state, 8_000)
     again.note(1)
     await eventually('nothing pending', () => again.pending() === 0, state, 8_000)
-    expect(checkLog(await messagesAt(rust, storeId)).events).toBe(total + 2)
+    expect(checkLog(await rust.atUpstream(storeId).messages()).events).toBe(total + 2)
   },
 )

@@ -2,31 +2,11 @@
 // problems that the provider reports.
 import type { CommonOptions } from '../../client/src/index.ts'
 import { type CountingProxy, makeStranger, type Stranger, type Visit } from '../harness/index.ts'
-import { makeOpened, type Parts } from './parts.ts'
-import { checkLog, eventually, openStore, type TestStore } from './support.ts'
-
-/** The problem that the option `onProblem` receives (client/README.md). */
-export interface Problem {
-  readonly kind: string
-  readonly detail: string
-  readonly status?: number
-  readonly url?: string
-  readonly retryAfterMs?: number
-  readonly seqNum?: number
-}
-
-/** The sync status that an app would show. */
-export interface Badge {
-  readonly options: { readonly onProblem: (problem: Problem | undefined) => void }
-  /** All reported problems, in order; undefined when all was well again. */
-  readonly told: readonly (Problem | undefined)[]
-  readonly shows: () => Problem | undefined
-}
-
-export const makeBadge = (): Badge => {
-  const told: (Problem | undefined)[] = []
-  return { options: { onProblem: (problem) => told.push(problem) }, told, shows: () => told.at(-1) }
-}
+import { type Badge, makeBadge } from '../support/problems.ts'
+import { eventually } from '../support/wait.ts'
+import type { World } from '../support/world.ts'
+import { makeOpened } from './parts.ts'
+import { agree, checkLog, openStore, type TestStore } from './support.ts'
 
 export interface Device extends TestStore {
   readonly network: CountingProxy
@@ -54,7 +34,7 @@ interface DeviceOptions {
 /** Tests have no time for the default of ten seconds between two tries. */
 const RETRY = { maxDelay: 500 }
 
-export const makeScene = (parts: Pick<Parts, 'newStore' | 'newNetwork' | 'atUpstream'>): Scene => {
+export const makeScene = (parts: Pick<World, 'newStore' | 'newNetwork' | 'atUpstream'>): Scene => {
   const storeId = parts.newStore()
   const opened = makeOpened()
   return {
@@ -91,9 +71,8 @@ export const whole = (devices: readonly Device[], count: number, withinMs = 10_0
   eventually(
     `everywhere the same ${count} notes, nothing pending, connected, and no problem`,
     () =>
-      devices.every(
-        (_) => _.count() === count && _.pending() === 0 && _.isConnected() && _.badge.shows() === undefined,
-      ) && new Set(devices.map((_) => JSON.stringify(_.state()))).size === 1,
+      devices.every((_) => _.pending() === 0 && _.isConnected() && _.badge.shows() === undefined) &&
+      agree(devices, count),
     () => statusOf(devices),
     withinMs,
   )

@@ -9,11 +9,13 @@ import {
   type RequestFilter,
   type Says,
   type Stranger,
-  startCountingProxy,
+  whileDown,
 } from '../harness/index.ts'
+import { eventsFrom } from '../support/events.ts'
+import { eventually } from '../support/wait.ts'
 import { type Parts, startParts } from './parts.ts'
 import { makeScene, shown, whole } from './scene.ts'
-import { eventually, notesOf } from './support.ts'
+import { notesOf } from './support.ts'
 
 let parts: Parts
 /** The network between the Worker and the upstream. */
@@ -24,12 +26,9 @@ let moved: CountingProxy
 beforeAll(async () => {
   parts = await startParts()
   stranger = makeStranger(parts.between)
-  moved = await startCountingProxy(parts.upstream.url)
+  moved = await parts.newNetwork(parts.upstream)
 })
-afterAll(async () => {
-  await moved?.stop()
-  await parts?.stop()
-})
+afterAll(() => parts?.stop())
 
 /** An idle live read is renewed within this time. The default is a minute, for which the tests have no time. */
 const RENEW_MS = 500
@@ -44,44 +43,23 @@ const begin = async ({ onTestFinished }: TestContext) => {
     void device.ended.then((reason) => (end = String(reason)))
     return { ...device, end: () => end }
   }
-  const url = `${parts.worker.url}/v1/stream/default/${scene.storeId}`
-  const backendId = async () => (await fetch(url, { method: 'HEAD' })).headers.get('livestore-backend-id')
+  const atWorker = parts.atWorker(scene.storeId)
+  const backendId = async () => (await atWorker.request('HEAD')).headers.get('livestore-backend-id')
   const [a, b] = await Promise.all([open('a'), open('b')])
   a.note(3)
   await whole([a, b], 3)
   b.note(2)
   await whole([a, b], 5)
-  return { ...scene, open, url, backendId, a, b, before: await backendId() }
+  return { ...scene, open, atWorker, backendId, a, b, before: await backendId() }
 }
 
 type Stores = Awaited<ReturnType<typeof begin>>
 
-const whileDown = async <T>(work: () => Promise<T>): Promise<T> => {
-  await parts.upstream.kill()
-  const result = await work()
-  await parts.upstream.restart()
-  return result
-}
-
 /** Waits until each has met the halted store: `a` by its live read or its push, `b` by its live read. */
 const halted = ({ a, b }: Stores) => Promise.all([shown(a, 'halted', 8_000), shown(b, 'halted', 8_000)])
 
-const pushByHand = async ({ url }: Stores) => {
-  const batch = [
-    {
-      name: 'v1.Noted',
-      args: { id: 'x-1', writer: 'x', slot: 1 },
-      seqNum: 6,
-      parentSeqNum: 5,
-      clientId: 'x',
-      sessionId: 'x',
-    },
-  ]
-  const response = await fetch(url, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(batch),
-  })
+const pushByHand = async ({ atWorker }: Stores) => {
+  const response = await atWorker.push(eventsFrom(5, 1, { id: 'x-1', writer: 'x', slot: 1 }, 'x'))
   return [response.status, response.headers.has('retry-after'), ((await response.json()) as { _tag: string })._tag]
 }
 
@@ -102,7 +80,7 @@ describe('an upstream that comes back on an empty folder', () => {
     const { expect } = context
     const stores = await begin(context)
     const { a, b } = stores
-    const restore = await whileDown(async () => {
+    const restore = await whileDown(parts.upstream, async () => {
       const restore = await parts.data.upstream.save()
       await parts.data.upstream.wipe()
       return restore
@@ -122,7 +100,7 @@ describe('an upstream that comes back on an empty folder', () => {
       404,
     ])
 
-    await whileDown(restore)
+    await whileDown(parts.upstream, restore)
     await goesOn(context, stores, 2)
     expect([a.end(), b.end()]).toEqual([undefined, undefined])
   }, 60_000)
@@ -131,7 +109,7 @@ describe('an upstream that comes back on an empty folder', () => {
 test('a stream that is gone upstream resets no store until an administrator does', async (context) => {
   const { expect } = context
   const stores = await begin(context)
-  const { a, b, open, url, backendId, before, storeId, log } = stores
+  const { a, b, open, atWorker, backendId, before, storeId, log } = stores
   await parts.atUpstream(storeId).remove()
   a.note(2)
   await halted(stores)
@@ -145,7 +123,7 @@ test('a stream that is gone upstream resets no store until an administrator does
     404,
   ])
 
-  expect((await fetch(url, { method: 'DELETE' })).status).toBe(204)
+  expect((await atWorker.request('DELETE')).status).toBe(204)
   expect(await backendId()).not.toBe(before)
   await eventually(
     'both are told to start over',
@@ -166,15 +144,15 @@ test('a stream that is gone upstream resets no store until an administrator does
 test('a DELETE that something on the way answers fails with 503, and all goes on as before', async (context) => {
   const { expect } = context
   const stores = await begin(context)
-  const { a, b, url, storeId, backendId, before } = stores
+  const { a, b, atWorker, storeId, backendId, before } = stores
   const visit = stranger.comes(answers.page(404), { method: 'DELETE', path: storeId })
-  const refused = await fetch(url, { method: 'DELETE' })
+  const refused = await atWorker.request('DELETE')
   visit.leave()
   expect([refused.status, refused.headers.has('retry-after'), visit.answered.length > 0]).toEqual([503, true, true])
   await goesOn(context, stores, 0)
   expect([a.end(), b.end()]).toEqual([undefined, undefined])
 
-  expect((await fetch(url, { method: 'DELETE' })).status).toBe(204)
+  expect((await atWorker.request('DELETE')).status).toBe(204)
   expect(await backendId()).not.toBe(before)
 }, 30_000)
 

@@ -9,26 +9,22 @@ import {
   type RequestFilter,
   type Says,
   type Stranger,
-  startCountingProxy,
   type Visit,
 } from '../harness/index.ts'
-import { open as openBackend, run } from '../provider/support/backend.ts'
-import { type Access, type Mode, modes, startWorld, type World } from '../provider/support/world.ts'
+import { open as openBackend, run } from '../support/backend.ts'
 import { eventsFrom } from '../support/events.ts'
+import { makeBadge } from '../support/problems.ts'
+import { eventually } from '../support/wait.ts'
+import { type Access, accessBy, type Mode, modes, startWorld, type World } from '../support/world.ts'
 import { makeOpened } from './parts.ts'
-import { makeBadge } from './scene.ts'
-import { checkLog, eventually, notesOf, openStore, type TestStore } from './support.ts'
+import { agree, checkLog, notesOf, openStore, type TestStore } from './support.ts'
 
 let world: World
-const networks: CountingProxy[] = []
 
 beforeAll(async () => {
   world = await startWorld()
 })
-afterAll(async () => {
-  await Promise.all(networks.map((_) => _.stop()))
-  await world?.stop()
-})
+afterAll(() => world?.stop())
 
 interface Way {
   readonly access: Access
@@ -42,21 +38,11 @@ interface Way {
 
 /** A client's own network to the servers of a mode. */
 const newWay = async (mode: Mode): Promise<Way> => {
-  const [network, bypass] = await Promise.all([
-    startCountingProxy(world.worker.url),
-    startCountingProxy(world.upstream.url),
-  ])
+  const [network, bypass] = await Promise.all([world.newNetwork(), world.newNetwork(world.upstream)])
   const roads = mode === 'proxy' ? [network] : mode === 'direct' ? [bypass] : [network, bypass]
-  networks.push(network, bypass)
   const strangers = new Map<CountingProxy, Stranger>(roads.map((road) => [road, makeStranger(road)]))
-  const access: Access =
-    mode === 'proxy'
-      ? { url: network.url }
-      : mode === 'hybrid'
-        ? { mode, url: network.url, upstream: { url: bypass.url } }
-        : { mode, upstream: { url: bypass.url } }
   return {
-    access,
+    access: accessBy(mode, network, bypass),
     roads,
     comes: (says, which) => [...strangers].map(([road, stranger]) => stranger.comes(says(road), which)),
   }
@@ -69,9 +55,7 @@ const movedFrom = (road: CountingProxy): string =>
 const whole = (stores: readonly TestStore[], count: number, withinMs = 15_000) =>
   eventually(
     `everywhere the same ${count} notes, nothing pending, connected`,
-    () =>
-      stores.every((_) => _.count() === count && _.pending() === 0 && _.isConnected()) &&
-      new Set(stores.map((_) => JSON.stringify(_.state()))).size === 1,
+    () => stores.every((_) => _.pending() === 0 && _.isConnected()) && agree(stores, count),
     () => stores.map((_) => _.status()),
     withinMs,
   )

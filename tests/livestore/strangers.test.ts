@@ -1,10 +1,13 @@
 // Somebody else answers on the way to the Worker for a while. The store believes nothing of it, loses no event, and tells the
 // user meanwhile.
+
 import { afterAll, beforeAll, describe, type TestContext, test } from 'vitest'
 import { type Answer, answerOf, answers, type CountingProxy, type Says } from '../harness/index.ts'
+import { eventsFrom } from '../support/events.ts'
+import { eventually } from '../support/wait.ts'
 import { type Parts, startParts } from './parts.ts'
 import { makeScene, met, toldOnce, troubled, whole } from './scene.ts'
-import { eventually, notesOf } from './support.ts'
+import { notesOf } from './support.ts'
 
 let parts: Parts
 /** Redirects lead here: to the right server by another host name. */
@@ -15,19 +18,9 @@ let elsewhere: Answer
 beforeAll(async () => {
   parts = await startParts()
   moved = await parts.newNetwork()
-  const url = `${parts.worker.url}/v1/stream/default/another`
-  const body = JSON.stringify([
-    {
-      name: 'v1.Noted',
-      args: { id: 'x-1', writer: 'x', slot: 1 },
-      seqNum: 1,
-      parentSeqNum: 0,
-      clientId: 'x',
-      sessionId: 'x',
-    },
-  ])
-  await fetch(url, { method: 'POST', headers: { 'content-type': 'application/json' }, body })
-  elsewhere = await answerOf(`${url}?offset=-1`)
+  const another = parts.atWorker('another')
+  await another.pushed(eventsFrom(0, 1, { id: 'x-1', writer: 'x', slot: 1 }, 'x'))
+  elsewhere = await answerOf(`${another.url}?offset=-1`)
 })
 afterAll(() => parts?.stop())
 

@@ -13,8 +13,9 @@ import {
 } from '@livestore/livestore'
 import { Deferred, Effect, Exit, LogLevel } from '@livestore/utils/effect'
 import { makeSyncBackend, type SyncBackendOptions } from '../../client/src/index.ts'
-import { firstBreak, isNext, JSON_TYPE, ROOT, urlPath } from '../../client/src/protocol/index.js'
-import { eventsFrom } from '../support/events.ts'
+import { eventsFrom, logOf } from '../support/events.ts'
+import type { Store as StoreAtWorker } from '../support/store.ts'
+import { eventually } from '../support/wait.ts'
 
 export const tables = {
   notes: State.SQLite.table({
@@ -154,26 +155,15 @@ export const openStore = async (options: {
   }
 }
 
-/** Waits for a condition. After the time-out it throws with the state. */
-export const eventually = async (
-  what: string,
-  holds: () => boolean,
-  state: () => unknown,
-  withinMs = 20_000,
-): Promise<void> => {
-  const deadline = Date.now() + withinMs
-  while (!holds()) {
-    if (Date.now() > deadline)
-      throw new Error(`not within ${withinMs} ms: ${what}\n${JSON.stringify(state(), null, 2)}`)
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
-}
+/** Whether every store has `count` notes, and all show the same. */
+export const agree = (stores: readonly TestStore[], count: number): boolean =>
+  stores.every((_) => _.count() === count) && new Set(stores.map((_) => JSON.stringify(_.state()))).size === 1
 
 /** Waits until every store has `count` notes, and all show the same. */
 export const converged = (stores: readonly TestStore[], count: number, withinMs?: number): Promise<void> =>
   eventually(
     `${stores.map((_) => _.name).join(', ')} with the same ${count} notes`,
-    () => stores.every((_) => _.count() === count) && new Set(stores.map((_) => JSON.stringify(_.state()))).size === 1,
+    () => agree(stores, count),
     () => stores.map((_) => _.status()),
     withinMs,
   )
@@ -189,13 +179,7 @@ interface LoggedEvent {
 export const checkLog = (
   messages: readonly unknown[],
 ): { readonly events: number; readonly notesOf: (writer: string) => string[] } => {
-  const [header, ...log] = messages as [{ livestore?: { backendId?: string } }, ...LoggedEvent[]]
-  if (typeof header.livestore?.backendId !== 'string') throw new Error(`no header: ${JSON.stringify(header)}`)
-  const broken = firstBreak(log, ROOT, isNext)
-  if (broken !== undefined)
-    throw new Error(
-      `broken at message ${broken + 1}: after ${log[broken - 1]?.seqNum ?? ROOT} comes ${JSON.stringify(log[broken])}`,
-    )
+  const log = logOf<LoggedEvent>(messages)
   const notes = log.flatMap((_) => (_.args === undefined ? [] : [_.args]))
   return { events: log.length, notesOf: (writer) => notes.filter((_) => _.writer === writer).map((_) => _.id) }
 }
@@ -207,12 +191,10 @@ export const notesOf = (name: string, count: number): string[] =>
 export const notesFrom = (parent: number, count: number) => eventsFrom(parent, count, { writer: 'w', slot: 1 }, 'w')
 
 /** Fills an empty store through the Worker. Returns the status of each push. */
-export const fill = async (workerUrl: string, storeId: string, count: number): Promise<number[]> => {
+export const fill = async (store: StoreAtWorker, count: number): Promise<number[]> => {
   const statuses: number[] = []
   for (let head = 0; head < count; head += 50) {
-    const body = JSON.stringify(notesFrom(head, Math.min(50, count - head)))
-    const init = { method: 'POST', headers: JSON_TYPE, body }
-    statuses.push((await fetch(`${workerUrl}/v1/stream/${urlPath('default', storeId)}`, init)).status)
+    statuses.push((await store.push(notesFrom(head, Math.min(50, count - head)))).status)
   }
   return statuses
 }

@@ -1,41 +1,35 @@
 // Real stores through the real Worker into the real upstream.
-import { mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { CommonOptions } from '../../client/src/index.ts'
-import { makeNetwork, silent } from '../provider/support/network.ts'
-import { startWorld, type World } from '../provider/support/world.ts'
-import { checkLog, converged, events, eventually, notesOf, openStore, type TestStore } from './support.ts'
+import { makeFolder, removeFolder } from '../harness/index.ts'
+import { makeNetwork, silent } from '../support/network.ts'
+import { eventually } from '../support/wait.ts'
+import { startWorld, type World } from '../support/world.ts'
+import { makeOpened } from './parts.ts'
+import { checkLog, converged, events, notesOf, openStore } from './support.ts'
 
 let world: World
 let storeId: string
 let directory: string
-let open: TestStore[]
+const opened = makeOpened()
 
 beforeAll(async () => {
   world = await startWorld()
-  directory = await mkdtemp(join(tmpdir(), 'headwater-stores-'))
+  directory = await makeFolder('stores')
 })
 afterAll(async () => {
   await world?.stop()
-  await rm(directory, { recursive: true, force: true })
+  await removeFolder(directory)
 })
 beforeEach(() => {
   storeId = world.newStore()
-  open = []
 })
-afterEach(() => Promise.all(open.map((_) => _.stop().catch(() => {}))))
+afterEach(() => opened.stopAll())
 
 const start = async (name: string, { directory, ...sync }: { directory?: string } & CommonOptions = {}) => {
   const rest = directory === undefined ? {} : { directory }
-  const store = await openStore({ name, storeId, sync: { url: world.network.url, ...sync }, ...rest })
-  open.push(store)
-  return store
-}
-const stop = async (store: TestStore) => {
-  open.splice(open.indexOf(store), 1)
-  await store.stop()
+  return opened.add(await openStore({ name, storeId, sync: { url: world.network.url, ...sync }, ...rest }))
 }
 const log = async () => checkLog(await world.atUpstream(storeId).messages())
 
@@ -133,7 +127,7 @@ describe('a store on disk', () => {
     await converged([a, b], 21)
     world.network.setOnline(false)
     a.note(5)
-    await stop(a)
+    await opened.stop(a)
     world.network.setOnline(true)
     b.note(5)
     await expect.poll(async () => (await log()).events, { timeout: 20_000 }).toBe(26)
@@ -150,7 +144,7 @@ describe('a store on disk', () => {
     const a = await start('a', { directory: join(directory, storeId), live: { renewInterval: 500 } })
     a.note(20)
     await expect.poll(async () => (await log()).events, { timeout: 20_000 }).toBe(20)
-    expect((await fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'DELETE' })).status).toBe(204)
+    expect((await world.atWorker(storeId).request('DELETE')).status).toBe(204)
     expect(String(await a.ended)).toContain('backend-id-mismatch')
 
     const b = await start('b')
@@ -160,7 +154,7 @@ describe('a store on disk', () => {
       await converged([again, b], 3 + boot)
       again.note(1)
       await converged([again, b], 4 + boot)
-      await stop(again)
+      await opened.stop(again)
     }
     expect((await log()).events).toBe(5)
   }, 60_000)

@@ -1,51 +1,18 @@
 // The Worker refuses a token for a while. The store waits, reports the problem, and goes on by itself once the token is good.
 import { afterAll, beforeAll, describe, test } from 'vitest'
-import {
-  type CountingProxy,
-  type Server,
-  startCountingProxy,
-  startRustUpstream,
-  startWorker,
-} from '../harness/index.ts'
-import { upstreamStream } from '../provider/support/world.ts'
-import { hmac, now, token } from '../wire/tokens.ts'
-import type { Parts } from './parts.ts'
+import { bearer, hs256, JWT, now } from '../support/tokens.ts'
+import { startWorld, type World } from '../support/world.ts'
 import { makeScene, shown, toldOnce, whole } from './scene.ts'
 import { notesOf } from './support.ts'
 
-const SECRET = 'a secret of this test, long enough for its hash'
-
-let upstream: Server
-let worker: Server
-const networks: CountingProxy[] = []
-
+let world: World
 beforeAll(async () => {
-  upstream = await startRustUpstream()
-  worker = await startWorker({ upstreamUrl: upstream.url, vars: { AUTH_MODE: 'jwt', JWT_SECRET: SECRET } })
+  world = await startWorld({ vars: JWT })
 })
-afterAll(async () => {
-  await Promise.all(networks.map((_) => _.stop()))
-  await worker?.stop()
-  await upstream?.stop()
-})
-
-let stores = 0
-const parts: Pick<Parts, 'newStore' | 'newNetwork' | 'atUpstream'> = {
-  newStore: () => `store-${++stores}`,
-  newNetwork: async () => {
-    const network = await startCountingProxy(worker.url)
-    networks.push(network)
-    return network
-  },
-  atUpstream: (storeId) => upstreamStream(`${upstream.url}/default/${storeId}`),
-}
+afterAll(() => world?.stop())
 
 const tokenFor = (claims: Record<string, unknown> = {}) =>
-  token(
-    { alg: 'HS256', typ: 'JWT' },
-    { exp: now() + 600, tenant: 'default', stores: '*', scope: 'read write', ...claims },
-    hmac(SECRET),
-  )
+  hs256({ tenant: 'default', stores: '*', scope: 'read write', ...claims })
 
 const good = tokenFor()
 
@@ -59,12 +26,12 @@ describe.concurrent('for 2.5 s', () => {
     '%s: no event is lost, the user sees one problem, and all goes on by itself',
     async ([, refused, status, mayRead], context) => {
       const { expect } = context
-      const scene = makeScene(parts)
+      const scene = makeScene(world)
       context.onTestFinished(scene.close)
       let mine = good
       const [a, b] = await Promise.all([
-        scene.open('a', { sync: { headers: () => ({ authorization: `Bearer ${mine}` }) } }),
-        scene.open('b', { sync: { headers: () => ({ authorization: `Bearer ${good}` }) } }),
+        scene.open('a', { sync: { headers: () => bearer(mine) } }),
+        scene.open('b', { sync: { headers: () => bearer(good) } }),
       ])
       a.note(1)
       b.note(1)

@@ -1,9 +1,10 @@
 // Events that can't be pushed hold back only the events behind them, stay out of the shared log, and are named.
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, test } from 'vitest'
+import { eventually } from '../support/wait.ts'
 import { type Parts, startParts } from './parts.ts'
 import { type Device, makeScene, whole } from './scene.ts'
-import { events, eventually, notesOf } from './support.ts'
+import { events, notesOf } from './support.ts'
 
 let parts: Parts
 

@@ -5,9 +5,10 @@
 // no rebase is under way then.
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { CountingProxy } from '../harness/index.ts'
+import { eventually } from '../support/wait.ts'
 import { type Departure, makeLeaver, type Push } from './leaver.ts'
 import { makeOpened, type Parts, report, startParts, timed } from './parts.ts'
-import { checkLog, eventually, notesOf, openStore, type TestStore } from './support.ts'
+import { agree, checkLog, notesOf, openStore, type TestStore } from './support.ts'
 
 /** The time from a free network until nothing is pending and all show the same. It includes LiveStore's own backoff. */
 const BOUND_MS = 15_000
@@ -34,9 +35,7 @@ const start = async (name: string, network: CountingProxy = parts.network) =>
 const whole = (stores: readonly TestStore[], count: number) =>
   eventually(
     `nothing pending, and everywhere the same ${count} notes`,
-    () =>
-      stores.every((_) => _.pending() === 0 && _.count() === count) &&
-      new Set(stores.map((_) => JSON.stringify(_.state()))).size === 1,
+    () => stores.every((_) => _.pending() === 0) && agree(stores, count),
     () => stores.map((_) => _.status()),
     BOUND_MS,
   )
@@ -293,8 +292,7 @@ const settled = async (stores: readonly TestStore[]) => {
       BOUND_MS,
     )
     // The request goes through the Worker, behind the pushes of the clients that left
-    const url = `${parts.worker.url}/v1/stream/default/${storeId}`
-    const head = Number((await fetch(url, { method: 'HEAD' })).headers.get('livestore-head'))
+    const head = Number((await parts.atWorker(storeId).request('HEAD')).headers.get('livestore-head'))
     if (stores.every((_) => _.pending() === 0 && _.count() === head)) break
     if (Date.now() > deadline)
       throw new Error(`not within ${BOUND_MS} ms: ${head} notes in ${JSON.stringify(stores.map((_) => _.status()))}`)

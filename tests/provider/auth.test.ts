@@ -1,40 +1,28 @@
 // The provider with a Worker that checks tokens (AUTH_MODE=jwt). headers.test.ts has the faults that a real Worker does not show on demand.
-import { createHmac } from 'node:crypto'
 import { SyncBackend, UnknownError } from '@livestore/common'
 import { Effect, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { HeadersFunction, Problem, SyncBackendOptions } from '../../client/src/index.ts'
+import type { HeadersFunction, SyncBackendOptions } from '../../client/src/index.ts'
+import { type Backend, eventually, follow, open, openElsewhere, pullAll, run, seqNums } from '../support/backend.ts'
 import { eventsFrom, numbers } from '../support/events.ts'
-import { type Backend, eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { makeNetwork } from './support/network.ts'
-import { startWorld, type World } from './support/world.ts'
+import { makeNetwork } from '../support/network.ts'
+import { makeBadge } from '../support/problems.ts'
+import { bearer, type Claims, hs256, JWT, now, SECRET } from '../support/tokens.ts'
+import { startWorld, type World } from '../support/world.ts'
 
-const SECRET = 'a secret that is only for tests, and long enough'
 /** The Worker tolerates so much difference between clocks. */
 const LEEWAY_S = 60
 
 let world: World
 beforeAll(async () => {
-  world = await startWorld({ AUTH_MODE: 'jwt', JWT_SECRET: SECRET })
+  world = await startWorld({ vars: JWT })
 })
 afterAll(() => world?.stop())
 
-const now = () => Math.floor(Date.now() / 1000)
 const urlOf = (storeId: string) => `${world.network.url}/v1/stream/default/${storeId}`
 
-interface Claims {
-  tenant: string
-  stores: string[]
-  scope: string
-  exp: number
-}
-const mint = (storeId: string, claims: Partial<Claims> = {}, secret = SECRET): string => {
-  const all: Claims = { tenant: 'default', stores: [storeId], scope: 'read write', exp: now() + 3600, ...claims }
-  const signed = [{ alg: 'HS256', typ: 'JWT' }, all]
-    .map((part) => Buffer.from(JSON.stringify(part)).toString('base64url'))
-    .join('.')
-  return `${signed}.${createHmac('sha256', secret).update(signed).digest('base64url')}`
-}
+const mint = (storeId: string, claims: Claims = {}, secret = SECRET): string =>
+  hs256({ tenant: 'default', stores: [storeId], scope: 'read write', ...claims }, secret)
 
 /** An app that keeps its token until the server refuses it. Each token expires within three seconds. */
 const shortLived = (storeId: string) => {
@@ -46,7 +34,7 @@ const shortLived = (storeId: string) => {
       token = fresh()
       renewals++
     }
-    return { authorization: `Bearer ${token}` }
+    return bearer(token)
   }
   return { headers, renewals: () => renewals }
 }
@@ -56,7 +44,7 @@ const problemOf = (storeId: string, token: string, init: RequestInit = {}) =>
   Effect.promise(async () => {
     const response = await fetch(urlOf(storeId), {
       ...init,
-      headers: { ...init.headers, authorization: `Bearer ${token}` },
+      headers: { ...init.headers, ...bearer(token) },
     })
     const problem = (await response.json()) as { _tag: string; detail: string }
     return { status: response.status, ...problem }
@@ -94,10 +82,7 @@ describe('tokens that expire within seconds', () => {
           Stream.runForEach((_) => Effect.sync(() => connection.push(_))),
           Effect.forkScoped,
         )
-        const writer = yield* openElsewhere(
-          { url: world.network.url, headers: { authorization: `Bearer ${mint(storeId)}` } },
-          storeId,
-        )
+        const writer = yield* openElsewhere({ url: world.network.url, headers: bearer(mint(storeId)) }, storeId)
         const follower = yield* follow(backend)
         let head = 0
         for (; renewals() < 2; head++) {
@@ -202,20 +187,20 @@ describe('a token that the Worker refuses', () => {
         Effect.gen(function* () {
           const storeId = world.newStore()
           let token = of(storeId)
-          const problems: (Problem | undefined)[] = []
-          const headers: HeadersFunction = () => ({ authorization: `Bearer ${token}` })
+          const badge = makeBadge()
+          const headers: HeadersFunction = () => bearer(token)
           const backend = yield* open(
-            { url: world.network.url, headers, retry: { initialDelay: 20 }, onProblem: (_) => void problems.push(_) },
+            { url: world.network.url, headers, retry: { initialDelay: 20 }, ...badge.options },
             storeId,
           )
           const follower = yield* follow(backend)
-          yield* eventually('it was refused', () => problems.length > 0)
+          yield* eventually('it was refused', () => badge.told.length > 0)
           expect([follower.exit(), yield* backend.isConnected.get]).toEqual([undefined, false])
-          expect(problems).toEqual([expect.objectContaining({ kind: 'refused', status })])
+          expect(badge.told).toEqual([expect.objectContaining({ kind: 'refused', status })])
           token = mint(storeId)
           yield* backend.push(eventsFrom(0, 2))
           yield* follower.until('the events', () => follower.seqNums().length === 2)
-          expect([problems.slice(1), yield* backend.isConnected.get]).toEqual([[undefined], true])
+          expect([badge.told.slice(1), yield* backend.isConnected.get]).toEqual([[undefined], true])
         }),
       ),
   )

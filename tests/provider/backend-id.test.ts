@@ -2,9 +2,7 @@
 import { BackendIdMismatchError } from '@livestore/common'
 import { Effect, KeyValueStore, Option } from '@livestore/utils/effect'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import type { Problem } from '../../client/src/index.ts'
 import { headerMessage } from '../../client/src/protocol/index.js'
-import { eventsFrom } from '../support/events.ts'
 import {
   type Backend,
   cursorAt,
@@ -15,9 +13,11 @@ import {
   openElsewhere,
   pullAll,
   run,
-} from './support/backend.ts'
-import { makeNetwork } from './support/network.ts'
-import { startWorld, type World } from './support/world.ts'
+} from '../support/backend.ts'
+import { eventsFrom } from '../support/events.ts'
+import { makeNetwork } from '../support/network.ts'
+import { type Badge, makeBadge } from '../support/problems.ts'
+import { startWorld, type World } from '../support/world.ts'
 
 let world: World
 beforeAll(async () => {
@@ -30,7 +30,7 @@ const remembered = Effect.flatMap(KeyValueStore.KeyValueStore, (_) => _.get('bac
 /** An administrator resets the store, and somebody writes to it again. */
 const reset = (storeId: string, events: number) =>
   Effect.gen(function* () {
-    yield* Effect.promise(() => fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'DELETE' }))
+    yield* Effect.promise(() => world.atWorker(storeId).request('DELETE'))
     const other = yield* openElsewhere({ url: world.worker.url }, storeId)
     yield* other.push(eventsFrom(0, events, {}, 'other'))
   })
@@ -102,9 +102,9 @@ test.each([
 )
 
 /** Expects that a live pull waits and does not end while the log is not the store's. */
-const waits = (problems: (Problem | undefined)[], follower: Follower, backend: Backend) =>
+const waits = ({ told }: Badge, follower: Follower, backend: Backend) =>
   Effect.gen(function* () {
-    yield* follower.until('the store is halted', () => problems.at(-1)?.kind === 'halted')
+    yield* follower.until('the store is halted', () => told.at(-1)?.kind === 'halted')
     expect([follower.exit(), yield* backend.isConnected.get]).toEqual([undefined, false])
   })
 
@@ -112,21 +112,18 @@ test('a missing log ends no live pull until an administrator resets the store', 
   run(
     Effect.gen(function* () {
       const storeId = world.newStore()
-      const problems: (Problem | undefined)[] = []
-      const backend = yield* open(
-        { url: world.network.url, live: { renewInterval: 500 }, onProblem: (_) => void problems.push(_) },
-        storeId,
-      )
+      const badge = makeBadge()
+      const backend = yield* open({ url: world.network.url, live: { renewInterval: 500 }, ...badge.options }, storeId)
       yield* backend.push(eventsFrom(0, 3))
       const follower = yield* follow(backend)
       yield* follower.until('the events', () => follower.seqNums().length === 3)
       yield* Effect.promise(() => world.atUpstream(storeId).remove())
-      yield* waits(problems, follower, backend)
+      yield* waits(badge, follower, backend)
       expect(yield* Effect.flip(backend.push(eventsFrom(3, 1)))).toMatchObject({ _tag: 'IsOfflineError' })
-      yield* Effect.promise(() => fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'DELETE' }))
+      yield* Effect.promise(() => world.atWorker(storeId).request('DELETE'))
       yield* follower.until('the end', () => follower.exit() !== undefined)
       expect(follower.exit()).toMatchObject({ cause: { error: { _tag: 'BackendIdMismatchError' } } })
-      expect(problems.at(-1)).toMatchObject({ kind: 'backend-mismatch' })
+      expect(badge.told.at(-1)).toMatchObject({ kind: 'backend-mismatch' })
     }),
   ))
 
@@ -134,8 +131,8 @@ test('a live pull does not believe another log until an administrator adopts it'
   run(
     Effect.gen(function* () {
       const storeId = world.newStore()
-      const problems: (Problem | undefined)[] = []
-      const backend = yield* open({ url: world.network.url, onProblem: (_) => void problems.push(_) }, storeId)
+      const badge = makeBadge()
+      const backend = yield* open({ url: world.network.url, ...badge.options }, storeId)
       yield* backend.push(eventsFrom(0, 5))
       const follower = yield* follow(backend)
       yield* follower.until('the events', () => follower.seqNums().length === 5)
@@ -148,8 +145,8 @@ test('a live pull does not believe another log until an administrator adopts it'
       // A push makes the Sequencer look at the log
       yield* eventually(
         'the store is halted',
-        () => problems.at(-1)?.kind === 'halted',
-        () => problems,
+        () => badge.told.at(-1)?.kind === 'halted',
+        () => badge.told,
       ).pipe(
         Effect.raceFirst(
           Effect.forever(Effect.zipRight(Effect.ignore(backend.push(eventsFrom(5, 1))), Effect.sleep(100))),

@@ -8,10 +8,10 @@ import {
   startNodeUpstream,
   startWorker,
 } from '../harness/index.ts'
+import { type Backend, eventually, follow, openElsewhere, run } from '../support/backend.ts'
 import { eventsFrom, numbers } from '../support/events.ts'
-import { type Backend, eventually, follow, openElsewhere, run } from './support/backend.ts'
-import { makeNetwork } from './support/network.ts'
-import { type Access, type Mode, startWorld, type World } from './support/world.ts'
+import { makeNetwork } from '../support/network.ts'
+import { type Access, type Mode, startWorld, type World } from '../support/world.ts'
 
 let world: World
 beforeAll(async () => {

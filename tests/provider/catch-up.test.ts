@@ -2,18 +2,16 @@
 import { ServerAheadError } from '@livestore/common'
 import { Effect } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { eventually, follow, open, openElsewhere, pullAll, run } from '../support/backend.ts'
 import { type Event, eventsFrom, numbers } from '../support/events.ts'
-import { eventually, follow, open, openElsewhere, pullAll, run } from './support/backend.ts'
-import { makeNetwork, silent } from './support/network.ts'
-import { startWorld, type World } from './support/world.ts'
+import { isLive, makeNetwork, silent } from '../support/network.ts'
+import { startWorld, type World } from '../support/world.ts'
 
 let world: World
 beforeAll(async () => {
   world = await startWorld()
 })
 afterAll(() => world?.stop())
-
-const isLive = (ask: { live: string | null }) => ask.live !== null
 
 describe('ServerAheadError makes the live pull catch up at once', () => {
   // As in livestorejs/livestore issues 1394 and 1462: the pull that LiveStore waits for is dead, and nobody knows

@@ -3,7 +3,8 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { backoffDelay } from '../../client/src/http/backoff.ts'
 import { chunkBatch } from '../../client/src/writing/chunks.ts'
-import { check, type Event, eventsFrom } from '../support/events.ts'
+import { type Event, eventsFrom } from '../support/events.ts'
+import { check } from '../support/random.ts'
 
 const bytes = (text: string) => Buffer.byteLength(text)
 

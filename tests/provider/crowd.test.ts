@@ -2,9 +2,9 @@
 import { Effect } from '@livestore/utils/effect'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { problemType } from '../../client/src/protocol/index.js'
+import { eventually, follow, openElsewhere, run } from '../support/backend.ts'
 import { eventsFrom } from '../support/events.ts'
-import { eventually, follow, openElsewhere, run } from './support/backend.ts'
-import { startWorld, type World } from './support/world.ts'
+import { startWorld, type World } from '../support/world.ts'
 
 const READERS = 20
 

@@ -15,8 +15,10 @@ import {
 } from '../../client/src/direct/direct-core.ts'
 import { headerMessage } from '../../client/src/protocol/index.js'
 import type { Chunk } from '../../client/src/writing/writer.ts'
-import { check, type Event, eventsFrom } from '../support/events.ts'
-import { SimulatedClient, SimulatedLog } from './support/simulated-log.ts'
+import { type Event, eventsFrom } from '../support/events.ts'
+import { check } from '../support/random.ts'
+import { SimulatedClient } from './support/simulated-client.ts'
+import { SimulatedLog } from './support/simulated-log.ts'
 
 const chunkOf = (events: Event[]): Chunk => ({ body: JSON.stringify(events), events })
 const at = (offset: string, head: number): Tip => ({ offset, head })

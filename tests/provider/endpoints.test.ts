@@ -2,9 +2,9 @@
 import type { UnknownError } from '@livestore/common'
 import { Effect } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { open, pullAll, run, seqNums } from '../support/backend.ts'
 import { eventsFrom } from '../support/events.ts'
-import { open, pullAll, run, seqNums } from './support/backend.ts'
-import { startWorld, type World } from './support/world.ts'
+import { startWorld, type World } from '../support/world.ts'
 
 let world: World
 beforeAll(async () => {

@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { firstMessage } from '../../client/src/direct/first-message.ts'
-import { check } from '../support/events.ts'
+import { check } from '../support/random.ts'
 
 test.each([
   ['', 'Incomplete'],

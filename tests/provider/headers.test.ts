@@ -2,8 +2,7 @@
 import { IsOfflineError, SyncBackend, UnknownError } from '@livestore/common'
 import { Effect, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { HeadersFunction, Problem, SyncBackendOptions } from '../../client/src/index.ts'
-import { eventsFrom, numbers } from '../support/events.ts'
+import type { HeadersFunction, SyncBackendOptions } from '../../client/src/index.ts'
 import {
   type Backend,
   cursorAt,
@@ -15,9 +14,11 @@ import {
   pullAll,
   run,
   seqNums,
-} from './support/backend.ts'
-import { makeNetwork, type Network, refusal } from './support/network.ts'
-import { type Mode, startWorld, type World } from './support/world.ts'
+} from '../support/backend.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
+import { isLive, makeNetwork, type Network, refusal } from '../support/network.ts'
+import { makeBadge } from '../support/problems.ts'
+import { type Mode, startWorld, type World } from '../support/world.ts'
 
 let world: World
 beforeAll(async () => {
@@ -26,7 +27,6 @@ beforeAll(async () => {
 afterAll(() => world?.stop())
 
 type Ask = Network['asked'][number]
-const isLive = (ask: Ask) => ask.live !== null
 const tokenOf = (ask: Ask) => new Headers(ask.init?.headers).get('authorization')
 const sent = (network: Network) => network.asked.map(tokenOf)
 
@@ -203,12 +203,12 @@ describe.each(['proxy', 'direct'] as const)('%s: a refused token', (mode) => {
         Effect.gen(function* () {
           const network = makeNetwork()
           const storeId = world.newStore()
-          const problems: (Problem | undefined)[] = []
+          const badge = makeBadge()
           const options = {
             ...access(mode, { authorization: 'token' }),
             fetch: network.fetch,
             retry: { initialDelay: 20 },
-            onProblem: (_: Problem | undefined) => void problems.push(_),
+            ...badge.options,
           }
           const writer = yield* openElsewhere(access(mode, {}), storeId)
           yield* writer.push(eventsFrom(0, 3))
@@ -217,7 +217,7 @@ describe.each(['proxy', 'direct'] as const)('%s: a refused token', (mode) => {
           const follower = yield* follow(backend)
           yield* follower.until('several tries', () => network.count((_) => _.method === 'GET') >= 4)
           expect([follower.exit(), yield* backend.isConnected.get]).toEqual([undefined, false])
-          expect(problems).toEqual([
+          expect(badge.told).toEqual([
             expect.objectContaining({
               kind: 'refused',
               status,
@@ -228,7 +228,7 @@ describe.each(['proxy', 'direct'] as const)('%s: a refused token', (mode) => {
           undo()
           yield* follower.until('the events', () => follower.seqNums().length === 3)
           expect(yield* backend.isConnected.get).toBe(true)
-          expect(problems.slice(1)).toEqual([undefined])
+          expect(badge.told.slice(1)).toEqual([undefined])
         }),
       ),
   )

@@ -1,10 +1,11 @@
 // Sealed history through the provider, while the upstream is down and afterwards.
+
 import { Effect, Either, SubscriptionRef } from 'effect'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { fenceHeader, JSON_TYPE } from '../../client/src/protocol/index.js'
+import { eventually, follow, open, openElsewhere, pullAll, run, seqNums } from '../support/backend.ts'
 import { eventsFrom, numbers } from '../support/events.ts'
-import { eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { startWorld, type World } from './support/world.ts'
+import { startWorld, type World } from '../support/world.ts'
 
 /** Events in a segment. Every push brings 10. */
 const SEGMENT = 20
@@ -16,7 +17,7 @@ const patience = { retry: { initialDelay: 50, maxDelay: 500 } }
 let world: World
 
 beforeAll(async () => {
-  world = await startWorld({ SEGMENT_EVENTS: String(SEGMENT) })
+  world = await startWorld({ vars: { SEGMENT_EVENTS: String(SEGMENT) } })
 })
 afterAll(() => world?.stop())
 

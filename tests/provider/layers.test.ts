@@ -1,7 +1,7 @@
 // The provider's imports run one way: a file knows its own folder and the layers before it.
 import { join, normalize } from 'node:path'
 import { expect, test } from 'vitest'
-import { filesIn, read } from '../docs/pages.ts'
+import { filesIn, read } from '../support/pages.ts'
 
 /** From the bottom up. Parts of one layer do not know one another. `import()` counts as well: that is how `direct` is loaded. */
 const LAYERS = [

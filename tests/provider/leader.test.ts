@@ -1,19 +1,17 @@
 // The guarantees for LiveStore's leader: true values of `isConnected`, a `NoMore` that always follows, and a pull that it can slow down and end.
 import { Effect, Option } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Problem } from '../../client/src/index.ts'
+import { eventually, follow, open, run } from '../support/backend.ts'
 import { eventsFrom } from '../support/events.ts'
-import { eventually, follow, open, run } from './support/backend.ts'
-import { makeNetwork, mangle, type Network } from './support/network.ts'
-import { startWorld, type World } from './support/world.ts'
+import { isLive, makeNetwork, mangle, type Network } from '../support/network.ts'
+import { makeBadge } from '../support/problems.ts'
+import { startWorld, type World } from '../support/world.ts'
 
 let world: World
 beforeAll(async () => {
   world = await startWorld()
 })
 afterAll(() => world?.stop())
-
-const isLive = (ask: { live: string | null }) => ask.live !== null
 
 describe('the guarantees for LiveStore’s leader', () => {
   test('isConnected is true before LiveStore receives an item', () =>
@@ -115,12 +113,12 @@ describe('the guarantees for LiveStore’s leader', () => {
       Effect.gen(function* () {
         const network = makeNetwork()
         const storeId = world.newStore()
-        const problems: (Problem | undefined)[] = []
+        const badge = makeBadge()
         const options = {
           ...world.access('direct'),
           fetch: network.fetch,
           retry: { initialDelay: 20 },
-          onProblem: (_: Problem | undefined) => void problems.push(_),
+          ...badge.options,
         }
         const backend = yield* open(options, storeId)
         yield* backend.push(eventsFrom(0, 3))
@@ -137,12 +135,12 @@ describe('the guarantees for LiveStore’s leader', () => {
         ])
         const made = network.count((_) => _.method === 'PUT')
         expect([follower.exit(), yield* backend.isConnected.get, made]).toEqual([undefined, false, 1])
-        expect(problems.at(-1)).toMatchObject({ kind: 'log-missing' })
+        expect(badge.told.at(-1)).toMatchObject({ kind: 'log-missing' })
         expect(yield* Effect.flip(backend.push(eventsFrom(3, 1)))).toMatchObject({ _tag: 'IsOfflineError' })
         undo()
         yield* backend.push(eventsFrom(3, 1))
         yield* follower.until('the event', () => follower.seqNums().length === 4)
-        expect([problems.at(-1), yield* backend.isConnected.get]).toEqual([undefined, true])
+        expect([badge.told.at(-1), yield* backend.isConnected.get]).toEqual([undefined, true])
       }),
     ))
 

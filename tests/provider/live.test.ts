@@ -3,18 +3,16 @@ import { SyncBackend } from '@livestore/common'
 import { Effect, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { headerBody } from '../../client/src/protocol/index.js'
+import { type Backend, eventually, follow, open, run, seqNums } from '../support/backend.ts'
 import { eventsFrom, numbers } from '../support/events.ts'
-import { type Backend, eventually, follow, open, run, seqNums } from './support/backend.ts'
-import { makeNetwork, mangle, silent } from './support/network.ts'
-import { startWorld, type World } from './support/world.ts'
+import { isLive, makeNetwork, mangle, silent } from '../support/network.ts'
+import { startWorld, type World } from '../support/world.ts'
 
 let world: World
 beforeAll(async () => {
   world = await startWorld()
 })
 afterAll(() => world?.stop())
-
-const isLive = (ask: { live: string | null }) => ask.live !== null
 
 /** Every value of isConnected from now on. */
 const watchConnection = (backend: Backend) =>

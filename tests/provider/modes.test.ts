@@ -2,11 +2,12 @@
 import { BackendIdMismatchError, ServerAheadError, SyncBackend } from '@livestore/common'
 import { Effect } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Problem, SyncBackendOptions } from '../../client/src/index.ts'
+import type { SyncBackendOptions } from '../../client/src/index.ts'
+import { cursorAt, eventually, follow, open, openElsewhere, pullAll, run, seqNums } from '../support/backend.ts'
 import { eventsFrom, numbers } from '../support/events.ts'
-import { cursorAt, eventually, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { makeNetwork } from './support/network.ts'
-import { type Mode, modes, startWorld, type World } from './support/world.ts'
+import { makeNetwork } from '../support/network.ts'
+import { makeBadge } from '../support/problems.ts'
+import { type Mode, modes, startWorld, type World } from '../support/world.ts'
 import { checkLog, makeWriter } from './support/writer.ts'
 
 /** Few events already make several pages of history. */
@@ -14,7 +15,7 @@ const SEGMENT_EVENTS = 10
 
 let world: World
 beforeAll(async () => {
-  world = await startWorld({ SEGMENT_EVENTS: String(SEGMENT_EVENTS) })
+  world = await startWorld({ vars: { SEGMENT_EVENTS: String(SEGMENT_EVENTS) } })
 })
 afterAll(() => world?.stop())
 
@@ -166,16 +167,13 @@ describe.each(bare)('%s: a recreated stream', (mode) => {
     run(
       Effect.gen(function* () {
         const storeId = world.newStore()
-        const problems: (Problem | undefined)[] = []
-        const backend = yield* open(
-          { ...options(mode), onProblem: (_: Problem | undefined) => void problems.push(_) },
-          storeId,
-        )
+        const badge = makeBadge()
+        const backend = yield* open({ ...options(mode), ...badge.options }, storeId)
         yield* backend.push(eventsFrom(0, 5))
         const follower = yield* follow(backend)
         yield* follower.until('the events', () => follower.seqNums().length === 5)
         yield* Effect.promise(() => world.atUpstream(storeId).remove())
-        yield* follower.until('it tells', () => ['log-missing', 'halted'].includes(problems.at(-1)?.kind ?? ''))
+        yield* follower.until('it tells', () => ['log-missing', 'halted'].includes(badge.told.at(-1)?.kind ?? ''))
         expect([follower.exit(), yield* backend.isConnected.get]).toEqual([undefined, false])
         expect(yield* Effect.flip(backend.push(eventsFrom(5, 1)))).toMatchObject({ _tag: 'IsOfflineError' })
         expect((yield* Effect.promise(() => fetch(`${world.upstream.url}/default/${storeId}`))).status).toBe(404)

@@ -2,7 +2,7 @@
 import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { encodeUpstream, storePath } from '../../client/src/protocol/names.js'
-import { seed } from '../support/events.ts'
+import { seed } from '../support/random.ts'
 
 /** The cases of core/tests/names.rs, `a_name_keeps_its_encoding`. */
 test.each([

@@ -1,11 +1,11 @@
 // What an app gets from the registry: packed, unpacked, type-checked and run.
 import { execFile } from 'node:child_process'
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { node, root } from '../../scripts/lib/tools.mjs'
+import { makeFolder, removeFolder } from '../harness/index.ts'
 
 const run = promisify(execFile)
 const client = join(root, 'client')
@@ -16,7 +16,7 @@ let app: string
 let manifest: { dependencies: Record<string, string>; peerDependencies: Record<string, string> }
 
 beforeAll(async () => {
-  app = await mkdtemp(join(tmpdir(), 'headwater-app-'))
+  app = await makeFolder('app')
   manifest = JSON.parse(await readFile(join(client, 'package.json'), 'utf8'))
   await run('npm', ['pack', '--pack-destination', app], { cwd: client }) // builds first: `prepack`
   const { stdout } = await run('ls', [app])
@@ -33,7 +33,7 @@ beforeAll(async () => {
     await symlink(join(root, 'node_modules', dependency), join(app, 'node_modules', dependency))
   }
 }, 120_000)
-afterAll(() => rm(app, { recursive: true, force: true }))
+afterAll(() => removeFolder(app))
 
 test('holds what it should and nothing else', async () => {
   const { stdout } = await run('find', [join(app, 'node_modules', name), '-type', 'f', '-printf', '%P\n'])

@@ -5,7 +5,8 @@ import { describe, expect, test } from 'vitest'
 import { headerMessage } from '../../client/src/protocol/index.js'
 import { startOf } from '../../client/src/reading/cursor.ts'
 import { cutPage, type PullItem, readPage, START_OFFSET } from '../../client/src/reading/page.ts'
-import { check, eventsFrom, numbers } from '../support/events.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
+import { check } from '../support/random.ts'
 
 const header = headerMessage('a-backend')
 

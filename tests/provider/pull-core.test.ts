@@ -4,7 +4,8 @@ import { describe, expect, test } from 'vitest'
 import type { Start } from '../../client/src/reading/cursor.ts'
 import { advance, commandOf, type PullState, requestCatchUp, startPull } from '../../client/src/reading/pull-core.ts'
 import type { Command, Moment, Outcome, PullEnd, PullSetup } from '../../client/src/reading/pull-terms.ts'
-import { check, eventsFrom, randomFrom } from '../support/events.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
+import { check, randomFrom } from '../support/random.ts'
 import { SimulatedServer, type Trouble, troubles } from './support/simulated-server.ts'
 
 const settings = {
@@ -163,7 +164,6 @@ const query = {
   nonce: undefined,
   fresh: false,
 }
-const numbers = (to: number, from = 1) => Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i)
 
 const step = fc.record({
   trouble: fc.oneof(
@@ -185,14 +185,14 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
         (steps, seed, perPage) => {
           const world = new World({ party, perPage, random: randomFrom(seed) })
           for (const { trouble, confirms, appends, wanted: isWanted } of steps) {
-            if (appends !== null) world.server.append(appends)
+            if (appends !== null) world.server.grow(appends)
             if (isWanted) world.state = requestCatchUp(world.state, world.server.head)
             // The pull reads a break once more before it counts. A break that stays is the log's own
             world.step(trouble === 'mangled' && world.state.suspect ? 'none' : trouble, confirms)
           }
           world.settle()
           expect(world.end).toBeUndefined()
-          expect(world.given).toEqual(numbers(world.server.head))
+          expect(world.given).toEqual(numbers(1, world.server.head))
           expect([world.pageInfos.at(-1), world.state.connected, world.state.problem]).toEqual([
             'NoMore',
             true,
@@ -211,7 +211,7 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
         fc.option(fc.nat(30)),
         (sizes, at, offset) => {
           const server = new SimulatedServer(party, 3)
-          for (const size of sizes) server.append(size)
+          for (const size of sizes) server.grow(size)
           const seqNum = at % (server.head + 1)
           // A log that does not tell its head can't show that an offset beyond the cursor skips events
           const last =
@@ -225,7 +225,7 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
           const world = new World({ party, start, server })
           world.remembered = server.backendId
           world.settle()
-          expect([world.end, world.given]).toEqual([undefined, numbers(server.head, seqNum + 1)])
+          expect([world.end, world.given]).toEqual([undefined, numbers(seqNum + 1, server.head)])
         },
       ),
     ))
@@ -234,20 +234,20 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
     check(
       fc.property(fc.array(step, { maxLength: 40 }), fc.nat(12), (steps, count) => {
         const world = new World({ party })
-        world.server.append(5)
+        world.server.grow(5)
         world.settle()
         world.server.reset()
-        for (let i = 0; i < count; i++) world.server.append(1)
+        for (let i = 0; i < count; i++) world.server.grow(1)
         for (const { trouble, confirms } of steps) world.step(trouble, confirms)
         for (let i = 0; i < 400 && world.end === undefined; i++) world.step('none')
         expect(world.end).toMatchObject({ _tag: 'BackendIdMismatch', expected: 'backend-1', received: "backend-1'" })
-        expect(world.given).toEqual(numbers(5))
+        expect(world.given).toEqual(numbers(1, 5))
       }),
     ))
 
   test.each(troubles.filter((_) => _ !== 'stale'))('%s for ever: makes ever fewer requests', (trouble) => {
     const world = new World({ party })
-    world.server.append(5)
+    world.server.grow(5)
     for (let i = 0; i < 2_000 && world.now < 10 * 60_000; i++) world.step(trouble)
     const late = world.requests.filter(({ at }) => at > 5 * 60_000).length
     // Five minutes with a run every 5 to 10 seconds. A run may read twice and ask for the backend
@@ -264,9 +264,9 @@ test.each([
   (_, { breaksLive = false, ...options }: { breaksLive?: boolean; liveMode?: 'long-poll' }) => {
     const world = new World(options)
     world.breaksLive = breaksLive
-    world.server.append(5)
+    world.server.grow(5)
     for (let i = 0; i < 10_000 && world.now < 10 * 60_000; i++) world.step('none')
-    expect([world.end, world.given]).toEqual([undefined, numbers(5)])
+    expect([world.end, world.given]).toEqual([undefined, numbers(1, 5)])
     expect(world.now).toBeGreaterThanOrEqual(10 * 60_000)
     expect(world.requests.filter(({ at }) => at > 5 * 60_000).length).toBeLessThanOrEqual(60 * 4)
   },
@@ -274,7 +274,7 @@ test.each([
 
 test('a good position that is torn from now on: the pull asks the server, and falls back to another', () => {
   const world = new World({})
-  world.server.append(5)
+  world.server.grow(5)
   world.settle()
   const failure = world.server.read(query, 'torn')
   // The log was moved: the old offset lies inside a record
@@ -288,16 +288,16 @@ test('a good position that is torn from now on: the pull asks the server, and fa
     } else world.step('none')
   }
   expect([world.state.bySeqNum, world.state.offset]).toEqual([true, '-1'])
-  world.server.append(3)
+  world.server.grow(3)
   world.settle()
-  expect([world.end, world.given]).toEqual([undefined, numbers(8)])
+  expect([world.end, world.given]).toEqual([undefined, numbers(1, 8)])
 })
 
 test('a break of the log ends the pull only once the server has answered a second time', () => {
   const world = new World({})
-  world.server.append(3)
+  world.server.grow(3)
   world.settle()
-  world.server.append(1)
+  world.server.grow(1)
   Object.assign(world.server.appends.at(-1)![0]!, { parentSeqNum: 7, seqNum: 8 })
   for (let i = 0; i < 20; i++) world.step('none', false)
   expect(world.end).toBeUndefined()
@@ -314,9 +314,9 @@ test('a break of the log ends the pull only once the server has answered a secon
 
 test('readers that lose their connections at the same moment come back over seconds, or over more if the server asks for it', () => {
   const returns = (failure: Outcome) =>
-    numbers(20).map((reader) => {
+    numbers(1, 20).map((reader) => {
       const world = new World({ random: randomFrom(reader) })
-      world.server.append(3)
+      world.server.grow(3)
       world.settle()
       const cut = world.now
       world.state = advance(world.setup, world.state, failure, {

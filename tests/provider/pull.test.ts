@@ -2,11 +2,11 @@
 import { SyncBackend, UnknownError } from '@livestore/common'
 import { Effect, Exit, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Problem } from '../../client/src/index.ts'
+import { cursorAt, follow, open, openElsewhere, pullAll, run, seqNums } from '../support/backend.ts'
 import { eventsFrom, numbers } from '../support/events.ts'
-import { cursorAt, follow, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { makeNetwork, mangle, refusal } from './support/network.ts'
-import { startWorld, type World } from './support/world.ts'
+import { makeNetwork, mangle, refusal } from '../support/network.ts'
+import { makeBadge } from '../support/problems.ts'
+import { startWorld, type World } from '../support/world.ts'
 
 let world: World
 beforeAll(async () => {
@@ -120,8 +120,8 @@ describe('a break of the chain is never applied', () => {
     run(
       Effect.gen(function* () {
         const storeId = world.newStore()
-        const problems: (Problem | undefined)[] = []
-        const backend = yield* open({ url: world.network.url, onProblem: (_) => void problems.push(_) }, storeId)
+        const badge = makeBadge()
+        const backend = yield* open({ url: world.network.url, ...badge.options }, storeId)
         yield* backend.push(eventsFrom(0, 3))
         const follower = yield* follow(backend)
         yield* follower.until('the events', () => follower.seqNums().length === 3)
@@ -137,7 +137,7 @@ describe('a break of the chain is never applied', () => {
         expect(failureOf(plain)).toBeInstanceOf(UnknownError)
         // The pull has ended, so no ping may make isConnected true
         yield* Effect.exit(backend.ping)
-        expect([yield* backend.isConnected.get, problems.at(-1)?.kind]).toEqual([false, 'log-broken'])
+        expect([yield* backend.isConnected.get, badge.told.at(-1)?.kind]).toEqual([false, 'log-broken'])
       }),
     ))
 

@@ -2,12 +2,12 @@
 import { BackendIdMismatchError, IsOfflineError, ServerAheadError, UnknownError } from '@livestore/common'
 import { Effect } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { Problem } from '../../client/src/index.ts'
 import { problemType } from '../../client/src/protocol/index.js'
+import { eventually, open, openElsewhere, pullAll, run, seqNums } from '../support/backend.ts'
 import { eventsFrom, numbers } from '../support/events.ts'
-import { eventually, open, openElsewhere, pullAll, run, seqNums } from './support/backend.ts'
-import { makeNetwork, refusal, silent } from './support/network.ts'
-import { startWorld, type World } from './support/world.ts'
+import { makeNetwork, refusal, silent } from '../support/network.ts'
+import { makeBadge } from '../support/problems.ts'
+import { startWorld, type World } from '../support/world.ts'
 
 let world: World
 beforeAll(async () => {
@@ -153,16 +153,13 @@ describe('the outcome of an answer', () => {
       Effect.gen(function* () {
         const network = makeNetwork()
         const storeId = world.newStore()
-        const problems: (Problem | undefined)[] = []
-        const backend = yield* open(
-          { url: world.network.url, fetch: network.fetch, onProblem: (_) => void problems.push(_) },
-          storeId,
-        )
+        const badge = makeBadge()
+        const backend = yield* open({ url: world.network.url, fetch: network.fetch, ...badge.options }, storeId)
         yield* backend.connect
         const undo = answerPushes(network, answer)
         expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toBeInstanceOf(IsOfflineError)
         expect(yield* backend.isConnected.get).toBe(false)
-        expect(problems).toEqual([expect.objectContaining({ kind: 'foreign-answer', status: answer().status })])
+        expect(badge.told).toEqual([expect.objectContaining({ kind: 'foreign-answer', status: answer().status })])
         undo()
         yield* eventually('pushes are answered again', () => Effect.runSync(backend.isConnected.get))
         expect(
@@ -175,7 +172,7 @@ describe('the outcome of an answer', () => {
         ).toEqual([])
         yield* backend.push(eventsFrom(0, 1))
         expect(seqNums(yield* pullAll(backend))).toEqual([1])
-        expect(problems.slice(1)).toEqual([undefined])
+        expect(badge.told.slice(1)).toEqual([undefined])
       }),
     ),
   )
@@ -196,9 +193,9 @@ describe('the outcome of an answer', () => {
     run(
       Effect.gen(function* () {
         const network = makeNetwork()
-        const problems: (Problem | undefined)[] = []
+        const badge = makeBadge()
         const backend = yield* open(
-          { url: world.network.url, fetch: network.fetch, onProblem: (_) => void problems.push(_) },
+          { url: world.network.url, fetch: network.fetch, ...badge.options },
           world.newStore(),
         )
         yield* backend.connect
@@ -208,10 +205,10 @@ describe('the outcome of an answer', () => {
         })
         expect(yield* Effect.flip(backend.push(eventsFrom(0, 1)))).toBeInstanceOf(IsOfflineError)
         yield* eventually('LiveStore may push again', () => Effect.runSync(backend.isConnected.get))
-        expect(problems.map((_) => _?.kind)).toEqual([expect.stringMatching(/foreign-answer|unavailable/)])
+        expect(badge.told.map((_) => _?.kind)).toEqual([expect.stringMatching(/foreign-answer|unavailable/)])
         undo()
         yield* backend.push(eventsFrom(0, 1))
-        expect(problems.at(-1)).toBeUndefined()
+        expect(badge.told.at(-1)).toBeUndefined()
       }),
     ),
   )
@@ -410,7 +407,7 @@ test('a device without a backend does not wait for events that a reset took away
       yield* before.push(eventsFrom(0, 3)) // the Sequencer is warm, its head 3
       yield* Effect.promise(() => world.atUpstream(storeId).remove())
       const backend = yield* open({ url: world.network.url }, storeId)
-      yield* Effect.promise(() => fetch(`${world.worker.url}/v1/stream/default/${storeId}`, { method: 'DELETE' }))
+      yield* Effect.promise(() => world.atWorker(storeId).request('DELETE'))
       yield* backend.push(eventsFrom(0, 1))
       expect(seqNums(yield* pullAll(backend))).toEqual([1])
     }),

@@ -1,7 +1,6 @@
 // A pull resumes after every event, in the mode in which it began or in another.
 import { Effect, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { eventsFrom, numbers } from '../support/events.ts'
 import {
   type Backend,
   cursorAt,
@@ -12,16 +11,17 @@ import {
   pullAll,
   run,
   seqNums,
-} from './support/backend.ts'
-import { makeNetwork, type Network, refusal } from './support/network.ts'
-import { type Mode, modes, startWorld, type World } from './support/world.ts'
+} from '../support/backend.ts'
+import { eventsFrom, numbers } from '../support/events.ts'
+import { makeNetwork, type Network, refusal } from '../support/network.ts'
+import { type Mode, modes, startWorld, type World } from '../support/world.ts'
 
 /** Few events already make several pages of history. */
 const SEGMENT_EVENTS = '10'
 
 let world: World
 beforeAll(async () => {
-  world = await startWorld({ SEGMENT_EVENTS })
+  world = await startWorld({ vars: { SEGMENT_EVENTS } })
 })
 afterAll(() => world?.stop())
 

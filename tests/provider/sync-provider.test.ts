@@ -2,9 +2,9 @@
 import { SyncBackend } from '@livestore/common'
 import { Effect, Option, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { cursorAt, follow, open, pullAll, run, seqNums } from '../support/backend.ts'
 import { type Event, eventsFrom } from '../support/events.ts'
-import { cursorAt, follow, open, pullAll, run, seqNums } from './support/backend.ts'
-import { startWorld, type World } from './support/world.ts'
+import { startWorld, type World } from '../support/world.ts'
 
 let world: World
 beforeAll(async () => {

@@ -15,8 +15,8 @@ import {
 import { readPage } from '../../client/src/reading/page.ts'
 import { decodeEvent } from '../../client/src/store/event.ts'
 import { problemOf } from '../../client/src/store/problem.ts'
-import { filesIn, read } from '../docs/pages.ts'
 import type { Event } from '../support/events.ts'
+import { filesIn, read } from '../support/pages.ts'
 
 type Vector<Input, Result> = Input & { readonly case: string } & (
     | { readonly expect: Result }

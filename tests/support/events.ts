@@ -1,6 +1,8 @@
-// Events as LiveStore pushes them, and property checks that print their seed.
+// Events as LiveStore pushes them, and as a log holds them.
 import type { LiveStoreEvent } from '@livestore/common/schema'
-import fc from 'fast-check'
+import { backendIdIn, firstBreak, follows, isNext, ROOT } from '../../client/src/protocol/index.js'
+
+type Link = Parameters<typeof follows>[0]
 
 export type Event = LiveStoreEvent.Global.Encoded
 
@@ -13,7 +15,7 @@ export const eventsFrom = (parent: number, count: number, args: Record<string, u
     sessionId: 'a-session',
   })) as unknown as Event[]
 
-/** `count` events after `parent`, linked as docs/http-api.md wants it. `make` gives the other fields of each. */
+/** `count` events after `parent`, linked as docs/http-api.md requires. `make` returns the other fields of each. */
 export const linked = <A>(parent: number, count: number, make: (seqNum: number) => Unlinked<A>): Linked<A>[] =>
   numbers(parent + 1, parent + count).map((seqNum) => {
     const { name, args, clientId, sessionId } = make(seqNum)
@@ -36,21 +38,25 @@ interface Linked<A> extends Unlinked<A> {
 export const numbers = (from: number, to: number): number[] =>
   Array.from({ length: Math.max(0, to - from + 1) }, (_, i) => from + i)
 
-/** `SEED=… npm run test:provider` repeats a run. */
-export const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))
+/** The id that `eventsFrom` gave the event. */
+export const idOf = (event: Event): string => (event.args as { id: string }).id
 
-export const check = <T>(property: fc.IProperty<T>, numRuns = 300): void => {
-  console.log(`SEED=${seed}`)
-  fc.assert(property as fc.IProperty<unknown>, { seed, numRuns })
+/** The events among the messages of a stream. */
+export const eventsIn = <E>(messages: readonly unknown[]): E[] =>
+  (messages as (E | { livestore: unknown })[]).filter((message): message is E => !('livestore' in (message as object)))
+
+/** Throws unless the events are a chain from the root. */
+export const checkChain = (events: readonly Link[], links: typeof follows = follows): void => {
+  const broken = firstBreak(events, ROOT, links)
+  if (broken === undefined) return
+  const around = JSON.stringify(events.slice(Math.max(0, broken - 1), broken + 1))
+  throw new Error(`the chain breaks at event ${broken}: ${around}`)
 }
 
-/** Random numbers from 0 to 1 that a seed repeats (mulberry32). */
-export const randomFrom = (seed: number): (() => number) => {
-  let state = seed | 0
-  return () => {
-    state = (state + 0x6d2b79f5) | 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
+/** The events of a whole stream. Throws unless it has a header, and its chain skips no number. */
+export const logOf = <E extends Link>(messages: readonly unknown[]): E[] => {
+  const [header, ...log] = messages
+  if (backendIdIn(header) === undefined) throw new Error(`no header: ${JSON.stringify(header)}`)
+  checkChain(log as E[], isNext)
+  return log as E[]
 }

@@ -1,45 +1,16 @@
-// A log that Headwater did not write: the index has one run of it, longer than any segment, and it comes in pages all the same.
+// A log that Headwater did not write. The index has one run of it, longer than any segment. Readers get it in pages all the same.
 import { beforeAll, describe, expect, test } from 'vitest'
 import { startWorker } from '../harness/index.ts'
 import { numbers } from '../support/events.ts'
-import { chain, type Event, json, type Problem, Store, upstreams, useParts } from './support.ts'
+import { chain, json, type Page, type Problem, readPage, Store, walk } from '../support/store.ts'
+import { upstreams, useParts } from './parts.ts'
 
 const MIB = 2 ** 20
 const EVENTS = 6_000
 
-interface Page {
-  readonly from: string
-  readonly next: string
-  readonly cache: string | null
-  readonly upToDate: boolean
-  readonly bytes: number
-  readonly seqNums: number[]
-}
+const seqNums = (pages: readonly Page[]) => pages.flatMap(({ events }) => events.map(({ seqNum }) => seqNum))
 
-const page = async (store: Store, from: string): Promise<Page> => {
-  const response = await store.read(`offset=${from}`)
-  const text = await response.text()
-  if (response.status !== 200) throw new Error(`${from}: ${response.status} ${text}`)
-  return {
-    from,
-    next: response.headers.get('stream-next-offset') ?? '',
-    cache: response.headers.get('x-cache'),
-    upToDate: response.headers.has('stream-up-to-date'),
-    bytes: text.length,
-    seqNums: (JSON.parse(text) as Event[]).flatMap(({ seqNum }) => seqNum ?? []),
-  }
-}
-
-const walk = async (store: Store, from = '-1'): Promise<Page[]> => {
-  const pages = [await page(store, from)]
-  for (let last = pages[0]; last !== undefined && !last.upToDate; last = pages.at(-1))
-    pages.push(await page(store, last.next))
-  return pages
-}
-
-const seqNums = (pages: readonly Page[]) => pages.flatMap((one) => one.seqNums)
-
-describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }) => {
+describe.each(upstreams)('an adopted log of 12 MB, on $name', ({ start }) => {
   const parts = useParts(start)
   const store = new Store(parts, { name: 'adopted' })
   const sent = () => parts.proxy.requests.reduce((sum, request) => sum + request.sent, 0)
@@ -53,18 +24,18 @@ describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }
         body: JSON.stringify(chain(after, 500, 'x'.repeat(2_000))),
       })
     }
-    // Afterwards it is written to as any other.
+    // After adoption, clients push to it as to any other.
     await store.pushed(chain(EVENTS, 5))
   }, 60_000)
 
-  test('comes in pages, of which the second reader finds each in the cache', async () => {
+  test('comes in pages, and the second reader finds each of them in the cache', async () => {
     parts.proxy.clear()
     const cold = await walk(store)
     expect(seqNums(cold)).toEqual(numbers(1, EVENTS + 5))
     expect(cold.length).toBeGreaterThan(11)
     for (const { bytes } of cold) expect(bytes).toBeLessThan(1.1 * MIB)
     expect(cold.map(({ cache }) => cache)).toEqual(['MISS', ...cold.slice(2).map(() => 'HIT'), 'BYPASS'])
-    expect(cold.map(({ from }) => from)).toEqual(cold.map(({ from }) => from).sort())
+    expect(cold.map(({ query }) => query)).toEqual(cold.map(({ query }) => query).sort())
     console.log(
       `${cold.length} pages of ${cold.reduce((sum, { bytes }) => sum + bytes, 0)} bytes; the upstream sent ${sent()}`,
     )
@@ -75,7 +46,7 @@ describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }
     expect(sent()).toBe(warm.at(-1)?.bytes)
   })
 
-  test('is read on from the end of each page, by who finds no cache, too', async () => {
+  test('can be read on from the end of each page, also without a cache', async () => {
     const pages = await walk(store)
     const bare = await startWorker({ upstreamUrl: parts.proxy.url, cache: false })
     try {
@@ -83,7 +54,7 @@ describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }
       await elsewhere.request('HEAD')
       parts.proxy.clear()
       const [first, rest, ...more] = await walk(elsewhere)
-      // What can't be kept is not read from the run's begin for each page.
+      // Without a cache, the Worker does not read the run from its beginning for each page.
       expect([first?.cache, rest?.cache, rest?.upToDate, more, parts.proxy.requests.length]).toEqual([
         'MISS',
         'BYPASS',
@@ -93,17 +64,17 @@ describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }
       ])
       expect(seqNums([first!, rest!])).toEqual(numbers(1, EVENTS + 5))
       for (const one of [pages[1], pages[5], pages.at(-2)]) {
-        expect(seqNums(await walk(elsewhere, one?.from))).toEqual(numbers(one?.seqNums[0] ?? 0, EVENTS + 5))
+        expect(seqNums(await walk(elsewhere, one?.query))).toEqual(numbers(one?.events[0]?.seqNum ?? 0, EVENTS + 5))
       }
     } finally {
       await bare.stop()
     }
   })
 
-  test('has offsets between that the upstream refuses, and live reads too', async () => {
-    const interior = (await walk(store))[3]?.from ?? ''
+  test('has offsets inside the run that the upstream and live reads refuse', async () => {
+    const interior = (await walk(store))[2]?.next ?? ''
     expect(interior).toMatch(/^-1~hw\d{16}\.\d+$/)
-    // What a client in hybrid mode is answered, which then begins anew.
+    // A client in hybrid mode receives this, and begins from the start.
     expect((await fetch(`${store.upstreamUrl}?offset=${interior}`)).status).toBe(400)
     for (const live of ['sse', 'long-poll']) {
       const response = await store.read(`offset=${interior}&live=${live}`)
@@ -112,6 +83,6 @@ describe.each(upstreams)('a log of 12 MB that was adopted, on $name', ({ start }
     for (const forged of [interior.replace(/\d+$/, '7'), '-1~hw0000000000009000.9000']) {
       for (let round = 0; round < 2; round++) expect((await store.read(`offset=${forged}`)).status).toBe(400)
     }
-    expect((await page(store, interior)).cache).toBe('HIT')
+    expect((await readPage(store, `offset=${interior}`)).cache).toBe('HIT')
   })
 })

@@ -1,12 +1,26 @@
-// Who may come in: tokens of every kind against the real Worker.
-import { createServer, type Server as HttpServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+// Authentication: tokens of every kind against the real Worker.
+import { createServer } from 'node:http'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { type Server, startRustUpstream, startWorker } from '../harness/index.ts'
-import { chain, event, json, type Parts, Store, sse } from './support.ts'
-import { base64url, type Claims, ec, ed, hmac, now, rsa, type Signer, signedBy, token } from './tokens.ts'
+import { type Listening, listen, type Server, startRustUpstream, startWorker } from '../harness/index.ts'
+import { sse } from '../support/sse.ts'
+import { chain, event, json, Store } from '../support/store.ts'
+import {
+  base64url,
+  bearer,
+  type Claims,
+  ec,
+  ed,
+  hmac,
+  JWT,
+  now,
+  rsa,
+  SECRET,
+  type Signer,
+  signedBy,
+  token,
+} from '../support/tokens.ts'
+import type { Parts } from './parts.ts'
 
-const SECRET = 'a secret of this test, long enough for its hash'
 const ISSUER = 'https://issuer.test/'
 const AUDIENCE = 'https://headwater.test'
 
@@ -23,8 +37,7 @@ beforeAll(async () => {
   parts.worker = await startWorker({
     upstreamUrl: upstream.url,
     vars: {
-      AUTH_MODE: 'jwt',
-      JWT_SECRET: SECRET,
+      ...JWT,
       JWT_JWKS: JSON.stringify(listed),
       JWT_ISSUER: ISSUER,
       JWT_AUDIENCE: `${AUDIENCE}, other`,
@@ -37,7 +50,6 @@ afterAll(async () => {
   await upstream?.stop()
 })
 
-const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
 const claims = (changes: Claims = {}): Claims =>
   Object.fromEntries(
     Object.entries({
@@ -56,7 +68,7 @@ const hs256 = (changes: Claims = {}, header: Record<string, unknown> = {}) =>
 const valid = () => hs256()
 const by = (signer: Signer, changes: Claims = {}, header: Record<string, unknown> = {}) =>
   signedBy(signer, claims(changes), header)
-/** The same token, with one bit of the signature turned. */
+/** The same token with one bit of the signature flipped. */
 const bent = (token: string): string => {
   const [header, payload, signature] = token.split('.') as [string, string, string]
   const bytes = Buffer.from(signature, 'base64url')
@@ -81,14 +93,14 @@ const of = (make: () => string) => () => bearer(make())
 const head = (store: string): Request => ({ method: 'HEAD', store })
 
 const cases: Case[] = [
-  // Let in
+  // Accepted
   ['HS256', of(valid), 200],
   ['HS256 that names a key', of(() => hs256({}, { kid: 'any' })), 200],
   ['RS256', of(() => by(keys.rsa)), 200],
   ['ES256', of(() => by(keys.ec)), 200],
   ['EdDSA', of(() => by(keys.ed)), 200],
   ['EdDSA by its newer name', of(() => by(keys.ed, {}, { alg: 'Ed25519' })), 200],
-  ['no key named, tried with each of its kind', of(() => by(keys.ec, {}, { kid: undefined })), 200],
+  ['no key named: each key of its kind is tried', of(() => by(keys.ec, {}, { kid: undefined })), 200],
   ['no typ', of(() => hs256({}, { typ: undefined })), 200],
   ['typ at+jwt', of(() => hs256({}, { typ: 'at+JWT' })), 200],
   ['the scheme in small letters', () => ({ authorization: `bearer ${valid()}` }), 200],
@@ -110,9 +122,13 @@ const cases: Case[] = [
   ['a token without a scheme', () => ({ authorization: valid() }), [401, 'missing']],
   ['a token in the query', () => ({}), [401, 'missing'], { query: 'offset=-1&access_token=TOKEN' }],
   ['a token in a cookie', () => ({ cookie: `CF_Authorization=${valid()}` }), [401, 'missing']],
-  ['a token in a header that is not asked for', () => ({ 'cf-access-jwt-assertion': valid() }), [401, 'missing']],
+  [
+    'a token in a header that the Worker does not read',
+    () => ({ 'cf-access-jwt-assertion': valid() }),
+    [401, 'missing'],
+  ],
 
-  // No token to speak of
+  // Malformed tokens
   ['garbage', of(() => 'garbage'), [401, 'malformed']],
   ['two parts', of(() => valid().split('.').slice(0, 2).join('.')), [401, 'malformed']],
   ['four parts', of(() => `${valid()}.x`), [401, 'malformed']],
@@ -173,10 +189,10 @@ const cases: Case[] = [
     of(() => token({ alg: 'HS256' }, claims(), (text) => signed(text).subarray(0, 16))),
     [401, 'signature'],
   ],
-  ['HS256, one bit turned', of(() => bent(valid())), [401, 'signature']],
-  ['RS256, one bit turned', of(() => bent(by(keys.rsa))), [401, 'signature']],
-  ['ES256, one bit turned', of(() => bent(by(keys.ec))), [401, 'signature']],
-  ['EdDSA, one bit turned', of(() => bent(by(keys.ed))), [401, 'signature']],
+  ['HS256 with one bit flipped', of(() => bent(valid())), [401, 'signature']],
+  ['RS256 with one bit flipped', of(() => bent(by(keys.rsa))), [401, 'signature']],
+  ['ES256 with one bit flipped', of(() => bent(by(keys.ec))), [401, 'signature']],
+  ['EdDSA with one bit flipped', of(() => bent(by(keys.ed))), [401, 'signature']],
   [
     'ES256 of zeros',
     of(() => token({ alg: 'ES256', kid: 'ec-1' }, claims(), () => Buffer.alloc(64))),
@@ -191,11 +207,11 @@ const cases: Case[] = [
   ["a stranger with our EC key's name", of(() => by(strangers.ec)), [401, 'signature']],
   ["a stranger with our Ed25519 key's name", of(() => by(strangers.ed)), [401, 'signature']],
   ['a stranger who names no key', of(() => by(strangers.rsa, {}, { kid: undefined })), [401, 'signature']],
-  ['a key nobody knows', of(() => by(rsa('unknown'))), [401, 'key']],
+  ['an unknown key', of(() => by(rsa('unknown'))), [401, 'key']],
   ['a key that is too short', of(() => by(weak)), [401, 'key']],
   ['a key that comes with the token', of(() => by(strangers.rsa, {}, { jwk: strangers.rsa.jwk })), [401, 'signature']],
   [
-    'a key the token points to',
+    'a key that the token points to',
     of(() => by(strangers.rsa, {}, { kid: 'mine', jku: 'https://evil.test/jwks' })),
     [401, 'key'],
   ],
@@ -211,7 +227,7 @@ const cases: Case[] = [
 
   // Issuer and audience
   ['another issuer', of(() => hs256({ iss: 'https://evil.test/' })), [401, 'iss']],
-  ['an issuer that begins alike', of(() => hs256({ iss: `${ISSUER}x` })), [401, 'iss']],
+  ['an issuer with the same beginning', of(() => hs256({ iss: `${ISSUER}x` })), [401, 'iss']],
   ['no issuer', of(() => hs256({ iss: undefined })), [401, 'iss']],
   ['issuers in a list', of(() => hs256({ iss: [ISSUER] })), [401, 'iss']],
   ['another audience', of(() => hs256({ aud: 'someone' })), [401, 'aud']],
@@ -220,7 +236,7 @@ const cases: Case[] = [
 
   // Tenant
   ['another tenant', of(() => hs256({ tenant: 'globex' })), [403, 'tenant']],
-  ['the tenant in other letters', of(() => hs256({ tenant: 'ACME' })), [403, 'tenant']],
+  ['the tenant in capitals', of(() => hs256({ tenant: 'ACME' })), [403, 'tenant']],
   ['an empty tenant', of(() => hs256({ tenant: '' })), [403, 'tenant']],
   ['a tenant that means all', of(() => hs256({ tenant: '*' })), [403, 'tenant']],
   ['no tenant', of(() => hs256({ tenant: undefined })), [403, 'claim']],
@@ -244,18 +260,18 @@ const cases: Case[] = [
   // Scope
   ['no scope', of(() => hs256({ scope: undefined })), [403, 'claim']],
   ['an empty scope', of(() => hs256({ scope: '' })), [403, 'scope']],
-  ['write alone, to read', of(() => hs256({ scope: 'write' })), [403, 'scope']],
-  ['another word that begins so', of(() => hs256({ scope: 'readonly' })), [403, 'scope']],
+  ['write alone, for a read', of(() => hs256({ scope: 'write' })), [403, 'scope']],
+  ['another word with the same beginning', of(() => hs256({ scope: 'readonly' })), [403, 'scope']],
   ['the scope in capitals', of(() => hs256({ scope: 'READ' })), [403, 'scope']],
-  ['read, to look', of(() => hs256({ scope: 'read' })), 200, head('notes')],
-  ['write, to look', of(() => hs256({ scope: 'write' })), 403, head('notes')],
-  ['read, to push', of(() => hs256({ scope: 'read' })), [403, 'scope'], { method: 'POST' }],
-  ['admin, to push', of(() => hs256({ scope: 'admin' })), [403, 'scope'], { method: 'POST' }],
-  ['write, to push', of(() => hs256({ scope: 'write' })), 200, { method: 'POST' }],
-  ['read, to create', of(() => hs256({ scope: 'read' })), [403, 'scope'], { method: 'PUT' }],
-  ['write, to create', of(() => hs256({ scope: 'write' })), 200, { method: 'PUT' }],
-  ['read and write, to reset', of(() => hs256({ scope: 'read write' })), [403, 'scope'], { method: 'DELETE' }],
-  ['admin, to reset', of(() => hs256({ scope: 'admin', stores: ['old'] })), 204, { method: 'DELETE', store: 'old' }],
+  ['read, for a HEAD', of(() => hs256({ scope: 'read' })), 200, head('notes')],
+  ['write, for a HEAD', of(() => hs256({ scope: 'write' })), 403, head('notes')],
+  ['read, for a push', of(() => hs256({ scope: 'read' })), [403, 'scope'], { method: 'POST' }],
+  ['admin, for a push', of(() => hs256({ scope: 'admin' })), [403, 'scope'], { method: 'POST' }],
+  ['write, for a push', of(() => hs256({ scope: 'write' })), 200, { method: 'POST' }],
+  ['read, for a PUT', of(() => hs256({ scope: 'read' })), [403, 'scope'], { method: 'PUT' }],
+  ['write, for a PUT', of(() => hs256({ scope: 'write' })), 200, { method: 'PUT' }],
+  ['read and write, for a reset', of(() => hs256({ scope: 'read write' })), [403, 'scope'], { method: 'DELETE' }],
+  ['admin, for a reset', of(() => hs256({ scope: 'admin', stores: ['old'] })), 204, { method: 'DELETE', store: 'old' }],
 ]
 
 const send = (
@@ -285,7 +301,7 @@ test.each(cases)('%s', async (_, headers, expected, request) => {
   expect(JSON.stringify(problem)).not.toContain(SECRET)
 })
 
-test('what needs no token: health, and a browser that asks first', async () => {
+test('the health check and a browser’s preflight need no token', async () => {
   expect((await fetch(`${parts.worker.url}/health`)).status).toBe(200)
   const preflight = await new Store(parts).request('OPTIONS', {
     headers: {
@@ -298,19 +314,19 @@ test('what needs no token: health, and a browser that asks first', async () => {
   expect(preflight.headers.get('access-control-allow-headers')).toContain('authorization')
 })
 
-test('a live read ends when its token does', async () => {
+test('a live read ends when its token expires', async () => {
   const store = new Store(parts, { name: 'notes' })
-  // The leeway is a minute: this one has a few seconds left.
+  // The leeway is a minute. This token has a few seconds left.
   const response = await store.read('offset=-1&live=sse', bearer(hs256({ exp: now() - 54 })))
   expect(response.status).toBe(200)
   const heard: string[] = []
-  // In good order, and long before the upstream would end it, which the test's own time-out sees to.
+  // The read ends in good order, and long before the upstream would end it. The test's time-out checks that.
   for await (const { event } of sse(response)) heard.push(event)
   expect(heard).toContain('data')
   expect((await store.read('offset=-1', bearer(hs256({ exp: now() - 61 })))).status).toBe(401)
 })
 
-test('logs and errors hold no token', async () => {
+test('no log line and no error contains a token', async () => {
   const valuable = valid()
   const store = new Store(parts, { name: 'notes' })
   const texts: string[] = []
@@ -324,7 +340,7 @@ test('logs and errors hold no token', async () => {
 })
 
 describe('keys that the issuer publishes', () => {
-  let issuer: HttpServer
+  let issuer: Listening
   let worker: Server | undefined
   let keySet: Signer[] = []
   let answer:
@@ -339,7 +355,7 @@ describe('keys that the issuer publishes', () => {
   let fetches = 0
 
   beforeAll(async () => {
-    issuer = createServer((request, response) => {
+    const server = createServer((request, response) => {
       fetches++
       expect(request.headers.authorization).toBeUndefined()
       if (answer === 'error') return response.writeHead(500).end()
@@ -353,24 +369,24 @@ describe('keys that the issuer publishes', () => {
       if (answer === 'half a set') return response.write('{"keys":[')
       response.end(JSON.stringify({ keys: keySet.map(({ jwk }) => jwk), public_certs: [] }))
     })
-    await new Promise<void>((resolve) => issuer.listen(0, '127.0.0.1', resolve))
+    issuer = await listen(server)
   })
   afterEach(async () => {
     await worker?.stop()
     worker = undefined
   })
-  afterAll(() => void issuer?.close())
+  afterAll(() => issuer?.stop())
 
   const start = async (vars: Record<string, string> = {}) => {
     fetches = 0
-    const url = `http://127.0.0.1:${(issuer.address() as AddressInfo).port}/jwks`
+    const url = `${issuer.url}/jwks`
     worker = await startWorker({ upstreamUrl: upstream.url, vars: { AUTH_MODE: 'jwt', JWT_JWKS_URL: url, ...vars } })
     return new Store({ ...parts, worker }, { name: 'notes' })
   }
   const read = (store: Store, token: string) => store.read('offset=-1', bearer(token))
   const statuses = (responses: Response[]) => responses.map(({ status }) => status)
 
-  test('are fetched once, however many ask, and serve when the issuer is away', async () => {
+  test('are fetched once for many requests, and still serve when the issuer is down', async () => {
     ;[keySet, answer] = [[keys.rsa, keys.ec, keys.ed], 'keys']
     const store = await start()
     const tokens = Object.values(keySet).flatMap((key) => Array.from({ length: 10 }, () => by(key)))
@@ -384,13 +400,13 @@ describe('keys that the issuer publishes', () => {
     expect(fetches).toBe(1)
   })
 
-  test('are fetched anew for a key that is not among them, but not for each', async () => {
+  test('are fetched again for an unknown key, but not for each unknown key', async () => {
     const [old, renewed] = [rsa('2025'), rsa('2026')]
     ;[keySet, answer] = [[old], 'keys']
     const store = await start()
     expect((await read(store, by(old))).status).toBe(200)
     keySet = [renewed]
-    // Until the keys may be fetched again, nobody can tell whether the key is good: ask again.
+    // Until the Worker may fetch the keys again, it can't tell whether the key is good. It asks the client to try again.
     const early = await Promise.all(Array.from({ length: 20 }, () => read(store, by(renewed))))
     for (const response of early) {
       expect(response.status).toBe(503)
@@ -403,9 +419,9 @@ describe('keys that the issuer publishes', () => {
     const late = await Promise.all(Array.from({ length: 20 }, () => read(store, by(renewed))))
     expect(new Set(statuses(late))).toEqual(new Set([200]))
     expect(fetches).toBe(2)
-    // The old key went with the old set.
+    // The new set no longer has the old key.
     expect((await read(store, by(old))).status).toBe(401)
-    // One that never was there is asked for once, in good time; then it is refused, whoever names it.
+    // For a key that was never there, the Worker fetches once when it may. Then it refuses every token that names the key.
     const never = rsa('never')
     const asked = await read(store, by(never))
     expect(asked.status).toBe(503)
@@ -417,7 +433,7 @@ describe('keys that the issuer publishes', () => {
     expect(fetches).toBe(3)
   })
 
-  test('are fetched anew when another key has taken the place of one', async () => {
+  test('are fetched again when a key was replaced under the same name', async () => {
     const [old, renewed] = [rsa('same'), rsa('same')]
     ;[keySet, answer] = [[old], 'keys']
     const store = await start()
@@ -428,7 +444,7 @@ describe('keys that the issuer publishes', () => {
     expect((await read(store, by(old))).status).toBe(401)
   })
 
-  test('are not asked for by a token that is over', async () => {
+  test('are not fetched for an expired token', async () => {
     ;[keySet, answer] = [[keys.rsa], 'keys']
     const store = await start()
     expect((await read(store, by(rsa('unknown'), { exp: now() - 61 }))).status).toBe(401)
@@ -436,7 +452,7 @@ describe('keys that the issuer publishes', () => {
   })
 
   test.each(['error', 'redirect', 'nothing', 'no set', 'only short keys', 'an endless set'] as const)(
-    'when there are none (%s), nobody is refused for good',
+    'after a bad answer (%s), the Worker refuses no token for good',
     async (how) => {
       answer = how
       const store = await start()
@@ -449,7 +465,7 @@ describe('keys that the issuer publishes', () => {
     },
   )
 
-  test('an issuer that stops within its answer is given up after five seconds, and asked again', async () => {
+  test('an issuer that stops in mid-answer: the Worker gives up after five seconds, and asks again', async () => {
     ;[keySet, answer] = [[keys.rsa], 'half a set']
     const store = await start()
     const begun = performance.now()
@@ -460,7 +476,7 @@ describe('keys that the issuer publishes', () => {
     expect(fetches).toBe(2)
   })
 
-  test('with the claims of Clerk, Auth0 and Cloudflare Access, as they come', async () => {
+  test('check tokens with the unchanged claims of Clerk, Auth0 and Cloudflare Access', async () => {
     ;[keySet, answer] = [[keys.rsa], 'keys']
     const exp = now() + 60
     const clerk = await start({

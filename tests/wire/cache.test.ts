@@ -1,17 +1,26 @@
-// The edge cache as the Worker asks for it: on which keys, and what it does when one of them is not kept.
-import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+// The Worker's use of the edge cache: its keys, and its reads when the cache does not keep one of them.
+
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { basename, join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { isNext } from '../../client/src/protocol/index.js'
 import type { Child } from '../../scripts/lib/child.mjs'
-import { freePort } from '../../scripts/lib/ports.mjs'
 import { launch } from '../../scripts/lib/services.mjs'
 import { toolEnv } from '../../scripts/lib/tools.mjs'
 import { edgeCache, headwaterFiles, workerd } from '../../scripts/lib/workerd.mjs'
-import { type CountingProxy, type Server, startCountingProxy, startRustUpstream } from '../harness/index.ts'
-import { chain, type Event, Store } from './support.ts'
+import {
+  type CountingProxy,
+  freePort,
+  makeFolder,
+  removeFolder,
+  type Server,
+  startCountingProxy,
+  startRustUpstream,
+} from '../harness/index.ts'
+import { checkChain } from '../support/events.ts'
+import { chain, type Event, type Page, Store, walk } from '../support/store.ts'
 
-/** The cache of a server of one's own, which a test can ask for its keys, and have refuse those that contain a text. */
+/** The cache of a self-hosted server. A test can ask it for its keys, and have it refuse keys that contain a text. */
 const WATCHED_CACHE = `
 const keys = []
 let refused
@@ -32,7 +41,7 @@ export default {
 let folder: string, upstream: Server, proxy: CountingProxy, worker: Child, url: string, cacheUrl: string
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'headwater-cache-'))
+  folder = await makeFolder('cache')
   upstream = await startRustUpstream()
   proxy = await startCountingProxy(upstream.url)
   await mkdir(join(folder, 'objects'))
@@ -66,7 +75,7 @@ afterAll(async () => {
   await worker?.kill()
   await proxy?.stop()
   await upstream?.stop()
-  await rm(folder, { recursive: true, force: true })
+  await removeFolder(folder)
 })
 
 const refuse = (key: string) => fetch(`${cacheUrl}/test/refuse?key=${encodeURIComponent(key)}`)
@@ -74,42 +83,37 @@ const keys = async () => (await (await fetch(`${cacheUrl}/test/keys`)).json()) a
 
 /** A store with a history of four segments and no tail. */
 const filled = async (origin = url) => {
-  const store = new Store({ worker: { ...upstream, url: origin }, upstream })
+  const store = new Store({ worker: { url: origin }, upstream })
   for (let head = 0; head < 40; head += 10) await store.pushed(chain(head, 10))
   return store
 }
 
-/** Where each page is from, and where each begins. */
-const walk = async (store: Store) => {
-  const pages: [cache: string | null, offset: string][] = []
-  for (let [offset, upToDate, head] = ['-1', false, 0]; !upToDate; ) {
-    const response = await store.read(`offset=${offset}`)
-    for (const { seqNum } of ((await response.json()) as Event[]).filter((message) => 'seqNum' in message))
-      expect(seqNum).toBe(++head)
-    pages.push([response.headers.get('x-cache'), offset])
-    offset = response.headers.get('stream-next-offset') ?? ''
-    upToDate = response.headers.has('stream-up-to-date')
-  }
+const readAll = async (store: Store): Promise<Page[]> => {
+  const pages = await walk(store)
+  checkChain(
+    pages.flatMap(({ events }) => events),
+    isNext,
+  )
   return pages
 }
-const caches = async (store: Store) => (await walk(store)).map(([cache]) => cache)
+const caches = async (store: Store) => (await readAll(store)).map(({ cache }) => cache)
 
-test('every key is on the host of the request, and each host has its own', async () => {
+test('every cache key has the host of the request, and each host has its own keys', async () => {
   const store = await filled()
   expect(await caches(store)).toEqual(['MISS', 'HIT', 'HIT', 'HIT', 'BYPASS'])
-  const other = new Store({ worker: { ...upstream, url: url.replace('127.0.0.1', 'localhost') }, upstream }, store)
+  const other = new Store({ worker: { url: url.replace('127.0.0.1', 'localhost') }, upstream }, store)
   expect(await caches(other)).toEqual(['MISS', 'HIT', 'HIT', 'HIT', 'BYPASS'])
   expect(await caches(store)).toEqual(['HIT', 'HIT', 'HIT', 'HIT', 'BYPASS'])
   const hosts = (await keys()).filter((key) => key.includes(store.name)).map((key) => new URL(key).host)
   expect(hosts).toEqual([...Array(4).fill('127.0.0.1'), ...Array(4).fill('localhost')])
 })
 
-test('a segment that the cache does not keep is read from the log, and no other segment or store is', async () => {
+test('a segment that the cache does not keep is read from the log, and other segments and stores are not', async () => {
   const [store, neighbour] = [await filled(), await filled()]
   await refuse(`${store.name}/-1`)
-  const first = await walk(store)
-  expect(first.map(([cache]) => cache)).toEqual(['MISS', 'MISS', 'HIT', 'HIT', 'BYPASS'])
-  // It is not tried again, though the cache would keep it now.
+  const first = await readAll(store)
+  expect(first.map(({ cache }) => cache)).toEqual(['MISS', 'MISS', 'HIT', 'HIT', 'BYPASS'])
+  // The Worker does not try it again, though the cache would keep it now.
   await refuse('')
   expect(await caches(store)).toEqual(['BYPASS', 'HIT', 'HIT', 'HIT', 'BYPASS'])
   expect(await caches(neighbour)).toEqual(['MISS', 'HIT', 'HIT', 'HIT', 'BYPASS'])
@@ -118,13 +122,13 @@ test('a segment that the cache does not keep is read from the log, and no other 
 
 test('a segment in the middle that the cache does not keep costs only itself', async () => {
   const store = await filled()
-  const second = (await walk(await filled()))[1]?.[1] ?? ''
+  const second = (await readAll(await filled()))[0]?.next ?? ''
   await refuse(`${store.name}/${second}`)
   expect(await caches(store)).toEqual(['MISS', 'MISS', 'HIT', 'HIT', 'BYPASS'])
   expect(await caches(store)).toEqual(['HIT', 'BYPASS', 'HIT', 'HIT', 'BYPASS'])
 })
 
-test('more stores than may be brought to the cache at once are read all the same', async () => {
+test('reads of more stores than may fill the cache at once succeed all the same', async () => {
   const stores = await Promise.all(Array.from({ length: 20 }, () => filled()))
   proxy.clear()
   const held = stores.map((store) => proxy.next({ method: 'GET', path: store.name }, 'hold response'))
@@ -141,6 +145,6 @@ test('more stores than may be brought to the cache at once are read all the same
       ((await page.json()) as Event[]).filter((message) => 'seqNum' in message).map(({ seqNum }) => seqNum),
     ).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
   }
-  // What was held back is brought there by the next reader.
+  // The next reader fills the cache with the rest.
   for (const store of stores) expect((await caches(store)).slice(1)).toEqual(['HIT', 'HIT', 'HIT', 'BYPASS'])
 })

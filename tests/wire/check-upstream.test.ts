@@ -1,12 +1,11 @@
-// `npm run check-upstream` tells a server that has what Headwater needs from one that has not.
+// `npm run check-upstream` finds the features that a server lacks and Headwater needs.
 import { execFile } from 'node:child_process'
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, request } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
 import { node, root, toolEnv } from '../../scripts/lib/tools.mjs'
-import { startRustUpstream } from '../harness/index.ts'
-import { upstreams } from './support.ts'
+import { listen, startRustUpstream } from '../harness/index.ts'
+import { upstreams } from './parts.ts'
 
 const check = (
   url: string,
@@ -19,7 +18,7 @@ const check = (
     execFile(node, [script, url, ...args], { env: { ...toolEnv(), ...env } }, done)
   })
 
-/** Passes each request on to `upstreamUrl` with the headers that `change` makes of its own. `succeeded` hears of those that did. */
+/** Passes each request on to `upstreamUrl` with the headers that `change` returns. Calls `succeeded` for each success. */
 const startProxy = async (
   upstreamUrl: string,
   change: (incoming: IncomingMessage) => IncomingHttpHeaders,
@@ -38,17 +37,11 @@ const startProxy = async (
     passed.on('error', () => outgoing.destroy())
     incoming.on('error', () => passed.destroy()).pipe(passed)
   })
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  return {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/stream`,
-    stop: () => {
-      server.closeAllConnections()
-      server.close()
-    },
-  }
+  const { url, stop } = await listen(server)
+  return { url: `${url}/v1/stream`, stop }
 }
 
-test.each(upstreams)('$name has all of it', async ({ start }) => {
+test.each(upstreams)('$name passes the check', async ({ start }) => {
   const upstream = await start()
   try {
     const { code, output } = await check(upstream.url)
@@ -63,7 +56,7 @@ test.each(upstreams)('$name has all of it', async ({ start }) => {
 test.each([
   ['stream-seq', 'The fence'],
   ['producer-seq', 'An idempotent producer'],
-])('a server that knows nothing of %s lacks: %s', async (header, what) => {
+])('a server without %s fails the check: %s', async (header, what) => {
   const upstream = await startRustUpstream()
   const forgetful = await startProxy(upstream.url, ({ headers }) =>
     Object.fromEntries(
@@ -78,7 +71,7 @@ test.each([
     expect(output).toMatch(/Don't use it/)
     expect(code).toBe(1)
   } finally {
-    forgetful.stop()
+    await forgetful.stop()
     await upstream.stop()
   }
 })
@@ -98,9 +91,9 @@ test.each(upstreams)('$name keeps the fence between two credentials', async ({ s
   }
 })
 
-test('a server that keeps Stream-Seq for each credential is found with two, and not vouched for with one', async () => {
+test('a server that keeps Stream-Seq for each credential fails the check with two credentials, and does not pass it with one', async () => {
   const upstream = await startRustUpstream()
-  /** The last Stream-Seq of each credential on each stream; the server behind gets none. */
+  /** The last Stream-Seq of each credential on each stream. The real server receives none. */
   const taken = new Map<string, string>()
   const keyOf = ({ url, headers }: IncomingMessage) => `${url} ${headers.authorization}`
   const perWriter = await startProxy(
@@ -108,7 +101,7 @@ test('a server that keeps Stream-Seq for each credential is found with two, and 
     (incoming) => {
       const { 'stream-seq': seq, ...headers } = incoming.headers
       const isPassed = typeof seq === 'string' && (taken.get(keyOf(incoming)) ?? '') >= seq
-      // The server refuses with 409 what is not of the stream's type (protocol §5.2).
+      // The server answers 409 to a body of another type than the stream's (PROTOCOL 5.2).
       return isPassed ? { ...headers, 'content-type': 'text/plain' } : headers
     },
     (incoming) => {
@@ -139,12 +132,12 @@ test('a server that keeps Stream-Seq for each credential is found with two, and 
       expect((await check(perWriter.url, { env })).code).toBe(2)
     }
   } finally {
-    perWriter.stop()
+    await perWriter.stop()
     await upstream.stop()
   }
 })
 
-test('where nobody answers it says so, and ends', async () => {
+test('without a server at the URL, the check says so and ends', async () => {
   const { code, output } = await check('http://127.0.0.1:9/v1/stream')
   expect(output).toMatch(/^NO {3}A missing stream is answered 404/m)
   expect(code).toBe(1)

@@ -1,11 +1,13 @@
 import { describe, expect, test } from 'vitest'
-import { chain, checkChain, event, json, type Problem, Store, upstreams, useParts } from './support.ts'
+import { checkChain } from '../support/events.ts'
+import { chain, event, json, type Problem, Store } from '../support/store.ts'
+import { upstreams, useParts } from './parts.ts'
 
-describe.each(upstreams)('with faults, on $name,', ({ start }) => {
+describe.each(upstreams)('with faults, on $name:', ({ start }) => {
   const parts = useParts(start, { UPSTREAM_TIMEOUT_MS: '1000' })
   const store = () => new Store(parts)
 
-  test('an append whose answer is lost is found, not repeated', async () => {
+  test('an append whose answer is lost is found in the log, and not repeated', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     parts.proxy.clear()
@@ -15,7 +17,7 @@ describe.each(upstreams)('with faults, on $name,', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, 3))
   })
 
-  test('an append that is lost is repeated after a look', async () => {
+  test('a lost append is repeated after a look at the log', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     parts.proxy.clear()
@@ -25,7 +27,7 @@ describe.each(upstreams)('with faults, on $name,', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, 3))
   })
 
-  test('an append that arrives after its time-out is kept out', async () => {
+  test('an append that arrives after its time-out is refused', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     const held = parts.proxy.next({ method: 'POST' }, 'hold request')
@@ -38,7 +40,7 @@ describe.each(upstreams)('with faults, on $name,', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, 4))
   })
 
-  test('a stale push does not wait behind an append in flight', async () => {
+  test('a stale push does not wait for an append in flight', async () => {
     const s = store()
     await s.pushed(chain(0, 2))
     const held = parts.proxy.next({ method: 'POST' }, 'hold request')
@@ -49,7 +51,7 @@ describe.each(upstreams)('with faults, on $name,', ({ start }) => {
     expect((await slow).status).toBe(200)
   })
 
-  test('a client that leaves in mid-push holds nobody up, and its batch is whole or absent', async () => {
+  test('a client that leaves in mid-push delays no other client, and its batch is whole or absent', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     const held = parts.proxy.next({ method: 'POST' }, 'hold request')
@@ -72,7 +74,7 @@ describe.each(upstreams)('with faults, on $name,', ({ start }) => {
     await s.pushed(chain(events.length, 1))
   })
 
-  test('an upstream that is away is 503 with Retry-After; nothing is lost when it is back', async () => {
+  test('while the upstream is down, pushes receive 503 with Retry-After, and afterwards nothing is lost', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     parts.proxy.setOnline(false)
@@ -86,7 +88,7 @@ describe.each(upstreams)('with faults, on $name,', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, 2))
   })
 
-  test('a read that the upstream refuses is told as a problem', async () => {
+  test('a read that the upstream refuses receives a problem', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     for (const [upstream, told] of [
@@ -103,7 +105,7 @@ describe.each(upstreams)('with faults, on $name,', ({ start }) => {
     }
   })
 
-  test('a Worker that is killed goes on from what it stored', async () => {
+  test('a killed Worker goes on from its stored state', async () => {
     const s = store()
     await s.pushed(chain(0, 2))
     await parts.worker.kill()
@@ -115,10 +117,10 @@ describe.each(upstreams)('with faults, on $name,', ({ start }) => {
   })
 })
 
-describe('a stream that holds events already', () => {
+describe('a stream that already holds events', () => {
   const parts = useParts()
 
-  test('is adopted, 50,000 events of it, in bounded memory', { timeout: 120_000 }, async () => {
+  test('is adopted with 50,000 events in bounded memory', { timeout: 120_000 }, async () => {
     const s = new Store(parts)
     const headers = { 'content-type': 'application/json' }
     await fetch(s.upstreamUrl, { method: 'PUT', headers })
@@ -137,52 +139,55 @@ describe('a stream that holds events already', () => {
   })
 })
 
-// Limits of one store: 256 pushes, and a fifth of the 32 MiB that all stores in the isolate may hold.
+// The limits of one store are 256 pushes, and a fifth of the 32 MiB that all stores in the isolate may hold.
 describe('a store that is flooded with pushes while the upstream hangs', { timeout: 60_000 }, () => {
   const parts = useParts(upstreams[0]?.start, { UPSTREAM_TIMEOUT_MS: '60000' })
 
   test.each([
     ['small', 10, 400, 256],
     ['large', 900_000, 80, 7],
-  ])('lets only so many %s ones wait, and goes on when the upstream does', async (_, size, count, waiting) => {
-    const [s, neighbour] = [new Store(parts), new Store(parts)]
-    await s.pushed(chain(0, 1))
-    const memory = [await parts.worker.memory()]
-    const held = parts.proxy.next({ method: 'POST', path: s.name }, 'hold request')
-    const first = s.push(chain(1, 1, 'x'.repeat(size)))
-    await held.met
-    let refused = 0
-    const push = async () => {
-      const response = await s.push(chain(1, 1, 'y'.repeat(size)))
-      if (response.status === 409) return
-      const problem = await json<Problem>(response)
-      expect([response.status, response.headers.get('retry-after'), problem._tag]).toEqual([
-        503,
-        '1',
-        'OverloadedError',
-      ])
-      refused += 1
-    }
-    const flood = Array.from({ length: count - 1 }, push)
-    await expect.poll(() => refused, { timeout: 20_000 }).toBe(count - waiting)
-    memory.push(await parts.worker.memory())
-    // Those who are refused leave nothing behind: of the large ones these are 313 MiB
-    for (let wave = 0; wave < 5; wave++) await Promise.all(Array.from({ length: count - waiting }, push))
-    memory.push(await parts.worker.memory())
-    await neighbour.pushed(chain(0, 1))
-    held.release()
-    expect((await first).status).toBe(200)
-    await Promise.all(flood)
-    expect(refused).toBe(6 * (count - waiting))
+  ])(
+    'lets only a bounded number of %s pushes wait, and goes on when the upstream does',
+    async (_, size, count, waiting) => {
+      const [s, neighbour] = [new Store(parts), new Store(parts)]
+      await s.pushed(chain(0, 1))
+      const memory = [await parts.worker.memory()]
+      const held = parts.proxy.next({ method: 'POST', path: s.name }, 'hold request')
+      const first = s.push(chain(1, 1, 'x'.repeat(size)))
+      await held.met
+      let refused = 0
+      const push = async () => {
+        const response = await s.push(chain(1, 1, 'y'.repeat(size)))
+        if (response.status === 409) return
+        const problem = await json<Problem>(response)
+        expect([response.status, response.headers.get('retry-after'), problem._tag]).toEqual([
+          503,
+          '1',
+          'OverloadedError',
+        ])
+        refused += 1
+      }
+      const flood = Array.from({ length: count - 1 }, push)
+      await expect.poll(() => refused, { timeout: 20_000 }).toBe(count - waiting)
+      memory.push(await parts.worker.memory())
+      // Refused pushes leave nothing behind. The large ones are 313 MiB together
+      for (let wave = 0; wave < 5; wave++) await Promise.all(Array.from({ length: count - waiting }, push))
+      memory.push(await parts.worker.memory())
+      await neighbour.pushed(chain(0, 1))
+      held.release()
+      expect((await first).status).toBe(200)
+      await Promise.all(flood)
+      expect(refused).toBe(6 * (count - waiting))
 
-    const [before = 0, full = 0, after = 0] = memory.map((bytes) => Math.round(bytes / 2 ** 20))
-    console.log(
-      `${count} ${size}-byte pushes at once, ${waiting} wait: ${full - before} MiB more; 5 more waves: ${after - full} MiB more`,
-    )
-    expect(after - full).toBeLessThan(160)
-    await s.pushed(chain(2, 1))
-    const events = await s.eventsUpstream()
-    expect(events.map(({ seqNum }) => seqNum)).toEqual([1, 2, 3])
-    checkChain(events)
-  })
+      const [before = 0, full = 0, after = 0] = memory.map((bytes) => Math.round(bytes / 2 ** 20))
+      console.log(
+        `${count} ${size}-byte pushes at once, ${waiting} wait: ${full - before} MiB more; 5 more waves: ${after - full} MiB more`,
+      )
+      expect(after - full).toBeLessThan(160)
+      await s.pushed(chain(2, 1))
+      const events = await s.eventsUpstream()
+      expect(events.map(({ seqNum }) => seqNum)).toEqual([1, 2, 3])
+      checkChain(events)
+    },
+  )
 })

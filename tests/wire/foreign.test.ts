@@ -1,34 +1,24 @@
-// Who answers in the upstream's place, or what stands in the log's, costs nothing that was acknowledged: an empty volume,
-// another incarnation, negative caches, portals, duplicates. Nothing circles, and an administrator decides what is given up.
-import { cp, mkdtemp, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+// Something else in place of the upstream or of the log: an empty volume, another incarnation, negative caches, portals,
+// duplicates. No acknowledged event is lost, no request loops, and only an administrator gives up a log.
+import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { headerMessage } from '../../client/src/protocol/index.js'
-import { startCountingProxy, startWorker } from '../harness/index.ts'
-import { chain, checkChain, event, json, type Parts, type Problem, Store, upstreams } from './support.ts'
+import { makeFolder, removeFolder, whileDown } from '../harness/index.ts'
+import { checkChain } from '../support/events.ts'
+import { chain, event, json, type Problem, Store } from '../support/store.ts'
+import { upstreams, useParts } from './parts.ts'
 
 const HTML = { status: 200, headers: { 'content-type': 'text/html' }, body: '<h1>Welcome to the hotel</h1>' }
 
-describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
-  const parts = {} as Parts
+describe.each(upstreams)('where others answer, on $name:', ({ start }) => {
   let folder: string
   const data = () => join(folder, 'data')
   beforeAll(async () => {
-    folder = await mkdtemp(join(tmpdir(), 'headwater-foreign-'))
-    parts.upstream = await start({ dataDir: data() })
-    parts.proxy = await startCountingProxy(parts.upstream.url)
-    parts.worker = await startWorker({
-      upstreamUrl: parts.proxy.url,
-      vars: { UPSTREAM_TIMEOUT_MS: '2000', SEGMENT_EVENTS: '5' },
-    })
+    folder = await makeFolder('foreign')
   })
-  afterAll(async () => {
-    await parts.worker?.stop()
-    await parts.proxy?.stop()
-    await parts.upstream?.stop()
-    await rm(folder, { recursive: true, force: true })
-  })
+  afterAll(() => removeFolder(folder))
+  const parts = useParts(() => start({ dataDir: data() }), { UPSTREAM_TIMEOUT_MS: '2000', SEGMENT_EVENTS: '5' })
   const store = () => new Store(parts)
   const asked = (s: Store) => parts.proxy.requests.filter(({ path }) => path.endsWith(`/${s.name}`))
   const methods = (s: Store) => asked(s).map(({ method }) => method)
@@ -45,22 +35,17 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
       { _tag: 'StoreHaltedError', detail: expect.stringContaining(detail) },
     ])
   }
-  const whileDown = async (work: () => Promise<unknown>) => {
-    await parts.upstream.kill()
-    await work()
-    await parts.upstream.restart()
-  }
 
-  test('a store whose log is gone halts, keeps what it knows, begins no other, and goes on when the log is back', {
+  test('a store whose log is gone halts, keeps its state, begins no new log, and goes on when the log is back', {
     timeout: 60_000,
   }, async () => {
     const [s, empty] = [store(), store()]
     for (let head = 0; head < 12; head += 3) await s.pushed(chain(head, 3))
     const before = await s.request('HEAD')
     const history = await (await s.read()).text()
-    await whileDown(async () => {
+    await whileDown(parts.upstream, async () => {
       await cp(data(), `${data()}-kept`, { recursive: true })
-      await rm(data(), { recursive: true })
+      await removeFolder(data())
     })
     await halted(await s.push(chain(12, 1)), 'event 12 was acknowledged')
     await halted(await s.push(chain(0, 1, 'new')), 'event 12 was acknowledged')
@@ -71,23 +56,23 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     expect((await fetch(`${s.upstreamUrl}?offset=-1`)).status).toBe(404)
     const sealed = await s.read()
     expect([sealed.status, sealed.headers.get('x-cache'), await sealed.text()]).toEqual([200, 'HIT', history])
-    // A store that is not there is another matter.
+    // A store that never had a stream does not halt.
     await empty.pushed(chain(0, 1))
 
-    await whileDown(async () => {
-      await rm(data(), { recursive: true })
+    await whileDown(parts.upstream, async () => {
+      await removeFolder(data())
       await cp(`${data()}-kept`, data(), { recursive: true })
     })
     const next = await s.pushed(chain(12, 1))
     expect(backendId(next)).toBe(backendId(before))
     expect(await s.eventsUpstream()).toEqual(chain(0, 13))
     await halted(await empty.push(chain(1, 1)), 'event 1 was acknowledged')
-    // To start over is an administrator's to say.
+    // Only an administrator can make the store start over.
     expect((await empty.request('DELETE')).status).toBe(204)
     await empty.pushed(chain(0, 1))
   })
 
-  test('another incarnation halts the store, until it is adopted', async () => {
+  test('another incarnation halts the store until an administrator adopts it', async () => {
     for (const length of [1, 3, 5]) {
       const s = store()
       const old = backendId(await s.pushed(chain(0, 3)))
@@ -109,7 +94,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     }
   })
 
-  test('what can not be adopted is refused by name', async () => {
+  test('an adoption that is not possible is refused with its reason', async () => {
     const nothing = await adopt(store())
     expect([nothing.status, await nothing.json()]).toMatchObject([409, { _tag: 'NothingToAdoptError' }])
     const torn = store()
@@ -119,39 +104,44 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     const short = store()
     const id = backendId(await short.pushed(chain(0, 3)))
     await recreated(short, [headerMessage(id), ...chain(0, 2)])
-    // Devices that hold event 3 could not tell, and would go on from another chain than everybody else.
+    // Devices that hold event 3 would not notice, and would go on from another chain than all others.
     await halted(await adopt(short), 'event 3 was acknowledged')
     expect((await fetch(short.url.replace('/v1/stream/', '/v1/adopt/'))).status).toBe(405)
   })
 
-  test.each([404, 410])('reads that are answered %i where a stream is said to exist come to an end', async (status) => {
-    const s = store()
-    await recreated(s, [])
-    parts.proxy.inject(({ method, path }) => (method === 'GET' && path.endsWith(`/${s.name}`) ? { status } : undefined))
-    parts.proxy.clear()
-    for (const response of [await s.push(chain(0, 1)), await s.request('PUT')]) {
-      expect(response.status).toBe(503)
-      expect(Number(response.headers.get('retry-after'))).toBeGreaterThan(0)
-    }
-    expect((await s.read('offset=-1&live=sse')).status).toBe(status === 404 ? 503 : 410)
-    // One who asked and left leaves nothing behind.
-    const leaving = new AbortController()
-    const left = s.read('offset=-1&live=sse', {}, leaving.signal)
-    leaving.abort()
-    await expect(left).rejects.toThrow()
-    await parts.proxy.settled()
-    const bound = 4 * 8
-    expect(asked(s).length).toBeLessThanOrEqual(bound)
-    if (status === 410) {
-      const trimmed = await s.read()
-      expect([trimmed.status, await trimmed.json()]).toMatchObject([410, { _tag: 'HistoryTrimmedError' }])
-      await halted(await s.push(chain(0, 1)), 'no longer keeps the beginning')
-    }
-    parts.proxy.inject()
-    await s.pushed(chain(0, 1))
-  })
+  test.each([404, 410])(
+    'reads end when the upstream answers %i, though its PUT says that the stream exists',
+    async (status) => {
+      const s = store()
+      await recreated(s, [])
+      parts.proxy.inject(({ method, path }) =>
+        method === 'GET' && path.endsWith(`/${s.name}`) ? { status } : undefined,
+      )
+      parts.proxy.clear()
+      for (const response of [await s.push(chain(0, 1)), await s.request('PUT')]) {
+        expect(response.status).toBe(503)
+        expect(Number(response.headers.get('retry-after'))).toBeGreaterThan(0)
+      }
+      expect((await s.read('offset=-1&live=sse')).status).toBe(status === 404 ? 503 : 410)
+      // A client that asked and left leaves nothing behind.
+      const leaving = new AbortController()
+      const left = s.read('offset=-1&live=sse', {}, leaving.signal)
+      leaving.abort()
+      await expect(left).rejects.toThrow()
+      await parts.proxy.settled()
+      const bound = 4 * 8
+      expect(asked(s).length).toBeLessThanOrEqual(bound)
+      if (status === 410) {
+        const trimmed = await s.read()
+        expect([trimmed.status, await trimmed.json()]).toMatchObject([410, { _tag: 'HistoryTrimmedError' }])
+        await halted(await s.push(chain(0, 1)), 'no longer keeps the beginning')
+      }
+      parts.proxy.inject()
+      await s.pushed(chain(0, 1))
+    },
+  )
 
-  test('a DELETE that somebody else answers resets nothing, and says so', async () => {
+  test('a DELETE that somebody else answers resets nothing, and the caller learns it', async () => {
     const s = store()
     const id = backendId(await s.pushed(chain(0, 3)))
     const deletes = ({ method, path }: { method: string; path: string }) =>
@@ -169,7 +159,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual([])
   })
 
-  test('one stray 404 on an append costs two requests, and no index', async () => {
+  test('one stray 404 to an append costs two requests, and keeps the index', async () => {
     const s = store()
     for (let head = 0; head < 12; head += 3) await s.pushed(chain(head, 3))
     const page = async () => (await s.read()).headers
@@ -184,7 +174,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     }
   })
 
-  test('an append has landed only where the server says so', async () => {
+  test('an append counts as landed only if the server itself says so', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     const page = { ...HTML, headers: { ...HTML.headers, 'stream-next-offset': '9999999999999999_9999999999999999' } }
@@ -232,7 +222,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, 2))
   })
 
-  test.each(['[]', '[ ]'])('pages without a message and without an end (%s) are given up', async (body) => {
+  test.each(['[]', '[ ]'])('the Worker gives up on pages without a message and without an end (%s)', async (body) => {
     const s = store()
     for (let head = 0; head < 12; head += 3) await s.pushed(chain(head, 3))
     await s.request('HEAD')
@@ -243,7 +233,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
       const next = `9${String(pages).padStart(15, '0')}_0000000000000000`
       return { status: 200, headers: { 'content-type': 'application/json', 'stream-next-offset': next }, body }
     })
-    // The Sequencer looks: it knows the log's end, then not even whose the log is.
+    // The Sequencer reads: once it knows the log's end, and once not even the log's backend.
     parts.proxy.next({ method: 'POST', path: s.name }, { status: 500 })
     for (const restarts of [false, true]) {
       if (restarts) {
@@ -255,7 +245,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
       await parts.proxy.settled()
       expect(asked(s).length).toBeLessThan(50)
     }
-    // The edge reads history of which it has kept nothing yet.
+    // The edge reads history that is not in its cache.
     parts.proxy.clear()
     expect((await s.read()).status).toBe(503)
     expect(asked(s).length).toBeGreaterThan(1)
@@ -266,7 +256,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     expect((await s.read()).status).toBe(200)
   })
 
-  test('an epoch that no clock can have made is not believed', async () => {
+  test('the Sequencer ignores an epoch that no clock can have made', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     let head = 1
@@ -279,7 +269,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
       expect(appends.length).toBe(2)
       for (const { headers } of appends) expect(Number(headers['producer-epoch'])).toBeLessThan(Date.now() + 60_000)
     }
-    // Another clock may be ahead of this one.
+    // Another server's clock may be ahead of this one.
     const ahead = Date.now() + 3_600_000
     parts.proxy.next({ method: 'POST', path: s.name }, { status: 403, headers: { 'producer-epoch': String(ahead) } })
     await s.pushed(chain(head, 1))
@@ -287,7 +277,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, head + 1))
   })
 
-  test('many looks are one request, and a push does not wait behind them', async () => {
+  test('many reads of the tip are one upstream request, and a push does not wait for them', async () => {
     const s = store()
     await s.pushed(chain(0, 3))
     parts.proxy.clear()
@@ -306,7 +296,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     parts.proxy.inject()
   })
 
-  test('a wake costs one small read, whatever the log', { timeout: 60_000 }, async () => {
+  test('a wake costs one small read, however long the log is', { timeout: 60_000 }, async () => {
     const s = store()
     const padding = 'x'.repeat(10_000)
     for (let head = 0; head < 500; head += 50) await s.pushed(chain(head, 50, padding)) // 5 MB
@@ -327,7 +317,7 @@ describe.each(upstreams)('where others answer, on $name,', ({ start }) => {
     expect(producers.size).toBe(1)
     expect(new Set(epochs).size).toBe(3)
     expect(epochs.toSorted((a, b) => a - b)).toEqual(epochs)
-    // A log that is longer or shorter than what is stored is found by the same read.
+    // The same read finds a log that is longer or shorter than the stored state.
     await parts.worker.kill()
     const log = await json<unknown[]>(await fetch(`${s.upstreamUrl}?offset=-1`))
     await recreated(s, log.slice(0, -1))

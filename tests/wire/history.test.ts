@@ -1,25 +1,21 @@
-// Long histories at the default segment size: what they cost the upstream, and the Worker's memory.
+// Long histories at the default segment size: their cost for the upstream, and for the Worker's memory.
 import { describe, expect, test } from 'vitest'
 import { startRustUpstream } from '../harness/index.ts'
-import { chain, Store, useParts } from './support.ts'
+import { chain, pages, Store } from '../support/store.ts'
+import { useParts } from './parts.ts'
 
 const MIB = 1024 * 1024
 
-/** Reads page by page to the tail, as a client does, and keeps nothing. */
-const walk = async (store: Store, onPage: () => unknown = () => {}) => {
-  let [bytes, pages, tail] = [0, 0, 0]
-  for (let offset = '-1', upToDate = false; !upToDate; ) {
-    const response = await store.read(`offset=${offset}`)
-    expect(response.status).toBe(200)
-    tail = 0
-    for await (const chunk of response.body ?? []) tail += (chunk as Uint8Array).length
+/** Reads to the tail, and keeps nothing. */
+const measure = async (store: Store, onPage: () => unknown = () => {}) => {
+  let [bytes, count, tail] = [0, 0, 0]
+  for await (const page of pages(store)) {
+    tail = page.bytes
     bytes += tail
-    pages += 1
-    offset = response.headers.get('stream-next-offset') ?? ''
-    upToDate = response.headers.has('stream-up-to-date')
+    count += 1
     await onPage()
   }
-  return { bytes, pages, tail }
+  return { bytes, pages: count, tail }
 }
 
 describe('a long history', () => {
@@ -30,7 +26,7 @@ describe('a long history', () => {
     const store = new Store(parts)
     for (let head = 0; head < 20_000; head += 100) await store.pushed(chain(head, 100, { text: 'x'.repeat(150) }))
     parts.proxy.clear()
-    const first = await walk(store)
+    const first = await measure(store)
     const cold = sent()
     console.log(`first walk: ${first.pages} pages, ${first.bytes} bytes read, ${cold} sent by the upstream`)
     expect(first.pages).toBeGreaterThan(4)
@@ -38,7 +34,7 @@ describe('a long history', () => {
 
     parts.proxy.clear()
     for (let client = 1; client < 100; client += 11) {
-      const walks = await Promise.all(Array.from({ length: 11 }, () => walk(store)))
+      const walks = await Promise.all(Array.from({ length: 11 }, () => measure(store)))
       for (const { bytes, tail } of walks) expect([bytes, tail]).toEqual([first.bytes, first.tail])
     }
     console.log(`99 more: ${sent()} sent, ${99 * first.tail} of it the unsealed tail`)
@@ -53,7 +49,7 @@ describe('a long history', () => {
     let most = 0
     const watch = async () => (most = Math.max(most, await parts.worker.memory()))
     for (const how of ['cold', 'warm']) {
-      const { bytes, pages } = await walk(store, watch)
+      const { bytes, pages } = await measure(store, watch)
       expect(bytes).toBeGreaterThan(200e6)
       const grown = (most - before) / MIB
       console.log(`${how}: ${bytes} bytes in ${pages} pages, workerd grew by ${grown.toFixed(1)} MiB at most`)

@@ -1,10 +1,9 @@
-// The inspector: what it tells of a store, and to whom.
+// The inspector: its report about a store, and its readers.
 import { describe, expect, test } from 'vitest'
 import { headerBody } from '../../client/src/protocol/index.js'
-import { chain, event, json, Store, statusFor, useDeployments } from './support.ts'
-import { hmac, now, token } from './tokens.ts'
-
-const SECRET = 'a secret of this test, long enough for its hash'
+import { chain, event, json, Store, statusFor } from '../support/store.ts'
+import { bearer, hs256, JWT, now } from '../support/tokens.ts'
+import { useDeployments } from './parts.ts'
 
 const { parts, deploy: deployWith } = useDeployments()
 const deploy = (vars: Record<string, string> = {}) => deployWith({ INSPECTOR: 'on', LOG_REQUESTS: 'none', ...vars })
@@ -42,13 +41,11 @@ const inspect = async (store: Store): Promise<Inspected> => {
   return json<Inspected>(response)
 }
 
-const bearer = (scope: string, claims: object = {}) => {
-  const payload = { exp: now() + 600, tenant: 'acme', stores: ['notes'], scope, ...claims }
-  return { authorization: `Bearer ${token({ alg: 'HS256' }, payload, hmac(SECRET))}` }
-}
+const withScope = (scope: string, claims: object = {}) =>
+  bearer(hs256({ tenant: 'acme', stores: ['notes'], scope, ...claims }))
 
-describe('what it tells', () => {
-  test('is the tip, the segments with the state of the edge cache, and what became of pushes', async () => {
+describe('the report', () => {
+  test('has the tip, the segments with the state of the edge cache, and the outcomes of pushes', async () => {
     await deploy({ SEGMENT_EVENTS: '10' })
     const store = new Store(parts)
     await store.pushed(chain(0, 10))
@@ -106,7 +103,7 @@ describe('what it tells', () => {
     await expect.poll(async () => (await inspect(store)).cached, { timeout: 10_000 }).toEqual([true, true])
   })
 
-  test('is bounded, however long the store', async () => {
+  test('is bounded, however long the store is', async () => {
     await deploy({ SEGMENT_EVENTS: '1' })
     const store = new Store(parts)
     for (let head = 0; head < 230; head++) await store.pushed(chain(head, 1))
@@ -126,12 +123,12 @@ describe('what it tells', () => {
     expect(inspected.refused!.recent.length).toBe(50)
   })
 
-  test('is that a store is halted, though its tip is still known', async () => {
+  test('says that a store is halted, though its tip is still known', async () => {
     await deploy()
     const store = new Store(parts)
     await store.pushed(chain(0, 3))
     const { tip } = (await inspect(store)).store
-    // The upstream loses the events, but not whose they were.
+    // The upstream loses the events, but keeps the backend id.
     const header = headerBody(tip!.backend_id)
     await fetch(store.upstreamUrl, { method: 'DELETE' })
     await fetch(store.upstreamUrl, { method: 'PUT', headers: { 'content-type': 'application/json' }, body: header })
@@ -145,7 +142,7 @@ describe('what it tells', () => {
     })
   })
 
-  test('is why a store takes no pushes, and that one has no stream', async () => {
+  test('says why a store takes no pushes, and which store has no stream', async () => {
     await deploy()
     const halted = new Store(parts)
     await fetch(halted.upstreamUrl, { method: 'PUT', headers: { 'content-type': 'text/plain' }, body: 'not a log' })
@@ -157,7 +154,7 @@ describe('what it tells', () => {
       segments: [],
       pushes: { counts: [['store-halted', 1]] },
     })
-    // One whose end is known: it is told all the same.
+    // The end of this store is known. The report has it all the same.
     const closed = new Store(parts)
     await closed.pushed(chain(0, 2))
     await fetch(closed.upstreamUrl, { method: 'POST', headers: { 'stream-closed': 'true' } })
@@ -189,8 +186,8 @@ describe('what it tells', () => {
   })
 })
 
-describe('whom it tells', () => {
-  test('nobody, unless it is turned on: there is nothing then', async () => {
+describe('the inspector', () => {
+  test('has no routes unless it is turned on', async () => {
     await deploy({ INSPECTOR: 'off' })
     for (const path of ['', '/', '/inspector.js', '/api', '/api/acme/notes', '/api/acme/notes/more']) {
       for (const method of ['GET', 'HEAD', 'POST', 'OPTIONS']) {
@@ -203,23 +200,23 @@ describe('whom it tells', () => {
     }
   })
 
-  test('who has a token with the scope admin for the store', async () => {
-    await deploy({ AUTH_MODE: 'jwt', JWT_SECRET: SECRET })
+  test('reports to a token with the scope admin for the store', async () => {
+    await deploy(JWT)
     const store = new Store(parts, { name: 'notes' })
-    expect((await store.push(chain(0, 1), bearer('write'))).status).toBe(200)
+    expect((await store.push(chain(0, 1), withScope('write'))).status).toBe(200)
     const status = async (headers: Record<string, string>) => (await fetch(address(store), { headers })).status
     expect(await status({})).toBe(401)
-    expect(await status(bearer('admin', { exp: now() - 60 }))).toBe(401)
-    expect(await status(bearer('read write'))).toBe(403)
-    expect(await status(bearer('admin', { tenant: 'umbrella' }))).toBe(403)
-    expect(await status(bearer('admin', { stores: ['others'] }))).toBe(403)
-    expect(await status(bearer('admin'))).toBe(200)
-    // The page is the same for everyone and tells of no store: a browser sends no token for it.
+    expect(await status(withScope('admin', { exp: now() - 60 }))).toBe(401)
+    expect(await status(withScope('read write'))).toBe(403)
+    expect(await status(withScope('admin', { tenant: 'umbrella' }))).toBe(403)
+    expect(await status(withScope('admin', { stores: ['others'] }))).toBe(403)
+    expect(await status(withScope('admin'))).toBe(200)
+    // The page is the same for everyone and has nothing of a store, because a browser sends no token for it.
     expect((await fetch(`${parts.worker.url}/inspect`)).status).toBe(200)
     expect(await json(await fetch(`${parts.worker.url}/inspect/api`))).toEqual({ tokenHeader: 'authorization' })
   })
 
-  test('without authentication local hosts and local pages, whoever else may use the stores', async () => {
+  test('without authentication reports to local hosts and local pages only, even if others may use the stores', async () => {
     await deploy({ ALLOW_INSECURE: 'true' })
     const store = new Store(parts)
     await store.pushed(chain(0, 1))
@@ -231,7 +228,7 @@ describe('whom it tells', () => {
     expect((await fetch(address(store), { headers: { origin: 'https://evil.example' } })).status).toBe(403)
   })
 
-  test('nothing at other addresses, by other methods, or of bad names', async () => {
+  test('refuses other addresses, other methods and bad names', async () => {
     await deploy({ MAX_NAME_BYTES: '10' })
     const { url } = parts.worker
     for (const path of [
@@ -265,7 +262,7 @@ describe('whom it tells', () => {
   })
 })
 
-test('the page runs no script but its own, and asks nobody but its Worker', async () => {
+test('the page runs only its own script, and connects only to its Worker', async () => {
   await deploy()
   for (const [path, type] of [
     ['/inspect?tenant=a&store=b', 'text/html'],

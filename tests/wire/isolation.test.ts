@@ -1,22 +1,24 @@
-// Two tenants with a store of the same name: whatever the one does, by whatever route and through whatever cache, the
-// other neither sees nor loses anything.
+// Two tenants with a store of the same name. Neither tenant sees or loses anything through the other, by any route and through
+// any cache.
 
 import { Agent, request as httpRequest } from 'node:http'
 import fc from 'fast-check'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { urlPath } from '../../client/src/protocol/index.js'
-import { chain, checkChain, type Event, json, Store, sse, useParts } from './support.ts'
-import { hmac, now, token } from './tokens.ts'
+import { checkChain } from '../support/events.ts'
+import { seed } from '../support/random.ts'
+import { sse } from '../support/sse.ts'
+import { chain, type Event, json, Store, walk } from '../support/store.ts'
+import { bearer, hs256, JWT, now } from '../support/tokens.ts'
+import { useParts } from './parts.ts'
 
-const SECRET = 'a secret of this test, long enough for its hash'
 /** Small segments, so that the edge cache takes part. */
-const parts = useParts(undefined, { AUTH_MODE: 'jwt', JWT_SECRET: SECRET, SEGMENT_BYTES: '2000', SEGMENT_EVENTS: '10' })
+const parts = useParts(undefined, { ...JWT, SEGMENT_BYTES: '2000', SEGMENT_EVENTS: '10' })
 
 const ticket = (tenant: string, stores: string | string[] = '*', scope = 'read write admin') =>
-  token({ alg: 'HS256' }, { exp: now() + 3_600, tenant, stores, scope }, hmac(SECRET))
-const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
+  hs256({ exp: now() + 3_600, tenant, stores, scope })
 
-/** One tenant's view of one store, whoever's it is. */
+/** One tenant's view of one store, which may be another tenant's. */
 class View {
   readonly store: Store
   readonly headers: Record<string, string>
@@ -33,30 +35,8 @@ class View {
   request(method: string) {
     return this.store.request(method, { headers: this.headers })
   }
-  async pages() {
-    const pages: {
-      cache: string | null
-      etag: string | null
-      backendId: string | null
-      offset: string
-      events: Event[]
-    }[] = []
-    for (let offset = '-1', upToDate = false; !upToDate; ) {
-      const response = await this.read(`offset=${offset}`)
-      expect(response.status).toBe(200)
-      const { headers } = response
-      const events = (await json<Event[]>(response)).filter((message) => 'seqNum' in message)
-      pages.push({
-        cache: headers.get('x-cache'),
-        etag: headers.get('etag'),
-        backendId: headers.get('livestore-backend-id'),
-        offset,
-        events,
-      })
-      offset = headers.get('stream-next-offset') ?? ''
-      upToDate = headers.has('stream-up-to-date')
-    }
-    return pages
+  pages() {
+    return walk(this)
   }
   async whose() {
     const owners = new Set(
@@ -80,9 +60,9 @@ describe('two tenants and one name', () => {
     await fill(globex, 'globex')
   })
 
-  test("every route refuses the other one's token, and asks the upstream nothing", async () => {
+  test("every route refuses the other tenant's token, and sends no upstream request", async () => {
     const before = await (await acme.read('offset=-1')).text()
-    const { offset } = (await acme.pages())[1]!
+    const { next } = (await acme.pages())[0]!
     parts.proxy.clear()
     const answers = [
       await thief.push(chain(EVENTS, 1, { of: 'globex' })),
@@ -91,7 +71,7 @@ describe('two tenants and one name', () => {
         [
           '',
           'offset=-1',
-          `offset=${offset}`,
+          `offset=${next}`,
           'offset=now',
           'after=3',
           'offset=-1&live=sse',
@@ -113,28 +93,28 @@ describe('two tenants and one name', () => {
     expect(await (await acme.read('offset=-1')).text()).toBe(before)
   })
 
-  test('the edge cache gives each its own, though offsets and numbers are the same', async () => {
+  test('the edge cache gives each tenant its own pages, though offsets and numbers are the same', async () => {
     await Promise.all([acme.pages(), globex.pages()])
     const [ours, theirs] = await Promise.all([acme.pages(), globex.pages()])
     expect(ours.map(({ cache }) => cache)).toContain('HIT')
     expect(theirs.map(({ cache }) => cache)).toContain('HIT')
     expect(await acme.whose()).toEqual(['acme'])
     expect(await globex.whose()).toEqual(['globex'])
-    expect(new Set([...ours, ...theirs].map(({ backendId }) => backendId)).size).toBe(2)
-    // Nor does a tag of the one make a 304 for the other.
-    const tag = ours[0]?.etag ?? ''
+    expect(new Set([...ours, ...theirs].map(({ headers }) => headers.get('livestore-backend-id'))).size).toBe(2)
+    // An ETag of one tenant makes no 304 for the other.
+    const tag = ours[0]?.headers.get('etag') ?? ''
     expect((await acme.read('offset=-1', { 'if-none-match': tag })).status).toBe(304)
     expect((await globex.read('offset=-1', { 'if-none-match': tag })).status).toBe(200)
   })
 
-  test("what the isolate and the Sequencers remember is each one's own", async () => {
+  test('the isolate and the Sequencers keep the state of each tenant apart', async () => {
     const head = async (view: View) => (await view.request('HEAD')).headers
     const [ours, theirs] = [await head(acme), await head(globex)]
     expect(ours.get('livestore-head')).toBe(String(EVENTS))
     expect(theirs.get('livestore-head')).toBe(String(EVENTS))
     const id = ours.get('livestore-backend-id') ?? ''
     expect(theirs.get('livestore-backend-id')).not.toBe(id)
-    // The one's backend is none to the other, and the one's last batch is not the other's.
+    // Neither the backend id nor the last batch of one tenant counts for the other.
     expect((await globex.push(chain(EVENTS, 1, { of: 'globex' }), { 'livestore-backend-id': id })).status).toBe(409)
     const repeated = await globex.push(chain(EVENTS - 5, 5, { of: 'acme' }))
     expect(await json(repeated)).toMatchObject({ _tag: 'ServerAheadError' })
@@ -143,7 +123,7 @@ describe('two tenants and one name', () => {
     expect(after.map(({ args }) => (args as { of: string }).of)).toEqual(after.map(() => 'globex'))
   })
 
-  test.each(['sse', 'long-poll'])('a live reader (%s) hears its own tenant only', async (live) => {
+  test.each(['sse', 'long-poll'])('a live reader (%s) receives only events of its own tenant', async (live) => {
     const leaving = new AbortController()
     const offset = (await globex.request('HEAD')).headers.get('stream-next-offset') ?? ''
     const head = Number((await globex.request('HEAD')).headers.get('livestore-head'))
@@ -164,7 +144,7 @@ describe('two tenants and one name', () => {
     leaving.abort()
   })
 
-  test('a reset of the one leaves the other as it was', async () => {
+  test('a reset of one store leaves the other unchanged', async () => {
     const before = await globex.pages()
     const total = before.flatMap(({ events }) => events)
     expect((await acme.request('DELETE')).status).toBe(204)
@@ -176,12 +156,12 @@ describe('two tenants and one name', () => {
     checkChain((await globex.pages()).flatMap(({ events }) => events))
   })
 
-  test("the one's names are not in what the log says of the other", () => {
+  test('no line of the log names both tenants', () => {
     for (const line of parts.worker.logs().split('\n')) expect(line).not.toMatch(/acme.*globex|globex.*acme/)
   })
 })
 
-/** What paths, URLs, servers and file systems treat specially, and what claims might. */
+/** Texts that paths, URLs, servers, file systems or claims may treat specially. */
 const hostileName = fc
   .array(
     fc.oneof(
@@ -243,10 +223,8 @@ const longName = fc
   .filter((name) => name.isWellFormed())
 const name = fc.oneof({ weight: 9, arbitrary: hostileName }, { weight: 1, arbitrary: longName })
 
-const SEED = Number(process.env['SEED'] ?? Date.now() % 1_000_000_007)
-
 const agent = new Agent({ keepAlive: true, maxSockets: 32 })
-/** As the path is, without what `fetch` makes of it. */
+/** Sends the path as it is. `fetch` would normalize it. */
 const raw = (
   method: string,
   path: string,
@@ -267,12 +245,14 @@ const raw = (
 
 const path = (tenant: string, store: string) => `/v1/stream/${urlPath(tenant, store)}`
 
-test(`10,000 hostile names open nothing but what they name (seed ${SEED})`, { timeout: 120_000 }, async () => {
-  const pairs = fc.sample(fc.tuple(name, name, name, name), { numRuns: 10_000, seed: SEED })
+test(`tokens for 10,000 hostile names open only the stores that they name (seed ${seed})`, {
+  timeout: 120_000,
+}, async () => {
+  const pairs = fc.sample(fc.tuple(name, name, name, name), { numRuns: 10_000, seed })
   const wrong: unknown[] = []
   const check = async ([tenant, store, otherTenant, otherStore]: [string, string, string, string]) => {
     const headers = bearer(ticket(tenant, [store]))
-    // A push without a type is refused with 415, but only to whom the store is open.
+    // A push without a type receives 415, but only if the token opens the store.
     const own = await raw('POST', path(tenant, store), headers)
     const other = await raw('POST', path(otherTenant, otherStore), headers)
     const isSame = tenant === otherTenant && (store === otherStore || store === '*')
@@ -289,11 +269,11 @@ test(`10,000 hostile names open nothing but what they name (seed ${SEED})`, { ti
   expect(wrong).toEqual([])
 })
 
-test(`no two of 300 hostile names share a stream, a Sequencer or a cache (seed ${SEED})`, {
+test(`no two of 300 hostile names share a stream, a Sequencer or a cache (seed ${seed})`, {
   timeout: 120_000,
 }, async () => {
-  const names = [...new Set(fc.sample(name, { numRuns: 150, seed: SEED }))]
-  // Each name once as a tenant's and once as a store's: the pairs differ only in where the boundary is.
+  const names = [...new Set(fc.sample(name, { numRuns: 150, seed }))]
+  // Each name is once a tenant's and once a store's. The pairs differ only in the position of the boundary.
   const stores = names.flatMap((name) => [new View(name, 'x'), new View('x', name)])
   const of = (view: View) => JSON.stringify([view.store.tenant, view.store.name])
   const distinct = [...new Map(stores.map((view) => [of(view), view])).values()]
@@ -315,7 +295,7 @@ test(`no two of 300 hostile names share a stream, a Sequencer or a cache (seed $
     expect(stream).toMatch(/^\/v1\/stream\/[A-Za-z0-9~-][A-Za-z0-9._~-]{0,199}\/[A-Za-z0-9~-][A-Za-z0-9._~-]{0,199}$/)
 })
 
-test('paths that wander end where the token is asked for what they end at', async () => {
+test('a path with dots or odd slashes needs a token for the store at which it ends', async () => {
   const headers = bearer(ticket('acme', ['notes']))
   for (const wandering of [
     '/v1/stream/acme/../globex/notes',

@@ -1,8 +1,8 @@
-// Which public keys can be used, and what they are used for. It needs no Worker: jose and Web Crypto are the same here.
+// Usable public keys and their use. The tests need no Worker, because jose and Web Crypto are the same in Node.
 import fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
 import { candidates, importKeys, isSignedBy, usableKeys } from '../../src/signature/key-set.ts'
-import { ec, ed, hmac, now, rsa, type Signer, signedBy, token } from './tokens.ts'
+import { ec, ed, hmac, now, rsa, type Signer, signedBy, token } from '../support/tokens.ts'
 
 const signers = { rsa: rsa('r'), ec: ec('e'), ed: ed('o') }
 const { rsa: R, ec: E, ed: O } = { rsa: signers.rsa.jwk, ec: signers.ec.jwk, ed: signers.ed.jwk }
@@ -29,12 +29,12 @@ test.each<[why: string, key: unknown]>([
   ['kind', 'key'],
   ['kind', null],
   ['secret', { kty: 'oct', k: 'c2VjcmV0', alg: 'HS256' }],
-])('a key that can not be used is refused with the reason: %s, %#', (why, key) => {
+])('an unusable key is refused with the reason: %s, %#', (why, key) => {
   expect(() => usableKeys(setOf(key))).toThrow(why)
   expect(usableKeys(setOf(key, O))).toEqual([O])
 })
 
-test.each(['', '[]', '{}', 'null', '7', '{"keys":{}}'])('what is no key set (%j) is refused', (json) => {
+test.each(['', '[]', '{}', 'null', '7', '{"keys":{}}'])('text that is no key set (%j) is refused', (json) => {
   expect(() => usableKeys(json)).toThrow(json === '' ? 'is not JSON' : 'array `keys`')
 })
 
@@ -42,7 +42,7 @@ test('a set without a key is refused with the reason', () => {
   expect(() => usableKeys(setOf())).toThrow('there is none in it')
 })
 
-test('members that say nothing, or nothing that is known, do not make a key unusable', async () => {
+test('empty or unknown members do not make a key unusable', async () => {
   const bare = [R, E, O].map((key) => without(key, 'use', 'alg', 'kid'))
   const odd = { ...without(E, 'kid'), use: null, alg: null, key_ops: 7, ext: 'yes', x5c: [], key: 'value' }
   const imported = await importKeys(
@@ -57,7 +57,7 @@ test('members that say nothing, or nothing that is known, do not make a key unus
   ])
 })
 
-test('any text is a key set, or an error that says why not', () => {
+test('any text parses as a key set or fails with the reason', () => {
   const key = fc.record(
     {
       kty: fc.constantFrom<unknown>('RSA', 'EC', 'OKP', 'oct', 7, null),
@@ -86,7 +86,7 @@ test('any text is a key set, or an error that says why not', () => {
   )
 })
 
-test('a key that is not what it says is left out, and the log is told', async () => {
+test('a key that contradicts its own type is left out and logged', async () => {
   const log = vi.spyOn(console, 'error').mockImplementation(() => {})
   const broken = [
     { ...E, x: Buffer.alloc(32, 7).toString('base64url') }, // not on the curve
@@ -107,14 +107,14 @@ const signed = (by: Signer, header: Record<string, unknown> = {}) => {
   return { token: signedBy(by, claims, header), algorithm: alg, keyId: kid }
 }
 
-test('a key checks the signatures of its own algorithm only, whatever its token says', async () => {
+test('a key checks only signatures of its own algorithm, whatever the token says', async () => {
   const keys = await importKeys(usableKeys(setOf(R, E, O)))
   for (const signer of Object.values(signers)) {
     const right = signed(signer)
     expect(await isSignedBy(candidates(keys, right), right)).toBe(true)
-    // The key of another kind, even where it would be tried
+    // A key of another kind, even if the Worker would try it
     for (const other of keys) expect(await isSignedBy([other], right)).toBe(other.id === signer.kid)
-    // Another algorithm than the one that was looked at
+    // Another algorithm than the token's
     expect(await isSignedBy(keys, { ...right, algorithm: 'HS256' })).toBe(false)
   }
   const newer = signed(signers.ed, { alg: 'Ed25519' })
@@ -128,7 +128,7 @@ test('a key checks the signatures of its own algorithm only, whatever its token 
   expect(await isSignedBy(keys, { token: confused, algorithm: 'HS256', keyId: undefined })).toBe(false)
 })
 
-test('a key is a candidate by its name; a token without a name has eight candidates at most', async () => {
+test('a token that names a key has that candidate, and a token without a name has at most eight', async () => {
   const keys = await importKeys(
     usableKeys(setOf(...Array.from({ length: 10 }, (_, i) => ({ ...E, kid: `e${i}` })), without(E, 'kid'))),
   )

@@ -1,10 +1,11 @@
-// How much one caller may ask for, and what becomes of what is more.
+// The limits of one caller, and the answers beyond them.
 import { createServer } from 'node:http'
-import { type AddressInfo, connect, type Socket } from 'node:net'
+import { connect, type Socket } from 'node:net'
 import { afterEach, describe, expect, test } from 'vitest'
-import { startWorker } from '../harness/index.ts'
-import { chain, event, json, type Parts, type Problem, Store, useParts } from './support.ts'
-import { hmac, now, token } from './tokens.ts'
+import { listen, startWorker } from '../harness/index.ts'
+import { chain, event, json, type Problem, Store } from '../support/store.ts'
+import { bearer, hs256, JWT, SECRET } from '../support/tokens.ts'
+import { type Parts, useParts } from './parts.ts'
 
 const sockets: Socket[] = []
 afterEach(() => {
@@ -16,13 +17,13 @@ interface Slow {
   chunk(text: string): void
   raw(text: string): void
   end(): void
-  /** Whether the connection failed while it was written to. */
+  /** Whether the connection failed during a write. */
   broke(): boolean
-  /** What was answered, once it has ended or been cut. */
+  /** The answer, once the connection has ended or was cut. */
   readonly answer: Promise<string>
 }
 
-/** A push whose body comes bit by bit. */
+/** A push whose body arrives bit by bit. */
 const slow = (store: Store, header = 'transfer-encoding: chunked', type = 'content-type: application/json'): Slow => {
   const { hostname, port, pathname } = new URL(store.url)
   const socket = connect(Number(port), hostname)
@@ -59,7 +60,7 @@ describe('a small deployment', () => {
     MAX_IN_FLIGHT: '3',
   })
 
-  test('an event that is too large is named with its size', async () => {
+  test('a push with too large an event is refused with the event and its size', async () => {
     const store = new Store(parts)
     const large = { text: 'x'.repeat(500) }
     const response = await store.push([event(1), event(2, large), event(3)])
@@ -71,7 +72,7 @@ describe('a small deployment', () => {
     expect((await store.push([event(1, { text: 'x'.repeat(300) })])).status).toBe(200)
   })
 
-  test('names have the length that is set, in bytes', async () => {
+  test('a name may have as many bytes as the setting says', async () => {
     const at = (tenant: string, name: string) => new Store(parts, { tenant, name }).read()
     expect((await at('a', 'é'.repeat(20))).status).toBe(200)
     for (const [tenant, name, field] of [
@@ -85,7 +86,7 @@ describe('a small deployment', () => {
   })
 
   test.each(['transfer-encoding: chunked', 'content-length: 300'])(
-    'a body that does not come is cut off (%s)',
+    'a body that does not arrive is cut off (%s)',
     async (header) => {
       const store = new Store(parts)
       const push = slow(store, header)
@@ -96,7 +97,7 @@ describe('a small deployment', () => {
     },
   )
 
-  test('a body without end is cut off where it is too long', async () => {
+  test('an endless body is cut off at the limit', async () => {
     const store = new Store(parts)
     const push = slow(store)
     let sent = 0
@@ -111,7 +112,7 @@ describe('a small deployment', () => {
     expect((await store.push([event(1)])).status).toBe(200)
   })
 
-  test('who sends all before reading gets the refusal of what is not wanted', async () => {
+  test('a client that sends its whole body before it reads receives the refusal', async () => {
     const store = new Store(parts)
     const size = 600_000
     for (const [header, wanted] of [
@@ -119,7 +120,7 @@ describe('a small deployment', () => {
       ['content-type: application/json', /^HTTP\/1.1 413 [^]*"maxBytes":5000/],
     ] as const) {
       const push = slow(store, `content-length: ${size}`, header)
-      // At some speed of a network: the runtime would close the connection after 64 KiB.
+      // A real network's speed, at which the runtime would close the connection after 64 KiB.
       for (let sent = 0; sent < size; sent += 6_000) {
         push.raw('x'.repeat(6_000))
         await new Promise((resolve) => setTimeout(resolve, 2))
@@ -129,14 +130,14 @@ describe('a small deployment', () => {
     }
   })
 
-  test('a refused body that does not come delays the refusal by seconds only', async () => {
+  test('a refused body that does not arrive delays the refusal by only a few seconds', async () => {
     const push = slow(new Store(parts), 'content-length: 300', 'content-type: text/plain')
     expect(await push.answer).toMatch(/^HTTP\/1.1 415 /)
   }, 15_000)
 
-  test("one store can't have more pushes arriving than it may, and no other store suffers", async () => {
+  test('a store with too many pushes in arrival refuses more, and no other store suffers', async () => {
     const [store, other] = [new Store(parts), new Store(parts)]
-    // A whole push may take a place before these arrive. Whichever is refused then comes again.
+    // A whole push may take a place before these arrive. The client of a refused one sends it again.
     const arriving = new Set<Slow>()
     const threeArrive = () => {
       while (arriving.size < 3) {
@@ -155,7 +156,7 @@ describe('a small deployment', () => {
     expect(await json(refused)).toMatchObject({ _tag: 'OverloadedError' })
     expect(refused.headers.get('retry-after')).toBe('1')
     expect((await other.push([event(1)])).status).toBe(200)
-    // Who leaves makes room at the latest when its time is over.
+    // A client that leaves makes room when its time is over, at the latest.
     for (const socket of sockets.splice(0)) socket.destroy()
     await expect.poll(async () => (await store.push([event(1)])).status, { timeout: 10_000 }).toBe(200)
   })
@@ -164,7 +165,7 @@ describe('a small deployment', () => {
 describe('many stores that are flooded with pushes while the upstream hangs', () => {
   const parts = useParts(undefined, { UPSTREAM_TIMEOUT_MS: '60000' })
 
-  test('hold together no more than the isolate may, each its share, and refuse the rest at once', async () => {
+  test('hold no more than the isolate may hold, each store no more than its share, and refuse the rest at once', async () => {
     const stores = Array.from({ length: 8 }, (_, i) => new Store(parts, { name: `flooded-${i}` }))
     for (const store of stores) await store.pushed(chain(0, 1))
     const before = await parts.worker.memory()
@@ -184,14 +185,14 @@ describe('many stores that are flooded with pushes while the upstream hangs', ()
         expect(await json(response)).toMatchObject({ _tag: 'OverloadedError' })
       }),
     )
-    // 32 MiB hold 37 of them. As each store may take only what it leaves free, they can't take all.
+    // 32 MiB hold 37 of them. The stores can't take all of it, because each must leave as much free as it takes.
     const refused = () => answered.flat().length
     await expect.poll(refused, { timeout: 20_000 }).toBeGreaterThanOrEqual(8 * 34 - 37)
     expect(new Set(answered.flat())).toEqual(new Set([503]))
     expect(slowest).toBeLessThan(20_000) // and not after the 60 s of the upstream
     const held = answered.map((statuses) => 34 - statuses.length)
     for (const one of held) expect(one).toBeGreaterThanOrEqual(1)
-    // Nor do more of the same add anything.
+    // More of the same pushes add nothing.
     for (let wave = 0; wave < 3; wave++) {
       const again = await Promise.all(
         stores.flatMap((store) => Array.from({ length: 10 }, () => store.push(chain(1, 1, 'z'.repeat(900_000))))),
@@ -203,7 +204,7 @@ describe('many stores that are flooded with pushes while the upstream hangs', ()
       `8 stores × 34 pushes of 0.9 MB: ${held.join(' + ')} wait, the others were refused within ${slowest} ms; workerd grew by ${grown} MiB`,
     )
     expect(grown).toBeLessThan(400)
-    // Another store finds room, and is not held up.
+    // Another store finds room, and does not wait.
     const neighbour = new Store(parts)
     await neighbour.pushed(chain(0, 1, 'x'.repeat(900_000)))
 
@@ -217,28 +218,27 @@ describe('many stores that are flooded with pushes while the upstream hangs', ()
   }, 90_000)
 })
 
-const SECRET = 'a secret of this test, long enough for its hash'
-
 describe('a rate limit', () => {
   const parts = useParts()
 
-  test("is each tenant's own, and says when to come again", async () => {
+  test('applies to each tenant alone, and its refusal has Retry-After', async () => {
     const worker = await startWorker({
       upstreamUrl: parts.upstream.url,
-      vars: { AUTH_MODE: 'jwt', JWT_SECRET: SECRET },
+      vars: JWT,
       rateLimit: { limit: 5, period: 60 },
     })
     try {
       const limited = { worker } as Parts
       const read = (tenant: string, name: string, secret = SECRET) =>
-        new Store(limited, { tenant, name }).read('offset=-1', {
-          authorization: `Bearer ${token({ alg: 'HS256' }, { exp: now() + 60, tenant, stores: '*', scope: 'read' }, hmac(secret))}`,
-        })
-      // Who is not let in spends nothing.
+        new Store(limited, { tenant, name }).read(
+          'offset=-1',
+          bearer(hs256({ tenant, stores: '*', scope: 'read' }, secret)),
+        )
+      // A refused token does not count against the limit.
       for (let i = 0; i < 10; i++)
         expect((await read('acme', 'store', 'another secret, as long as the right one is')).status).toBe(401)
       let refused: Response | undefined
-      // The limiter counts in periods of the clock: one may end meanwhile, and one more begin.
+      // The limiter counts in periods of the clock. One period may end meanwhile, and another begin.
       for (let i = 0; i < 11 && refused === undefined; i++) {
         const response = await read('acme', `store-${i}`)
         if (response.status === 200) expect(i).toBeLessThan(10)
@@ -258,24 +258,23 @@ describe('a rate limit', () => {
 describe("the upstream's token", () => {
   const TOKEN = 'the-token-of-the-upstream'
 
-  test('goes to the upstream, and to no place it points to', async () => {
+  test('goes to the upstream, and never to the target of its redirect', async () => {
     const seen: (string | undefined)[] = []
     const elsewhere: string[] = []
-    const listen = async (server: ReturnType<typeof createServer>) => {
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-      return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
-    }
-    const trap = createServer((request, response) => {
-      elsewhere.push(request.headers.authorization ?? '')
-      response.end('[]')
-    })
-    const trapUrl = await listen(trap)
-    const upstream = createServer((request, response) => {
-      seen.push(request.headers.authorization)
-      request.resume()
-      response.writeHead(307, { location: `${trapUrl}${request.url}` }).end()
-    })
-    const upstreamUrl = `${await listen(upstream)}/v1/stream`
+    const trap = await listen(
+      createServer((request, response) => {
+        elsewhere.push(request.headers.authorization ?? '')
+        response.end('[]')
+      }),
+    )
+    const upstream = await listen(
+      createServer((request, response) => {
+        seen.push(request.headers.authorization)
+        request.resume()
+        response.writeHead(307, { location: `${trap.url}${request.url}` }).end()
+      }),
+    )
+    const upstreamUrl = `${upstream.url}/v1/stream`
     const worker = await startWorker({ upstreamUrl, vars: { UPSTREAM_TOKEN: TOKEN } })
     try {
       const store = new Store({ worker } as Parts)
@@ -291,7 +290,7 @@ describe("the upstream's token", () => {
       for (const answer of answers) {
         expect(answer.status).toBe(503)
         const text = `${JSON.stringify([...answer.headers])} ${await answer.text()}`
-        for (const secret of [TOKEN, upstreamUrl, trapUrl, new URL(upstreamUrl).port])
+        for (const secret of [TOKEN, upstreamUrl, trap.url, new URL(upstreamUrl).port])
           expect(text).not.toContain(secret)
       }
       expect(seen.length).toBeGreaterThan(0)
@@ -300,21 +299,19 @@ describe("the upstream's token", () => {
       expect(worker.logs()).not.toContain(TOKEN)
     } finally {
       await worker.stop()
-      trap.close()
-      upstream.close()
+      await trap.stop()
+      await upstream.stop()
     }
   })
 
-  test('a refusing upstream is not quoted', async () => {
-    const upstream = createServer((request, response) => {
-      request.resume()
-      response.writeHead(403, { 'content-type': 'text/plain' }).end(`no entry for ${request.headers.authorization}`)
-    })
-    await new Promise<void>((resolve) => upstream.listen(0, '127.0.0.1', resolve))
-    const worker = await startWorker({
-      upstreamUrl: `http://127.0.0.1:${(upstream.address() as AddressInfo).port}`,
-      vars: { UPSTREAM_TOKEN: TOKEN },
-    })
+  test('is in no answer, though the upstream quotes it in its refusal', async () => {
+    const upstream = await listen(
+      createServer((request, response) => {
+        request.resume()
+        response.writeHead(403, { 'content-type': 'text/plain' }).end(`no entry for ${request.headers.authorization}`)
+      }),
+    )
+    const worker = await startWorker({ upstreamUrl: upstream.url, vars: { UPSTREAM_TOKEN: TOKEN } })
     try {
       const store = new Store({ worker } as Parts)
       for (const answer of [await store.push(chain(0, 1)), await store.read(), await store.request('PUT')]) {
@@ -323,7 +320,7 @@ describe("the upstream's token", () => {
       }
     } finally {
       await worker.stop()
-      upstream.close()
+      await upstream.stop()
     }
   })
 })

@@ -1,13 +1,13 @@
-// What who runs the Worker gets to see: a line a request, and whether the log can be reached.
+// The operator's view of the Worker: a log line for each request, and the readiness check.
 import { createHash } from 'node:crypto'
-import { createServer, type Server as HttpServer } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:http'
 import { describe, expect, test } from 'vitest'
-import { startWorker } from '../harness/index.ts'
-import { chain, event, Store, sse, useDeployments } from './support.ts'
-import { hmac, now, token } from './tokens.ts'
+import { listen, startWorker } from '../harness/index.ts'
+import { sse } from '../support/sse.ts'
+import { chain, event, Store } from '../support/store.ts'
+import { bearer, hs256, JWT, SECRET } from '../support/tokens.ts'
+import { useDeployments } from './parts.ts'
 
-const SECRET = 'a secret of this test, long enough for its hash'
 const UPSTREAM_TOKEN = 'upstream-token-5e3c'
 
 const { parts, deploy } = useDeployments()
@@ -20,7 +20,7 @@ const lines = async (store: Store, count: number) => {
 }
 
 describe('the log', () => {
-  test('has one line a request, with what became of it', async () => {
+  test('has one line for each request, with its outcome', async () => {
     await deploy({ SEGMENT_EVENTS: '10' })
     const store = new Store(parts)
     await store.pushed(chain(0, 10))
@@ -28,7 +28,7 @@ describe('the log', () => {
     expect((await store.push(chain(4, 1))).status).toBe(409)
     expect((await store.push(chain(14, 1))).status).toBe(409)
     expect((await store.push('[]')).status).toBe(422)
-    // Looks at the log, and so learns where it is sealed
+    // The Sequencer reads the log, and so learns where it is sealed
     await store.request('HEAD')
     for (const cache of ['MISS', 'HIT']) {
       await expect
@@ -80,20 +80,11 @@ describe('the log', () => {
     })
   })
 
-  test('holds no event, no token, no store name and no address of the upstream', async () => {
-    await deploy({ AUTH_MODE: 'jwt', JWT_SECRET: SECRET, UPSTREAM_TOKEN, SEGMENT_EVENTS: '1' })
+  test('contains no event, no token, no store name and no address of the upstream', async () => {
+    await deploy({ ...JWT, UPSTREAM_TOKEN, SEGMENT_EVENTS: '1' })
     const store = new Store(parts, { name: 'patient-4711' })
-    const good = token(
-      { alg: 'HS256' },
-      { exp: now() + 600, tenant: 'acme', stores: '*', scope: 'read write' },
-      hmac(SECRET),
-    )
-    const bad = token(
-      { alg: 'HS256' },
-      { exp: now() + 600, tenant: 'acme', stores: '*', scope: 'read write' },
-      hmac('another'),
-    )
-    const bearer = (token: string) => ({ authorization: `Bearer ${token}` })
+    const claims = { tenant: 'acme', stores: '*', scope: 'read write' }
+    const [good, bad] = [hs256(claims), hs256(claims, 'another')]
     const secretive = { ...event(1, { password: 'hunter2-in-args' }), name: 'name-of-event', clientId: 'id-of-client' }
     expect((await store.push([secretive], bearer(good))).status).toBe(200)
     expect((await store.push([{ ...secretive, seqNum: 'hunter2-as-seqNum' }], bearer(good))).status).toBe(422)
@@ -130,7 +121,7 @@ describe('the log', () => {
     expect(JSON.stringify(parts.worker.jsonLines())).toContain('UnauthorizedError')
   })
 
-  test('has what a batch brought, though another part of its request is refused', async () => {
+  test('has the numbers of a batch’s events, though the push is refused for another reason', async () => {
     await deploy()
     const store = new Store(parts)
     expect((await store.push(chain(0, 3), { 'livestore-backend-id': 'x'.repeat(1025) })).status).toBe(400)
@@ -143,7 +134,7 @@ describe('the log', () => {
     })
   })
 
-  test('has only what is out of the ordinary, or nothing, if so set', async () => {
+  test('has only errors, or nothing, if LOG_REQUESTS says so', async () => {
     for (const [wanted, statuses] of [
       ['errors', [422]],
       ['none', []],
@@ -160,7 +151,7 @@ describe('the log', () => {
   })
 })
 
-test('with a dataset of Workers Analytics Engine writes points, without a complaint', async () => {
+test('with a dataset of Workers Analytics Engine, the Worker writes points without an error', async () => {
   await deploy({}, { analytics: true })
   const store = new Store(parts)
   await store.pushed(chain(0, 1))
@@ -172,7 +163,7 @@ test('with a dataset of Workers Analytics Engine writes points, without a compla
 describe('/ready', () => {
   const ready = (method = 'GET') => fetch(`${parts.worker.url}/ready`, { method })
 
-  test('tells whether the upstream can be reached, and asks at most once a second', async () => {
+  test('says whether the Worker reaches the upstream, which it asks at most once a second', async () => {
     await deploy()
     parts.proxy.clear()
     const answers = await Promise.all(Array.from({ length: 20 }, () => ready()))
@@ -196,23 +187,21 @@ describe('/ready', () => {
 
     parts.proxy.setOnline(true)
     await expect.poll(async () => (await ready()).status, { timeout: 10_000 }).toBe(200)
-    // It has made no stream
+    // The check has created no stream
     expect((await fetch(`${parts.upstream.url}/~ready`, { method: 'HEAD' })).status).toBe(404)
   })
 
-  test('needs no token, and does not wait long for an upstream that hangs', async () => {
-    const hanging: HttpServer = createServer(() => {})
-    await new Promise<void>((resolve) => hanging.listen(0, '127.0.0.1', resolve))
+  test('needs no token, and does not wait long for a hanging upstream', async () => {
+    const hanging = await listen(createServer(() => {}))
     try {
-      const upstreamUrl = `http://127.0.0.1:${(hanging.address() as AddressInfo).port}/v1/stream`
-      parts.worker = await startWorker({ upstreamUrl, vars: { AUTH_MODE: 'jwt', JWT_SECRET: SECRET } })
+      const upstreamUrl = `${hanging.url}/v1/stream`
+      parts.worker = await startWorker({ upstreamUrl, vars: JWT })
       const began = performance.now()
       const answers = await Promise.all([ready(), ready(), ready('HEAD')])
       expect(answers.map(({ status }) => status)).toEqual([503, 503, 503])
       expect(performance.now() - began).toBeLessThan(8_000) // 3 s, where UPSTREAM_TIMEOUT_MS is 10
     } finally {
-      hanging.closeAllConnections()
-      hanging.close()
+      await hanging.stop()
     }
   })
 
@@ -221,7 +210,7 @@ describe('/ready', () => {
     [503, 503],
     [404, 200],
     [401, 200],
-  ])('takes an upstream that answers %i for %i', async (upstreamStatus, status) => {
+  ])('with an upstream that answers %i answers %i', async (upstreamStatus, status) => {
     await deploy()
     parts.proxy.next({ path: '~ready' }, { status: upstreamStatus })
     expect((await ready()).status).toBe(status)

@@ -1,15 +1,17 @@
-// What a panic does to those who wait, in a build with hooks for it (src/failpoints.rs).
+// The effect of a panic on waiting clients, in a build with failpoints (src/failpoints.rs).
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, test } from 'vitest'
 import { root } from '../../scripts/lib/tools.mjs'
 import { build, startRustUpstream } from '../harness/index.ts'
-import { chain, json, type Problem, Store, sse, useParts } from './support.ts'
+import { sse } from '../support/sse.ts'
+import { chain, json, type Problem, Store } from '../support/store.ts'
+import { useParts } from './parts.ts'
 
 const VARIANT = 'failpoints'
 const HEADER = 'headwater-failpoints'
 
-/** A caller is told of a panic after 250 ms (src/entry.js); the rest is for a busy machine. */
+/** The Worker answers 250 ms after a panic (src/entry.js). The rest is for a busy machine. */
 const TOLD_MS = 5_000
 const UPSTREAM_TIMEOUT_MS = 1_000
 /** Three attempts, and 5 s (src/settings.rs, `sequencer_timeout`). */
@@ -18,7 +20,7 @@ const PATIENCE_MS = 3 * UPSTREAM_TIMEOUT_MS + 5_000
 beforeAll(() => build(VARIANT), 600_000)
 const parts = useParts(startRustUpstream, { UPSTREAM_TIMEOUT_MS: String(UPSTREAM_TIMEOUT_MS) }, VARIANT)
 
-/** The answer must be "send the same again", within a time. */
+/** The answer must come in time, and tell the client to send the same again. */
 const isTold = async (answer: Promise<Response>, withinMs: number): Promise<number> => {
   const start = performance.now()
   const response = await answer
@@ -32,12 +34,12 @@ const isTold = async (answer: Promise<Response>, withinMs: number): Promise<numb
 describe('a panic', () => {
   test.each([
     ['of the Worker, before it calls the Sequencer', 'edge-before-call'],
-    ['of the Worker, when the Sequencer has answered', 'edge-after-call'],
+    ['of the Worker, after the Sequencer has answered', 'edge-after-call'],
     ['of the Sequencer, when a push arrives', 'arrival'],
-    ['that is none, but a trap of the Sequencer', 'trap'],
-    ['that is none, but an exception that the Sequencer did not expect', 'exception'],
-    ['of the Sequencer, when an append has landed and is not recorded', 'appended'],
-  ])('%s, ends what is under way with 503, and nothing else', async (_, place) => {
+    ['or rather a trap of the Sequencer', 'trap'],
+    ['or rather an unexpected exception in the Sequencer', 'exception'],
+    ['of the Sequencer, after an append has landed and before it is recorded', 'appended'],
+  ])('%s, ends the requests under way with 503, and no others', async (_, place) => {
     const [store, other, idle] = [new Store(parts), new Store(parts), new Store(parts)]
     for (const each of [store, other, idle]) await each.pushed(chain(0, 2))
     const live = sse(await idle.read('offset=-1&live=sse'))
@@ -49,7 +51,7 @@ describe('a panic', () => {
     const [ms = Number.NaN, msOfOther = Number.NaN] = await Promise.all(told)
     console.log(`${place}: told after ${Math.round(ms)} ms; in another store after ${Math.round(msOfOther)} ms`)
 
-    // At once, for every store; a live read that is open goes on
+    // The Worker serves every store at once, and an open live read goes on
     await idle.pushed(chain(2, 1))
     let heard = ''
     while (!heard.includes('"seqNum":3')) heard += (await live.next()).value?.data ?? ''
@@ -62,7 +64,7 @@ describe('a panic', () => {
   })
 })
 
-test('a Sequencer that does not answer at all is waited for as long as its attempts may take, and no longer', async () => {
+test('a push to a Sequencer that never answers fails when the attempts are over, and no later', async () => {
   const store = new Store(parts)
   await store.pushed(chain(0, 1))
   const ms = await isTold(store.push(chain(1, 1), { [HEADER]: 'silence' }), PATIENCE_MS + TOLD_MS)
@@ -71,7 +73,7 @@ test('a Sequencer that does not answer at all is waited for as long as its attem
   expect(await store.eventsUpstream()).toEqual(chain(0, 2))
 })
 
-test('the build that is deployed has no such hooks', async () => {
+test('the deployed build has no failpoints', async () => {
   const has = async (folder: string) => (await readFile(join(root, folder, 'index_bg.wasm'))).includes(HEADER)
   expect([await has(`build-${VARIANT}`), await has('build')]).toEqual([true, false])
 })

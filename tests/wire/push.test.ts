@@ -1,12 +1,15 @@
 import { describe, expect, test } from 'vitest'
 import { startRustUpstream, startWorker } from '../harness/index.ts'
-import { chain, checkChain, event, json, type Problem, Store, upstreams, useParts } from './support.ts'
+import { checkChain } from '../support/events.ts'
+import { chain, event, json, type Problem, Store } from '../support/store.ts'
+import { JWT } from '../support/tokens.ts'
+import { upstreams, useParts } from './parts.ts'
 
 describe.each(upstreams)('a push, on $name', ({ start }) => {
   const parts = useParts(start)
   const store = () => new Store(parts)
 
-  test('is accepted in order and tells head, offset and backend', async () => {
+  test('is accepted in order, and its answer has head, offset and backend', async () => {
     const s = store()
     const first = await s.push(chain(0, 2))
     expect(first.status).toBe(200)
@@ -19,7 +22,7 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, 3))
   })
 
-  test('costs one upstream request on a warm Sequencer; a stale one costs none', async () => {
+  test('costs one upstream request on a warm Sequencer, and none if it is stale', async () => {
     const s = store()
     await s.pushed(chain(0, 3))
     parts.proxy.clear()
@@ -41,7 +44,7 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
     expect(parts.proxy.requests).toEqual([])
   })
 
-  test('of the same batch again is accepted again, once', async () => {
+  test('of the same batch again is accepted again, and the log has the batch once', async () => {
     const s = store()
     await s.pushed(chain(0, 2))
     const again = await s.push(chain(0, 2))
@@ -50,7 +53,7 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
     expect(await s.eventsUpstream()).toEqual(chain(0, 2))
   })
 
-  test('beyond the head is a gap', async () => {
+  test('beyond the head is refused as a gap', async () => {
     const s = store()
     await s.pushed(chain(0, 2))
     const gap = await s.push(chain(5, 1))
@@ -71,7 +74,7 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
     expect((await s.push(chain(1, 1), { 'livestore-backend-id': id! })).status).toBe(200)
   })
 
-  test('by 20 writers at once, each on the head it saw, makes one chain with everyone in it', async () => {
+  test('by each of 20 writers at once, on the head that it saw, makes one chain with all batches', async () => {
     const s = store()
     let refusals = 0
     const writer = async (name: number) => {
@@ -96,7 +99,7 @@ describe.each(upstreams)('a push, on $name', ({ start }) => {
     expect(refusals).toBeGreaterThan(0)
   })
 
-  test('reaches stores of any name, and never another', async () => {
+  test('reaches the store of any name, and never another store', async () => {
     const names = [
       'plain',
       'a.b',
@@ -149,7 +152,7 @@ describe('the batch check', () => {
     expect(await s.eventsUpstream()).toEqual(chain(0, 1))
   })
 
-  test('names what is wrong with the body as a whole', async () => {
+  test('names the fault of a body that is no batch', async () => {
     const s = store()
     for (const [body, status, detail] of [
       ['', 400, 'not JSON'],
@@ -168,7 +171,7 @@ describe('the batch check', () => {
     expect((await s.push(chain(0, 1), { 'content-type': 'Application/JSON; charset=utf-8' })).status).toBe(200)
   })
 
-  test('cuts off a body that does not say how long it is', async () => {
+  test('cuts off a too long body without a length', async () => {
     let sent = 0
     const endless = new ReadableStream<Uint8Array>({
       pull(controller) {
@@ -184,12 +187,12 @@ describe('the batch check', () => {
       duplex: 'half',
     } as RequestInit
     const response = await fetch(store().url, init).catch((error: unknown) => error)
-    // The answer may overtake the connection's end, or not.
+    // The answer may arrive before the connection ends, or not.
     if (response instanceof Response) expect(response.status).toBe(413)
     expect(sent).toBeLessThan(50_000_000)
   })
 
-  test('passes event bytes on unchanged, unknown fields and odd spelling included', async () => {
+  test('passes event bytes on unchanged, with unknown fields and odd spelling', async () => {
     const s = store()
     const events = [
       '{"name":"a","args":{"n":1.0,"big":12345678901234567890,"e":1E5,"s":"\\u00e9\\/\\ud83d"},"seqNum":1,"parentSeqNum":0,"clientId":"c","sessionId":"s"}',
@@ -203,11 +206,11 @@ describe('the batch check', () => {
   })
 })
 
-test('a refusal says its kind in a header, too, since an answer to HEAD has no body', async () => {
+test('a refusal has its kind in a header, because an answer to HEAD has no body', async () => {
   const upstream = await startRustUpstream()
   const worker = await startWorker({
     upstreamUrl: upstream.url,
-    vars: { AUTH_MODE: 'jwt', JWT_SECRET: 'a secret that is only for tests, and long enough' },
+    vars: JWT,
   })
   try {
     const refused = await fetch(`${worker.url}/v1/stream/tenant/store`, { method: 'HEAD' })

@@ -1,12 +1,14 @@
 import { describe, expect, test } from 'vitest'
 import { startWorker } from '../harness/index.ts'
-import { chain, event, json, Store, sse, statusFor, upstreams, useParts } from './support.ts'
+import { sse } from '../support/sse.ts'
+import { chain, event, json, Store, statusFor } from '../support/store.ts'
+import { upstreams, useParts } from './parts.ts'
 
 describe.each(upstreams)('a read, on $name', ({ start }) => {
   const parts = useParts(start)
   const store = () => new Store(parts)
 
-  test('begins with the header and resumes from any offset it gave', async () => {
+  test('begins with the header, and resumes from any offset of an answer', async () => {
     const s = store()
     const first = await s.pushed(chain(0, 2))
     await s.pushed(chain(2, 2))
@@ -25,7 +27,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     expect(await (await s.read('offset=now')).json()).toEqual([])
   })
 
-  test('that has nothing new is answered 304', async () => {
+  test('without anything new receives 304', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     const etag = (await s.read()).headers.get('etag')!
@@ -34,7 +36,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     expect((await s.read('offset=-1', { 'if-none-match': etag })).status).toBe(200)
   })
 
-  test('by long-poll hears of the next push', async () => {
+  test('by long-poll receives the next push', async () => {
     const s = store()
     const at = (await s.pushed(chain(0, 1))).headers.get('stream-next-offset')
     parts.proxy.clear()
@@ -46,7 +48,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     expect(await response.json()).toEqual(chain(1, 1))
   })
 
-  test('by SSE streams each push as it comes', async () => {
+  test('by SSE receives each push as it arrives', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     const controller = new AbortController()
@@ -56,7 +58,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     const events = sse(response)
     expect(await events.next()).toMatchObject({ value: { event: 'control' } })
     for (const seqNum of [2, 3]) {
-      // Each is read before the next is pushed: a buffer anywhere on the way would stop this here.
+      // The test reads each event before it pushes the next. A buffer anywhere on the way would stop it here.
       await s.pushed([event(seqNum)])
       const { value } = await events.next()
       expect(value!.event).toBe('data')
@@ -66,7 +68,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     controller.abort()
   })
 
-  test('of a store that has no stream is empty, creates none, and a live one hears the first event', async () => {
+  test('of a store without a stream is empty and creates none, and a live read receives the first event', async () => {
     const s = store()
     const empty = await s.read()
     expect([empty.status, await empty.json()]).toEqual([200, []])
@@ -88,7 +90,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     controller.abort()
   })
 
-  test('is one upstream request', async () => {
+  test('costs one upstream request', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     parts.proxy.clear()
@@ -96,7 +98,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     expect(parts.proxy.requests.map(({ method }) => method)).toEqual(['GET', 'GET', 'GET', 'GET', 'GET'])
   })
 
-  test('shows with HEAD what the upstream has, others’ appends included', async () => {
+  test('by HEAD shows the head of the upstream, with others’ appends', async () => {
     const s = store()
     await s.pushed(chain(0, 2))
     const headers = { 'content-type': 'application/json', 'stream-seq': '0000000000000002' }
@@ -107,7 +109,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     expect(head.headers.get('cache-control')).toBe('no-store')
   })
 
-  test('PUT makes sure of a stream, DELETE begins a new backend', async () => {
+  test('after PUT finds a stream, and after DELETE a new backend', async () => {
     const s = store()
     const created = await s.request('PUT')
     expect([created.status, created.headers.get('livestore-head')]).toEqual([201, '0'])
@@ -135,7 +137,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     expect(await (await s.push(chain(0, 1))).json()).toMatchObject({ _tag: 'StoreHaltedError', status: 503 })
   })
 
-  test('of a bad address is told what is wrong', async () => {
+  test('of a bad address is refused with the reason', async () => {
     const s = store()
     for (const [query, status, field] of [
       ['live=sse', 400, 'offset'],
@@ -156,7 +158,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
 describe('every answer', () => {
   const parts = useParts()
 
-  test('is found at its route or told so', async () => {
+  test('has a route, or is 404', async () => {
     const { url } = parts.worker
     const health = await fetch(`${url}/health`)
     expect([health.status, await health.json()]).toEqual([200, { status: 'ok' }])
@@ -169,7 +171,7 @@ describe('every answer', () => {
     expect((await fetch(`${url}/v1/stream/t/%ff`)).status).toBe(400)
   })
 
-  test('can be read by a browser, with the headers of the protocol and ours', async () => {
+  test('exposes the headers of the protocol and of the Worker to a browser', async () => {
     const s = new Store(parts)
     const preflight = await s.request('OPTIONS', {
       headers: { origin: 'http://localhost:5173', 'access-control-request-method': 'POST' },
@@ -193,10 +195,10 @@ describe('every answer', () => {
     }
   })
 
-  /** The headers that a browser asks leave for and does not get: it then sends no request at all. */
+  /** The headers that the preflight refuses. With one of them a browser sends no request. */
   const refusedHeaders = async (url: string, headers: string[]) => {
     const origin = 'http://localhost:5173'
-    // As the Fetch standard has browsers send it: sorted, in lower case.
+    // The Fetch standard has browsers send the names sorted and in lower case.
     const asked = headers.map((name) => name.toLowerCase()).sort()
     const preflight = await fetch(url, {
       method: 'OPTIONS',
@@ -234,7 +236,7 @@ describe('every answer', () => {
     expect(await refusedHeaders(new Store(parts).url, [...OURS, ...headers])).toEqual([])
   })
 
-  test('lets a page send a header of its own only where ALLOWED_HEADERS names it', async () => {
+  test('lets a page send a header of its own only if ALLOWED_HEADERS names it', async () => {
     const headers = [...OURS, 'traceparent', 'X-Our-Trace', 'x-our-session']
     expect(await refusedHeaders(new Store(parts).url, headers)).toEqual(['x-our-session', 'x-our-trace'])
     const worker = await startWorker({
@@ -248,7 +250,7 @@ describe('every answer', () => {
     }
   })
 
-  test('without authentication is for local hosts only', async () => {
+  test('without authentication is 403 for a host that is not local', async () => {
     for (const [host, status] of [
       ['sync.example.com', 403],
       ['localhost.example.com', 403],
@@ -260,7 +262,7 @@ describe('every answer', () => {
     }
   })
 
-  test('without authentication is for local pages only', async () => {
+  test('without authentication is 403 for a page that is not local', async () => {
     const s = new Store(parts)
     for (const [origin, status] of [
       ['http://localhost:5173', 200],
@@ -275,14 +277,14 @@ describe('every answer', () => {
     expect((await s.request('DELETE', { headers: { origin: 'https://evil.example' } })).status).toBe(403)
   })
 
-  test('takes no method for another that it does not know', async () => {
+  test('to an unknown method is 405', async () => {
     const s = new Store(parts)
     for (const method of ['PURGE', 'PROPFIND', 'QUERY']) {
       expect([method, await statusFor(s.url, 'localhost', method)]).toEqual([method, 405])
     }
   })
 
-  test('is for the origins that are listed', async () => {
+  test('allows only the listed origins', async () => {
     const worker = await startWorker({
       upstreamUrl: parts.proxy.url,
       vars: { ALLOWED_ORIGINS: 'https://a.example, https://b.example/' },

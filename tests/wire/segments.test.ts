@@ -1,52 +1,18 @@
-// Sealed history: cut where the index says, kept in the edge cache, resumable from anywhere.
+// Sealed history: the index says where it is cut, the edge cache keeps it, and a read can resume from any offset.
 import { describe, expect, test } from 'vitest'
 import { fenceHeader, JSON_TYPE } from '../../client/src/protocol/index.js'
 import { startRustUpstream } from '../harness/index.ts'
 import { numbers } from '../support/events.ts'
-import { chain, type Event, json, type Parts, type Problem, Store, upstreams, useParts } from './support.ts'
+import { chain, json, type Page, type Problem, readPage, Store, walk } from '../support/store.ts'
+import { type Parts, upstreams, useParts } from './parts.ts'
 
 /** Small segments, so that a short history has many. */
 const SIZE = { SEGMENT_BYTES: '2000', SEGMENT_EVENTS: '20' }
 
-interface Page {
-  readonly from: string
-  readonly next: string
-  readonly cache: string | null
-  readonly upToDate: boolean
-  readonly events: Event[]
-  readonly headers: Headers
-  readonly bytes: number
-}
-
-const page = async (store: Store, query: string): Promise<Page> => {
-  const response = await store.read(query)
-  if (response.status !== 200) throw new Error(`${query}: ${response.status} ${await response.text()}`)
-  const text = await response.text()
-  return {
-    from: query,
-    next: response.headers.get('stream-next-offset') ?? '',
-    cache: response.headers.get('x-cache'),
-    upToDate: response.headers.has('stream-up-to-date'),
-    events: (JSON.parse(text) as Event[]).filter((message) => !('livestore' in message)),
-    headers: response.headers,
-    bytes: Buffer.byteLength(text),
-  }
-}
-
-/** Page by page to the tail, as every client does. */
-const walk = async (store: Store, query = 'offset=-1'): Promise<Page[]> => {
-  const pages = [await page(store, query)]
-  for (let last = pages[0]; last !== undefined && !last.upToDate; last = pages.at(-1)) {
-    expect(last.next).not.toBe(last.from)
-    pages.push(await page(store, `offset=${last.next}`))
-  }
-  return pages
-}
-
 const seqs = (pages: readonly Page[]) => pages.flatMap((_) => _.events.map((event) => event.seqNum))
 const caches = (pages: readonly Page[]) => pages.map((_) => _.cache)
 
-/** A store with a history of so many events, a few in each push. Says where each push ended. */
+/** A store with a history of so many events, a few in each push, and the end of each push. */
 const filled = async (parts: Parts, events: number, perPush = 7, args?: unknown) => {
   const store = new Store(parts)
   const ends: { head: number; offset: string }[] = []
@@ -78,7 +44,7 @@ describe.each(upstreams)('with $name', ({ start }) => {
     expect(parts.proxy.requests.map((_) => _.query.get('offset'))).toEqual([warm.at(-2)?.next])
   })
 
-  test('every offset that a push was answered with is one to go on from', async () => {
+  test('a read can go on from the offset of every push', async () => {
     const { store, ends } = await filled(parts, 60)
     for (let round = 0; round < 2; round++) {
       for (const { head, offset } of ends)
@@ -86,25 +52,25 @@ describe.each(upstreams)('with $name', ({ start }) => {
     }
   })
 
-  test('after=<seqNum> goes on from any event', async () => {
+  test('a read with after=<seqNum> goes on from any event', async () => {
     const { store, ends } = await filled(parts, 60)
     for (const after of [0, 1, 6, 7, 8, 20, 21, 27, 28, 34, 41, 42, 43, 59, 60]) {
       const pages = await walk(store, `after=${after}`)
       const begin = Math.max(0, ...ends.map((_) => _.head).filter((head) => head <= after))
       expect(seqs(pages)).toEqual(numbers(begin + 1, 60))
     }
-    expect((await page(store, 'after=60')).upToDate).toBe(true)
-    expect(seqs([await page(store, `after=3&offset=${ends[2]?.offset}`)])[0]).toBe(22)
+    expect((await readPage(store, 'after=60')).upToDate).toBe(true)
+    expect(seqs([await readPage(store, `after=3&offset=${ends[2]?.offset}`)])[0]).toBe(22)
   })
 })
 
 describe('on the Rust server', () => {
   const parts = useParts(startRustUpstream, SIZE)
 
-  test('a segment says that it is final, and whose it is; the tail says that it is not', async () => {
+  test('a segment’s headers say that it is final and name its backend, and the tail’s say that it is not', async () => {
     const { store } = await filled(parts, 60)
     for (const expected of ['MISS', 'HIT']) {
-      const first = await page(store, 'offset=-1')
+      const first = await readPage(store, 'offset=-1')
       expect(first.cache).toBe(expected)
       expect(Object.fromEntries(first.headers)).toMatchObject({
         'cache-control': 'private, max-age=31536000, immutable',
@@ -118,14 +84,14 @@ describe('on the Rust server', () => {
       })
       expect(first.upToDate).toBe(false)
     }
-    const { headers } = await page(store, `offset=${(await walk(store)).at(-2)?.next}`)
+    const { headers } = await readPage(store, `offset=${(await walk(store)).at(-2)?.next}`)
     expect(headers.get('cache-control')).toBe('no-store')
     expect(headers.get('server-timing')).toMatch(/^sequencer;dur=\d+, upstream;dur=\d+, total;dur=\d+$/)
   })
 
-  test('a segment that the reader has already is 304', async () => {
+  test('a read of a segment that the reader already has is 304', async () => {
     const { store } = await filled(parts, 60)
-    const tag = (await page(store, 'offset=-1')).headers.get('etag') ?? ''
+    const tag = (await readPage(store, 'offset=-1')).headers.get('etag') ?? ''
     expect(tag).toMatch(/^"[0-9a-f]{32}"$/)
     for (const condition of [tag, `W/${tag}`, `"other", ${tag}`, '*']) {
       const response = await store.read('offset=-1', { 'if-none-match': condition })
@@ -136,7 +102,7 @@ describe('on the Rust server', () => {
     expect((await store.read('offset=-1', { 'if-none-match': '"other"' })).status).toBe(200)
   })
 
-  test('events that are longer than a segment, and many that are short, get segments of a sane size', async () => {
+  test('events longer than a segment, and many short events, make segments of a sane size', async () => {
     const { store: huge } = await filled(parts, 6, 1, { text: 'x'.repeat(5_000) })
     expect((await walk(huge)).map((_) => _.events.length)).toEqual([1, 1, 1, 1, 1, 1, 0])
     const { store: tiny } = await filled(parts, 100, 100, 1)
@@ -144,10 +110,10 @@ describe('on the Rust server', () => {
     expect((await walk(tiny)).map((_) => _.events.length)).toEqual([100, 1])
   })
 
-  test('offsets that are in no index are answered by the log itself', async () => {
+  test('a read from an offset that the index does not have comes from the log itself', async () => {
     const { store, ends } = await filled(parts, 60)
     const offset = ends[1]?.offset ?? ''
-    // Another writer's: the Sequencer takes what it wrote for one append
+    // Another writer's appends. The Sequencer takes them for one
     const appended = async (parent: number) => {
       const headers = { ...JSON_TYPE, ...fenceHeader(parent) }
       const body = JSON.stringify(chain(parent, 1))
@@ -159,7 +125,7 @@ describe('on the Rust server', () => {
     for (const parent of numbers(61, 80)) await appended(parent)
     await store.request('HEAD')
     await store.pushed(chain(81, 40))
-    const read = await page(store, `offset=${theirs}`)
+    const read = await readPage(store, `offset=${theirs}`)
     expect([read.cache, read.upToDate, seqs([read])]).toEqual(['BYPASS', true, numbers(62, 121)])
     expect(seqs(await walk(store, `offset=${offset}`))).toEqual(numbers(15, 121))
     // No offset at all
@@ -167,7 +133,7 @@ describe('on the Rust server', () => {
     expect([refused.status, (await json<Problem>(refused))._tag]).toEqual([400, 'BadRequestError'])
   })
 
-  test('of a previous backend nothing is served', async () => {
+  test('after a reset no read receives events of the previous backend', async () => {
     const { store, ends } = await filled(parts, 60)
     const before = await walk(store)
     await store.request('DELETE')
@@ -178,12 +144,12 @@ describe('on the Rust server', () => {
     const idOf = (pages: readonly Page[]) => new Set(pages.map((_) => _.headers.get('livestore-backend-id')))
     expect([idOf(before).size, idOf(after).size]).toEqual([1, 1])
     expect(idOf(after)).not.toEqual(idOf(before))
-    // An old offset may mean nothing now; whose answer it is can be seen
+    // An old offset may mean nothing now. The answer names its backend
     const old = await store.read(`offset=${ends[2]?.offset}`)
     expect(old.headers.get('livestore-backend-id')).toBe([...idOf(after)][0])
   })
 
-  test('after=<seqNum> beyond the end is refused, and says whose end it is', async () => {
+  test('a read with after=<seqNum> beyond the end is refused, and the refusal names the backend', async () => {
     const { store } = await filled(parts, 30)
     for (const query of ['after=31', 'after=31&live=sse', 'after=9007199254740991']) {
       const response = await store.read(query)
@@ -192,11 +158,11 @@ describe('on the Rust server', () => {
       expect(await response.json()).toMatchObject({ _tag: 'BadRequestError', field: 'after', head: 30 })
     }
     const nothing = new Store(parts)
-    expect((await page(nothing, 'after=0')).upToDate).toBe(true)
+    expect((await readPage(nothing, 'after=0')).upToDate).toBe(true)
     expect((await nothing.read('after=1')).status).toBe(400)
   })
 
-  test('what direct-mode writers append past the Sequencer can be read from a seqNum', async () => {
+  test('a read from a seqNum finds events that direct-mode writers append past the Sequencer', async () => {
     const { store } = await filled(parts, 30)
     const headers = { ...JSON_TYPE, ...fenceHeader(30) }
     await fetch(store.upstreamUrl, { method: 'POST', headers, body: JSON.stringify(chain(30, 5)) })
@@ -210,22 +176,22 @@ describe('on the Rust server', () => {
     ).toBeLessThan(300)
   }
 
-  // What the Worker remembers is good for 30 s; these wait for that together. Each takes its own `expect`:
-  // the shared one loses its test as soon as the other ends.
-  test.concurrent('what direct-mode writers append past the Sequencer is in its head and index soon after someone reads it', async ({
+  // The Worker's memory of the tip is good for 30 s. These two tests wait for that together. Each takes its own `expect`,
+  // because the shared one loses its test as soon as the other test ends.
+  test.concurrent('events that direct-mode writers append past the Sequencer are in its head and index soon after a read', async ({
     expect,
   }) => {
     const { store } = await filled(parts, 30)
     await walk(store)
     await appendDirectly(store, chain(30, 40), fenceHeader(30))
-    // The last page shows where the log ends, which nobody has told the Sequencer.
+    // The last page shows the log's end, which the Sequencer does not know.
     expect(seqs(await walk(store))).toEqual(numbers(1, 70))
-    // It looks, but nobody waits for that: the upstream does not answer for now.
+    // The Sequencer reads the log, and nobody waits for that. The upstream does not answer for now.
     const held = parts.proxy.next({ method: 'GET', path: store.name }, 'hold request')
     let looks = false
     void held.met.then(() => (looks = true))
     const head = async () => {
-      const { cache, headers } = await page(store, 'offset=-1')
+      const { cache, headers } = await readPage(store, 'offset=-1')
       expect(cache).toBe('HIT')
       return headers.get('livestore-head')
     }
@@ -237,16 +203,16 @@ describe('on the Rust server', () => {
     expect([seqs(pages), pages.at(-1)?.events.length]).toEqual([numbers(1, 70), 0])
   }, 90_000)
 
-  test.concurrent('a store that is halted costs a look, not a look for each read', async ({ expect }) => {
+  test.concurrent('many reads of a halted store cost one look at the log', async ({ expect }) => {
     const { store } = await filled(parts, 60)
     await walk(store)
     await appendDirectly(store, [{ no: 'event' }])
-    const tail = async () => (await page(store, `offset=${(await walk(store)).at(-1)?.next}`)).upToDate
+    const tail = async () => (await readPage(store, `offset=${(await walk(store)).at(-1)?.next}`)).upToDate
     expect(await tail()).toBe(true)
     const asked = () => parts.proxy.requests.filter((_) => _.path.endsWith(`/${store.name}`)).length
     const before = asked()
     const sealed = async () => {
-      expect((await page(store, 'offset=-1')).cache).toBe('HIT')
+      expect((await readPage(store, 'offset=-1')).cache).toBe('HIT')
       return asked()
     }
     await expect.poll(sealed, { timeout: 40_000, interval: 1_000 }).toBeGreaterThan(before)
@@ -258,22 +224,22 @@ describe('on the Rust server', () => {
   test.each([
     ['a broken chain', (bytes: string) => bytes.replace('"id":"9"', '"id":"X"').replace('"seqNum":9,', '"seqNum":8,')],
     ['a log of the same shape', (bytes: string) => bytes.replaceAll('"clientId":"client', '"clientId":"cliemt')],
-  ])('%s that is not what was appended is not kept', async (_, forge) => {
+  ])('%s in place of the appended events is not kept in the cache', async (_, forge) => {
     const { store, ends } = await filled(parts, 60)
-    // Recreated behind everyone's back, with as many bytes
+    // Another tool recreates the stream with as many bytes
     const bytes = await (await fetch(`${store.upstreamUrl}?offset=-1`)).text()
     await fetch(store.upstreamUrl, { method: 'DELETE' })
     const forged = forge(bytes)
     expect([forged === bytes, forged.length]).toEqual([false, bytes.length])
     await fetch(store.upstreamUrl, { method: 'PUT', headers: { 'content-type': 'application/json' }, body: forged })
     for (let round = 0; round < 2; round++) {
-      const read = await page(store, 'offset=-1')
+      const read = await readPage(store, 'offset=-1')
       expect([read.cache, read.upToDate, read.events.length]).toEqual(['BYPASS', true, 60])
     }
     expect(ends).not.toEqual([])
   })
 
-  test('many who miss the same history at once cost the upstream hardly more than one', async () => {
+  test('many readers that miss the same history at once cost the upstream hardly more than one', async () => {
     const { store } = await filled(parts, 200)
     const history = Buffer.byteLength(await (await fetch(`${store.upstreamUrl}?offset=-1`)).text())
     parts.proxy.clear()

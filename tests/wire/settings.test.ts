@@ -1,77 +1,55 @@
-// Other deployments: one without an edge cache, as on workers.dev, and one set up wrongly.
+// Other deployments: one without an edge cache, as on workers.dev, and one with a wrong setting.
 import { expect, test } from 'vitest'
-import { chain, type Event, Store, useDeployments } from './support.ts'
+import { checkChain } from '../support/events.ts'
+import { chain, type Page, Store, walk } from '../support/store.ts'
+import { JWT } from '../support/tokens.ts'
+import { useDeployments } from './parts.ts'
 
 const { parts, deploy } = useDeployments()
 
-interface Page {
-  readonly cache: string | null
-  readonly cacheControl: string | null
-  readonly bytes: number
-  readonly events: number
-}
-
-/** Page by page to the tail, as every client does. */
-const walk = async (store: Store): Promise<Page[]> => {
-  const pages: Page[] = []
-  for (let [offset, upToDate, head] = ['-1', false, 0]; !upToDate; ) {
-    const response = await store.read(`offset=${offset}`)
-    expect(response.status).toBe(200)
-    const text = await response.text()
-    const events = (JSON.parse(text) as Event[]).filter((message) => 'seqNum' in message)
-    for (const { parentSeqNum, seqNum } of events) {
-      expect(parentSeqNum).toBe(head)
-      head = seqNum
-    }
-    const { headers } = response
-    pages.push({
-      cache: headers.get('x-cache'),
-      cacheControl: headers.get('cache-control'),
-      bytes: text.length,
-      events: events.length,
-    })
-    offset = headers.get('stream-next-offset') ?? ''
-    upToDate = headers.has('stream-up-to-date')
-  }
+const readAll = async (store: Store): Promise<Page[]> => {
+  const pages = await walk(store)
+  checkChain(pages.flatMap(({ events }) => events))
   return pages
 }
 
-const total = (pages: readonly Page[], of: 'bytes' | 'events') => pages.reduce((sum, page) => sum + page[of], 0)
+const sum = (numbers: readonly number[]) => numbers.reduce((sum, number) => sum + number, 0)
 
-test('without an edge cache a history is read in the same pages, and each read of the log ends with its page', async () => {
+test('without an edge cache a history comes in the same pages, and each upstream read ends with its page', async () => {
   await deploy({}, { cache: false })
   const store = new Store(parts)
   for (let head = 0; head < 10_000; head += 100) await store.pushed(chain(head, 100, { text: 'x'.repeat(2_000) }))
   const before = await parts.worker.memory()
   for (const first of ['MISS', 'BYPASS']) {
     parts.proxy.clear()
-    const pages = await walk(store)
+    const pages = await readAll(store)
+    const total = sum(pages.map(({ bytes }) => bytes))
     const sent = parts.proxy.requests.map((request) => request.sent)
-    expect(total(pages, 'events')).toBe(10_000)
+    expect(sum(pages.map(({ events }) => events.length))).toBe(10_000)
     expect(pages.length).toBeGreaterThan(15)
     for (const { bytes } of pages) expect(bytes).toBeLessThan(1.3 * 2 ** 20)
-    // A page that was cut is final for the reader as well.
+    // A page from a cut read is final for the reader as well.
     expect(pages.map(({ cache }) => cache)).toEqual([...pages.slice(1).map(() => first), 'BYPASS'])
-    expect(new Set(pages.slice(0, -1).map(({ cacheControl }) => cacheControl))).toEqual(
+    expect(new Set(pages.slice(0, -1).map(({ headers }) => headers.get('cache-control')))).toEqual(
       new Set(['private, max-age=31536000, immutable']),
     )
     expect(parts.proxy.count({ method: 'GET' })).toBe(pages.length)
     console.log(
-      `${first}: ${pages.length} pages of a log of ${total(pages, 'bytes')} bytes; one read made the upstream send ${Math.max(...sent)} at most`,
+      `${first}: ${pages.length} pages of a log of ${total} bytes; one read made the upstream send ${Math.max(...sent)} at most`,
     )
-    // The page, and what fits into the buffers of two connections; not the rest of the log.
-    expect(Math.max(...sent)).toBeLessThan(total(pages, 'bytes') / 2)
+    // The page and the content of two connections' buffers, but not the rest of the log.
+    expect(Math.max(...sent)).toBeLessThan(total / 2)
   }
   expect((await parts.worker.memory()) - before).toBeLessThan(64 * 2 ** 20)
 }, 60_000)
 
-test('without an edge cache a log that is not what its index says never ends as a whole page, and then passes through', async () => {
+test('without an edge cache a log that contradicts its index breaks the page off, and later reads pass through', async () => {
   await deploy({ SEGMENT_EVENTS: '20' }, { cache: false })
   const store = new Store(parts)
   for (let head = 0; head < 60; head += 10) await store.pushed(chain(head, 10))
-  // Once as a page that is gathered, then as one that is passed on while it is read.
-  expect((await walk(store)).length).toBe(4)
-  expect((await walk(store)).map(({ cache }) => cache)).toEqual(['BYPASS', 'BYPASS', 'BYPASS', 'BYPASS'])
+  // The Worker gathers the first pages, and passes the second ones on while it reads them.
+  expect((await readAll(store)).length).toBe(4)
+  expect((await readAll(store)).map(({ cache }) => cache)).toEqual(['BYPASS', 'BYPASS', 'BYPASS', 'BYPASS'])
   const bytes = await (await fetch(`${store.upstreamUrl}?offset=-1`)).text()
   await fetch(store.upstreamUrl, { method: 'DELETE' })
   const forged = bytes.replace('"seqNum":9,', '"seqNum":8,')
@@ -88,8 +66,6 @@ test('without an edge cache a log that is not what its index says never ends as 
   ]).toEqual(['BYPASS', 'no-store', true])
   expect(await passed.text()).toBe(forged)
 })
-
-const JWT = { AUTH_MODE: 'jwt', JWT_SECRET: 'a secret of this test, long enough for its hash' }
 
 test.each<[setting: string, value: string, others?: Record<string, string>]>([
   ['SEGMENT_BYTES', '1MB'],
@@ -118,7 +94,7 @@ test.each<[setting: string, value: string, others?: Record<string, string>]>([
   ['JWT_AUDIENCE', ',', JWT],
   ['JWT_AUDIENCE', 'one,', JWT],
   ['JWT_HEADER', 'a b', JWT],
-])('a wrong %s (%s) is named', async (setting, value, others: Record<string, string> = {}) => {
+])('a wrong %s (%s) is refused by name', async (setting, value, others: Record<string, string> = {}) => {
   await deploy({ ...others, [setting]: value })
   const response = await new Store(parts).read()
   expect(response.status).toBe(500)

@@ -1,7 +1,8 @@
 // The socket: pushes and their delivery over one WebSocket (docs/http-api.md, "The socket").
 import { afterEach, describe, expect, test } from 'vitest'
 import { openSocket, type TestSocket } from '../support/socket.ts'
-import { chain, event, Store, useParts } from './support.ts'
+import { chain, event, Store } from '../support/store.ts'
+import { useParts } from './parts.ts'
 
 const parts = useParts()
 const open: TestSocket[] = []

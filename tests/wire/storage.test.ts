@@ -1,18 +1,18 @@
-// What a Sequencer keeps, as it lies on disk: whoever changes this format must still read what is there.
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
+// A Sequencer's rows on disk. A build with another format must still read these.
+import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { root } from '../../scripts/lib/tools.mjs'
-import { startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
-import { chain, type Parts, Store } from './support.ts'
+import { makeFolder, removeFolder, startCountingProxy, startRustUpstream, startWorker } from '../harness/index.ts'
+import { chain, Store } from '../support/store.ts'
+import type { Parts } from './parts.ts'
 
 const parts = {} as Parts
 let folder: string
 
 beforeAll(async () => {
-  folder = await mkdtemp(join(tmpdir(), 'headwater-storage-'))
+  folder = await makeFolder('storage')
   parts.upstream = await startRustUpstream()
   parts.worker = await startWorker({
     upstreamUrl: parts.upstream.url,
@@ -23,7 +23,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await parts.worker?.stop()
   await parts.upstream?.stop()
-  await rm(folder, { recursive: true, force: true })
+  await removeFolder(folder)
 })
 
 const databases = async () =>
@@ -31,7 +31,7 @@ const databases = async () =>
     .filter((name) => name.endsWith('.sqlite'))
     .map((name) => join(folder, name))
 
-/** The databases of all objects that have a table of that name. */
+/** The rows of this table, for each object that has one. */
 const rowsOf = async (table: string) => {
   return (await databases()).flatMap((file) => {
     const database = new DatabaseSync(file, { readOnly: true })
@@ -50,7 +50,7 @@ const rowsOf = async (table: string) => {
   })
 }
 
-test('one row a push, which is both the head and the index', async () => {
+test('a push adds one row, which is both the head and the index', async () => {
   const store = new Store(parts)
   const offsets = [(await store.request('PUT')).headers.get('stream-next-offset')]
   const bytes = [0]
@@ -82,8 +82,8 @@ test('one row a push, which is both the head and the index', async () => {
   await store.pushed(chain(6, 1))
 })
 
-// A query that reads every row of a store with a long history would be slow, and dear: rows read are charged.
-test('no query reads more rows than it gives', async () => {
+// A query that reads every row of a long history would be slow and expensive, because Cloudflare charges for rows read.
+test('no query reads more rows than it returns', async () => {
   await new Store(parts).pushed(chain(0, 1))
   await parts.worker.kill()
   const source = await readFile(join(root, 'src/sequencer/storage.rs'), 'utf8')
@@ -99,8 +99,8 @@ test('no query reads more rows than it gives', async () => {
       .prepare(`EXPLAIN QUERY PLAN ${sql}`)
       .all(...values)
       .map((row) => String(row['detail']))
-    // It walks along the table or the index of segments, without sorting, and stops at its limit. Only COUNT_ENDS has none,
-    // and is asked once.
+    // The query walks along the table or the index of segments, without sorting, and stops at its limit. Only COUNT_ENDS has
+    // no limit, and it runs once.
     expect([name, plan]).toEqual([name, [expect.stringMatching(/^(SEARCH|SCAN) append( USING|$)/)]])
     expect([name, sql]).toEqual([name, expect.stringMatching(name === 'COUNT_ENDS' ? /COUNT/ : /LIMIT/)])
     if (sql.includes('seals = 1')) expect([name, plan[0]]).toEqual([name, expect.stringContaining('INDEX segment')])
@@ -109,7 +109,7 @@ test('no query reads more rows than it gives', async () => {
   await parts.worker.restart()
 })
 
-/** While the Worker is down, the store of that backend as it lies on disk. */
+/** Opens the database of the store with this backend. The Worker must be down. */
 const onDisk = async (backendId: string | null, work: (database: DatabaseSync) => void) => {
   await parts.worker.kill()
   let found = 0
@@ -126,8 +126,8 @@ const onDisk = async (backendId: string | null, work: (database: DatabaseSync) =
   await parts.worker.restart()
 }
 
-// A rollback meets the rows of a newer build, and a deployment those of an older one.
-test('tables of an earlier build, and of a later one, serve', async () => {
+// A rollback meets the rows of a newer build, and a deployment the rows of an older one.
+test('a Worker works with the tables of an earlier and of a later build', async () => {
   const store = new Store(parts)
   await store.pushed(chain(0, 3))
   const id = (await store.pushed(chain(3, 2))).headers.get('livestore-backend-id')
@@ -137,7 +137,7 @@ test('tables of an earlier build, and of a later one, serve', async () => {
       .all()
       .map(({ name }) => name)
   await onDisk(id, (database) => {
-    // Builds before 0.2 insert without the names of columns: these tables keep those that they have.
+    // Builds before 0.2 insert without the names of columns. Therefore these tables keep their columns.
     expect(columns(database, 'append')).toEqual([
       'last_seq',
       'end_offset',
@@ -166,7 +166,7 @@ test('tables of an earlier build, and of a later one, serve', async () => {
   await store.pushed(chain(0, 1))
 })
 
-test('that a stream is about to be deleted is stored before it is, and a crash between deletion and creation is mended', async () => {
+test('a reset stores its intent before it deletes the stream, and completes after a crash between deletion and creation', async () => {
   const proxy = await startCountingProxy(parts.upstream.url)
   const worker = await startWorker({ upstreamUrl: proxy.url, persistTo: folder })
   try {
@@ -191,8 +191,8 @@ test('that a stream is about to be deleted is stored before it is, and a crash b
   }
 })
 
-// The runtime itself makes a file, empty, for each object that is called. Cloudflare keeps no object that has stored nothing.
-test('reads of stores that do not exist store nothing', async () => {
+// The runtime makes an empty file for each called object. Cloudflare keeps no object that has stored nothing.
+test('reads of nonexistent stores store nothing', async () => {
   const tables = async () => {
     const found = await Promise.all(
       (await databases()).map(async (file) => {

@@ -1,75 +1,86 @@
-// A log with the protocol's rules for appends, and clients that write to it with direct-core.ts as LiveStore's leader does:
-// pull, rebase, push again.
-import {
-  beginAppend,
-  invalidate,
-  newPush,
-  newWriter,
-  nextStep,
-  observeTip,
-  onReply,
-  type Push,
-  type Reply,
-  type Request,
-} from '../../../client/src/direct/direct-core.ts'
-import { fence, firstBreak, headerMessage } from '../../../client/src/protocol/index.js'
-import { type Event, eventsFrom } from '../../support/events.ts'
+// A log with the protocol's rules for appends and offsets. Direct writers append to it, and simulated-server.ts reads it.
+import type { Reply, Request } from '../../../client/src/direct/direct-core.ts'
+import { fence, headerMessage } from '../../../client/src/protocol/index.js'
+import { START_OFFSET } from '../../../client/src/reading/page.ts'
+import { checkChain, type Event, eventsFrom, idOf } from '../../support/events.ts'
 
-interface Append {
+export interface Append {
   readonly events: readonly Event[]
-  readonly producer: string
-  readonly producerSeq: number
+  readonly producer?: { readonly id: string; readonly seq: number }
 }
 
-const header = headerMessage('a-backend')
-const offsetOf = (messages: number) => String(messages).padStart(8, '0')
-
 export class SimulatedLog {
-  private messages: unknown[] | undefined
+  backendId = 'backend-1'
+  exists = false
+  /** The events of each append. */
+  readonly appends: Event[][] = []
   private lastSeq = ''
   private producers = new Map<string, number>()
   private late: Append[] = []
 
-  get tail() {
-    return offsetOf(this.messages?.length ?? 0)
-  }
   get events(): Event[] {
-    return (this.messages?.slice(1) ?? []) as Event[]
+    return this.appends.flat()
   }
-  get head() {
-    return this.events.at(-1)?.seqNum ?? 0
+  get head(): number {
+    return this.appends.at(-1)?.at(-1)?.seqNum ?? 0
+  }
+  get tail(): string {
+    return this.offset(this.appends.length)
   }
 
   has(id: string): boolean {
     return this.events.some((_) => idOf(_) === id)
   }
 
+  /** The offset behind the header and so many appends. */
+  offset(appends: number): string {
+    return `${this.backendId.length}-${String(appends).padStart(6, '0')}`
+  }
+
+  /** The number of appends before this offset: -1 before the header, undefined for an unknown offset. */
+  placeOf(offset: string): number | undefined {
+    if (offset === START_OFFSET) return -1
+    const place = Number(offset.split('-')[1])
+    return place <= this.appends.length && offset === this.offset(place) ? place : undefined
+  }
+
+  messages(from: number, to: number): unknown[] {
+    const header = from < 0 ? [headerMessage(this.backendId)] : []
+    return [...header, ...this.appends.slice(Math.max(0, from), to).flat()]
+  }
+
   answer(request: Request, append: Append | undefined): Reply {
     if (request._tag === 'Create') {
-      if (this.messages !== undefined) return { _tag: 'Exists' }
-      this.messages = [header]
+      if (this.exists) return { _tag: 'Exists' }
+      this.exists = true
       return { _tag: 'Created' }
     }
-    if (this.messages === undefined) return { _tag: 'Missing' }
+    if (!this.exists) return { _tag: 'Missing' }
     if (request._tag === 'Check') return { _tag: 'Checked', tail: this.tail }
-    if (request._tag === 'Read') {
-      return { _tag: 'Read', messages: this.messages.slice(Number(request.from?.offset ?? 0)), end: this.tail }
-    }
-    return this.append(append!)
+    if (request._tag === 'Append') return this.append(append!)
+    const from = this.placeOf(request.from?.offset ?? START_OFFSET)
+    if (from === undefined) return { _tag: 'NoSuchOffset' }
+    return { _tag: 'Read', messages: this.messages(from, this.appends.length), end: this.tail }
   }
 
   /** PROTOCOL 5.2 and 5.2.1. */
-  append({ events, producer, producerSeq }: Append): Reply {
-    if (this.messages === undefined) return { _tag: 'Missing' }
-    const last = this.producers.get(producer) ?? -1
-    if (producerSeq <= last) return { _tag: 'Appended', offset: this.tail }
-    if (producerSeq > last + 1) return { _tag: 'Forgotten' }
+  append({ events, producer }: Append): Reply {
+    if (!this.exists) return { _tag: 'Missing' }
+    const last = (producer && this.producers.get(producer.id)) ?? -1
+    if (producer && producer.seq <= last) return { _tag: 'Appended', offset: this.tail }
+    if (producer && producer.seq > last + 1) return { _tag: 'Forgotten' }
     const seq = fence(events[0]!.parentSeqNum)
     if (seq <= this.lastSeq) return { _tag: 'Conflict' }
     this.lastSeq = seq
-    this.producers.set(producer, producerSeq)
-    this.messages.push(...events)
+    if (producer) this.producers.set(producer.id, producer.seq)
+    this.appends.push([...events])
     return { _tag: 'Appended', offset: this.tail }
+  }
+
+  /** Somebody appends the next `count` events. */
+  grow(count: number): void {
+    const { _tag } = this.append({ events: eventsFrom(this.head, count) })
+    if (_tag !== 'Appended') throw new Error(`the log refuses its next events: ${_tag}`)
   }
 
   delay(append: Append) {
@@ -85,116 +96,18 @@ export class SimulatedLog {
     this.producers.clear()
   }
 
+  /** Begins another log at the same place. */
+  reset(): void {
+    this.forget()
+    this.appends.length = 0
+    this.backendId = `${this.backendId}'`
+  }
+
   check(acknowledged: readonly string[]) {
-    const broken = firstBreak(this.events)
-    if (broken !== undefined)
-      throw new Error(`the chain breaks at ${JSON.stringify(this.events.slice(Math.max(0, broken - 1), broken + 1))}`)
+    checkChain(this.events)
     const logged = this.events.map(idOf)
     if (new Set(logged).size !== logged.length) throw new Error(`twice in the log: ${logged.join(' ')}`)
     const missing = acknowledged.filter((id) => !logged.includes(id))
     if (missing.length > 0) throw new Error(`acknowledged and not in the log: ${missing.join(' ')}`)
-  }
-}
-
-const idOf = (event: Event): string => (event.args as { id: string }).id
-
-export class SimulatedClient {
-  readonly acknowledged: string[] = []
-  private readonly name: string
-  private readonly log: SimulatedLog
-  private writer = newWriter
-  private producer = ''
-  private producers = 0
-  private next = 0
-  /** The head that it has pulled, and the ids of its events that are not in the log. */
-  private head = 0
-  private pending: string[] = []
-  private push: Push | undefined
-
-  constructor(name: string, log: SimulatedLog) {
-    this.name = name
-    this.log = log
-  }
-
-  isBusy() {
-    return this.pending.length > 0
-  }
-
-  act(what: number, luck: number) {
-    if (what < 15) this.pull()
-    else if (what < 20) this.writer = invalidate(this.writer)
-    else if (what < 24) this.log.arriveLate()
-    else this.step(luck)
-  }
-
-  /** The open request fails, and the push with it. LiveStore tries again. */
-  loseRequest() {
-    if (this.push !== undefined && !this.push.landed) this.push = newPush(this.push.chunk)
-  }
-
-  finish() {
-    this.pull()
-    if (this.pending.length === 0) return
-    for (let i = 0; i < 20 && this.pending.length > 0; i++) this.step(99)
-  }
-
-  /** As in LeaderSyncProcessor.ts: the client's own events are confirmed. Others make it rebase, which interrupts the push. */
-  private pull() {
-    if (this.log.tail === '00000000') return
-    const news = this.log.events.filter((_) => _.seqNum > this.head)
-    this.head = this.log.head
-    this.writer = observeTip(this.writer, { offset: this.log.tail, head: this.head })
-    if (news.length === 0) return
-    const ids = news.map(idOf)
-    for (const id of this.pending.filter((_) => ids.includes(_))) this.acknowledged.push(id)
-    this.pending = this.pending.filter((_) => !ids.includes(_))
-    this.push = undefined
-  }
-
-  private step(luck: number) {
-    if (this.pending.length === 0) {
-      for (let i = 0; i <= luck % 3; i++) this.pending.push(`${this.name}-${++this.next}`)
-    }
-    if (this.push === undefined) {
-      const events = this.pending.map((id, i) => ({ ...eventsFrom(this.head + i, 1, {}, this.name)[0]!, args: { id } }))
-      this.push = newPush({ body: JSON.stringify(events), events })
-    }
-    const step = nextStep(this.writer, this.push)
-    switch (step._tag) {
-      case 'Accepted':
-        for (const event of this.push.chunk.events) this.acknowledged.push(idOf(event))
-        this.head = this.push.chunk.events.at(-1)!.seqNum
-        this.pending = []
-        this.push = undefined
-        return
-      case 'ServerAhead':
-        if (this.push.chunk.events.some((_) => this.log.has(idOf(_ as Event))))
-          throw new Error(`${this.name} is refused what is in the log`)
-        this.push = undefined
-        return this.pull()
-      case 'Gap':
-        throw new Error(`${this.name} sees a gap after ${step.head}`)
-      default:
-        return this.ask(step, this.push, luck)
-    }
-  }
-
-  private ask(request: Request, push: Push, luck: number) {
-    const before = this.writer
-    const append = request._tag === 'Append' ? this.appendOf(request, push) : undefined
-    if (request._tag === 'Append') this.writer = beginAppend(request.tip)
-    // The caller learns nothing from these three. It tries again from the start
-    if (luck < 10 && append !== undefined) this.log.delay(append)
-    else if (luck < 20) this.log.answer(request, append)
-    if (luck < 30) return this.loseRequest()
-    const verdict = onReply(before, push, request, this.log.answer(request, append))
-    if (verdict._tag === 'Stop') throw new Error(`${this.name} stops: ${verdict.why}`)
-    this.writer = verdict.writer
-    this.push = verdict._tag === 'Go' ? verdict.push : newPush(push.chunk)
-  }
-
-  private appendOf({ producerSeq }: Request & { _tag: 'Append' }, { chunk }: Push): Append {
-    if (producerSeq === 0) this.producer = `${this.name}/${++this.producers}`
-    return { events: chunk.events as Event[], producer: this.producer, producerSeq }
   }
 }

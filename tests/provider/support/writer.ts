@@ -1,10 +1,9 @@
 // A writer that follows the rules of LiveStore's leader (LeaderSyncProcessor.ts), and an oracle that reads the log. The writer
 // pulls live, rebases its pending events onto pulled ones, confirms its own events that come back, and pushes again.
 import { Effect, type Scope } from '@livestore/utils/effect'
-import { firstBreak, isNext, ROOT } from '../../../client/src/protocol/index.js'
-import { type Event, eventsFrom } from '../../support/events.ts'
-import { type Backend, eventually, follow } from './backend.ts'
-import type { UpstreamStream } from './world.ts'
+import { type Backend, eventually, follow } from '../../support/backend.ts'
+import { type Event, eventsFrom, idOf, logOf } from '../../support/events.ts'
+import type { UpstreamStream } from '../../support/world.ts'
 
 export interface TestWriter {
   readonly name: string
@@ -79,14 +78,7 @@ export const makeWriter = (backend: Backend, name: string): Effect.Effect<TestWr
 /** Checks the chain (docs/http-api.md, "Events"), with each acknowledged event once and each writer's in order. */
 export const checkLog = (stream: UpstreamStream, writers: readonly TestWriter[]): Effect.Effect<void> =>
   Effect.gen(function* () {
-    const [header, ...log] = (yield* Effect.promise(() => stream.messages())) as [unknown, ...Event[]]
-    if (typeof (header as { livestore?: unknown }).livestore !== 'object')
-      yield* Effect.dieMessage('the log has no header')
-    const broken = firstBreak(log, ROOT, isNext)
-    if (broken !== undefined)
-      yield* Effect.dieMessage(
-        `broken at event ${broken}: ${JSON.stringify(log.slice(Math.max(0, broken - 1), broken + 1))}`,
-      )
+    const log = yield* Effect.promise(async () => logOf<Event>(await stream.messages()))
     for (const { name, acknowledged } of writers) {
       const logged = log.filter((_) => _.clientId === name).map(idOf)
       if (JSON.stringify(logged) !== JSON.stringify(acknowledged)) {
@@ -96,5 +88,3 @@ export const checkLog = (stream: UpstreamStream, writers: readonly TestWriter[])
       }
     }
   })
-
-const idOf = (event: Event): string => (event.args as { id: string }).id

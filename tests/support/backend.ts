@@ -12,7 +12,8 @@ import {
   type Scope,
   Stream,
 } from '@livestore/utils/effect'
-import { makeSyncBackend, type SyncBackendOptions, type SyncMetadata } from '../../../client/src/index.ts'
+import { makeSyncBackend, type SyncBackendOptions, type SyncMetadata } from '../../client/src/index.ts'
+import * as wait from './wait.ts'
 
 export type Backend = SyncBackend.SyncBackend<SyncMetadata>
 export type Item = SyncBackend.PullResItem<SyncMetadata>
@@ -98,16 +99,7 @@ export const eventually = (
   holds: () => boolean,
   state: () => unknown = () => undefined,
   withinMs = 15_000,
-): Effect.Effect<void> =>
-  Effect.gen(function* () {
-    const deadline = Date.now() + withinMs
-    while (!holds()) {
-      if (Date.now() > deadline) {
-        return yield* Effect.dieMessage(`not within ${withinMs} ms: ${what}\n${JSON.stringify(state(), null, 2)}`)
-      }
-      yield* Effect.sleep(5)
-    }
-  })
+): Effect.Effect<void> => Effect.promise((signal) => wait.eventually(what, holds, state, withinMs, signal))
 
 /** Prints long runs as `1–2000`. */
 const compact = (numbers: readonly number[]): string => {

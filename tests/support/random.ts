@@ -1,8 +1,21 @@
-// Randomness from one printed seed: mulberry32, a generator of 32 bits of state that is well known and good enough here.
-//
-// What is drawn is reproducible: which faults, in which order for a store's requests; when to crash what; what each
-// writer does. How these meet is not: several processes run on a real clock, and the network and the scheduler of the
-// machine decide which request comes first. The same seed makes the same kind of trouble, not the same history.
+// Randomness from one printed seed. The generator is mulberry32: well known, with 32 bits of state.
+import fc from 'fast-check'
+
+/** `SEED=… npm run test:provider` repeats a run. */
+export const seed = Number(process.env['SEED'] ?? Math.floor(Math.random() * 2 ** 31))
+
+/** Checks a property, and prints the seed. */
+export const check = <T>(property: fc.IProperty<T>, numRuns = 300): void => {
+  console.log(`SEED=${seed}`)
+  fc.assert(property as fc.IProperty<unknown>, { seed, numRuns })
+}
+
+/** Random numbers from 0 to 1 that a seed repeats. */
+export const randomFrom = (seed: number): (() => number) => {
+  const random = new Random(seed)
+  return () => random.next()
+}
+
 export class Random {
   readonly seed: number
   #state: number
@@ -36,7 +49,7 @@ export class Random {
     return chosen
   }
 
-  /** A generator of its own, so that how often one is asked changes nothing for another. */
+  /** A generator of its own: the draws from one change nothing for another. */
   fork(name: string): Random {
     let hash = 0x811c9dc5 // FNV-1a
     for (const char of name) hash = Math.imul(hash ^ (char.codePointAt(0) ?? 0), 0x01000193)

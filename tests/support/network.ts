@@ -1,5 +1,5 @@
 // Faults that only a client's own `fetch` can make, because it knows which request is live and sees its bytes.
-import { HEAD_HEADER, PROBLEM_HEADER, problemType } from '../../../client/src/protocol/index.js'
+import { HEAD_HEADER, PROBLEM_HEADER, problemType } from '../../client/src/protocol/index.js'
 
 type Fetch = typeof globalThis.fetch
 type Ask = {
@@ -18,6 +18,8 @@ export interface Network {
   /** Answers a matching request in the server's place. The returned function ends that. */
   intercept: (handler: (ask: Ask, next: () => Promise<Response>) => Promise<Response> | undefined) => () => void
 }
+
+export const isLive = (ask: Ask): boolean => ask.live !== null
 
 export const makeNetwork = (): Network => {
   const asked: Ask[] = []

@@ -1,9 +1,9 @@
-// Tokens of every kind, the wrong ones too, signed by Node's own crypto.
+// Tokens of every kind, also wrong ones, signed by Node's own crypto.
 import { createHmac, generateKeyPairSync, type KeyObject, sign } from 'node:crypto'
 
 export type Claims = Record<string, unknown>
 
-/** A key pair, and how it signs. */
+/** A key pair with its signature function. */
 export interface Signer {
   readonly alg: string
   readonly kid: string
@@ -56,3 +56,15 @@ export const signedBy = (by: Signer, claims: Claims, header: Record<string, unkn
   token({ alg: by.alg, kid: by.kid, typ: 'JWT', ...header }, claims, by.sign)
 
 export const now = (): number => Math.floor(Date.now() / 1000)
+
+/** The secret of a Worker whose tokens are the test's own. */
+export const SECRET = 'a secret of this test, long enough for its hash'
+
+/** The settings of a Worker that takes `hs256` tokens. */
+export const JWT = { AUTH_MODE: 'jwt', JWT_SECRET: SECRET }
+
+/** A token that is good for ten minutes, unless its claims say otherwise. */
+export const hs256 = (claims: Claims, secret = SECRET): string =>
+  token({ alg: 'HS256', typ: 'JWT' }, { exp: now() + 600, ...claims }, hmac(secret))
+
+export const bearer = (token: string) => ({ authorization: `Bearer ${token}` })

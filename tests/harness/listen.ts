@@ -1,0 +1,27 @@
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+
+export interface Listening {
+  readonly url: string
+  /** Cuts every connection. */
+  readonly cut: () => void
+  readonly stop: () => Promise<void>
+}
+
+/** Starts a server of the test's own on 127.0.0.1, by default on a free port. */
+export const listen = async (server: Server, port = 0): Promise<Listening> => {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject)
+    server.listen(port, '127.0.0.1', resolve)
+  })
+  const cut = () => server.closeAllConnections()
+  return {
+    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    cut,
+    stop: async () => {
+      const closed = new Promise((resolve) => server.close(resolve))
+      cut()
+      await closed
+    },
+  }
+}
