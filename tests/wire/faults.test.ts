@@ -108,12 +108,23 @@ describe.each(upstreams)('with faults, on $name:', ({ start }) => {
   test('a killed Worker goes on from its stored state', async () => {
     const s = store()
     await s.pushed(chain(0, 2))
+    await s.rowsWritten()
     await parts.worker.kill()
     await parts.worker.restart()
     parts.proxy.clear()
     await s.pushed(chain(2, 1))
     await s.pushed(chain(3, 1))
     expect(parts.proxy.requests.map(({ method }) => method)).toEqual(['GET', 'POST', 'POST'])
+  })
+
+  test('a Worker that is killed before it wrote its rows reads the log instead', async () => {
+    const s = store()
+    for (let head = 0; head < 10; head += 2) await s.pushed(chain(head, 2))
+    await parts.worker.kill()
+    await parts.worker.restart()
+    await s.pushed(chain(10, 1))
+    expect(await s.events()).toEqual(chain(0, 11))
+    expect(await s.eventsUpstream()).toEqual(chain(0, 11))
   })
 })
 

@@ -304,6 +304,7 @@ describe.each(upstreams)('where others answer, on $name:', ({ start }) => {
     const producers = new Set<unknown>()
     const epochs: number[] = []
     for (let head = 501; head < 504; head += 1) {
+      await s.rowsWritten()
       await parts.worker.kill()
       await parts.worker.restart()
       parts.proxy.clear()
