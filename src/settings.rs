@@ -101,11 +101,6 @@ pub(crate) enum Origins {
 }
 
 impl Origins {
-    /// Whether pages of this origin may call.
-    pub(crate) fn admit(&self, origin: &str) -> bool {
-        matches!(self, Self::Any) || self.name(origin)
-    }
-
     /// Whether the list names this origin.
     pub(crate) fn name(&self, origin: &str) -> bool {
         matches!(self, Self::Listed(origins) if origins.iter().any(|one| one == origin))

@@ -16,5 +16,6 @@ mod request_log;
 mod route;
 mod sequencer;
 mod settings;
+mod socket;
 mod support;
 mod vectors;

@@ -2,13 +2,14 @@
 
 use headwater_core::auth::Scope;
 use headwater_core::problem::Problem;
+use headwater_core::route::Target;
 use headwater_core::socket::SocketGrant;
 use worker::{Request, Response};
 
 use super::context::StoreContext;
 use super::sequencer_client;
 use crate::failure::Failure;
-use crate::settings::Origins;
+use crate::settings::{Origins, Settings};
 
 /// Opens a socket.
 pub(super) async fn connect(
@@ -19,7 +20,7 @@ pub(super) async fn connect(
     if !header("upgrade")?.eq_ignore_ascii_case("websocket") {
         return Err(Problem::upgrade_required().into());
     }
-    check_origin(request.headers().get("origin")?.as_deref(), &ctx.settings.allowed_origins)?;
+    check_origin(ctx, request.headers().get("origin")?.as_deref())?;
     let grant = SocketGrant {
         writes: ctx.grant.permits(ctx.store, Scope::Write).is_ok(),
         until_ms: ctx.grant.until(),
@@ -27,12 +28,18 @@ pub(super) async fn connect(
     sequencer_client::connect(ctx, grant, &header("sec-websocket-protocol")?).await
 }
 
-/// WebSockets know no CORS: a page of any origin may open one, and only the server can refuse it.
-fn check_origin(origin: Option<&str>, allowed: &Origins) -> Result<(), Problem> {
-    match origin {
-        Some(origin) if !allowed.admit(origin) => {
-            Err(Problem::forbidden(format!("ALLOWED_ORIGINS does not name the origin {origin}.")))
-        }
-        _ => Ok(()),
+/// WebSockets know no CORS: a page of any origin may open one, and only the server can refuse it. That is harmless while
+/// the page itself must know the token. Where something else adds the token, as a cookie of Cloudflare Access does, the
+/// origin must be the Worker's own, or a named one.
+fn check_origin(ctx: &StoreContext<'_>, origin: Option<&str>) -> Result<(), Problem> {
+    let Some(origin) = origin else { return Ok(()) };
+    let Settings { allowed_origins, auth, .. } = ctx.settings;
+    let is_open_to_all =
+        matches!(allowed_origins, Origins::Any) && auth.header() == "authorization";
+    if is_open_to_all || allowed_origins.name(origin) || Target::of(origin).host == ctx.host {
+        return Ok(());
     }
+    let detail =
+        format!("ALLOWED_ORIGINS must name the origin {origin}, whose page opens a socket.");
+    Err(Problem::forbidden(detail))
 }

@@ -134,11 +134,12 @@ impl FrameContext<'_> {
         });
         match permitted {
             Ok(grant) => self.socket.renew(grant)?,
-            Err(Failure::Problem(problem)) => {
+            Err(Failure::Problem(problem)) if matches!(problem.status, 401 | 403) => {
                 self.socket.close(Bye::Unauthorized, &problem.detail);
             }
-            // The token that the socket has is valid still.
-            Err(Failure::Runtime(error)) => console_error!("a token was not checked: {error}"),
+            // The token was not checked. The socket goes on with the one that it has.
+            Err(Failure::Problem(problem)) => console_error!("a token: {}", problem.detail),
+            Err(Failure::Runtime(error)) => console_error!("a token: {error}"),
         }
         Ok(())
     }

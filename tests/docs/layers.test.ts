@@ -19,11 +19,25 @@ const LAYERS = {
     'auth',
     'route',
     'request_log',
+    'socket',
     'segments',
     'sequencer',
     'settings',
   ],
-  src: ['isolate', 'failpoints', 'signature', 'settings', 'lease', 'upstream', 'sequencer', 'edge'],
+  src: [
+    'isolate',
+    'failpoints',
+    'failure',
+    'signature',
+    'settings',
+    'auth',
+    'rate_limit',
+    'request_log',
+    'lease',
+    'upstream',
+    'sequencer',
+    'edge',
+  ],
 }
 
 test.each(Object.entries(LAYERS))('no module of %s imports a higher one', (folder, layers) => {

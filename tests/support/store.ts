@@ -74,6 +74,11 @@ export class Store {
     return eventsIn(await json(await this.read()))
   }
 
+  /** Waits until the Sequencer has written its rows, as it does before it looks up a position. */
+  async rowsWritten(): Promise<void> {
+    await (await this.read('after=0')).text()
+  }
+
   /** All events from the upstream itself. */
   async eventsUpstream(): Promise<Event[]> {
     return eventsIn(await json(await fetch(`${this.upstreamUrl}?offset=-1`)))

@@ -319,6 +319,7 @@ describe.each(upstreams)('where others answer, on $name:', ({ start }) => {
     expect(new Set(epochs).size).toBe(3)
     expect(epochs.toSorted((a, b) => a - b)).toEqual(epochs)
     // The same read finds a log that is longer or shorter than the stored state.
+    await s.rowsWritten()
     await parts.worker.kill()
     const log = await json<unknown[]>(await fetch(`${s.upstreamUrl}?offset=-1`))
     await recreated(s, log.slice(0, -1))

@@ -4,6 +4,7 @@
 mod faults;
 mod halts;
 mod looks;
+mod news;
 mod pushes;
 mod request_budget;
 mod resets;
