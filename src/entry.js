@@ -87,7 +87,15 @@ export class Sequencer extends DurableObject {
 
   /** A push may have landed that no socket was told of. The clients connect again, and catch up. */
   #closeSockets() {
-    for (const socket of this.ctx.getWebSockets()) socket.close(RESTARTED, 'restarted')
+    for (const socket of this.ctx.getWebSockets()) {
+      try {
+        // A client need not wait for the end of the closing handshake.
+        socket.send(JSON.stringify({ bye: { reason: 'restarted', detail: 'The Worker was restarted.' } }))
+        socket.close(RESTARTED, 'restarted')
+      } catch {
+        // The client has left.
+      }
+    }
   }
 }
 

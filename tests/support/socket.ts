@@ -1,4 +1,5 @@
 // A socket of the Worker, frame by frame, as docs/http-api.md describes it. Knows nothing of the provider.
+import { request } from 'node:http'
 
 export interface Frame {
   /** The line of JSON. */
@@ -77,3 +78,30 @@ const frameOf = (text: string): Frame => {
   const end = text.indexOf('\n')
   return { head: JSON.parse(end < 0 ? text : text.slice(0, end)), batch: end < 0 ? '' : text.slice(end + 1) }
 }
+
+/** Asks for the upgrade and reads the refusal, which a WebSocket never shows. Resolves with 101 if it is granted. */
+export const tryUpgrade = (
+  url: string,
+  headers: Record<string, string> = {},
+): Promise<{ status: number; headers: Readonly<Record<string, unknown>>; body: string }> =>
+  new Promise((resolve, reject) => {
+    const asked = request(`${url}?live=websocket`, {
+      headers: {
+        connection: 'Upgrade',
+        upgrade: 'websocket',
+        'sec-websocket-version': '13',
+        'sec-websocket-key': 'dGhlIHNhbXBsZSBub25jZQ==',
+        ...headers,
+      },
+    })
+    asked.once('upgrade', (response, socket) => {
+      socket.destroy()
+      resolve({ status: response.statusCode ?? 0, headers: response.headers, body: '' })
+    })
+    asked.once('response', async (response) => {
+      let body = ''
+      for await (const chunk of response) body += chunk
+      resolve({ status: response.statusCode ?? 0, headers: response.headers, body })
+    })
+    asked.once('error', reject).end()
+  })

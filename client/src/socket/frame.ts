@@ -29,7 +29,9 @@ export type ServerFrame =
     }
   | { readonly _tag: 'Moved'; readonly head: number; readonly offset: string }
   | { readonly _tag: 'Reset'; readonly backend: string }
-  /** The server is about to close the socket, or the frame is of a later version. */
+  /** The server closes the socket. */
+  | { readonly _tag: 'Bye' }
+  /** A frame of a later version. */
   | { readonly _tag: 'Other' }
 
 export interface Hello {
@@ -75,7 +77,7 @@ export const parseFrame = (text: string): ServerFrame => {
     return { _tag: 'Granted', expiresInMs: optionalInteger(record(head['granted'])['expiresInMs']) }
   }
   if ('hello' in head) return { _tag: 'Hello', hello: helloOf(record(head['hello'])) }
-  return { _tag: 'Other' }
+  return { _tag: 'bye' in head ? 'Bye' : 'Other' }
 }
 
 const helloOf = ({ backend, head, offset, limits, expiresInMs }: Record<string, unknown>): Hello => {

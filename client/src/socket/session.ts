@@ -63,6 +63,8 @@ export const openSession = (socket: WebSocket, limits: SessionLimits, events: Se
       // Somebody else speaks here.
       return end(false)
     }
+    // The closing handshake may take its time.
+    if (frame._tag === 'Bye') return end(false)
     if (frame._tag === 'Hello') {
       hasHello = true
       clearTimeout(firstByte)
