@@ -22,13 +22,15 @@ type Item = SyncBackend.PullResItem<Metadata>
 
 export type Pushed =
   | { readonly _tag: 'accepted' }
+  /** Stopped by the caller. */
+  | { readonly _tag: 'interrupted' }
   /** `ServerAheadError`. */
   | { readonly _tag: 'refused' }
   /** Any other error. No scenario expects one. */
   | { readonly _tag: 'failed'; readonly reason: string }
 
 export interface Client {
-  push(batch: readonly Event[]): Promise<Pushed>
+  push(batch: readonly Event[], signal?: AbortSignal): Promise<Pushed>
   /** Reads up to the head, and ends there. With `live`, it follows the store until it is stopped. */
   pull(onEvents: (events: readonly Event[], item: Item) => void, options?: { live?: boolean }): Pull
   close(): Promise<void>
@@ -50,9 +52,10 @@ export async function open(endpoint: Endpoint, storeId: string, fetch?: typeof g
   )
   await runtime.runPromise(Scope.extend(backend.connect, scope))
   return {
-    async push(batch) {
-      const exit = await runtime.runPromiseExit(backend.push(batch))
-      return Exit.isSuccess(exit) ? { _tag: 'accepted' } : failureOf(exit.cause)
+    async push(batch, signal) {
+      const exit = await runtime.runPromiseExit(backend.push(batch), signal === undefined ? {} : { signal })
+      if (Exit.isSuccess(exit)) return { _tag: 'accepted' }
+      return Cause.isInterruptedOnly(exit.cause) ? { _tag: 'interrupted' } : failureOf(exit.cause)
     },
     pull(onEvents, { live = false } = {}) {
       const abort = new AbortController()

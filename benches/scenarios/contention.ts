@@ -1,5 +1,6 @@
-// (e) Writers that all push at the same time. Each does what LiveStore's leader does: it pushes onto the head that it knows.
-// If the server is ahead, it waits until its live pull has delivered the missing events.
+// (e) Writers that all push at the same time. Each does what LiveStore's leader does (LeaderSyncProcessor.ts): it pushes onto
+// the head that it knows. If its live pull delivers other events meanwhile, it stops the push and rebases. If the server is
+// ahead, it waits until the pull has delivered the missing events.
 import type { Client } from '../client.ts'
 import { chain, type Event } from '../events.ts'
 import { ChainCheck, count, type Scenario, seconds, until, verify } from './scenario.ts'
@@ -65,6 +66,7 @@ class Writer {
   private readonly pull
   private ended: string | undefined
   private wake = () => {}
+  private stopPush = () => {}
   private readonly client: Client
   private readonly id: string
   private readonly events: number
@@ -83,6 +85,7 @@ class Writer {
     this.began = true
     this.pulled.take(events)
     for (const { clientId, seqNum } of events) if (clientId === this.id) this.own.add(seqNum)
+    if (events.some(({ clientId }) => clientId !== this.id)) this.stopPush()
     this.wake()
   }
 
@@ -91,10 +94,15 @@ class Writer {
     while (this.own.size < this.events && !this.timeUp.value) {
       head = Math.max(head, this.pulled.head)
       const batch = chain(head, Math.min(eventsPerPush, this.events - this.own.size), this.id)
-      const outcome = await this.client.push(batch)
+      const stop = new AbortController()
+      this.stopPush = () => stop.abort()
+      const outcome = await this.client.push(batch, stop.signal)
+      this.stopPush = () => {}
       if (outcome._tag === 'accepted') {
         for (const { seqNum } of batch) this.own.add(seqNum)
         head += batch.length
+      } else if (outcome._tag === 'interrupted') {
+        // The pull has brought what the batch must follow, or the batch itself.
       } else if (outcome._tag === 'refused') {
         this.refused += 1
         await this.pulledPast(head)

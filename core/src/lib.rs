@@ -20,3 +20,4 @@ pub mod sequencer;
 pub mod settings;
 pub mod socket;
 pub mod timing;
+pub mod turns;

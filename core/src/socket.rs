@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::batch::BatchLimits;
 use crate::event::{BackendId, Offset, SeqNum};
 use crate::problem::Problem;
+use crate::turns::Turns;
 
 /// The subprotocol of the socket.
 pub const SUBPROTOCOL: &str = "headwater.v1";
@@ -85,6 +86,8 @@ pub enum ClientFrame {
     Token(String),
     /// `{"received":n}`: the client has received so many more bytes.
     Received(u64),
+    /// `{"want":true}`: the client holds a batch, and stands in line for a turn.
+    Want,
     /// A kind of frame that this build does not know.
     Unknown,
 }
@@ -94,6 +97,7 @@ struct ClientHead {
     push: Option<PushHead>,
     token: Option<String>,
     received: Option<u64>,
+    want: Option<bool>,
 }
 
 #[derive(Deserialize)]
@@ -124,6 +128,7 @@ impl ClientFrame {
             },
             ClientHead { token: Some(token), .. } => Self::Token(token),
             ClientHead { received: Some(bytes), .. } => Self::Received(bytes),
+            ClientHead { want: Some(true), .. } => Self::Want,
             _ => Self::Unknown,
         })
     }
@@ -135,6 +140,8 @@ impl ClientFrame {
 pub enum ServerFrame<'f> {
     /// The first frame.
     Hello {
+        /// The client's name in a [`Turn`].
+        id: u64,
         /// The backend id of the store.
         backend: &'f BackendId,
         /// The head.
@@ -161,6 +168,9 @@ pub enum ServerFrame<'f> {
         head: SeqNum,
         /// The offset behind the head.
         offset: &'f Offset,
+        /// Who pushes next.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        turn: Option<Turn>,
     },
     /// The Sequencer refuses a push.
     Refuse {
@@ -171,6 +181,9 @@ pub enum ServerFrame<'f> {
         /// `Retry-After` in milliseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
+        /// Who pushes next.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        turn: Option<Turn>,
     },
     /// Another client's batch landed. It follows the line.
     Events {
@@ -182,6 +195,9 @@ pub enum ServerFrame<'f> {
         from: &'f Offset,
         /// The offset behind the batch.
         offset: &'f Offset,
+        /// Who pushes next.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        turn: Option<Turn>,
     },
     /// The log has moved on. The client reads what is new by HTTP.
     Moved {
@@ -189,6 +205,9 @@ pub enum ServerFrame<'f> {
         head: SeqNum,
         /// The offset behind the head.
         offset: &'f Offset,
+        /// Who pushes next.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        turn: Option<Turn>,
     },
     /// Another incarnation took the log's place.
     Reset {
@@ -202,6 +221,24 @@ pub enum ServerFrame<'f> {
         /// What happened, in words.
         detail: &'f str,
     },
+}
+
+/// The writers that push next, in their order ([`crate::turns`]).
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Turn {
+    /// The names of the writers ([`ServerFrame::Hello`]).
+    line: Vec<u64>,
+    /// How long a client waits for each writer before it, in milliseconds.
+    patience_ms: u64,
+}
+
+impl Turn {
+    /// The turns as the line has them; `None` if nobody contends.
+    pub fn of(turns: &Turns<u64>) -> Option<Self> {
+        let line: Vec<u64> = turns.next().collect();
+        (!line.is_empty()).then(|| Self { line, patience_ms: turns.patience_ms() })
+    }
 }
 
 /// The bounds of a push, which [`ServerFrame::Hello`] tells.
@@ -224,9 +261,9 @@ impl From<BatchLimits> for HelloLimits {
 
 impl ServerFrame<'_> {
     /// A refusal of a push.
-    pub fn refuse(push: u64, problem: &Problem) -> Self {
+    pub fn refuse(push: u64, problem: &Problem, turn: Option<Turn>) -> Self {
         let retry_after_ms = problem.retry_after.map(|seconds| u64::from(seconds) * 1_000);
-        Self::Refuse { push, problem: problem.to_json(), retry_after_ms }
+        Self::Refuse { push, problem: problem.to_json(), retry_after_ms, turn }
     }
 
     /// The bytes of the frame, with a batch behind its line.

@@ -18,4 +18,5 @@ mod sequencer;
 mod settings;
 mod socket;
 mod support;
+mod turns;
 mod vectors;

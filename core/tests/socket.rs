@@ -3,8 +3,9 @@
 use headwater_core::event::{BackendId, Offset};
 use headwater_core::problem::Problem;
 use headwater_core::socket::{
-    ClientFrame, MAX_UNRECEIVED_BYTES, MalformedFrame, ServerFrame, SocketGrant, Unreceived,
+    ClientFrame, MAX_UNRECEIVED_BYTES, MalformedFrame, ServerFrame, SocketGrant, Turn, Unreceived,
 };
+use headwater_core::turns::Turns;
 
 fn push(id: u64, backend: Option<&str>, batch_at: usize) -> ClientFrame {
     ClientFrame::Push { id, backend_id: backend.map(|id| BackendId(id.into())), batch_at }
@@ -12,7 +13,7 @@ fn push(id: u64, backend: Option<&str>, batch_at: usize) -> ClientFrame {
 
 #[test]
 fn frames_of_a_client_are_read() {
-    let cases: [(&str, Result<ClientFrame, MalformedFrame>); 14] = [
+    let cases: [(&str, Result<ClientFrame, MalformedFrame>); 15] = [
         ("{\"push\":{\"id\":7}}\n[1]", Ok(push(7, None, 18))),
         ("{\"push\":{\"id\":7,\"backend\":\"b\"}}\n[1]", Ok(push(7, Some("b"), 32))),
         // A push without a batch reaches the check of batches, which names the mistake.
@@ -20,6 +21,7 @@ fn frames_of_a_client_are_read() {
         ("{\"push\":{\"id\":7,\"later\":1},\"later\":2}\n", Ok(push(7, None, 38))),
         ("{\"token\":\"t\"}", Ok(ClientFrame::Token("t".into()))),
         ("{\"received\":9}", Ok(ClientFrame::Received(9))),
+        ("{\"want\":true}", Ok(ClientFrame::Want)),
         ("{\"later\":true}", Ok(ClientFrame::Unknown)),
         ("{}", Ok(ClientFrame::Unknown)),
         ("", Err(MalformedFrame)),
@@ -46,18 +48,24 @@ fn a_line_of_json_that_is_too_long_is_malformed() {
 #[test]
 fn frames_of_the_sequencer_are_one_line_of_json() {
     let (from, offset, backend) = (Offset("1".into()), Offset("2".into()), BackendId("b".into()));
-    let events = ServerFrame::Events { parent: 0, head: 1, from: &from, offset: &offset };
+    let events =
+        ServerFrame::Events { parent: 0, head: 1, from: &from, offset: &offset, turn: None };
     let expected =
         "{\"events\":{\"parent\":0,\"head\":1,\"from\":\"1\",\"offset\":\"2\"}}\n[ {}\n]";
+    let turns = || {
+        let mut turns = Turns::default();
+        [5, 3].into_iter().for_each(|writer| turns.want(writer));
+        Turn::of(&turns)
+    };
     // The bytes of a batch are those of the client, line breaks too.
     assert_eq!(String::from_utf8(events.with_batch(b"[ {}\n]")).unwrap(), expected);
     let frames = [
         (
-            ServerFrame::Ack { push: 7, head: 1, offset: &offset },
-            "{\"ack\":{\"push\":7,\"head\":1,\"offset\":\"2\"}}",
+            ServerFrame::Ack { push: 7, head: 1, offset: &offset, turn: turns() },
+            "{\"ack\":{\"push\":7,\"head\":1,\"offset\":\"2\",\"turn\":{\"line\":[5,3],\"patienceMs\":200}}}",
         ),
         (
-            ServerFrame::Moved { head: 1, offset: &offset },
+            ServerFrame::Moved { head: 1, offset: &offset, turn: None },
             "{\"moved\":{\"head\":1,\"offset\":\"2\"}}",
         ),
         (ServerFrame::Reset { backend: &backend }, "{\"reset\":{\"backend\":\"b\"}}"),
@@ -76,7 +84,7 @@ fn frames_of_the_sequencer_are_one_line_of_json() {
 #[test]
 fn a_refusal_has_the_members_of_an_http_answer() {
     let problem = Problem::overloaded("waiting");
-    let frame = ServerFrame::refuse(7, &problem).to_bytes();
+    let frame = ServerFrame::refuse(7, &problem, None).to_bytes();
     let frame: serde_json::Value = serde_json::from_slice(&frame).unwrap();
     assert_eq!(frame["refuse"]["push"], 7);
     assert_eq!(frame["refuse"]["problem"], problem.to_json());

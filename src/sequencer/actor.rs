@@ -395,8 +395,12 @@ impl Actor {
             if let Some((batch, began_ms)) = waiting.counted {
                 self.count(&batch, began_ms, &answer);
             }
-            if let Some(Held { socket: Some((socket, push)), .. }) = &waiting.held {
-                socket.answer(*push, &answer);
+            let from = waiting.held.as_ref().and_then(|held| held.socket.as_ref());
+            if let Answer::Accepted(_) = answer {
+                self.sockets.land(from.map(|(socket, _)| socket.id));
+            }
+            if let Some((socket, push)) = from {
+                self.sockets.answer(socket, *push, &answer);
             }
             if let Answer::Accepted(_) = answer {
                 self.landed.replace(waiting.held.map(|held| (ticket, held)));
@@ -407,6 +411,9 @@ impl Actor {
     }
 
     fn publish(&self, news: &News) {
+        if let News::Moved(_) = news {
+            self.sockets.land(None);
+        }
         let landed = match (news, self.landed.take()) {
             (News::Appended { ticket, .. }, Some((landed, held))) if *ticket == landed => {
                 Some(held)

@@ -14,7 +14,7 @@ use headwater_core::socket::{Bye, ClientFrame, MalformedFrame, SocketGrant};
 use worker::{Env, Result, console_error};
 
 use super::actor::{Actor, Held};
-use super::sockets::{PushInFlight, Socket};
+use super::sockets::{PushInFlight, Socket, Sockets};
 use crate::failure::Failure;
 use crate::isolate::now_ms;
 use crate::lease::Lease;
@@ -25,6 +25,7 @@ use crate::{auth, rate_limit, request_log};
 pub(super) struct FrameContext<'f> {
     pub(super) env: &'f Env,
     pub(super) actor: Rc<Actor>,
+    pub(super) sockets: &'f Sockets,
     pub(super) socket: Rc<Socket>,
 }
 
@@ -42,6 +43,12 @@ impl FrameContext<'_> {
             Ok(ClientFrame::Token(token)) => self.renew(&token).await,
             Ok(ClientFrame::Received(bytes)) => {
                 self.socket.received(bytes);
+                Ok(())
+            }
+            Ok(ClientFrame::Want) => {
+                if self.socket.writes() {
+                    self.sockets.want(&self.socket);
+                }
                 Ok(())
             }
             Ok(ClientFrame::Unknown) => Ok(()),

@@ -77,7 +77,7 @@ impl DurableObject for Sequencer {
             WebSocketIncomingMessage::Binary(bytes) => bytes,
         };
         let actor = self.actor(socket.path())?;
-        let context = FrameContext { env: &self.env, actor, socket };
+        let context = FrameContext { env: &self.env, actor, sockets: &self.sockets, socket };
         context.serve(frame).await
     }
 
@@ -122,15 +122,17 @@ impl Sequencer {
         if self.sockets.is_full() {
             return Response::ok(serde_json::to_string(&Answer::Tip(None))?);
         }
-        let hello = ServerFrame::Hello {
+        let expires_in_ms = grant.expires_in_ms(now_ms());
+        let WebSocketPair { client, server } = WebSocketPair::new()?;
+        let socket = self.sockets.accept(&self.state, server, path, grant)?;
+        socket.send(&ServerFrame::Hello {
+            id: socket.id,
             backend: &tip.backend_id,
             head: tip.head,
             offset: &tip.offset,
             limits: limits.into(),
-            expires_in_ms: grant.expires_in_ms(now_ms()),
-        };
-        let WebSocketPair { client, server } = WebSocketPair::new()?;
-        self.sockets.accept(&self.state, server, path, grant)?.send(&hello);
+            expires_in_ms,
+        });
         actor.watch();
         let response = Response::from_websocket(client)?;
         let offered = request.headers().get("sec-websocket-protocol")?.unwrap_or_default();

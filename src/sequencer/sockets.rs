@@ -5,14 +5,14 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use headwater_core::event::Offset;
 use headwater_core::names::StorePath;
 use headwater_core::problem::Problem;
 use headwater_core::sequencer::{Answer, News};
 use headwater_core::socket::{
-    Bye, MAX_BROADCAST_BYTES, MAX_PUSHES_IN_FLIGHT, PING, PONG, ServerFrame, SocketGrant,
+    Bye, MAX_BROADCAST_BYTES, MAX_PUSHES_IN_FLIGHT, PING, PONG, ServerFrame, SocketGrant, Turn,
     Unreceived,
 };
+use headwater_core::turns::Turns;
 use serde::{Deserialize, Serialize};
 use worker::js_sys::{ArrayBuffer, Uint8Array};
 use worker::{Result, State, WebSocket, WebSocketRequestResponsePair};
@@ -84,20 +84,9 @@ impl Socket {
         Ok(())
     }
 
-    /// Answers the push with this number.
-    pub(super) fn answer(&self, push: u64, answer: &Answer) {
-        match (answer.accepted(), answer.problem()) {
-            (Some((_, tip)), _) => {
-                self.send(&ServerFrame::Ack { push, head: tip.head, offset: &tip.offset });
-            }
-            (None, Some(problem)) => self.refuse(push, &problem),
-            (None, None) => self.refuse(push, &Problem::internal()),
-        }
-    }
-
-    /// Refuses the push with this number.
+    /// Refuses the push with this number, which the core does not see.
     pub(super) fn refuse(&self, push: u64, problem: &Problem) {
-        self.send(&ServerFrame::refuse(push, problem));
+        self.send(&ServerFrame::refuse(push, problem, None));
     }
 
     pub(super) fn received(&self, bytes: u64) {
@@ -152,6 +141,7 @@ pub(super) struct Sockets {
     /// `None` until the first event after a hibernation.
     all: RefCell<Option<HashMap<SocketId, Rc<Socket>>>>,
     last_id: Cell<SocketId>,
+    turns: RefCell<Turns<SocketId>>,
 }
 
 impl Sockets {
@@ -212,6 +202,7 @@ impl Sockets {
             (self.all.borrow_mut().as_mut(), attachment_of(raw))
         {
             all.remove(&id);
+            self.turns.borrow_mut().leave(id);
         }
     }
 
@@ -222,11 +213,39 @@ impl Sockets {
         }
     }
 
+    /// Answers a push of a socket. Its writer stands in line if it came too late.
+    pub(super) fn answer(&self, socket: &Socket, push: u64, answer: &Answer) {
+        if let Answer::ServerAhead { .. } = answer {
+            self.want(socket);
+        }
+        let turn = Turn::of(&self.turns.borrow());
+        match (answer.accepted(), answer.problem()) {
+            (Some((_, tip)), _) => {
+                socket.send(&ServerFrame::Ack { push, head: tip.head, offset: &tip.offset, turn });
+            }
+            (None, problem) => {
+                let problem = problem.unwrap_or_else(Problem::internal);
+                socket.send(&ServerFrame::refuse(push, &problem, turn));
+            }
+        }
+    }
+
+    /// The client holds a batch, and stands in line.
+    pub(super) fn want(&self, socket: &Socket) {
+        self.turns.borrow_mut().want(socket.id);
+    }
+
+    /// A batch has landed. The next turn begins.
+    pub(super) fn land(&self, writer: Option<SocketId>) {
+        self.turns.borrow_mut().land(writer, now_ms());
+    }
+
     /// Tells every socket but the writer's own. `batch` are the bytes that landed, if the Sequencer holds them.
     pub(super) fn publish(&self, news: &News, batch: Option<&[u8]>, writer: Option<SocketId>) {
         if self.len() == 0 {
             return;
         }
+        let turn = Turn::of(&self.turns.borrow());
         let frame = match (news, batch) {
             (News::Appended { parent, from, tip, .. }, Some(batch))
                 if batch.len() <= MAX_BROADCAST_BYTES =>
@@ -236,10 +255,13 @@ impl Sockets {
                     head: tip.head,
                     from,
                     offset: &tip.offset,
+                    turn,
                 };
                 frame.with_batch(batch)
             }
-            (News::Appended { tip, .. } | News::Moved(tip), _) => moved(tip.head, &tip.offset),
+            (News::Appended { tip, .. } | News::Moved(tip), _) => {
+                ServerFrame::Moved { head: tip.head, offset: &tip.offset, turn }.to_bytes()
+            }
             (News::Begun(tip), _) => ServerFrame::Reset { backend: &tip.backend_id }.to_bytes(),
         };
         // One buffer for all sockets: the runtime only reads it.
@@ -250,10 +272,6 @@ impl Sockets {
             }
         }
     }
-}
-
-fn moved(head: u64, offset: &Offset) -> Vec<u8> {
-    ServerFrame::Moved { head, offset }.to_bytes()
 }
 
 fn attachment_of(raw: &WebSocket) -> Option<Attachment> {

@@ -26,6 +26,7 @@ describe('a socket', () => {
         backend: look.headers.get('livestore-backend-id'),
         head: 3,
         offset: look.headers.get('stream-next-offset'),
+        id: 1,
         limits: { events: 100, bytes: 1_048_576, pushes: 16 },
       },
     })
@@ -71,7 +72,8 @@ describe('a socket', () => {
     socket.send({ push: { id: 1 } }, JSON.stringify([event(1, { other: true })]))
     const { refuse } = (await socket.next()).head
     const answer = await store.push([event(1, { other: true })])
-    expect(refuse).toEqual({ push: 1, problem: await answer.json() })
+    // The writer stands in line now.
+    expect(refuse).toEqual({ push: 1, problem: await answer.json(), turn: { line: [1], patienceMs: 200 } })
   })
 
   test('answers a ping', async () => {
@@ -89,5 +91,30 @@ describe('a socket', () => {
     const { reset } = (await socket.until('reset')).head
     expect(reset.backend).not.toBe(hello.backend)
     expect((await store.request('HEAD')).headers.get('livestore-backend-id')).toBe(reset.backend)
+  })
+
+  test('names the writers that push next, with each news', async () => {
+    const store = new Store(parts)
+    const [first, second, reader] = await Promise.all([0, 1, 2].map(() => connect(store)))
+    if (first === undefined || second === undefined || reader === undefined) throw new Error('no sockets')
+    const [a, b] = [(await first.next()).head['hello'].id, (await second.next()).head['hello'].id]
+    await reader.next()
+    second.send({ want: true })
+    second.sendText('ping')
+    await second.until('pong')
+    first.send({ push: { id: 1 } }, JSON.stringify([event(1)]))
+    expect((await first.next()).head['ack'].turn.line).toEqual([b])
+    expect((await reader.next()).head['events'].turn.line).toEqual([b])
+    first.send({ want: true })
+    first.sendText('ping')
+    await first.until('pong')
+    second.send({ push: { id: 1 } }, JSON.stringify([event(2)]))
+    expect((await second.until('ack')).head['ack'].turn.line).toEqual([a])
+    // A writer that leaves is not waited for.
+    first.close()
+    await first.closed
+    await store.pushed([event(3)])
+    expect((await reader.until('events')).head['events'].turn.line).toEqual([a])
+    expect((await reader.until('events')).head['events'].turn).toBeUndefined()
   })
 })

@@ -1,5 +1,6 @@
 /** The frames of a socket (docs/http-api.md, "The socket"): one line of JSON, and perhaps a batch behind it. */
 import type { ProblemDetails } from '../http/errors.ts'
+import { NO_TURN, type Turn } from './turns.ts'
 
 export const SUBPROTOCOL = 'headwater.v1'
 
@@ -13,12 +14,13 @@ export const PONG = 'pong'
 export type ServerFrame =
   | { readonly _tag: 'Hello'; readonly hello: Hello }
   | { readonly _tag: 'Granted'; readonly expiresInMs: number | undefined }
-  | { readonly _tag: 'Ack'; readonly push: number; readonly head: number; readonly offset: string }
+  | { readonly _tag: 'Ack'; readonly push: number; readonly head: number; readonly offset: string; readonly turn: Turn }
   | {
       readonly _tag: 'Refuse'
       readonly push: number
       readonly problem: ProblemDetails
       readonly retryAfterMs: number
+      readonly turn: Turn
     }
   | {
       readonly _tag: 'Events'
@@ -26,8 +28,9 @@ export type ServerFrame =
       readonly head: number
       readonly offset: string
       readonly messages: ReadonlyArray<unknown>
+      readonly turn: Turn
     }
-  | { readonly _tag: 'Moved'; readonly head: number; readonly offset: string }
+  | { readonly _tag: 'Moved'; readonly head: number; readonly offset: string; readonly turn: Turn }
   | { readonly _tag: 'Reset'; readonly backend: string }
   /** The server closes the socket. */
   | { readonly _tag: 'Bye' }
@@ -35,6 +38,8 @@ export type ServerFrame =
   | { readonly _tag: 'Other' }
 
 export interface Hello {
+  /** The client's name in a `Turn`. */
+  readonly id: number
   readonly backend: string
   readonly head: number
   readonly offset: string
@@ -50,27 +55,35 @@ export const parseFrame = (text: string): ServerFrame => {
   const head = record(JSON.parse(lineEnd < 0 ? text : text.slice(0, lineEnd)))
   const batch = lineEnd < 0 ? '' : text.slice(lineEnd + 1)
   if ('events' in head) {
-    const { parent, head: last, offset } = record(head['events'])
+    const { parent, head: last, offset, turn } = record(head['events'])
     const messages: unknown = JSON.parse(batch)
     if (!Array.isArray(messages)) throw new Error('events are no array')
-    return { _tag: 'Events', parent: integer(parent), head: integer(last), offset: string(offset), messages }
+    return {
+      _tag: 'Events',
+      parent: integer(parent),
+      head: integer(last),
+      offset: string(offset),
+      messages,
+      turn: turnOf(turn),
+    }
   }
   if ('ack' in head) {
-    const { push, head: last, offset } = record(head['ack'])
-    return { _tag: 'Ack', push: integer(push), head: integer(last), offset: string(offset) }
+    const { push, head: last, offset, turn } = record(head['ack'])
+    return { _tag: 'Ack', push: integer(push), head: integer(last), offset: string(offset), turn: turnOf(turn) }
   }
   if ('refuse' in head) {
-    const { push, problem, retryAfterMs } = record(head['refuse'])
+    const { push, problem, retryAfterMs, turn } = record(head['refuse'])
     return {
       _tag: 'Refuse',
       push: integer(push),
       problem: record(problem),
       retryAfterMs: optionalInteger(retryAfterMs) ?? 0,
+      turn: turnOf(turn),
     }
   }
   if ('moved' in head) {
-    const { head: last, offset } = record(head['moved'])
-    return { _tag: 'Moved', head: integer(last), offset: string(offset) }
+    const { head: last, offset, turn } = record(head['moved'])
+    return { _tag: 'Moved', head: integer(last), offset: string(offset), turn: turnOf(turn) }
   }
   if ('reset' in head) return { _tag: 'Reset', backend: string(record(head['reset'])['backend']) }
   if ('granted' in head) {
@@ -80,9 +93,17 @@ export const parseFrame = (text: string): ServerFrame => {
   return { _tag: 'bye' in head ? 'Bye' : 'Other' }
 }
 
-const helloOf = ({ backend, head, offset, limits, expiresInMs }: Record<string, unknown>): Hello => {
+const turnOf = (value: unknown): Turn => {
+  if (value === undefined) return NO_TURN
+  const { line, patienceMs } = record(value)
+  if (!Array.isArray(line)) throw new Error('a line is no array')
+  return { line: line.map(integer), patienceMs: integer(patienceMs) }
+}
+
+const helloOf = ({ id, backend, head, offset, limits, expiresInMs }: Record<string, unknown>): Hello => {
   const { events, bytes, pushes } = record(limits)
   return {
+    id: integer(id),
     backend: string(backend),
     head: integer(head),
     offset: string(offset),

@@ -1,9 +1,10 @@
 /** The socket of one store: its live pulls and its pushes share one connection, which is open while they need it. */
 import { ResponseError, TransportError } from '../http/errors.ts'
-import type { Transport } from '../http/transport.ts'
+import { sleep, type Transport } from '../http/transport.ts'
 import { type Hello, type ServerFrame, SUBPROTOCOL, TOKEN_PREFIX } from './frame.ts'
 import { type Batch, type FrameQueue, makeFrameQueue } from './frame-queue.ts'
 import { openSession, type Session, type SessionLimits } from './session.ts'
+import { isInLine, NO_TURN, type Turn, waitMs } from './turns.ts'
 
 export interface StoreSocketDeps {
   /** The Worker's URL of the store. */
@@ -61,6 +62,11 @@ export interface StoreSocket {
   readonly tip: () => SocketTip | undefined
   /** Whether a push of so many characters can be sent now. If there is no connection, one opens for the next pushes. */
   readonly canPush: (length: number) => boolean
+  /**
+   * Waits while other writers push first, if the batch follows the head. Resolves as soon as the head has moved: then the batch
+   * is stale.
+   */
+  readonly untilTurn: (parent: number, signal: AbortSignal) => Promise<void>
   /** Rejects with an `HttpFailure`. Without an answer the push may have landed. */
   readonly push: (push: SocketPush, signal: AbortSignal) => Promise<SocketAck>
   readonly close: () => void
@@ -89,6 +95,9 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
   let hello: Hello | undefined
   let tip: SocketTip | undefined
   let lastPush = 0
+  let turn: Turn & { readonly since: number } = { ...NO_TURN, since: 0 }
+  /** Each ends a wait for a turn. */
+  const turnWaits = new Set<() => void>()
   let renewal: ReturnType<typeof setTimeout> | undefined
   let linger: ReturnType<typeof setTimeout> | undefined
   /** The last connection brought nothing. Only a pull tries again. */
@@ -106,6 +115,7 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
     pending.clear()
     for (const listener of listeners) listener.end(ended)
     listeners.clear()
+    for (const endWait of turnWaits) endWait()
   }
 
   const isUsed = () => listeners.size > 0 || pending.size > 0
@@ -137,6 +147,12 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
   }
 
   const onFrame = (frame: ServerFrame) => {
+    if ('turn' in frame) turn = { ...frame.turn, since: Date.now() }
+    handle(frame)
+    for (const endWait of turnWaits) endWait()
+  }
+
+  const handle = (frame: ServerFrame) => {
     switch (frame._tag) {
       case 'Events':
         return deliver(frame)
@@ -234,8 +250,27 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
     return false
   }
 
+  const untilTurn = async (parent: number, signal: AbortSignal): Promise<void> => {
+    let stands = false
+    while (hello !== undefined && tip?.head === parent && !signal.aborted) {
+      const ms = waitMs(turn, hello.id, Date.now() - turn.since)
+      if (ms === 0) return
+      if (!stands && !isInLine(turn, hello.id)) session?.send({ want: true })
+      stands = true
+      const news = new AbortController()
+      const endWait = () => news.abort()
+      turnWaits.add(endWait)
+      signal.addEventListener('abort', endWait, { once: true })
+      await sleep(ms, news.signal)
+      turnWaits.delete(endWait)
+      signal.removeEventListener('abort', endWait)
+    }
+  }
+
   const push = (what: SocketPush, signal: AbortSignal): Promise<SocketAck> =>
     new Promise((resolve, reject) => {
+      const open = session
+      if (open === undefined || signal.aborted) return reject(new TransportError('the socket is closed'))
       const id = ++lastPush
       const giveUp = (why: string, timedOut = false) => {
         take(id)
@@ -263,12 +298,13 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
           reject(failure)
         },
       })
-      session?.send({ push: { id, backend: what.backendId } }, what.body)
+      open.send({ push: { id, backend: what.backendId } }, what.body)
     })
 
   return {
     listen,
     tip: () => tip,
+    untilTurn,
     canPush,
     close: () => end({ _tag: 'Ended' }),
     push,
