@@ -20,6 +20,7 @@ const worker :Workerd.Worker = (
     (name = "./index_bg.wasm", wasm = embed "index_bg.wasm"),
   ],
   compatibilityDate = "2026-10-01",
+  compatibilityFlags = ["no_web_socket_compression"],
   bindings = [
     (name = "SEQUENCER", durableObjectNamespace = "Sequencer"),
     (name = "ASSETS", service = "assets"),
