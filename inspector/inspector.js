@@ -28,7 +28,7 @@ const field = (name) => /** @type {any} */ (form.elements.namedItem(name))
  * @typedef {{ from: string, end: string, last: number, events: number, bytes: number }} Segment
  * @typedef {{ backend_id: string, head: number, offset: string, events: number, bytes: number, sealed: { events: number, bytes: number } }} Tip
  * @typedef {object} Inspected the answer of src/edge/inspect.rs
- * @property {{ state: string, detail: string | null, tip: Tip | null, segments: Segment[], sealed: number, pushes: PushStats | null }} store
+ * @property {{ state: string, detail: string | null, tip: Tip | null, segments: Segment[], sealed: number, sockets: number, waiting: number, pushes: PushStats | null }} store
  * @property {boolean[]} cached
  * @property {number | null} age
  * @property {number | null} head
@@ -335,10 +335,12 @@ function showFigures({ store, age, head }) {
       ['Events', formatNumber(tip.events), 'large'],
       ['Size', formatBytes(tip.bytes), 'large'],
       ['Sealed segments', formatNumber(store.sealed), 'large'],
+      ['Open sockets', formatNumber(store.sockets), 'large'],
       ['Backend id', tip.backend_id, 'wide mono'],
       ['Tail offset', tip.offset, 'wide mono'],
     )
   }
+  if (store.waiting > 0) figures.push(['Waiting for a turn', formatNumber(store.waiting), 'large'])
   if (age !== null && head !== null)
     figures.push(['Tip in this isolate', `head ${formatNumber(head)}, ${formatNumber(Math.round(age / 1000))} s old`])
   setChildren(

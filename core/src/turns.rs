@@ -79,6 +79,16 @@ impl<W: Copy + PartialEq> Turns<W> {
         self.line.iter().take(NAMED_WRITERS).copied()
     }
 
+    /// The number of writers that stand in line.
+    pub fn len(&self) -> usize {
+        self.line.len()
+    }
+
+    /// Whether nobody contends.
+    pub fn is_empty(&self) -> bool {
+        self.line.is_empty()
+    }
+
     /// How long each writer waits for every writer before it, in milliseconds.
     pub fn patience_ms(&self) -> u64 {
         (PATIENCE_FACTOR * self.answer_ms).clamp(*PATIENCE_MS.start(), *PATIENCE_MS.end())

@@ -80,7 +80,9 @@ fn the_patience_follows_the_writers_within_its_bounds() {
 #[test]
 fn the_news_names_no_more_than_some_writers() {
     let mut turns = Turns::default();
-    (0..100).for_each(|writer| turns.want(writer));
+    for writer in 0..100 {
+        turns.want(writer);
+    }
     assert_eq!(line(&turns), (0..NAMED_WRITERS as u8).collect::<Vec<_>>());
 }
 

@@ -175,6 +175,7 @@ impl Actor {
             segments: &segments,
             sealed,
             sockets: self.sockets.len(),
+            waiting: self.sockets.waiting(),
             pushes: push_stats.as_deref(),
         };
         let shown = to_raw_value(&shown)?;

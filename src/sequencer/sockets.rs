@@ -160,6 +160,11 @@ impl Sockets {
         self.all.borrow().as_ref().map_or(0, HashMap::len)
     }
 
+    /// The number of clients that wait for a turn.
+    pub(super) fn waiting(&self) -> usize {
+        self.turns.borrow().len()
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.len() >= MAX_SOCKETS
     }

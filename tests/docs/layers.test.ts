@@ -19,6 +19,7 @@ const LAYERS = {
     'auth',
     'route',
     'request_log',
+    'turns',
     'socket',
     'segments',
     'sequencer',

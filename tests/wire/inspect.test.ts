@@ -1,6 +1,7 @@
 // The inspector: its report about a store, and its readers.
 import { describe, expect, test } from 'vitest'
 import { headerBody } from '../../client/src/protocol/index.js'
+import { openSocket } from '../support/socket.ts'
 import { chain, event, json, Store, statusFor } from '../support/store.ts'
 import { bearer, hs256, JWT, now } from '../support/tokens.ts'
 import { useDeployments } from './parts.ts'
@@ -27,6 +28,8 @@ interface Inspected {
     tip: { backend_id: string; head: number; offset: string; events: number; bytes: number } | null
     segments: { from: string; end: string; last: number; events: number; bytes: number }[]
     sealed: number
+    sockets: number
+    waiting: number
     pushes: Tally
   }
   cached: boolean[]
@@ -45,6 +48,21 @@ const withScope = (scope: string, claims: object = {}) =>
   bearer(hs256({ tenant: 'acme', stores: ['notes'], scope, ...claims }))
 
 describe('the report', () => {
+  test('counts the open sockets and the clients that wait for a turn', async () => {
+    await deploy()
+    const store = new Store(parts)
+    const sockets = [await openSocket(store.url), await openSocket(store.url)]
+    sockets[1]?.send({ want: true })
+    sockets[1]?.sendText('ping')
+    await sockets[1]?.until('pong')
+    expect(await inspect(store)).toMatchObject({ store: { state: 'ready', sockets: 2, waiting: 1 } })
+    for (const socket of sockets) {
+      socket.close()
+      await socket.closed
+    }
+    expect(await inspect(store)).toMatchObject({ store: { sockets: 0, waiting: 0 } })
+  })
+
   test('has the tip, the segments with the state of the edge cache, and the outcomes of pushes', async () => {
     await deploy({ SEGMENT_EVENTS: '10' })
     const store = new Store(parts)
@@ -172,7 +190,7 @@ describe('the report', () => {
     })
     const none = new Store(parts)
     expect(await inspect(none)).toMatchObject({
-      store: { state: 'no-stream', tip: null, sealed: 0 },
+      store: { state: 'no-stream', tip: null, sealed: 0, sockets: 0, waiting: 0 },
       cached: [],
       refused: null,
     })

@@ -114,6 +114,8 @@ pub struct Shown<'a> {
     pub sealed: u64,
     /// The number of open sockets.
     pub sockets: usize,
+    /// The number of clients that wait for a [turn](crate::turns).
+    pub waiting: usize,
     /// The pushes since the Sequencer started; `None` if it counts none.
     pub pushes: Option<&'a PushStats>,
 }
