@@ -56,11 +56,9 @@ impl<W: Copy + PartialEq> Turns<W> {
             Some(first) if Some(first) == writer => {
                 self.answer_ms = (3 * self.answer_ms + waited_ms) / 4;
             }
-            // It had its time. A writer that somebody overtook keeps its place.
-            Some(first) if waited_ms >= self.patience_ms() => {
-                self.line.pop_front();
-                self.line.push_back(first);
-            }
+            // It had its time. If it is only slow, its push is refused, and it stands in line again. A writer that somebody
+            // overtook before its time was over keeps its place.
+            Some(_) if waited_ms >= self.patience_ms() => drop(self.line.pop_front()),
             _ => {}
         }
         if let Some(writer) = writer {
