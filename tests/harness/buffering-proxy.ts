@@ -1,6 +1,6 @@
 // A reverse proxy as some networks have: it passes a response on only when the response is whole. A stream of events lasts a
 // minute, and nothing of it arrives before its end. Nor does anything arrive by a WebSocket.
-import { createServer, type RequestListener, request } from 'node:http'
+import { createServer, type IncomingMessage, type RequestListener, request } from 'node:http'
 import { buffer } from 'node:stream/consumers'
 import { listen } from './listen.ts'
 import { handleUpgrades, isUpgrade, onReply, tunnel } from './upgrade.ts'
@@ -17,12 +17,7 @@ export async function startBufferingProxy(upstreamUrl: string, holds: 'body' | '
   const handle: RequestListener = (incoming, outgoing) => {
     const { method, url: path, headers } = incoming
     const onward = request({ host: upstream.hostname, port: upstream.port, method, path, headers })
-    onReply(onward, incoming, async ({ response, far }) => {
-      if (far !== undefined) {
-        if (holds === 'all') far.resume()
-        else tunnel(incoming, { response, far }, { after: 0 })
-        return
-      }
+    const respond = async (response: IncomingMessage) => {
       const begin = () => outgoing.writeHead(response.statusCode ?? 502, response.headers)
       if (holds === 'body') begin().flushHeaders()
       try {
@@ -32,6 +27,11 @@ export async function startBufferingProxy(upstreamUrl: string, holds: 'body' | '
       } catch {
         incoming.socket.destroy()
       }
+    }
+    onReply(onward, incoming, ({ response, far }) => {
+      if (far === undefined) void respond(response)
+      else if (holds === 'all') far.resume()
+      else tunnel(incoming, { response, far }, { after: 0 })
     })
     onward.on('error', () => incoming.socket.destroy())
     outgoing.once('close', () => onward.destroy())

@@ -150,10 +150,16 @@ function pass(exchange: Exchange): void {
 /** Passes the answer on, or opens the client's socket. */
 function deliver(exchange: Exchange, reply: Reply, cut?: BodyCut): void {
   const { response, far } = reply
-  if (far !== undefined) return openSocket(exchange, { response, far }, cut)
+  if (far !== undefined) {
+    openSocket(exchange, { response, far }, cut)
+    return
+  }
   begin(exchange, response)
-  // The proxy does not wait for it, because a stream of events may never become that long
-  if (cut !== undefined) return void cutShort(exchange, cut, response).catch(() => cutOff(exchange))
+  if (cut !== undefined) {
+    // The proxy does not wait for it, because a stream of events may never become that long
+    void cutShort(exchange, cut, response).catch(() => cutOff(exchange))
+    return
+  }
   pipeline(response, exchange.outgoing, (error) => {
     if (error) cutOff(exchange)
   })
