@@ -42,7 +42,7 @@ const device = async (name: string): Promise<Device> => {
 }
 const logged = async () => logOf(await world.atUpstream(storeId, 'todo').messages()).length
 
-/** The live reads of the test's store. Playwright sees no socket of a worker, where LiveStore's leader runs. */
+/** The live reads of the test's store. */
 const lives = (live: string): RecordedRequest[] =>
   world.network.requests.filter(({ path, query }) => path.endsWith(storeId) && query.get('live') === live)
 const pushes = () => world.network.requests.filter(({ method, path }) => method === 'POST' && path.endsWith(storeId))
@@ -52,6 +52,10 @@ test('two devices show each other’s changes over one WebSocket each', async ()
   await a.add('milk')
   await allSee([a, b], { todos: ['milk'], ...SYNCED })
   await expect.poll(() => lives('websocket').map(({ status }) => status)).toEqual([101, 101])
+  for (const { sockets } of [a, b]) {
+    expect(sockets.map((_) => [_.url().split(':')[0], _.isClosed()])).toEqual([['ws', false]])
+    expect(sockets[0]?.url()).toMatch(new RegExp(`/v1/stream/todo/${storeId}\\?live=websocket$`))
+  }
   for (const { headers } of lives('websocket')) {
     expect(headers['user-agent']).toContain('Chrome')
     expect(headers.origin).toBe(app.url)
@@ -78,6 +82,7 @@ test('sockets that are cut are opened again, and no change is lost', async () =>
   world.network.setOnline(true)
   await allSee([a, b], { head: 3, ...SYNCED })
   await expect.poll(() => lives('websocket').filter(({ status }) => status === 101).length).toBe(4)
+  expect([a, b].map(({ sockets }) => sockets.filter((_) => !_.isClosed()).length)).toEqual([1, 1])
   const { todos } = await a.see()
   await allSee([b], { todos })
   expect(await logged()).toBe(3)
