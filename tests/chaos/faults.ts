@@ -37,6 +37,9 @@ const FOREIGN_KINDS = [
 ] as const
 type ForeignKind = (typeof FOREIGN_KINDS)[number]
 
+/** Sockets last. Some that are to break end before. */
+const SOCKET_SHARE = 0.6
+
 /** Faults of an open socket, in mid-frame or between two frames. */
 const SOCKET_KINDS = ['socket reset', 'socket ended', 'socket silent'] as const
 type SocketKind = (typeof SOCKET_KINDS)[number]
@@ -87,7 +90,7 @@ function makePlan(random: Random, { kinds, share, liveShare, aside }: Where): Pl
       const own = streams.get(request.path) ?? random.fork(request.path)
       streams.set(request.path, own)
       const isLive = request.query.has('live')
-      if (!own.chance(isLive ? liveShare : share)) return undefined
+      if (!own.chance(isSocket(request) ? SOCKET_SHARE : isLive ? liveShare : share)) return undefined
       const kind = own.pick((isLive ? liveKinds : kinds).filter((each) => fits(each, request)))
       chosen.set(request, kind)
       if (isOfASocket(kind)) return socketFault(kind, own)
@@ -101,6 +104,7 @@ function makePlan(random: Random, { kinds, share, liveShare, aside }: Where): Pl
   }
 }
 
+const isSocket = ({ query }: RecordedRequest) => query.get('live') === 'websocket'
 const isOfTheBody = (kind: FaultKind) => kind.startsWith('body')
 const isOfASocket = (kind: FaultKind): kind is SocketKind => (SOCKET_KINDS as readonly string[]).includes(kind)
 const isForeign = (kind: FaultKind): kind is ForeignKind => (FOREIGN_KINDS as readonly string[]).includes(kind)
@@ -108,7 +112,7 @@ const isForeign = (kind: FaultKind): kind is ForeignKind => (FOREIGN_KINDS as re
 // Answers to HEAD, PUT, POST and DELETE have no body to break off, and are no events
 const fits = (kind: FaultKind, request: RecordedRequest) =>
   ((!isOfTheBody(kind) && kind !== 'other events') || request.method === 'GET') &&
-  (!isOfASocket(kind) || request.query.get('live') === 'websocket')
+  (!isOfASocket(kind) || isSocket(request))
 
 const CUTS = { 'socket reset': 'reset', 'socket ended': 'end', 'socket silent': 'silence' } as const
 
