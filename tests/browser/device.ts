@@ -1,6 +1,6 @@
 // A device: a browser profile of its own with the app open in it. The test uses the app as a person would.
 import { existsSync } from 'node:fs'
-import { type Browser, type BrowserContext, chromium, type Page } from 'playwright-core'
+import { type Browser, type BrowserContext, chromium, type Page, type WebSocket } from 'playwright-core'
 import { expect } from 'vitest'
 
 const DEBIANS = '/usr/bin/chromium'
@@ -30,6 +30,8 @@ export interface Seen {
 export interface Device {
   readonly name: string
   readonly page: Page
+  /** The WebSockets of a window that the test opened. */
+  readonly sockets: readonly WebSocket[]
   readonly add: (text: string) => Promise<void>
   readonly complete: (text: string) => Promise<void>
   readonly edit: (text: string, to: string) => Promise<void>
@@ -51,11 +53,13 @@ export const openDevice = async (browser: Browser, name: string, url: string): P
 
 const openWindow = async (context: BrowserContext, name: string, url: string): Promise<Device> => {
   const page = await context.newPage()
+  const sockets: WebSocket[] = []
+  page.on('websocket', (socket) => sockets.push(socket))
   await page.goto(url)
-  return inPage(page, name, url)
+  return inPage(page, name, url, sockets)
 }
 
-const inPage = async (page: Page, name: string, url: string): Promise<Device> => {
+const inPage = async (page: Page, name: string, url: string, sockets: WebSocket[] = []): Promise<Device> => {
   page.on('pageerror', (error) => console.log(`${name}: ${error}`))
   const input = page.getByLabel('New to-do')
   await input.waitFor()
@@ -63,6 +67,7 @@ const inPage = async (page: Page, name: string, url: string): Promise<Device> =>
   return {
     name,
     page,
+    sockets,
     add: async (text) => {
       await input.fill(text)
       await input.press('Enter')

@@ -37,7 +37,14 @@ const FOREIGN_KINDS = [
 ] as const
 type ForeignKind = (typeof FOREIGN_KINDS)[number]
 
-export const FAULT_KINDS = [...OWN_KINDS, ...FOREIGN_KINDS]
+/** Sockets last. Some that are to break end before. */
+const SOCKET_SHARE = 0.6
+
+/** Faults of an open socket, in mid-frame or between two frames. */
+const SOCKET_KINDS = ['socket reset', 'socket ended', 'socket silent'] as const
+type SocketKind = (typeof SOCKET_KINDS)[number]
+
+export const FAULT_KINDS = [...OWN_KINDS, ...FOREIGN_KINDS, ...SOCKET_KINDS]
 export type FaultKind = (typeof FAULT_KINDS)[number]
 
 export interface Plan {
@@ -59,24 +66,34 @@ interface Where {
 export const upstreamPlan = (random: Random, aside: CountingProxy): Plan =>
   makePlan(random.fork('upstream'), { kinds: FAULT_KINDS, share: random.between(10, 30) / 100, liveShare: 0.8, aside })
 
-/** On the way to the Worker somebody else answers now and then. The clients make the other faults themselves: they leave. */
+/**
+ * On the way to the Worker somebody else answers now and then, and sockets break. The clients make the other faults themselves:
+ * they leave.
+ */
 export const clientPlan = (random: Random, aside: CountingProxy): Plan =>
-  makePlan(random.fork('clients'), { kinds: FOREIGN_KINDS, share: random.between(3, 12) / 100, liveShare: 0.3, aside })
+  makePlan(random.fork('clients'), {
+    kinds: [...FOREIGN_KINDS, ...SOCKET_KINDS],
+    share: random.between(3, 12) / 100,
+    liveShare: 0.3,
+    aside,
+  })
 
 function makePlan(random: Random, { kinds, share, liveShare, aside }: Where): Plan {
   const streams = new Map<string, Random>()
   const chosen = new Map<RecordedRequest, FaultKind>()
   // Most faults of a live read break it off in the middle
-  const liveKinds = [...kinds, ...kinds.filter(isOfTheBody).flatMap((kind) => Array.from({ length: 4 }, () => kind))]
+  const breaks = kinds.filter((kind) => isOfTheBody(kind) || isOfASocket(kind))
+  const liveKinds = [...kinds, ...breaks.flatMap((kind) => Array.from({ length: 4 }, () => kind))]
   return {
     decide(request) {
       // Each store has its own generator: its faults must not depend on the requests of another store
       const own = streams.get(request.path) ?? random.fork(request.path)
       streams.set(request.path, own)
       const isLive = request.query.has('live')
-      if (!own.chance(isLive ? liveShare : share)) return undefined
+      if (!own.chance(isSocket(request) ? SOCKET_SHARE : isLive ? liveShare : share)) return undefined
       const kind = own.pick((isLive ? liveKinds : kinds).filter((each) => fits(each, request)))
       chosen.set(request, kind)
+      if (isOfASocket(kind)) return socketFault(kind, own)
       return isForeign(kind) ? foreignAnswer(kind, request, own, aside) : ownFault(kind, own)
     },
     kindOf(request) {
@@ -87,14 +104,25 @@ function makePlan(random: Random, { kinds, share, liveShare, aside }: Where): Pl
   }
 }
 
+const isSocket = ({ query }: RecordedRequest) => query.get('live') === 'websocket'
 const isOfTheBody = (kind: FaultKind) => kind.startsWith('body')
+const isOfASocket = (kind: FaultKind): kind is SocketKind => (SOCKET_KINDS as readonly string[]).includes(kind)
 const isForeign = (kind: FaultKind): kind is ForeignKind => (FOREIGN_KINDS as readonly string[]).includes(kind)
 
 // Answers to HEAD, PUT, POST and DELETE have no body to break off, and are no events
 const fits = (kind: FaultKind, request: RecordedRequest) =>
-  (!isOfTheBody(kind) && kind !== 'other events') || request.method === 'GET'
+  ((!isOfTheBody(kind) && kind !== 'other events') || request.method === 'GET') &&
+  (!isOfASocket(kind) || isSocket(request))
 
-function ownFault(kind: Exclude<FaultKind, ForeignKind>, random: Random): Fault {
+const CUTS = { 'socket reset': 'reset', 'socket ended': 'end', 'socket silent': 'silence' } as const
+
+/** The greeting and the frames of a few pushes are short. */
+const socketFault = (kind: SocketKind, random: Random): Fault => ({
+  cutBody: CUTS[kind],
+  after: random.between(0, random.pick([400, 4_000])),
+})
+
+function ownFault(kind: Exclude<FaultKind, ForeignKind | SocketKind>, random: Random): Fault {
   switch (kind) {
     case 'request dropped':
       return 'drop request'

@@ -41,6 +41,7 @@ export function figures(seed: number, rounds: readonly Round[]) {
     lateAppends: tally.late,
     answers: tally.answers,
     reconnects: tally.reconnects,
+    sockets: tally.sockets,
     longestStallMs: tally.stalls.writer.ms,
     longestCalmStallMs: tally.stalls.writer.calmMs,
     longestStoreStallMs: tally.stalls.store.ms,
@@ -83,6 +84,7 @@ export function table(seed: number, rounds: readonly Round[]): string {
     ) +
     section('clients', [
       ['live reads opened anew', rest.reconnects],
+      ['sockets opened', rest.sockets],
       ['longest stall of a writer', seconds(rest.longestStallMs)],
       ['longest after the last fault', seconds(rest.longestCalmStallMs)],
       ['longest of all writers of a store', seconds(rest.longestStoreStallMs)],

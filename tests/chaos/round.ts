@@ -4,6 +4,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { CountingProxy, RecordedRequest } from '../harness/index.ts'
 import { Random } from '../support/random.ts'
 import { walk } from '../support/store.ts'
+import { Device } from './device.ts'
 import { clientPlan, type Plan, upstreamPlan } from './faults.ts'
 import { type ChaosEvent, History } from './history.ts'
 import { acquittal, isClean, judge, type Verdict } from './oracle.ts'
@@ -14,8 +15,10 @@ import { Tally } from './tally.ts'
 import { Writer } from './writer.ts'
 
 const STORES = 3
-const WRITERS = 9
+const WRITERS = 6
 const READERS = 4
+/** Every third of them only reads. */
+const DEVICES = 9
 
 /** After the last fault, every client must have every event within this time. The Worker needs a few seconds. */
 const DRAIN_MS = 60_000
@@ -49,6 +52,7 @@ interface Store {
   stalls: Stalls
   writers: Writer[]
   readers: Reader[]
+  devices: Device[]
 }
 
 /**
@@ -63,7 +67,7 @@ export async function runRound(parts: Parts, { seed, seconds, kills }: RoundOpti
   for (const road of [parts.proxy, parts.front, parts.aside.upstream, parts.aside.worker]) road.clear()
   const lateAppends = beginFaults(parts, random, tally)
   const stores = makeStores(parts, random, tally, giveUp.signal)
-  const clients = stores.flatMap(({ writers, readers }) => [...writers, ...readers])
+  const clients = stores.flatMap(({ writers, readers, devices }) => [...writers, ...readers, ...devices])
   const running = new Map(clients.map((client) => [client, client.run()]))
   for (const run of running.values()) run.catch(() => {}) // a client that gives up counts as stuck below
 
@@ -78,6 +82,9 @@ export async function runRound(parts: Parts, { seed, seconds, kills }: RoundOpti
       ? ''
       : [...clients.map((client) => client.state()), ...partsState(parts), ...aboutBatches(parts, verdict)].join('\n')
     countLate(tally, lateAppends)
+    tally.sockets = parts.front.requests.filter(
+      ({ query, sent }) => query.get('live') === 'websocket' && sent > 0,
+    ).length
     return { seed, tally, verdict, stuck, anomalies, dump }
   } finally {
     endFaults(parts)
@@ -114,7 +121,14 @@ function countLate(tally: Tally, lateAppends: RecordedRequest[]): void {
 function makeStores({ front }: Parts, random: Random, tally: Tally, giveUp: AbortSignal): Store[] {
   const stores = Array.from({ length: STORES }, (_, index): Store => {
     const name = `seed-${random.seed}-${index}`
-    return { name, history: new History(), stalls: new Stalls(tally.stalls.store), writers: [], readers: [] }
+    return {
+      name,
+      history: new History(),
+      stalls: new Stalls(tally.stalls.store),
+      writers: [],
+      readers: [],
+      devices: [],
+    }
   })
   const common = ({ name }: Store, client: string) => ({
     name: client,
@@ -128,6 +142,13 @@ function makeStores({ front }: Parts, random: Random, tally: Tally, giveUp: Abor
   }
   for (const [index, store] of dealt(stores, READERS)) {
     store.readers.push(new Reader({ ...common(store, `r${index}`), stop: giveUp }))
+  }
+  for (const [index, store] of dealt(stores, DEVICES)) {
+    const { name: storeId, history, stalls: storeStalls } = store
+    const { name, random: own } = common(store, `d${index}`)
+    const writes = index < (DEVICES * 2) / 3
+    const options = { name, workerUrl: front.url, tenant: TENANT, storeId, writes, random: own }
+    store.devices.push(new Device({ ...options, history, tally, storeStalls, giveUp }))
   }
   return stores
 }
@@ -156,9 +177,13 @@ async function trouble(
  * Waits until every event is in the log, no proxy holds a request, and every view is whole. Returns the states of those that were
  * not done.
  */
-async function drain(parts: Parts, stores: Store[], running: Map<Writer | Reader, Promise<void>>): Promise<string[]> {
+async function drain(
+  parts: Parts,
+  stores: Store[],
+  running: Map<Writer | Reader | Device, Promise<void>>,
+): Promise<string[]> {
   const inTime = deadline(DRAIN_MS)
-  const writers = stores.flatMap((store) => store.writers)
+  const writers = stores.flatMap((store) => [...store.writers, ...store.devices])
   for (const writer of writers) writer.finish()
   const stuck = await Promise.all([
     ...writers.map((writer) => inTime(running.get(writer), () => writer.state())),
@@ -166,13 +191,15 @@ async function drain(parts: Parts, stores: Store[], running: Map<Writer | Reader
     inTime(parts.front.settled(), () => 'the proxy before the Worker still holds requests'),
   ])
   // Only now is the log final: every view must come to show it
-  for (const { name, writers, readers } of stores) {
+  for (const { name, writers, readers, devices } of stores) {
     const { length } = await readLog(parts, name)
     const views = [
       ...readers.map((reader) =>
         inTime(reader.view.reaches(length), () => `${reader.state()}; the log has ${length} events`),
       ),
-      ...writers.map((writer) => inTime(writer.catchUp(), () => `${writer.state()}; the log has ${length} events`)),
+      ...[...writers, ...devices].map((writer) =>
+        inTime(writer.catchUp(length), () => `${writer.state()}; the log has ${length} events`),
+      ),
     ]
     stuck.push(...(await Promise.all(views)))
   }
@@ -193,9 +220,9 @@ function deadline(ms: number) {
 
 async function judgeAll(parts: Parts, stores: Store[], tally: Tally): Promise<Verdict> {
   const all = acquittal()
-  for (const { name, history, writers, readers } of stores) {
+  for (const { name, history, writers, readers, devices } of stores) {
     const log = await readLog(parts, name)
-    const views = [...writers, ...readers].map(({ view }) => view)
+    const views = [...writers, ...readers, ...devices].map(({ view }) => view)
     const verdict = judge({ log, made: history.made, attempts: history.attempts, views })
     for (const key of Object.keys(all) as (keyof Verdict)[])
       all[key].push(...verdict[key].map((wrong) => `${name}: ${wrong}`))

@@ -1,15 +1,16 @@
-// A transparent reverse proxy that counts requests and makes faults. Before an upstream it shows the Worker's requests. Before the
+// A transparent reverse proxy that counts requests and makes faults. A WebSocket is a request that lasts. Before an upstream it shows the Worker's requests. Before the
 // Worker it is a client's network, which can go away.
 import { setMaxListeners } from 'node:events'
-import { Agent, createServer } from 'node:http'
+import { Agent, createServer, type RequestListener } from 'node:http'
 import { type Fault, type RecordedRequest, record, serve } from './exchange.ts'
 import { listen } from './listen.ts'
+import { handleUpgrades } from './upgrade.ts'
 
 /** Selects requests by method, by a part of the path, and by whether and how they follow a stream. */
 export interface RequestFilter {
   method?: string
   path?: string
-  live?: 'sse' | 'long-poll' | 'any' | 'none'
+  live?: 'websocket' | 'sse' | 'long-poll' | 'any' | 'none'
 }
 
 export interface ArmedFault {
@@ -42,6 +43,8 @@ export interface CountingProxy {
   abandon(): void
   /** Offline, the proxy cuts every connection, and each new one at once. */
   setOnline(online: boolean): void
+  /** Lets nothing pass any more on the sockets that are open now. Their connections stay. */
+  silenceSockets(): void
   stop(): Promise<void>
 }
 
@@ -54,8 +57,9 @@ export async function startCountingProxy(upstreamUrl: string, options: { port?: 
   const faulty = new Set<Promise<void>>()
   let injection: Parameters<CountingProxy['inject']> = []
   let life = new AbortController()
+  let silence = new AbortController()
   let online = true
-  setMaxListeners(0, life.signal)
+  setMaxListeners(0, life.signal, silence.signal)
 
   const choose = (recorded: RecordedRequest): PendingFault | undefined => {
     const index = faults.findIndex(({ filter }) => matches(recorded, filter))
@@ -67,7 +71,7 @@ export async function startCountingProxy(upstreamUrl: string, options: { port?: 
     void pending.met.promise.then(() => met?.(fault, recorded))
     return pending
   }
-  const server = createServer((incoming, outgoing) => {
+  const handle: RequestListener = (incoming, outgoing) => {
     const recorded = record(incoming)
     requests.push(recorded)
     const pending = choose(recorded)
@@ -81,11 +85,14 @@ export async function startCountingProxy(upstreamUrl: string, options: { port?: 
       met: () => pending?.met.resolve(recorded),
       released: pending?.released.promise ?? Promise.resolve(),
       abandoned: life.signal,
+      silenced: silence.signal,
     })
     if (pending === undefined) return
     faulty.add(served)
     void served.finally(() => faulty.delete(served))
-  })
+  }
+  const server = createServer(handle)
+  handleUpgrades(server, handle)
   server.on('connection', (socket) => {
     if (!online) socket.destroy()
   })
@@ -123,6 +130,11 @@ export async function startCountingProxy(upstreamUrl: string, options: { port?: 
     setOnline(value) {
       online = value
       if (!online) cut()
+    },
+    silenceSockets() {
+      silence.abort()
+      silence = new AbortController()
+      setMaxListeners(0, silence.signal)
     },
     async stop() {
       agent.destroy()

@@ -9,6 +9,7 @@ import {
 } from 'node:http'
 import { pipeline } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { isUpgrade, onReply, type Reply, tunnel } from './upgrade.ts'
 
 export interface RecordedRequest {
   /** The time of its arrival, by `performance.now()`. */
@@ -21,7 +22,7 @@ export interface RecordedRequest {
   body: Buffer
   /** The status of the upstream's answer or of the fault's; undefined without an answer. */
   status: number | undefined
-  /** The bytes of the answer's body that the upstream has sent, even if the client had left. */
+  /** The bytes of the answer's body, or of a socket, that the upstream has sent, even if the client had left. */
   sent: number
 }
 
@@ -46,15 +47,16 @@ export interface Delay {
 }
 
 /**
- * So many bytes of the response's body pass, fewer than all. Then the proxy resets the connection, or ends the body as if it were
- * whole. A stream of events meets this fault once it is that long.
+ * So many bytes of the response's body pass, fewer than all. Then the proxy resets the connection, ends the body as if it were
+ * whole, or keeps the connection and lets nothing pass any more. A stream of events, or a socket, meets this fault once it is
+ * that long. A silent socket is silent in both directions.
  */
 export interface BodyCut {
-  cutBody: 'reset' | 'end'
+  cutBody: 'reset' | 'end' | 'silence'
   after: number
 }
 
-/** The upstream handles the request. Its status and headers pass, with another body. */
+/** The upstream handles the request. Its status and headers pass, with another body. On a socket, the body is no frame. */
 export interface BodySwap {
   swapBody: string
 }
@@ -80,6 +82,8 @@ export interface Exchange {
   readonly released: Promise<void>
   /** Aborted, no waiting request ever goes on. */
   readonly abandoned: AbortSignal
+  /** Aborted, an open socket is silent. */
+  readonly silenced: AbortSignal
 }
 
 const BODY_CAP = 1024 * 1024
@@ -114,13 +118,12 @@ export async function serve(exchange: Exchange): Promise<void> {
   }
   try {
     // The proxy reads the whole body first, because the client may be gone when the request goes on
-    const body = await bodyOf(incoming)
+    const body = isUpgrade(incoming) ? undefined : await bodyOf(incoming)
     if (isAnswer(fault) && !fault.applied) return answer(exchange, fault)
     if (holds(fault, 'request')) await hold(exchange)
-    const response = await ask(exchange, body)
-    exchange.recorded.status = response.statusCode
-    count(exchange, response)
-    await respond(exchange, fault, response)
+    const reply = await ask(exchange, body)
+    noted(exchange, reply)
+    await respond(exchange, fault, reply)
   } catch {
     cutOff(exchange) // the upstream, the client or the test has cut the exchange
   }
@@ -128,33 +131,61 @@ export async function serve(exchange: Exchange): Promise<void> {
 
 /** Passes a request without a fault. The proxy keeps nothing, and the end of one side ends the other. */
 function pass(exchange: Exchange): void {
-  const { incoming, outgoing, recorded } = exchange
+  const { incoming, outgoing } = exchange
   const onward = open(exchange)
   // An upstream that goes away costs the client its connection, as without the proxy
   onward.on('error', () => cutOff(exchange))
-  onward.on('response', (response) => {
-    recorded.status = response.statusCode
-    count(exchange, response)
-    begin(exchange, response)
-    pipeline(response, outgoing, (error) => {
-      if (error) cutOff(exchange)
-    })
+  onReply(onward, incoming, (reply) => {
+    noted(exchange, reply)
+    deliver(exchange, reply)
   })
   // The client has gone, and the upstream may stop, too
   outgoing.once('close', () => {
     if (!outgoing.writableFinished) onward.destroy()
   })
-  incoming.pipe(onward)
+  if (isUpgrade(incoming)) onward.end()
+  else incoming.pipe(onward)
 }
 
-async function respond(
-  exchange: Exchange,
-  fault: Exclude<Fault, 'drop request'>,
-  response: IncomingMessage,
-): Promise<void> {
+/** Passes the answer on, or opens the client's socket. */
+function deliver(exchange: Exchange, reply: Reply, cut?: BodyCut): void {
+  const { response, far } = reply
+  if (far !== undefined) {
+    openSocket(exchange, { response, far }, cut)
+    return
+  }
+  begin(exchange, response)
+  if (cut !== undefined) {
+    // The proxy does not wait for it, because a stream of events may never become that long
+    void cutShort(exchange, cut, response).catch(() => cutOff(exchange))
+    return
+  }
+  pipeline(response, exchange.outgoing, (error) => {
+    if (error) cutOff(exchange)
+  })
+}
+
+function openSocket(exchange: Exchange, reply: Required<Reply>, cut?: BodyCut): void {
+  const { incoming, recorded, met, silenced } = exchange
+  tunnel(incoming, reply, {
+    silenced,
+    onBytes: (count) => (recorded.sent += count),
+    ...(cut === undefined ? {} : { after: cut.after }),
+    onLimit: ({ silence }) => {
+      met()
+      if (cut?.cutBody === 'silence') silence()
+      else if (cut?.cutBody === 'reset') incoming.socket.resetAndDestroy()
+      else incoming.socket.end()
+    },
+  })
+}
+
+async function respond(exchange: Exchange, fault: Exclude<Fault, 'drop request'>, reply: Reply): Promise<void> {
+  const { response, far } = reply
   if (fault === 'drop response' || isAnswer(fault) || isSwap(fault)) {
     // An event stream may have no end
-    if (isLive(response)) response.destroy()
+    if (far !== undefined) far.destroy()
+    else if (isLive(response)) response.destroy()
     else await drain(response)
     if (isAnswer(fault)) return answer(exchange, fault)
     if (isSwap(fault)) return swap(exchange, fault, response)
@@ -162,13 +193,7 @@ async function respond(
     return cutOff(exchange)
   }
   if (holds(fault, 'response')) await hold(exchange)
-  begin(exchange, response)
-  // The proxy does not wait for it, because a stream of events may never become that long
-  if (typeof fault === 'object' && 'cutBody' in fault)
-    return void cutShort(exchange, fault, response).catch(() => cutOff(exchange))
-  pipeline(response, exchange.outgoing, (error) => {
-    if (error) cutOff(exchange)
-  })
+  deliver(exchange, reply, typeof fault === 'object' && 'cutBody' in fault ? fault : undefined)
 }
 
 const isAnswer = (fault: Fault): fault is Answer => typeof fault === 'object' && 'status' in fault
@@ -190,7 +215,9 @@ async function hold({ fault, met, released, abandoned }: Exchange): Promise<void
   await Promise.race([released, gone.promise])
 }
 
-function count({ recorded }: Exchange, response: IncomingMessage): void {
+function noted({ recorded }: Exchange, { response, far }: Reply): void {
+  recorded.status = response.statusCode
+  if (far !== undefined) return
   response.on('data', (chunk: Buffer) => (recorded.sent += chunk.length))
   response.pause() // until it is piped on, because a listener for data alone would let it flow
 }
@@ -207,11 +234,11 @@ function open({ agent, upstream, incoming, abandoned }: Exchange): ClientRequest
   })
 }
 
-function ask(exchange: Exchange, body: Buffer): Promise<IncomingMessage> {
+function ask(exchange: Exchange, body: Buffer | undefined): Promise<Reply> {
   return new Promise((resolve, reject) => {
     const onward = open(exchange)
     onward.on('error', reject)
-    onward.on('response', resolve)
+    onReply(onward, exchange.incoming, resolve)
     onward.end(body)
   })
 }
@@ -258,6 +285,7 @@ async function cutShort(
     if (left < 0) break
   }
   if (left < 0) met()
+  if (left < 0 && cutBody === 'silence') return
   if (left < 0 && cutBody === 'reset') incoming.socket.resetAndDestroy()
   else outgoing.end()
 }

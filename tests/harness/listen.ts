@@ -1,5 +1,5 @@
 import type { Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import type { AddressInfo, Socket } from 'node:net'
 
 export interface Listening {
   readonly url: string
@@ -14,7 +14,13 @@ export const listen = async (server: Server, port = 0): Promise<Listening> => {
     server.once('error', reject)
     server.listen(port, '127.0.0.1', resolve)
   })
-  const cut = () => server.closeAllConnections()
+  // The server itself forgets a connection that was upgraded
+  const connections = new Set<Socket>()
+  server.on('connection', (connection: Socket) => {
+    connections.add(connection)
+    connection.once('close', () => connections.delete(connection))
+  })
+  const cut = () => connections.forEach((_) => _.destroy())
   return {
     url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
     cut,

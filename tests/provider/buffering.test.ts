@@ -1,4 +1,4 @@
-// Networks that hold a response back until it ends. SSE does not get through them, so the provider uses long-poll.
+// Networks that hold a response back until it ends. Neither sockets nor SSE get through them, so the provider uses long-poll.
 import { Effect, type Scope, Stream } from '@livestore/utils/effect'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import {
@@ -78,6 +78,37 @@ describe.each([
       ),
   )
 })
+
+test.each([
+  ['body', 'body'],
+  ['whole', 'all'],
+] as const)(
+  'on a network that holds back the %s of a response: the provider gives up the socket, then SSE, and brings and pushes every event',
+  (_, holds) =>
+    run(
+      Effect.gen(function* () {
+        const storeId = world.newStore()
+        const { url } = yield* proxy(world.network.url, holds)
+        const backend = yield* openElsewhere({ url, live: { firstByteTimeout: 300 } }, storeId)
+        const connected = yield* connections(backend)
+        const follower = yield* follow(backend)
+        const writer = yield* openElsewhere({ url: world.worker.url }, storeId)
+        const asked = (live: 'websocket' | 'sse' | 'long-poll') => world.network.count({ path: storeId, live })
+
+        yield* writer.push(eventsFrom(0, 1))
+        yield* follower.until('the event', () => follower.seqNums().length === 1, 3_000)
+        yield* backend.push(eventsFrom(1, 1))
+        yield* eventually('long-poll', () => asked('long-poll') > 0)
+        yield* writer.push(eventsFrom(2, 1))
+        yield* follower.until('every event', () => follower.seqNums().length === 3, 3_000)
+        yield* backend.push(eventsFrom(3, 1))
+        yield* follower.until('its own event', () => follower.seqNums().length === 4, 3_000)
+        expect(follower.seqNums()).toEqual(numbers(1, 4))
+        expect([asked('websocket'), asked('sse')]).toEqual([1, 2])
+        expect([connected, follower.exit()]).toEqual([[false, true], undefined])
+      }),
+    ),
+)
 
 describe('an idle SSE connection does not lead to long-poll', () => {
   let node: Server
