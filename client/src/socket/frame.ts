@@ -26,6 +26,8 @@ export type ServerFrame =
       readonly head: number
       readonly offset: string
       readonly messages: ReadonlyArray<unknown>
+      /** The length of their JSON. */
+      readonly size: number
     }
   | { readonly _tag: 'Moved'; readonly head: number; readonly offset: string }
   | { readonly _tag: 'Reset'; readonly backend: string }
@@ -53,7 +55,14 @@ export const parseFrame = (text: string): ServerFrame => {
     const { parent, head: last, offset } = record(head['events'])
     const messages: unknown = JSON.parse(batch)
     if (!Array.isArray(messages)) throw new Error('events are no array')
-    return { _tag: 'Events', parent: integer(parent), head: integer(last), offset: string(offset), messages }
+    return {
+      _tag: 'Events',
+      parent: integer(parent),
+      head: integer(last),
+      offset: string(offset),
+      messages,
+      size: batch.length,
+    }
   }
   if ('ack' in head) {
     const { push, head: last, offset } = record(head['ack'])
