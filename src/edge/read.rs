@@ -182,8 +182,10 @@ async fn pass_through(
     let response = check(response, &read)
         .map_err(|problem| problem.of(known.as_ref().map(|known| &known.tip.backend_id)))?;
     let headers = forwarded_headers(&response)?;
-    if let (true, Some(tail)) = (headers.has(UP_TO_DATE)?, headers.get(NEXT_OFFSET)?) {
-        tip_cache::observe_tail(ctx.store, &read.from, Offset(tail));
+    if let (true, Some(tail)) = (headers.has(UP_TO_DATE)?, headers.get(NEXT_OFFSET)?)
+        && tip_cache::observe_tail(ctx.store, &read.from, Offset(tail))
+    {
+        sequencer_client::notify(ctx).await;
     }
     if let Some(known) = known {
         reply::identify(&headers, &known.tip)?;

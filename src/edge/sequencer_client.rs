@@ -53,6 +53,14 @@ pub(super) async fn tip(
     Ok((tip, located))
 }
 
+/// Makes the Sequencer look at the log, if a reader has seen more of it than the Sequencer told.
+pub(super) async fn notify(ctx: &StoreContext<'_>) {
+    if let Some((known, _)) = tip_cache::get(ctx.store) {
+        // The answer is what the Sequencer knew before it looks.
+        let _ = ask_tip(ctx, known.need, None).await;
+    }
+}
+
 async fn ask_tip(
     ctx: &StoreContext<'_>,
     need: Need,

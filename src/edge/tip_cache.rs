@@ -77,9 +77,12 @@ pub(super) fn forget(store: &StorePath) {
     TIPS.with_borrow_mut(|all| all.remove(store));
 }
 
-/// Notes that a reader that asked for the offset `asked` saw the log end at `tail`.
-pub(super) fn observe_tail(store: &StorePath, asked: &Offset, tail: Offset) {
+/// Notes that a reader that asked for the offset `asked` saw the log end at `tail`. Returns whether the Sequencer should hear
+/// of it: somebody may have appended behind its back, and its sockets wait for the news.
+pub(super) fn observe_tail(store: &StorePath, asked: &Offset, tail: Offset) -> bool {
+    let mut is_news = false;
     change(store, |known| {
+        is_news = tail != known.tip.offset && known.need == Need::Known;
         if tail < known.tip.offset {
             // The log lost something, or is another one.
             known.need = Need::Fresh;
@@ -91,7 +94,9 @@ pub(super) fn observe_tail(store: &StorePath, asked: &Offset, tail: Offset) {
                 Need::Known | Need::Reaching(_) => Need::Reaching(tail),
             };
         }
+        is_news = is_news && known.need != Need::Known;
     });
+    is_news
 }
 
 /// Notes that the log is not what the Sequencer says.

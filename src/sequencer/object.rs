@@ -90,8 +90,10 @@ impl DurableObject for Sequencer {
     ) -> Result<()> {
         self.sockets.wake(&self.state);
         self.sockets.remove(&raw);
-        // Ends the closing handshake, unless the runtime has done so. It refuses codes that no endpoint may send.
-        let _ = raw.close(u16::try_from(code).ok(), Some(reason));
+        // Ends the closing handshake, unless the runtime has done so. It refuses codes that no endpoint may send (RFC 6455
+        // §7.4.1), such as that of a client that closes without a code.
+        let code = u16::try_from(code).ok().filter(|code| matches!(code, 1000 | 3000..=4999));
+        let _ = raw.close(code, code.map(|_| reason));
         Ok(())
     }
 

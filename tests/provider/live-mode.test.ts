@@ -16,6 +16,8 @@ const cutAtOnce: Life = { lastedMs: 20, heard: false, end: 'cut' }
 const served: Life = { lastedMs: 60_000, heard: true, end: 'cut' }
 const silent: Life = { lastedMs: 5_000, heard: false, end: 'silence' }
 const renewed: Life = { lastedMs: 50_000, heard: true, end: 'left' }
+/** As behind a proxy that takes its time to refuse it. */
+const cutUnheard: Life = { lastedMs: 3_000, heard: false, end: 'cut' }
 const leftAtOnce: Life = { lastedMs: 20, heard: false, end: 'left' }
 
 const stateAfter = (mode: StreamMode, lives: readonly Life[], start: LiveModeState = startLiveMode(mode), now = 0) =>
@@ -31,6 +33,7 @@ describe.each([
   test.each([
     ['three that were cut at once', [cutAtOnce, cutAtOnce, cutAtOnce], below],
     ['two that were cut at once', [cutAtOnce, cutAtOnce], mode],
+    ['three that were cut before they brought anything', [cutUnheard, cutAtOnce, cutUnheard], below],
     ['two that stayed silent', [silent, silent], below],
     ['three that were cut at once, with a good one between', [cutAtOnce, cutAtOnce, served, cutAtOnce], mode],
     ['any number that were left before they could bring anything', Array(20).fill(leftAtOnce), mode],

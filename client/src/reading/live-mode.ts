@@ -2,9 +2,10 @@
  * Chooses how a live pull receives events, because some networks let neither WebSockets nor SSE through. Pure: it judges by
  * how the last live connections ended.
  *
- * Two signs show that a kind of connection does not get through. Connections are cut at once, several times in a row. Or a
- * connection opens and stays silent, though the server sends something at once, at the tail too: something on the way holds
- * it back until it ends. A long-poll gets through everywhere, because each of its responses ends.
+ * Two signs show that a kind of connection does not get through. Connections are cut at once, or before they bring anything,
+ * several times in a row. Or a connection opens and stays silent, though the server sends something at once, at the tail
+ * too: something on the way holds it back until it ends. A long-poll gets through everywhere, because each of its responses
+ * ends.
  */
 export type LiveMode = 'websocket' | 'sse' | 'long-poll'
 
@@ -72,7 +73,9 @@ const recordAfter = (record: ModeRecord, { mode, lastedMs, heard, end }: Connect
   // The connection had no time to bring anything, which says nothing about the network.
   if (end === 'left' && !heard) return record
   const silent = end === 'silence' ? record.silent + 1 : heard ? 0 : record.silent
-  const short = end === 'cut' ? (lastedMs < SHORT_MS ? record.short + 1 : 0) : end === 'left' ? 0 : record.short
+  // A proxy may take its time before it refuses a connection.
+  const isShort = lastedMs < SHORT_MS || !heard
+  const short = end === 'cut' ? (isShort ? record.short + 1 : 0) : end === 'left' ? 0 : record.short
   if (silent < SILENT_IN_A_ROW[mode] && short < SHORT_IN_A_ROW) return { ...record, silent, short }
   return { silent: SILENT_IN_A_ROW[mode] - 1, short: SHORT_IN_A_ROW - 1, avoidedUntil: now + AVOIDED_MS }
 }

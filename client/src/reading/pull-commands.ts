@@ -55,7 +55,8 @@ export const makeCommandRunner = (
         return OK
       case 'Next': {
         const open = connection
-        return open === undefined ? { _tag: 'Ended' } : untilWoken(command.withinMs, () => open.next(command.seqNum))
+        if (open === undefined) return { _tag: 'Ended' }
+        return untilWoken(command.withinMs, (signal) => open.next(command.seqNum, signal))
       }
       case 'Identify':
         return {

@@ -230,6 +230,8 @@ const onAnswer = (
       return renew(setup, state, from, moment)
     case 'Ended':
       return retryLater(setup, noteConnection(state, from, 'cut', moment), undefined, moment)
+    case 'Cut':
+      return retryLater(setup, noteConnection(state, asHeard(from), 'cut', moment), outcome.failure, moment)
     case 'Behind':
       return renew(setup, requestCatchUp(state, outcome.head), asHeard(from), moment)
     case 'NoStreams':
@@ -237,8 +239,10 @@ const onAnswer = (
     case 'NoSocket':
       return goLive(setup, { ...state, canSocket: false }, moment)
     case 'Stalled': {
-      const end = outcome.heard ? 'cut' : 'silence'
-      return retryLater(setup, withoutSpread(noteConnection(state, from, end, moment)), outcome.failure, moment)
+      const noted = outcome.heard
+        ? noteConnection(state, asHeard(from), 'cut', moment)
+        : noteConnection(state, from, 'silence', moment)
+      return retryLater(setup, withoutSpread(noted), outcome.failure, moment)
     }
     case 'Failed':
       return onFailure(setup, noteConnection(state, from, 'cut', moment), outcome.failure, moment)

@@ -77,6 +77,8 @@ export type Outcome =
   | { readonly _tag: 'Torn'; readonly failure: HttpFailure; readonly backendId?: string | undefined }
   /** The server ended a live connection in good order, as it does every minute or so. */
   | { readonly _tag: 'Ended' }
+  /** A live connection that had brought something is gone. */
+  | { readonly _tag: 'Cut'; readonly failure: HttpFailure }
   /** Nothing came for too long. `heard`: something had come before. */
   | { readonly _tag: 'Stalled'; readonly failure: HttpFailure; readonly heard: boolean }
   /** The log has gone on to this head, and the connection does not bring what is missing. */

@@ -33,12 +33,12 @@ export type PageReply = Extract<Outcome, { readonly _tag: 'Page' | 'Torn' | 'Fai
 /** The outcome of the next step of a live connection. */
 export type LiveReply = Extract<
   Outcome,
-  { readonly _tag: 'Page' | 'Behind' | 'Ended' | 'Stalled' | 'NoStreams' | 'NoSocket' | 'Failed' }
+  { readonly _tag: 'Page' | 'Behind' | 'Ended' | 'Cut' | 'Stalled' | 'NoStreams' | 'NoSocket' | 'Failed' }
 >
 
 export interface LiveRead {
-  /** What comes behind `seqNum`. */
-  readonly next: (seqNum: number) => Promise<LiveReply>
+  /** What comes behind `seqNum`. Once the signal is aborted, nobody takes it any more. */
+  readonly next: (seqNum: number, signal: AbortSignal) => Promise<LiveReply>
   /** Whether the connection brings everything up to this event, as far as it knows. */
   readonly reaches: (seqNum: number) => boolean
   /** Aborts the request at once. */

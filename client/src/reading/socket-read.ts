@@ -35,9 +35,9 @@ export const listenOnSocket = (
     backendId,
   })
 
-  const next = async (seqNum: number): Promise<LiveReply> => {
+  const next: LiveRead['next'] = async (seqNum, signal) => {
     for (;;) {
-      const heard = await listener.next(seqNum)
+      const heard = await listener.next(seqNum, signal)
       switch (heard._tag) {
         case 'Hello': {
           const { backend, head, offset } = heard.hello
@@ -49,6 +49,9 @@ export const listenOnSocket = (
         }
         case 'Batch':
           return page(heard.batch.messages, heard.batch.offset, heard.batch.head)
+        case 'Ended':
+          // Without a greeting, only this client has lost anything.
+          return heard.heard ? { _tag: 'Cut', failure: new TransportError('the socket closed') } : { _tag: 'Ended' }
         case 'Stalled':
           return {
             ...heard,

@@ -7,6 +7,8 @@ export interface Batch {
   /** The offset behind them. */
   readonly offset: string
   readonly messages: ReadonlyArray<unknown>
+  /** The length of their JSON. */
+  readonly size: number
 }
 
 export type Taken =
@@ -24,12 +26,12 @@ export interface FrameQueue {
   readonly head: () => number
 }
 
-/** A pull that takes this long brings the rest by a catch-up, which costs less memory. */
-const MAX_EVENTS = 20_000
+/** If LiveStore is so far behind, the pull brings the rest by a catch-up, which costs less memory. */
+const MAX_SIZE = 8 * 1024 * 1024
 
 export const makeFrameQueue = (): FrameQueue => {
   let batches: Array<Batch> = []
-  let events = 0
+  let size = 0
   let head = 0
   /** A catch-up that does not reach the head is not asked for twice. */
   let reported = 0
@@ -39,7 +41,7 @@ export const makeFrameQueue = (): FrameQueue => {
   }
 
   const drop = () => {
-    events -= batches.shift()?.messages.length ?? 0
+    size -= batches.shift()?.size ?? 0
   }
 
   const take = (seqNum: number): Taken | undefined => {
@@ -55,23 +57,25 @@ export const makeFrameQueue = (): FrameQueue => {
   const takeLinked = (first: Batch): Batch => {
     drop()
     let last = first
+    let taken = first.size
     const messages = [...first.messages]
     while (batches[0]?.parent === last.head) {
       last = batches[0]
       messages.push(...last.messages)
+      taken += last.size
       drop()
     }
-    return { parent: first.parent, head: last.head, offset: last.offset, messages }
+    return { parent: first.parent, head: last.head, offset: last.offset, messages, size: taken }
   }
 
   return {
     add: (batch) => {
       observeHead(batch.head)
       batches.push(batch)
-      events += batch.messages.length
-      if (events > MAX_EVENTS) {
+      size += batch.size
+      if (size > MAX_SIZE) {
         batches = []
-        events = 0
+        size = 0
       }
     },
     observeHead,

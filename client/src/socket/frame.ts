@@ -29,6 +29,8 @@ export type ServerFrame =
       readonly offset: string
       readonly messages: ReadonlyArray<unknown>
       readonly turn: Turn
+      /** The length of their JSON. */
+      readonly size: number
     }
   | { readonly _tag: 'Moved'; readonly head: number; readonly offset: string; readonly turn: Turn }
   | { readonly _tag: 'Reset'; readonly backend: string }
@@ -65,6 +67,7 @@ export const parseFrame = (text: string): ServerFrame => {
       offset: string(offset),
       messages,
       turn: turnOf(turn),
+      size: batch.length,
     }
   }
   if ('ack' in head) {

@@ -31,7 +31,7 @@ export const openSession = (socket: WebSocket, limits: SessionLimits, events: Se
   let isOver = false
   let hasHello = false
   let heardAt = Date.now()
-  let pingedAt: number | undefined
+  let isPinged = false
   let received = 0
 
   const finish = (): boolean => {
@@ -42,7 +42,11 @@ export const openSession = (socket: WebSocket, limits: SessionLimits, events: Se
     for (const type of ['message', 'close', 'error'] as const) socket.removeEventListener(type, listeners[type])
     // An 'error' without a listener would end a Node process that uses the `ws` package.
     socket.addEventListener('error', () => {})
-    socket.close()
+    try {
+      socket.close()
+    } catch {
+      // A connection that is not open yet ends by itself.
+    }
     return true
   }
 
@@ -52,7 +56,7 @@ export const openSession = (socket: WebSocket, limits: SessionLimits, events: Se
 
   const onMessage = ({ data }: { readonly data: unknown }) => {
     heardAt = Date.now()
-    pingedAt = undefined
+    isPinged = false
     if (data === PONG) return
     let frame: ServerFrame
     try {
@@ -63,6 +67,7 @@ export const openSession = (socket: WebSocket, limits: SessionLimits, events: Se
       // Somebody else speaks here.
       return end(false)
     }
+    if (isOver) return
     // The closing handshake may take its time.
     if (frame._tag === 'Bye') return end(false)
     if (frame._tag === 'Hello') {
@@ -72,10 +77,19 @@ export const openSession = (socket: WebSocket, limits: SessionLimits, events: Se
     } else if (hasHello) events.onFrame(frame)
   }
 
+  /** Some runtimes throw if the connection is gone before its end was told. */
+  const send = (data: string) => {
+    try {
+      socket.send(data)
+    } catch {
+      end(false)
+    }
+  }
+
   const acknowledge = (bytes: number) => {
     received += bytes
     if (received < RECEIVED_STEP) return
-    socket.send(JSON.stringify({ received }))
+    send(JSON.stringify({ received }))
     received = 0
   }
 
@@ -90,18 +104,16 @@ export const openSession = (socket: WebSocket, limits: SessionLimits, events: Se
   const step = limits.stallTimeoutMs / 3
   // A sleeping device runs no timers. Therefore an old ping counts, and an old frame does not.
   const check = setInterval(() => {
-    const now = Date.now()
     if (!hasHello) return
-    if (pingedAt !== undefined && now - pingedAt >= step) end(true)
-    else if (pingedAt === undefined && now - heardAt >= step) {
-      pingedAt = now
-      socket.send(PING)
+    if (isPinged) end(true)
+    else if (Date.now() - heardAt >= step) {
+      isPinged = true
+      send(PING)
     }
   }, step)
 
   return {
-    send: (head, batch) =>
-      socket.send(batch === undefined ? JSON.stringify(head) : `${JSON.stringify(head)}\n${batch}`),
+    send: (head, batch) => send(batch === undefined ? JSON.stringify(head) : `${JSON.stringify(head)}\n${batch}`),
     close: () => void finish(),
   }
 }

@@ -1,6 +1,7 @@
 /** The socket of one store: its live pulls and its pushes share one connection, which is open while they need it. */
-import { ResponseError, TransportError } from '../http/errors.ts'
-import { sleep, type Transport } from '../http/transport.ts'
+import { ForeignAnswer, type HttpFailure, ResponseError, TransportError } from '../http/errors.ts'
+import { attempt, sleep, type Transport } from '../http/transport.ts'
+import { problemKind } from '../protocol/index.js'
 import { type Hello, type ServerFrame, SUBPROTOCOL, TOKEN_PREFIX } from './frame.ts'
 import { type Batch, type FrameQueue, makeFrameQueue } from './frame-queue.ts'
 import { openSession, type Session, type SessionLimits } from './session.ts'
@@ -17,7 +18,8 @@ export interface StoreSocketDeps {
 
 /** How a connection ended, for a pull that listened. */
 export type SocketEnd =
-  | { readonly _tag: 'Ended' }
+  /** `heard`: the server had greeted. */
+  | { readonly _tag: 'Ended'; readonly heard: boolean }
   | { readonly _tag: 'Stalled'; readonly heard: boolean }
   /** The app's headers can't travel with a WebSocket. */
   | { readonly _tag: 'NoSocket' }
@@ -27,8 +29,8 @@ export type SocketEnd =
 export type Heard = { readonly _tag: 'Hello'; readonly hello: Hello } | ReturnType<FrameQueue['take']> | SocketEnd
 
 export interface Listener {
-  /** What comes behind `seqNum`. The first thing is the greeting. */
-  readonly next: (seqNum: number) => Promise<Exclude<Heard, undefined>>
+  /** What comes behind `seqNum`. The first thing is the greeting. Once the signal is aborted, nothing is taken. */
+  readonly next: (seqNum: number, signal: AbortSignal) => Promise<Exclude<Heard, undefined>>
   /** Whether what has come, or was reported, reaches this event. */
   readonly reaches: (seqNum: number) => boolean
   readonly close: () => void
@@ -64,18 +66,19 @@ export interface StoreSocket {
   readonly canPush: (length: number) => boolean
   /**
    * Waits while other writers push first, if the batch follows the head. Resolves as soon as the head has moved: then the batch
-   * is stale.
+   * is stale. Undefined if there is nobody to wait for.
    */
-  readonly untilTurn: (parent: number, signal: AbortSignal) => Promise<void>
+  readonly untilTurn: (parent: number, signal: AbortSignal) => Promise<void> | undefined
   /** Rejects with an `HttpFailure`. Without an answer the push may have landed. */
   readonly push: (push: SocketPush, signal: AbortSignal) => Promise<SocketAck>
+  /** Ends the connection. No other one opens. */
   readonly close: () => void
 }
 
 interface Pending {
   readonly push: SocketPush
   readonly resolve: (ack: SocketAck) => void
-  readonly reject: (failure: ResponseError | TransportError) => void
+  readonly reject: (failure: HttpFailure) => void
 }
 
 /** How long a connection that nobody uses stays open. */
@@ -84,6 +87,9 @@ const LINGER_MS = 10_000
 /** A larger push goes by HTTP: it would hold back what the socket brings. */
 const MAX_PUSH_LENGTH = 256 * 1024
 
+/** A push got no answer, though HTTP may bring one. So long the next ones go by HTTP. */
+const NO_PUSH_MS = 10 * 60_000
+
 /** The server's clock may be ahead of a token's end by a minute (docs/security.md). By this time before its end, the app has a new one. */
 const RENEW_BEFORE_MS = 30_000
 
@@ -91,7 +97,9 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
   const listeners = new Set<OpenListener>()
   const pending = new Map<number, Pending>()
   let session: Session | undefined
-  let isOpening = false
+  /** The attempt to open a session that counts. */
+  let opening: symbol | undefined
+  let isClosed = false
   let hello: Hello | undefined
   let tip: SocketTip | undefined
   let lastPush = 0
@@ -102,13 +110,13 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
   let linger: ReturnType<typeof setTimeout> | undefined
   /** The last connection brought nothing. Only a pull tries again. */
   let hasFailed = false
+  let noPushUntil = 0
 
   const end = (ended: SocketEnd) => {
-    hasFailed = hello === undefined && (session !== undefined || ended._tag === 'NoSocket')
+    if (session !== undefined || ended._tag === 'NoSocket') hasFailed = hello === undefined
     session?.close()
     clearTimeout(linger)
-    session = hello = tip = undefined
-    isOpening = false
+    session = hello = tip = opening = undefined
     clearTimeout(renewal)
     for (const { reject } of pending.values())
       reject(new TransportError('the socket closed before it brought the answer'))
@@ -118,17 +126,21 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
     for (const endWait of turnWaits) endWait()
   }
 
+  const endQuietly = () => end({ _tag: 'Ended', heard: hello !== undefined })
+
+  const isOpen = () => session !== undefined || opening !== undefined
   const isUsed = () => listeners.size > 0 || pending.size > 0
 
   /** More pushes may follow soon. */
   const closeIfUnused = () => {
     clearTimeout(linger)
-    if (!isUsed()) linger = setTimeout(() => isUsed() || end({ _tag: 'Ended' }), LINGER_MS)
+    if (isOpen() && !isUsed()) linger = setTimeout(() => isUsed() || endQuietly(), LINGER_MS)
   }
 
   const onHello = (greeting: Hello) => {
     hello = greeting
     tip = greeting
+    turn = { ...NO_TURN, since: 0 }
     renewLater(greeting.expiresInMs)
     for (const listener of listeners) listener.hello(greeting)
   }
@@ -160,11 +172,10 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
         return observeHead(frame)
       case 'Ack':
         return onAck(frame)
-      case 'Refuse': {
-        const { problem, retryAfterMs } = frame
-        const status = typeof problem['status'] === 'number' ? problem['status'] : 500
-        return take(frame.push)?.reject(new ResponseError(url, status, problem, retryAfterMs))
-      }
+      case 'Refuse':
+        // The app may have a token by now that permits more.
+        if (frame.problem['status'] === 401 || frame.problem['status'] === 403) void renew()
+        return take(frame.push)?.reject(failureOf(url, frame))
       case 'Reset':
         return end({ _tag: 'Reset', backend: frame.backend })
       case 'Granted':
@@ -178,8 +189,8 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
     const acknowledged = take(id)
     if (acknowledged === undefined || tip === undefined) return observeHead({ head, offset })
     const { push, resolve } = acknowledged
-    const { parent, last, messages } = push
-    if (head === last) deliver({ parent, head, offset, messages })
+    const { parent, last, messages, body } = push
+    if (head === last) deliver({ parent, head, offset, messages, size: body.length })
     else observeHead({ head, offset })
     resolve({ head, backend: tip.backend })
   }
@@ -192,19 +203,19 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
   }
 
   const open = async () => {
-    isOpening = true
-    const protocols = await headersAsProtocols(transport)
-    if (!isOpening) return
+    const attempted = Symbol('attempt')
+    opening = attempted
+    const protocols = await attempt('the token of the socket', limits.firstByteTimeoutMs, undefined, () =>
+      headersAsProtocols(transport),
+    ).catch(() => 'no headers' as const)
+    if (opening !== attempted) return
+    if (protocols === 'no headers') return endQuietly()
     if (protocols === undefined) return end({ _tag: 'NoSocket' })
-    let heard = false
     try {
       session = openSession(new WebSocket(`${url.replace(/^http/, 'ws')}?live=websocket`, protocols), limits, {
-        onHello: (greeting) => {
-          heard = true
-          onHello(greeting)
-        },
+        onHello,
         onFrame,
-        onEnd: (stalled) => end(stalled ? { _tag: 'Stalled', heard } : { _tag: 'Ended' }),
+        onEnd: (stalled) => end({ _tag: stalled ? 'Stalled' : 'Ended', heard: hello !== undefined }),
       })
     } catch {
       // The runtime refuses the address, or the page's policy does.
@@ -232,16 +243,18 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
     })
     listeners.add(listener)
     clearTimeout(linger)
-    if (hello !== undefined) listener.hello({ ...hello, ...tip })
+    if (isClosed) listener.end({ _tag: 'NoSocket' })
+    else if (hello !== undefined) listener.hello({ ...hello, ...tip })
     else openIfClosed()
     return listener
   }
 
   const openIfClosed = () => {
-    if (session === undefined && !isOpening) void open().catch(() => end({ _tag: 'Ended' }))
+    if (!isOpen()) void open()
   }
 
   const canPush = (length: number): boolean => {
+    if (isClosed || Date.now() < noPushUntil) return false
     if (hello !== undefined) return length <= MAX_PUSH_LENGTH && pending.size < hello.limits.pushes
     if (!hasFailed) {
       openIfClosed()
@@ -250,13 +263,17 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
     return false
   }
 
-  const untilTurn = async (parent: number, signal: AbortSignal): Promise<void> => {
-    let stands = false
-    while (hello !== undefined && tip?.head === parent && !signal.aborted) {
-      const ms = waitMs(turn, hello.id, Date.now() - turn.since)
-      if (ms === 0) return
-      if (!stands && !isInLine(turn, hello.id)) session?.send({ want: true })
-      stands = true
+  const turnWaitMs = (parent: number): number =>
+    hello === undefined || tip?.head !== parent ? 0 : waitMs(turn, hello.id, Date.now() - turn.since)
+
+  const untilTurn = (parent: number, signal: AbortSignal): Promise<void> | undefined => {
+    if (turnWaitMs(parent) === 0 || hello === undefined) return undefined
+    if (!isInLine(turn, hello.id)) session?.send({ want: true })
+    return waitForTurn(parent, signal)
+  }
+
+  const waitForTurn = async (parent: number, signal: AbortSignal): Promise<void> => {
+    for (let ms = turnWaitMs(parent); ms > 0 && !signal.aborted; ms = turnWaitMs(parent)) {
       const news = new AbortController()
       const endWait = () => news.abort()
       turnWaits.add(endWait)
@@ -269,19 +286,18 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
 
   const push = (what: SocketPush, signal: AbortSignal): Promise<SocketAck> =>
     new Promise((resolve, reject) => {
+      // The server may still have it. Then the acknowledgement brings its events to the pulls.
+      const onAbort = () => reject(new TransportError('the push was given up'))
+      if (signal.aborted) return onAbort()
       const open = session
-      if (open === undefined || signal.aborted) return reject(new TransportError('the socket is closed'))
+      if (open === undefined) return reject(new TransportError('the socket is closed'))
       const id = ++lastPush
-      const giveUp = (why: string, timedOut = false) => {
-        take(id)
-        settle()
-        reject(new TransportError(why, { timedOut }))
+      const onTimeout = () => {
+        noPushUntil = Date.now() + NO_PUSH_MS
+        const why = `the push was not answered within ${limits.pushTimeoutMs} ms`
+        take(id)?.reject(new TransportError(why, { timedOut: true }))
       }
-      const onAbort = () => giveUp('the push was given up')
-      const timer = setTimeout(
-        () => giveUp(`the push was not answered within ${limits.pushTimeoutMs} ms`, true),
-        limits.pushTimeoutMs,
-      )
+      const timer = setTimeout(onTimeout, limits.pushTimeoutMs)
       const settle = () => {
         clearTimeout(timer)
         signal.removeEventListener('abort', onAbort)
@@ -306,7 +322,10 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
     tip: () => tip,
     untilTurn,
     canPush,
-    close: () => end({ _tag: 'Ended' }),
+    close: () => {
+      isClosed = true
+      endQuietly()
+    },
     push,
   }
 }
@@ -324,8 +343,9 @@ const makeListener = (onClose: () => void): OpenListener => {
   let ended: SocketEnd | undefined
   let wake = () => {}
 
-  const next = async (seqNum: number): Promise<Exclude<Heard, undefined>> => {
+  const next: Listener['next'] = async (seqNum, signal) => {
     for (;;) {
+      if (signal.aborted) return { _tag: 'Ended', heard: true }
       if (greeting !== undefined) {
         const hello = greeting
         greeting = undefined
@@ -355,6 +375,17 @@ const makeListener = (onClose: () => void): OpenListener => {
     reaches: (seqNum) => queue.head() >= seqNum,
     close: onClose,
   }
+}
+
+/** A refusal counts only if it has one of the server's own problems, as by HTTP (authenticity.ts). */
+const failureOf = (
+  url: string,
+  { problem, retryAfterMs }: Extract<ServerFrame, { readonly _tag: 'Refuse' }>,
+): HttpFailure => {
+  const status = typeof problem['status'] === 'number' ? problem['status'] : 500
+  return problemKind(problem['type']) === undefined
+    ? new ForeignAnswer(url, status, 'it refuses a push with no problem of Headwater')
+    : new ResponseError(url, status, problem, retryAfterMs)
 }
 
 /** The subprotocols that carry the app's headers; undefined if no WebSocket can: a browser sets no headers on one. */

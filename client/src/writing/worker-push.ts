@@ -39,7 +39,8 @@ export const makeWorkerPush = (deps: WorkerPushDeps): Writer => {
     const first = events[0]?.seqNum ?? 0
     const last = events.at(-1)?.seqNum ?? 0
     const parent = events[0]?.parentSeqNum ?? 0
-    await socket.untilTurn(parent, signal)
+    const turn = socket.untilTurn(parent, signal)
+    if (turn !== undefined) await turn
     const tip = socket.tip()
     // The server would say the same. A batch that ends at the head may be the one that made it.
     const isStale = tip !== undefined && tip.backend === known && tip.head > parent && tip.head !== last

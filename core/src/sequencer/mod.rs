@@ -129,6 +129,8 @@ pub struct Core {
     halts: u8,
     /// Appends that landed since the last look at the log.
     producer_seq: u64,
+    /// Whether the tip was verified since the start. Before that, rows that lag look like another writer's appends.
+    has_verified: bool,
 }
 
 /// The cost of one piece of work, which ends work that does not end by itself.
@@ -156,6 +158,7 @@ impl Core {
             spent: Spent::default(),
             halts: 0,
             producer_seq: 0,
+            has_verified: false,
         }
     }
 

@@ -157,8 +157,10 @@ impl Core {
         if !is_confirmed || !range.continues(tip.head) || end < tip.offset {
             return self.contradict();
         }
-        // A tip that was verified has been passed by somebody else. After a start, the rows may only have lagged.
-        if matches!(self.tip_state, TipState::Behind(_)) && range.link.is_some() {
+        if self.has_verified
+            && range.link.is_some_and(|(_, last)| last > tip.head)
+            && !range.probe_found
+        {
             effects.push(Effect::MetDirectWriter);
         }
         let next = tip.after_range(&range, end).sealing(self.limits.segment);
@@ -301,6 +303,7 @@ impl Core {
     fn set_tip(&mut self, tip: Tip, effects: &mut Vec<Effect>) {
         if self.tip() == Some(&tip) && !self.deleting {
             (self.tip_state, self.halts) = (TipState::Verified(tip), 0);
+            self.has_verified = true;
         } else {
             self.publish_change(&tip, effects);
             self.record_tip(tip, effects);
@@ -322,6 +325,7 @@ impl Core {
     fn record_tip(&mut self, tip: Tip, effects: &mut Vec<Effect>) {
         effects.push(Effect::Record(tip.clone()));
         (self.tip_state, self.halts, self.deleting) = (TipState::Verified(tip), 0, false);
+        self.has_verified = true;
     }
 
     fn update_tip_state(&mut self, update: impl FnOnce(TipState) -> TipState) {

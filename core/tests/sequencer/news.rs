@@ -44,6 +44,26 @@ fn a_direct_writers_append_is_published_when_it_is_met() {
 }
 
 #[test]
+fn a_direct_writer_is_met_by_a_look_too() {
+    let mut rig = Rig::warm(2);
+    rig.upstream.append(2, &chain(2, 1, "direct"));
+    rig.call(Op::Look(Need::Fresh));
+    assert_eq!(told(&mut rig), [("moved", 3)]);
+    assert!(rig.met_direct_writer);
+}
+
+#[test]
+fn an_own_append_of_unknown_outcome_is_no_direct_writer() {
+    let mut rig = Rig::warm(2);
+    let call = rig.begin_push(chain(2, 1, "a"));
+    rig.upstream.append(2, &chain(2, 1, "a"));
+    rig.lose_request();
+    rig.settle();
+    assert!(matches!(rig.answer(call), Answer::Accepted(_)));
+    assert!(!rig.met_direct_writer);
+}
+
+#[test]
 fn a_row_that_lagged_is_no_direct_writer() {
     let mut rig = Rig::warm(2);
     let old = rig.stored.clone();
