@@ -129,6 +129,9 @@ pub struct Core {
     halts: u8,
     /// Appends that landed since the last look at the log.
     producer_seq: u64,
+    /// Whether the last verified tip was the end of all that this Sequencer has sent. Then somebody else wrote what
+    /// follows it. After a start it is unknown, because the rows may lag.
+    sent_nothing_beyond: bool,
 }
 
 /// The cost of one piece of work, which ends work that does not end by itself.
@@ -156,6 +159,7 @@ impl Core {
             spent: Spent::default(),
             halts: 0,
             producer_seq: 0,
+            sent_nothing_beyond: false,
         }
     }
 
