@@ -90,8 +90,12 @@ impl DurableObject for Sequencer {
     ) -> Result<()> {
         self.sockets.wake(&self.state);
         self.sockets.remove(&raw);
-        // Ends the closing handshake, unless the runtime has done so. It refuses codes that no endpoint may send.
-        let _ = raw.close(u16::try_from(code).ok(), Some(reason));
+        // Ends the closing handshake, unless the runtime has done so. It refuses codes that no endpoint may send. 1005 stands
+        // for a close without a code.
+        let _ = match u16::try_from(code) {
+            Ok(code) if code != 1005 => raw.close(Some(code), Some(reason)),
+            _ => raw.close::<String>(None, None),
+        };
         Ok(())
     }
 
@@ -133,8 +137,7 @@ impl Sequencer {
         self.sockets.accept(&self.state, server, path, grant)?.send(&hello);
         actor.watch();
         let response = Response::from_websocket(client)?;
-        let offered = request.headers().get("sec-websocket-protocol")?.unwrap_or_default();
-        if offered.split(',').any(|one| one.trim() == SUBPROTOCOL) {
+        if request.headers().has("sec-websocket-protocol")? {
             response.headers().set("sec-websocket-protocol", SUBPROTOCOL)?;
         }
         Ok(response)
@@ -148,6 +151,7 @@ impl Sequencer {
         self.sockets.wake(&self.state);
         let actor = Actor::open(self.state.clone(), &self.env, path, self.sockets.clone())?;
         let actor = Rc::new(actor);
+        actor.watch();
         Ok(self.actor.borrow_mut().insert(actor).clone())
     }
 }
