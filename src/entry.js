@@ -90,7 +90,7 @@ export class Sequencer extends DurableObject {
     for (const socket of this.ctx.getWebSockets()) {
       try {
         // A client need not wait for the end of the closing handshake.
-        socket.send(JSON.stringify({ bye: { reason: 'restarted', detail: 'The Worker was restarted.' } }))
+        socket.send(BYE)
         socket.close(RESTARTED, 'restarted')
       } catch {
         // The client has left.
@@ -98,6 +98,9 @@ export class Sequencer extends DurableObject {
     }
   }
 }
+
+/** The frame of `Bye::Restarted`: binary, as every frame. */
+const BYE = new TextEncoder().encode('{"bye":{"reason":"restarted","detail":"The Worker was restarted."}}')
 
 /** `Bye::Restarted`, the code of a service that starts again (RFC 6455, IANA's registry). */
 const RESTARTED = 1012

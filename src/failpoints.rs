@@ -1,4 +1,4 @@
-//! Panics, traps and silences on request, for tests/wire/panics.test.ts. Only builds with the feature `failpoints` have them.
+//! Panics, traps, silences and failures of the storage on request, for the wire tests. Only builds with the feature `failpoints` have them.
 
 use std::cell::RefCell;
 
@@ -43,7 +43,7 @@ pub(crate) async fn on_arrival() {
 }
 
 /// Disarms the failpoint, and says whether it was armed.
-fn fires(name: &str) -> bool {
+pub(crate) fn fires(name: &str) -> bool {
     ARMED.with_borrow_mut(|armed| armed.take_if(|armed| armed == name)).is_some()
 }
 

@@ -30,7 +30,7 @@ pub const MAX_PUSHES_IN_FLIGHT: u32 = 16;
 pub const MAX_BROADCAST_BYTES: usize = 64 << 10;
 
 /// The most bytes that a socket may leave unreceived ([`ClientFrame::Received`]). A slower one is closed.
-pub const MAX_UNRECEIVED_BYTES: u64 = 4 << 20;
+pub const MAX_UNRECEIVED_BYTES: u64 = 1 << 20;
 
 /// The longest line of JSON in a client's frame. A token takes most of it.
 const MAX_HEAD_BYTES: usize = 32 << 10;

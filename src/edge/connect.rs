@@ -2,7 +2,6 @@
 
 use headwater_core::auth::Scope;
 use headwater_core::problem::Problem;
-use headwater_core::route::Target;
 use headwater_core::socket::SocketGrant;
 use worker::{Request, Response};
 
@@ -20,7 +19,7 @@ pub(super) async fn connect(
     if !header("upgrade")?.eq_ignore_ascii_case("websocket") {
         return Err(Problem::upgrade_required().into());
     }
-    check_origin(ctx, request.headers().get("origin")?.as_deref())?;
+    check_origin(ctx, request.headers().get("origin")?.as_deref(), &request.inner().url())?;
     let grant = SocketGrant {
         writes: ctx.grant.permits(ctx.store, Scope::Write).is_ok(),
         until_ms: ctx.grant.until(),
@@ -31,12 +30,13 @@ pub(super) async fn connect(
 /// WebSockets know no CORS: a page of any origin may open one, and only the server can refuse it. That is harmless while
 /// the page itself must know the token. Where something else adds the token, as a cookie of Cloudflare Access does, the
 /// origin must be the Worker's own, or a named one.
-fn check_origin(ctx: &StoreContext<'_>, origin: Option<&str>) -> Result<(), Problem> {
+fn check_origin(ctx: &StoreContext<'_>, origin: Option<&str>, url: &str) -> Result<(), Problem> {
     let Some(origin) = origin else { return Ok(()) };
+    let is_own = url.strip_prefix(origin).is_some_and(|rest| rest.starts_with('/'));
     let Settings { allowed_origins, auth, .. } = ctx.settings;
     let is_open_to_all =
         matches!(allowed_origins, Origins::Any) && auth.header() == "authorization";
-    if is_open_to_all || allowed_origins.name(origin) || Target::of(origin).host == ctx.host {
+    if is_open_to_all || allowed_origins.name(origin) || is_own {
         return Ok(());
     }
     let detail =

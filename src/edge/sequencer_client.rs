@@ -6,7 +6,7 @@ use headwater_core::sequencer::call::{
     Ask, CALL_HEADER, Call, Inspection, LEASE_HEADER, Located, ReadStart, VERSION,
 };
 use headwater_core::sequencer::{Answer, Need, Op};
-use headwater_core::socket::SocketGrant;
+use headwater_core::socket::{SUBPROTOCOL, SocketGrant};
 use serde::de::DeserializeOwned;
 use worker::js_sys::Uint8Array;
 use worker::wasm_bindgen_futures::JsFuture;
@@ -113,8 +113,8 @@ pub(super) async fn inspect(ctx: &StoreContext<'_>) -> Result<Inspection, Failur
     ask(ctx, Ask::Inspect, None).await
 }
 
-/// Opens a socket to the Sequencer. A refusal comes back as its [`Problem`]. `offered` are the subprotocols that the client
-/// speaks.
+/// Opens a socket to the Sequencer. A refusal comes back as its [`Problem`]. `offered` are the client's
+/// subprotocols.
 pub(super) async fn connect(
     ctx: &StoreContext<'_>,
     grant: SocketGrant,
@@ -122,7 +122,10 @@ pub(super) async fn connect(
 ) -> Result<Response, Failure> {
     let headers = call_headers(ctx, Ask::Connect(grant))?;
     headers.set("upgrade", "websocket")?;
-    headers.set("sec-websocket-protocol", offered)?;
+    // The token among the subprotocols goes no further.
+    if offered.split(',').any(|one| one.trim() == SUBPROTOCOL) {
+        headers.set("sec-websocket-protocol", SUBPROTOCOL)?;
+    }
     let mut init = RequestInit::new();
     init.with_headers(headers);
     let request = Request::new_with_init(SEQUENCER_URL, &init)?;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::channel::oneshot;
 use headwater_core::batch::Batch;
 use headwater_core::budget::BudgetLimits;
-use headwater_core::event::{BackendId, Position, ROOT, SeqNum};
+use headwater_core::event::{BackendId, Offset, Position, ROOT, SeqNum};
 use headwater_core::log::LogScanner;
 use headwater_core::problem::Problem;
 use headwater_core::push_stats::PushStats;
@@ -80,6 +80,9 @@ pub(super) struct Held {
 /// The pause of a watch after news. It doubles with each failure in a row.
 const WATCH_PAUSE: Duration = Duration::from_millis(100);
 
+/// A long-poll without news that ends sooner has not waited.
+const MIN_LONG_POLL_MS: u64 = 1_000;
+
 /// How long rows may lag behind their appends. In this time, one transaction collects them.
 const FLUSH_DELAY: Duration = Duration::from_millis(200);
 
@@ -150,7 +153,8 @@ impl Actor {
                 _ => return Ok(Located::Refused(answer)),
             }
         }
-        let found = self.rows.borrow_mut().locate(position)?;
+        let found =
+            self.rows.borrow_mut().locate(position).inspect_err(|error| self.abandon(error))?;
         Ok(found
             .map_or(Located::Unknown, |(plan, incarnation)| Located::Found { plan, incarnation }))
     }
@@ -158,7 +162,8 @@ impl Actor {
     /// The Sequencer's part of the inspector's view.
     pub(super) async fn inspect(self: Rc<Self>) -> Result<Inspection> {
         let answer = self.clone().call(Op::Look(Need::Known)).await?;
-        let (segments, sealed) = self.rows.borrow_mut().segments()?;
+        let (segments, sealed) =
+            self.rows.borrow_mut().segments().inspect_err(|error| self.abandon(error))?;
         let push_stats = self.push_stats.as_ref().map(RefCell::borrow);
         let halted = self.core.borrow().halted();
         let problem = halted.as_ref().unwrap_or(&answer).problem();
@@ -216,8 +221,11 @@ impl Actor {
     }
 
     /// The tip for a socket that opens. Creates the stream if there is none, as every live read does.
+    ///
+    /// The tip must be verified. A stored one may lag behind what was acknowledged, and its reader would miss the rest.
     pub(super) async fn welcome(self: Rc<Self>) -> Result<Answer> {
-        match self.clone().call(Op::Look(Need::Known)).await? {
+        let verified = Need::Reaching(Offset(Offset::START.into()));
+        match self.clone().call(Op::Look(verified)).await? {
             Answer::Tip(None) => self.call(Op::Ensure).await,
             answer => Ok(answer),
         }
@@ -280,7 +288,14 @@ impl Actor {
             if failures > 0 {
                 Delay::from(Duration::from_millis(100 << failures)).await;
             }
+            // A flush of the rows may fail meanwhile. The batches are gone then, and another actor owns the rows.
+            if self.abandoned.get() {
+                return;
+            }
             let result = self.perform(request).await;
+            if self.abandoned.get() {
+                return;
+            }
             #[cfg(feature = "failpoints")]
             if matches!(result, UpstreamResult::Appended(_)) {
                 crate::failpoints::at("appended");
@@ -305,7 +320,7 @@ impl Actor {
             actor.is_flush_due.set(false);
             let flushed = actor.rows.borrow_mut().flush();
             if let Err(error) = flushed {
-                actor.abandon(error);
+                actor.abandon(&error);
             }
         });
     }
@@ -324,12 +339,17 @@ impl Actor {
         while self.sockets.len() > 0 && !self.abandoned.get() {
             let tail = self.core.borrow().tip().map(|tip| tip.offset.clone());
             let Some(tail) = tail else { break };
-            let seen = match self.stream.wait_for_append(&tail).await {
-                Ok(seen) if seen > tail => self.clone().call(Op::Look(Need::Reaching(seen))).await,
-                Ok(_) => Ok(Answer::Tip(None)),
-                Err(NoAnswer) => Ok(Answer::Unavailable),
+            let began_ms = now_ms();
+            let is_well = match self.stream.wait_for_append(&tail).await {
+                Ok(seen) if seen > tail => {
+                    let looked = self.clone().call(Op::Look(Need::Reaching(seen))).await;
+                    matches!(looked, Ok(Answer::Tip(_)))
+                }
+                // The answer of a closed stream does not wait (protocol §5.7).
+                Ok(_) => now_ms() - began_ms >= MIN_LONG_POLL_MS,
+                Err(NoAnswer) => false,
             };
-            failures = if matches!(seen, Ok(Answer::Tip(_))) { 0 } else { (failures + 1).min(8) };
+            failures = if is_well { 0 } else { (failures + 1).min(8) };
             // Also bounds how often a Sequencer that appends much looks at its own appends.
             Delay::from(WATCH_PAUSE * (1 << failures)).await;
         }
@@ -367,7 +387,7 @@ impl Actor {
         let effects = self.core.borrow_mut().handle(input);
         for effect in effects {
             if let Err(error) = self.carry_out(effect) {
-                return self.abandon(error);
+                return self.abandon(&error);
             }
         }
         self.landed.take();
@@ -452,9 +472,9 @@ impl Actor {
         }
     }
 
-    /// Gives up after a failure of the storage. Memory must not run ahead of the rows: no caller receives an answer, and the
-    /// next call starts from the rows and the log.
-    fn abandon(&self, error: Error) {
+    /// Gives up after a failure of the storage. A later row must not hide one that is missing: no caller receives an answer, and
+    /// the next call starts from the rows and the log.
+    fn abandon(&self, error: &Error) {
         console_error!("storage failed: {error}");
         self.abandoned.set(true);
         self.outgoing.take();

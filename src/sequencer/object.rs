@@ -137,8 +137,7 @@ impl Sequencer {
         });
         actor.watch();
         let response = Response::from_websocket(client)?;
-        let offered = request.headers().get("sec-websocket-protocol")?.unwrap_or_default();
-        if offered.split(',').any(|one| one.trim() == SUBPROTOCOL) {
+        if request.headers().has("sec-websocket-protocol")? {
             response.headers().set("sec-websocket-protocol", SUBPROTOCOL)?;
         }
         Ok(response)
@@ -152,6 +151,7 @@ impl Sequencer {
         self.sockets.wake(&self.state);
         let actor = Actor::open(self.state.clone(), &self.env, path, self.sockets.clone())?;
         let actor = Rc::new(actor);
+        actor.watch();
         Ok(self.actor.borrow_mut().insert(actor).clone())
     }
 }

@@ -169,10 +169,10 @@ impl Sockets {
         self.len() >= MAX_SOCKETS
     }
 
-    /// The socket of an event. `None` if it is closed already.
+    /// The socket of a frame. `None` if it is closed already, even if its client has not yet taken note.
     pub(super) fn find(&self, raw: &WebSocket) -> Option<Rc<Socket>> {
         let id = attachment_of(raw)?.id;
-        self.all.borrow().as_ref()?.get(&id).cloned()
+        self.all.borrow().as_ref()?.get(&id).filter(|socket| !socket.is_closed.get()).cloned()
     }
 
     /// Accepts a socket.

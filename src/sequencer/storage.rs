@@ -200,6 +200,10 @@ impl Rows {
     }
 
     fn write(&mut self, tip: &Tip) -> Result<()> {
+        #[cfg(feature = "failpoints")]
+        if crate::failpoints::fires("row") {
+            return Err("a failpoint at a row".into());
+        }
         self.make_tables()?;
         let incarnation = Incarnation::of(tip);
         if self.incarnation.as_ref() != Some(&incarnation) {

@@ -83,6 +83,25 @@ describe('a socket', () => {
     expect((await socket.next()).head).toEqual({ pong: true })
   })
 
+  test('is closed at once when its client closes it without a code', async () => {
+    const socket = await connect(new Store(parts))
+    await socket.next()
+    socket.close()
+    expect((await socket.closed).code).toBe(1005)
+  })
+
+  test('takes no frame after its end', async () => {
+    const store = new Store(parts)
+    await store.pushed([event(1)])
+    const socket = await connect(store)
+    await socket.next()
+    socket.sendText('no frame')
+    socket.send({ push: { id: 1 } }, JSON.stringify([event(2)]))
+    expect((await socket.closed).code).toBe(4400)
+    await store.pushed([event(2, 'another')])
+    expect(await store.eventsUpstream()).toEqual([event(1), event(2, 'another')])
+  })
+
   test('learns of a reset', async () => {
     const store = new Store(parts)
     const socket = await connect(store)

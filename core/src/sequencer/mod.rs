@@ -129,8 +129,9 @@ pub struct Core {
     halts: u8,
     /// Appends that landed since the last look at the log.
     producer_seq: u64,
-    /// Whether the tip was verified since the start. Before that, rows that lag look like another writer's appends.
-    has_verified: bool,
+    /// Whether the last verified tip was the end of all that this Sequencer has sent. Then somebody else wrote what
+    /// follows it. After a start it is unknown, because the rows may lag.
+    sent_nothing_beyond: bool,
 }
 
 /// The cost of one piece of work, which ends work that does not end by itself.
@@ -158,7 +159,7 @@ impl Core {
             spent: Spent::default(),
             halts: 0,
             producer_seq: 0,
-            has_verified: false,
+            sent_nothing_beyond: false,
         }
     }
 

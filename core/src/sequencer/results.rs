@@ -19,6 +19,10 @@ impl Core {
         let has_landed =
             matches!((&request, &result), (Request::Append { .. }, UpstreamResult::Appended(_)));
         self.producer_seq = if has_landed { self.producer_seq + 1 } else { 0 };
+        let is_certain = matches!(result, UpstreamResult::Appended(_) | UpstreamResult::Conflict);
+        if matches!(request, Request::Append { .. }) && !is_certain {
+            self.sent_nothing_beyond = false;
+        }
         match (request, result) {
             (Request::Append { .. }, UpstreamResult::Appended(offset)) => {
                 self.on_appended(offset, effects);
@@ -127,10 +131,11 @@ impl Core {
         if !is_ours || tail < tip.offset {
             return self.tip_state = TipState::Unknown(Some(tip));
         }
-        let is_behind = tail > tip.offset;
+        let (is_behind, sent_nothing_beyond) = (tail > tip.offset, self.sent_nothing_beyond);
         self.set_tip(tip, effects);
         if is_behind {
             self.update_tip_state(TipState::behind);
+            self.sent_nothing_beyond = sent_nothing_beyond;
         }
     }
 
@@ -157,10 +162,8 @@ impl Core {
         if !is_confirmed || !range.continues(tip.head) || end < tip.offset {
             return self.contradict();
         }
-        if self.has_verified
-            && range.link.is_some_and(|(_, last)| last > tip.head)
-            && !range.probe_found
-        {
+        // The push at the front may have landed late.
+        if self.sent_nothing_beyond && range.link.is_some() && !range.probe_found {
             effects.push(Effect::MetDirectWriter);
         }
         let next = tip.after_range(&range, end).sealing(self.limits.segment);
@@ -303,7 +306,7 @@ impl Core {
     fn set_tip(&mut self, tip: Tip, effects: &mut Vec<Effect>) {
         if self.tip() == Some(&tip) && !self.deleting {
             (self.tip_state, self.halts) = (TipState::Verified(tip), 0);
-            self.has_verified = true;
+            self.sent_nothing_beyond = true;
         } else {
             self.publish_change(&tip, effects);
             self.record_tip(tip, effects);
@@ -325,7 +328,7 @@ impl Core {
     fn record_tip(&mut self, tip: Tip, effects: &mut Vec<Effect>) {
         effects.push(Effect::Record(tip.clone()));
         (self.tip_state, self.halts, self.deleting) = (TipState::Verified(tip), 0, false);
-        self.has_verified = true;
+        self.sent_nothing_beyond = true;
     }
 
     fn update_tip_state(&mut self, update: impl FnOnce(TipState) -> TipState) {

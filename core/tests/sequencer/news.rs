@@ -1,6 +1,6 @@
 //! What the Sequencer publishes to live readers, and how it tells direct writers from itself.
 
-use headwater_core::sequencer::{Answer, Need, News, Op, Ticket};
+use headwater_core::sequencer::{Answer, Need, News, Op, Ticket, UpstreamResult};
 
 use super::rig::{Rig, chain};
 
@@ -44,26 +44,6 @@ fn a_direct_writers_append_is_published_when_it_is_met() {
 }
 
 #[test]
-fn a_direct_writer_is_met_by_a_look_too() {
-    let mut rig = Rig::warm(2);
-    rig.upstream.append(2, &chain(2, 1, "direct"));
-    rig.call(Op::Look(Need::Fresh));
-    assert_eq!(told(&mut rig), [("moved", 3)]);
-    assert!(rig.met_direct_writer);
-}
-
-#[test]
-fn an_own_append_of_unknown_outcome_is_no_direct_writer() {
-    let mut rig = Rig::warm(2);
-    let call = rig.begin_push(chain(2, 1, "a"));
-    rig.upstream.append(2, &chain(2, 1, "a"));
-    rig.lose_request();
-    rig.settle();
-    assert!(matches!(rig.answer(call), Answer::Accepted(_)));
-    assert!(!rig.met_direct_writer);
-}
-
-#[test]
 fn a_row_that_lagged_is_no_direct_writer() {
     let mut rig = Rig::warm(2);
     let old = rig.stored.clone();
@@ -89,4 +69,47 @@ fn a_look_that_finds_nothing_new_publishes_nothing() {
     rig.call(Op::Look(Need::Fresh));
     assert_eq!(told(&mut rig), []);
     assert!(!rig.met_direct_writer);
+}
+
+#[test]
+fn an_own_append_without_an_answer_is_no_direct_writer() {
+    // A new stream has no append before the first one. Therefore the Sequencer checks the tail, and reads on from there.
+    let mut rig = Rig::warm(0);
+    let push = rig.begin_push(chain(0, 2, "a"));
+    rig.step(Some(UpstreamResult::Failed)); // the batch landed, but the answer is lost
+    rig.settle();
+    assert!(matches!(rig.answer(push), Answer::Accepted(_)));
+    assert!(!rig.met_direct_writer);
+}
+
+#[test]
+fn an_own_append_that_lands_late_is_no_direct_writer() {
+    let mut rig = Rig::warm(3);
+    let push = rig.begin_push(chain(3, 1, "a"));
+    rig.lose_request();
+    rig.step(None); // the look finds nothing
+    rig.upstream.append(3, &chain(3, 1, "a")); // the first append lands
+    rig.settle();
+    assert!(matches!(rig.answer(push), Answer::Accepted(_)));
+    assert!(!rig.met_direct_writer);
+}
+
+#[test]
+fn a_row_of_a_new_stream_that_lagged_is_no_direct_writer() {
+    let mut rig = Rig::warm(0);
+    let old = rig.stored.clone();
+    assert!(matches!(rig.push(chain(0, 2, "a")), Answer::Accepted(_)));
+    rig.stored = old;
+    rig.restart();
+    assert!(matches!(rig.push(chain(2, 1, "b")), Answer::Accepted(_)));
+    assert!(!rig.met_direct_writer);
+}
+
+#[test]
+fn a_look_meets_a_direct_writer() {
+    let mut rig = Rig::warm(2);
+    rig.upstream.append(2, &chain(2, 1, "direct"));
+    rig.call(Op::Look(Need::Fresh));
+    assert_eq!(told(&mut rig), [("moved", 3)]);
+    assert!(rig.met_direct_writer);
 }
