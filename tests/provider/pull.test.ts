@@ -121,8 +121,7 @@ describe('a break of the chain is never applied', () => {
       Effect.gen(function* () {
         const storeId = world.newStore()
         const badge = makeBadge()
-        // The Sequencer tells sockets of a foreign append once it has met one
-        const backend = yield* open({ url: world.network.url, live: { mode: 'sse' }, ...badge.options }, storeId)
+        const backend = yield* open({ url: world.network.url, ...badge.options }, storeId)
         yield* backend.push(eventsFrom(0, 3))
         const follower = yield* follow(backend)
         yield* follower.until('the events', () => follower.seqNums().length === 3)

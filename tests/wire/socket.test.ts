@@ -81,6 +81,15 @@ describe('a socket', () => {
     expect((await socket.next()).head).toEqual({ pong: true })
   })
 
+  test.each([undefined, 1000])('that its client closes with %s ends with a closing handshake', async (code) => {
+    const socket = new WebSocket(`${new Store(parts).url.replace(/^http/, 'ws')}?live=websocket`, ['headwater.v1'])
+    await new Promise((resolve) => socket.addEventListener('message', resolve, { once: true }))
+    const ended = new Promise<CloseEvent>((resolve) => socket.addEventListener('close', resolve))
+    const since = performance.now()
+    socket.close(code)
+    expect([(await ended).wasClean, performance.now() - since < 1_000]).toEqual([true, true])
+  })
+
   test('learns of a reset', async () => {
     const store = new Store(parts)
     const socket = await connect(store)
