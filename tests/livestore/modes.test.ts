@@ -23,9 +23,11 @@ beforeEach(() => {
 })
 afterEach(() => opened.stopAll())
 
-// The Sequencer tells sockets of a direct writer once it has met it. An SSE connection is told at once
+/** A renewal finds the first append of a direct writer. From then on, the Sequencer watches the log. */
+const FINDS_DIRECT_WRITERS = { renewInterval: 1_000 }
+
 const start = async (mode: Mode, name: string) =>
-  opened.add(await openStore({ name, storeId, sync: { ...world.access(mode), live: { mode: 'sse' } } }))
+  opened.add(await openStore({ name, storeId, sync: { ...world.access(mode), live: FINDS_DIRECT_WRITERS } }))
 const log = async () => checkLog(await world.atUpstream(storeId).messages())
 const everywhere = (online: boolean) => [world.network, world.bypass].forEach((_) => _.setOnline(online))
 

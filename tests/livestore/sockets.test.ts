@@ -5,7 +5,7 @@ import { answers, type Fault, type Says } from '../harness/index.ts'
 import { eventually } from '../support/wait.ts'
 import { type Parts, report, startParts, timed } from './parts.ts'
 import { type Device, makeScene, troubled, whole } from './scene.ts'
-import { notesOf } from './support.ts'
+import { notesFrom, notesOf } from './support.ts'
 
 let parts: Parts
 
@@ -247,5 +247,23 @@ describe.concurrent('a socket dies without a word', () => {
     context.expect(a.count()).toBe(2)
     visit.leave()
     await goesOn(context, scene, { a: 1, b: 2 })
+  })
+})
+
+describe.concurrent('a direct writer appends', () => {
+  const append = async (storeId: string, parent: number) => parts.atUpstream(storeId).append(notesFrom(parent, 1))
+
+  test('for the first time: a store on a socket has the event after its next renewal', async (context) => {
+    const scene = await begin(context, { live: { renewInterval: 1_000 } })
+    await append(scene.storeId, 2)
+    await whole([scene.a, scene.b], 3, 5_000)
+  })
+
+  test('again, after a renewal has brought its first event: a store on a socket has it within 1 s', async (context) => {
+    const scene = await begin(context, { live: { renewInterval: 1_000 } })
+    await append(scene.storeId, 2)
+    await whole([scene.a], 3, 5_000)
+    await append(scene.storeId, 3)
+    await whole([scene.b], 4, 1_000)
   })
 })

@@ -139,7 +139,9 @@ describe.for(modes)('%s mode: a push that somebody else, or a server in trouble,
       const way = await newWay(mode)
       const failure = await run(
         Effect.gen(function* () {
-          const backend = yield* openBackend({ ...way.access, push: { requestTimeout: 300 } }, world.newStore())
+          // By HTTP: the second push must not find a socket open.
+          const options = { ...way.access, live: { mode: 'sse' as const }, push: { requestTimeout: 300 } }
+          const backend = yield* openBackend(options, world.newStore())
           yield* backend.push(eventsFrom(0, 1))
           way.comes(() => says, {})
           return yield* Effect.flip(backend.push(eventsFrom(1, 1)))

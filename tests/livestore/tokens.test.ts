@@ -16,9 +16,6 @@ const tokenFor = (claims: Record<string, unknown> = {}) =>
 
 const good = tokenFor()
 
-/** `mayRead`: an open socket keeps its grant, so the test has the device push by HTTP. */
-const modeFor = (mayRead: boolean) => (mayRead ? 'sse' : 'websocket')
-
 describe.concurrent('for 2.5 s', () => {
   test.for<[string, string, number, boolean]>([
     ['a token has expired', tokenFor({ exp: now() - 600 }), 401, false],
@@ -33,7 +30,7 @@ describe.concurrent('for 2.5 s', () => {
       context.onTestFinished(scene.close)
       let mine = good
       const [a, b] = await Promise.all([
-        scene.open('a', { sync: { headers: () => bearer(mine), live: { mode: modeFor(mayRead) } } }),
+        scene.open('a', { sync: { headers: () => bearer(mine) } }),
         scene.open('b', { sync: { headers: () => bearer(good) } }),
       ])
       a.note(1)

@@ -56,8 +56,7 @@ describe('tokens that expire within seconds', () => {
       Effect.gen(function* () {
         const storeId = world.newStore()
         const { headers, renewals } = shortLived(storeId)
-        // The Worker closes a socket whose token expires. A push that it carries then fails as offline
-        const backend = yield* open({ url: world.network.url, headers, live: { mode: 'sse' } }, storeId)
+        const backend = yield* open({ url: world.network.url, headers }, storeId)
         let head = 0
         for (; renewals() < 2; head++) {
           yield* backend.push(eventsFrom(head, 1))

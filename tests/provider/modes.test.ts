@@ -54,8 +54,8 @@ describe.each(modes)('%s', (mode) => {
     run(
       Effect.gen(function* () {
         const storeId = world.newStore()
-        // The Sequencer tells sockets of a direct writer once it has met it
-        const backend = yield* openElsewhere({ ...world.access(mode), live: { mode: 'sse' } }, storeId)
+        // A renewal finds the first append of a direct writer.
+        const backend = yield* openElsewhere(options(mode), storeId)
         expect(yield* pullAll(backend)).toEqual([SyncBackend.pullResItemEmpty()])
         const follower = yield* follow(backend)
         yield* follower.until('the first item', () => follower.items.length > 0)

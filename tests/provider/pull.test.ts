@@ -121,8 +121,9 @@ describe('a break of the chain is never applied', () => {
       Effect.gen(function* () {
         const storeId = world.newStore()
         const badge = makeBadge()
-        // The Sequencer tells sockets of a foreign append once it has met one
-        const backend = yield* open({ url: world.network.url, live: { mode: 'sse' }, ...badge.options }, storeId)
+        // A renewal finds the first append of a direct writer.
+        const live = { renewInterval: 1_000 }
+        const backend = yield* open({ url: world.network.url, live, ...badge.options }, storeId)
         yield* backend.push(eventsFrom(0, 3))
         const follower = yield* follow(backend)
         yield* follower.until('the events', () => follower.seqNums().length === 3)

@@ -32,10 +32,11 @@ export const makeWorkerPush = (deps: WorkerPushDeps): Writer => {
 
   const sendBySocket = async (
     socket: StoreSocket,
-    { body, events }: Chunk,
+    chunk: Chunk,
     known: string | undefined,
     signal: AbortSignal,
   ): Promise<string> => {
+    const { body, events } = chunk
     const first = events[0]?.seqNum ?? 0
     const last = events.at(-1)?.seqNum ?? 0
     const parent = events[0]?.parentSeqNum ?? 0
@@ -45,9 +46,14 @@ export const makeWorkerPush = (deps: WorkerPushDeps): Writer => {
     // The server would say the same. A batch that ends at the head may be the one that made it.
     const isStale = tip !== undefined && tip.backend === known && tip.head > parent && tip.head !== last
     if (isStale) throw serverAhead(tip.head + 1, first)
-    const { head, backend } = await socket
+    const answer = await socket
       .push({ body, messages: events, parent, last, backendId: known }, signal)
-      .catch((cause: unknown) => checkRefusal(cause, first, known, signal))
+      .catch((cause: unknown) =>
+        isLost(cause) && !signal.aborted ? undefined : checkRefusal(cause, first, known, signal),
+      )
+    // The connection closed before the answer. The Sequencer accepts the batch again if it has it.
+    if (answer === undefined) return sendByHttp(chunk, known, signal)
+    const { head, backend } = answer
     if (head < last || (known !== undefined && backend !== known)) {
       throw new ForeignAnswer(url, 200, `it does not acknowledge the events ${first} to ${last} of this store`)
     }
@@ -122,3 +128,5 @@ const acknowledgedBy = (answer: Answer, first: number, last: number): string | u
   const isOfThese = status === 200 && headers.get(ACCEPTED_HEADER) === `${first}-${last}`
   return isOfThese && (vouchedHead(answer) ?? -1) >= last ? (headers.get(BACKEND_ID_HEADER) ?? undefined) : undefined
 }
+
+const isLost = (cause: unknown): boolean => cause instanceof TransportError && !cause.timedOut
