@@ -1,5 +1,4 @@
 // The example app as in a deployment: built, and served as files.
-import { join } from 'node:path'
 import { runChild } from '../../scripts/lib/child.mjs'
 import { launch, todoApp } from '../../scripts/lib/services.mjs'
 import { vite } from '../../scripts/lib/tools.mjs'
@@ -10,13 +9,12 @@ export interface TodoApp {
   readonly stop: () => Promise<void>
 }
 
-/** `syncUrl`: the URL of the Worker. `config`: a Vite configuration beside the app's own. */
-export const startTodoApp = async (syncUrl: string, config?: string): Promise<TodoApp> => {
+/** `syncUrl`: the URL of the Worker. */
+export const startTodoApp = async (syncUrl: string): Promise<TodoApp> => {
   const outDir = await makeFolder('todo')
   const service = todoApp({ port: await freePort(), syncUrl, outDir })
   const env = { ...service.env, NODE_ENV: 'production' } // vitest says 'test'
-  const configured = config === undefined ? [] : ['--config', join(import.meta.dirname, config)]
-  await runChild({ ...service, name: 'vite build', args: [vite, 'build', '--outDir', outDir, ...configured], env })
+  await runChild({ ...service, name: 'vite build', args: [vite, 'build', '--outDir', outDir], env })
   const child = await launch(service)
   return {
     url: service.url,

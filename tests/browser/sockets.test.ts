@@ -18,7 +18,7 @@ const open = new Set<Device>()
 
 beforeAll(async () => {
   world = await startWorld()
-  app = await startTodoApp(world.network.url, 'on-sockets.vite.config.ts')
+  app = await startTodoApp(world.network.url)
   browser = await launchBrowser()
 }, 120_000)
 afterAll(async () => {

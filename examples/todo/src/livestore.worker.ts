@@ -2,7 +2,7 @@
 import { makeWorker } from '@livestore/adapter-web/worker'
 import { makeSyncBackend } from 'livestore-sync-durable-streams'
 import { reportRemaining } from './catch-up.ts'
-import { switchableFetch } from './offline-fetch.ts'
+import { SwitchableWebSocket, switchableFetch } from './offline-network.ts'
 import { reportProblems } from './problem.ts'
 import { schema } from './schema.ts'
 
@@ -11,6 +11,7 @@ const syncBackend: ReturnType<typeof makeSyncBackend> = (args) =>
     url: import.meta.env.VITE_SYNC_URL ?? 'http://127.0.0.1:8787',
     tenant: 'todo',
     fetch: switchableFetch,
+    WebSocket: SwitchableWebSocket,
     retry: { maxDelay: '2 seconds' }, // short, because a user is watching
     onProblem: reportProblems(args.storeId),
   })(args)

@@ -1,4 +1,4 @@
-// The effect of the offline switch: it makes the sync provider's `fetch` fail, as a bad network would.
+// The effect of the offline switch: it makes the sync provider's network fail, as a bad one would.
 const startsOffline = self.name.endsWith(' offline')
 
 let connection = new AbortController()
@@ -14,4 +14,16 @@ new BroadcastChannel('offline').onmessage = ({ data: offline }: MessageEvent<boo
 export const switchableFetch: typeof fetch = (input, init) => {
   const signals = [connection.signal, ...(init?.signal ? [init.signal] : [])]
   return fetch(input, { ...init, signal: AbortSignal.any(signals) })
+}
+
+/** While the switch is on, no socket stays open. */
+export class SwitchableWebSocket extends WebSocket {
+  constructor(url: string | URL, protocols?: string | string[]) {
+    super(url, protocols)
+    const { signal } = connection
+    const close = () => this.close()
+    if (signal.aborted) close()
+    signal.addEventListener('abort', close)
+    this.addEventListener('close', () => signal.removeEventListener('abort', close))
+  }
 }
