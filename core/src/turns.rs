@@ -43,7 +43,10 @@ impl<W> Default for Turns<W> {
 
 impl<W: Copy + PartialEq> Turns<W> {
     /// A writer was refused, or says that it holds a batch. It stands in line.
-    pub fn want(&mut self, writer: W) {
+    pub fn want(&mut self, writer: W, now_ms: u64) {
+        if self.line.is_empty() {
+            self.since_ms = now_ms;
+        }
         if !self.line.contains(&writer) {
             self.line.push_back(writer);
         }

@@ -54,8 +54,8 @@ fn frames_of_the_sequencer_are_one_line_of_json() {
         "{\"events\":{\"parent\":0,\"head\":1,\"from\":\"1\",\"offset\":\"2\"}}\n[ {}\n]";
     let turns = || {
         let mut turns = Turns::default();
-        turns.want(5);
-        turns.want(3);
+        turns.want(5, 0);
+        turns.want(3, 0);
         Turn::of(&turns)
     };
     // The bytes of a batch are those of the client, line breaks too.

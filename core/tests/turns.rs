@@ -11,22 +11,21 @@ fn line(turns: &Turns<u8>) -> Vec<u8> {
 fn the_writer_that_was_refused_longest_ago_is_next() {
     let mut turns = Turns::default();
     for writer in [3, 1, 2, 1, 3] {
-        turns.want(writer);
+        turns.want(writer, 0);
     }
     assert_eq!(line(&turns), [3, 1, 2]);
     turns.land(Some(3), 10);
     assert_eq!(line(&turns), [1, 2]);
     // A writer that has more goes to the end.
-    turns.want(3);
+    turns.want(3, 0);
     assert_eq!(line(&turns), [1, 2, 3]);
 }
 
 #[test]
 fn a_writer_that_is_overtaken_keeps_its_place() {
     let mut turns = Turns::default();
-    turns.land(None, 1_000);
-    turns.want(1);
-    turns.want(2);
+    turns.want(1, 1_000);
+    turns.want(2, 1_000);
     turns.land(Some(2), 1_001);
     assert_eq!(line(&turns), [1]);
     turns.land(None, 1_002);
@@ -36,9 +35,8 @@ fn a_writer_that_is_overtaken_keeps_its_place() {
 #[test]
 fn a_writer_that_misses_its_turn_loses_its_place() {
     let mut turns = Turns::default();
-    turns.land(None, 1_000);
     for writer in [1, 2, 3] {
-        turns.want(writer);
+        turns.want(writer, 1_000);
     }
     turns.land(Some(2), 1_000 + turns.patience_ms());
     assert_eq!(line(&turns), [3]);
@@ -48,7 +46,7 @@ fn a_writer_that_misses_its_turn_loses_its_place() {
 fn a_writer_that_leaves_is_not_waited_for() {
     let mut turns = Turns::default();
     for writer in [1, 2] {
-        turns.want(writer);
+        turns.want(writer, 0);
     }
     turns.leave(1);
     assert_eq!(line(&turns), [2]);
@@ -59,7 +57,7 @@ fn the_patience_follows_the_writers_within_its_bounds() {
     let mut turns = Turns::default();
     let mut now = 0;
     let mut answer = |turns: &mut Turns<u8>, ms: u64| {
-        turns.want(1);
+        turns.want(1, now);
         now += ms;
         turns.land(Some(1), now);
     };
@@ -81,7 +79,7 @@ fn the_patience_follows_the_writers_within_its_bounds() {
 fn the_news_names_no_more_than_some_writers() {
     let mut turns = Turns::default();
     for writer in 0..100 {
-        turns.want(writer);
+        turns.want(writer, 0);
     }
     assert_eq!(line(&turns), (0..NAMED_WRITERS as u8).collect::<Vec<_>>());
 }
@@ -167,7 +165,7 @@ impl Model for Contention {
         let mut state = last.clone();
         match action {
             Action::Want(writer) => {
-                state.turns.want(writer);
+                state.turns.want(writer, 0);
                 state.waited[usize::from(writer)] = Some(0);
             }
             Action::Push => {

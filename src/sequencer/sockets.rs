@@ -237,7 +237,7 @@ impl Sockets {
 
     /// The client holds a batch, and stands in line.
     pub(super) fn want(&self, socket: &Socket) {
-        self.turns.borrow_mut().want(socket.id);
+        self.turns.borrow_mut().want(socket.id, now_ms());
     }
 
     /// A batch has landed. The next turn begins.

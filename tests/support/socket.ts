@@ -17,6 +17,8 @@ export interface TestSocket {
   /** The frames that have arrived and were not taken. */
   readonly waiting: ReadonlyArray<Frame>
   send(head: object, batch?: string): void
+  /** Stands in line for a turn, and waits until the Sequencer knows. */
+  want(): Promise<void>
   sendText(text: string): void
   /** The code and the reason of the end. */
   readonly closed: Promise<{ code: number; reason: string }>
@@ -56,16 +58,25 @@ export async function openSocket(url: string, protocols: string[] = ['headwater.
       })
     }
   }
+  const until = async (kind: string): Promise<Frame> => {
+    for (;;) {
+      const frame = await next()
+      if (kind in frame.head) return frame
+    }
+  }
+  const send = (head: object, batch?: string) =>
+    socket.send(JSON.stringify(head) + (batch === undefined ? '' : `\n${batch}`))
   return {
     next,
-    async until(kind) {
-      for (;;) {
-        const frame = await next()
-        if (kind in frame.head) return frame
-      }
-    },
+    until,
     waiting,
-    send: (head, batch) => socket.send(JSON.stringify(head) + (batch === undefined ? '' : `\n${batch}`)),
+    async want() {
+      send({ want: true })
+      // The Sequencer takes frames in their order. It refuses this one.
+      send({ push: { id: 0 } }, '{}')
+      await until('refuse')
+    },
+    send,
     sendText: (text) => socket.send(text),
     closed,
     close: () => socket.close(),

@@ -52,9 +52,7 @@ describe('the report', () => {
     await deploy()
     const store = new Store(parts)
     const sockets = [await openSocket(store.url), await openSocket(store.url)]
-    sockets[1]?.send({ want: true })
-    sockets[1]?.sendText('ping')
-    await sockets[1]?.until('pong')
+    await sockets[1]?.want()
     expect(await inspect(store)).toMatchObject({ store: { state: 'ready', sockets: 2, waiting: 1 } })
     for (const socket of sockets) {
       socket.close()

@@ -118,15 +118,11 @@ describe('a socket', () => {
     if (first === undefined || second === undefined || reader === undefined) throw new Error('no sockets')
     const [a, b] = [(await first.next()).head['hello'].id, (await second.next()).head['hello'].id]
     await reader.next()
-    second.send({ want: true })
-    second.sendText('ping')
-    await second.until('pong')
+    await second.want()
     first.send({ push: { id: 1 } }, JSON.stringify([event(1)]))
     expect((await first.next()).head['ack'].turn.line).toEqual([b])
     expect((await reader.next()).head['events'].turn.line).toEqual([b])
-    first.send({ want: true })
-    first.sendText('ping')
-    await first.until('pong')
+    await first.want()
     second.send({ push: { id: 1 } }, JSON.stringify([event(2)]))
     expect((await second.until('ack')).head['ack'].turn.line).toEqual([a])
     // A writer that leaves is not waited for.
