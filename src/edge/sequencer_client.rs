@@ -55,9 +55,12 @@ pub(super) async fn tip(
 
 /// Makes the Sequencer look at the log, if a reader has seen more of it than the Sequencer told.
 pub(super) async fn notify(ctx: &StoreContext<'_>) {
-    if let Some((known, _)) = tip_cache::get(ctx.store) {
-        // The answer is what the Sequencer knew before it looks.
-        let _ = ask_tip(ctx, known.need, None).await;
+    let Some((known, _)) = tip_cache::get(ctx.store) else { return };
+    // The answer is what the Sequencer knew before it looks. Pushes over sockets may have made it newer than what is remembered.
+    if let (Ok(answer), _) = ask_tip(ctx, known.need, None).await
+        && matches!(&answer, Answer::Tip(Some(tip)) if tip.offset > known.tip.offset)
+    {
+        tip_cache::learn(ctx.store, &answer);
     }
 }
 
