@@ -59,7 +59,8 @@ export class Device {
   /** Resolves when `finish` was called and all its events are in the log. The device goes on pulling until the end. */
   run(): Promise<void> {
     const finished = Promise.withResolvers<void>()
-    this.#lives(finished.resolve).catch(finished.reject)
+    const givenUp = () => finished.reject(new Error(`${this.#options.name} was given up`))
+    this.#lives(finished.resolve).then(givenUp, finished.reject)
     return finished.promise
   }
 
