@@ -55,14 +55,13 @@ impl<W: Copy + PartialEq> Turns<W> {
     /// A batch has landed; `writer` is its writer, if it has a socket. The next turn begins.
     pub fn land(&mut self, writer: Option<W>, now_ms: u64) {
         let waited_ms = now_ms.saturating_sub(self.since_ms);
-        match self.line.front().copied() {
-            Some(first) if Some(first) == writer => {
-                self.answer_ms = (3 * self.answer_ms + waited_ms) / 4;
-            }
-            // It had its time. If it is only slow, its push is refused, and it stands in line again. A writer that somebody
-            // overtook before its time was over keeps its place.
-            Some(_) if waited_ms >= self.patience_ms() => drop(self.line.pop_front()),
-            _ => {}
+        if self.line.front().copied() == writer && writer.is_some() {
+            self.answer_ms = (3 * self.answer_ms + waited_ms) / 4;
+        } else {
+            // These had their time. One that is only slow is refused, and stands in line again. A writer that somebody overtook
+            // before its time was over keeps its place.
+            let missed = usize::try_from(waited_ms / self.patience_ms()).unwrap_or(usize::MAX);
+            self.line.drain(..missed.min(self.line.len()));
         }
         if let Some(writer) = writer {
             self.leave(writer);

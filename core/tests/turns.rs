@@ -42,6 +42,17 @@ fn a_writer_that_misses_its_turn_loses_its_place() {
     assert_eq!(line(&turns), [3]);
 }
 
+/// Sockets that died without a word stand in line until their connections end.
+#[test]
+fn writers_that_vanished_together_cost_one_wait_each_and_only_once() {
+    let mut turns = Turns::default();
+    for writer in 1..=6 {
+        turns.want(writer, 1_000);
+    }
+    turns.land(Some(5), 1_000 + 4 * turns.patience_ms());
+    assert_eq!(line(&turns), [6]);
+}
+
 #[test]
 fn a_writer_that_leaves_is_not_waited_for() {
     let mut turns = Turns::default();
