@@ -67,8 +67,8 @@ export interface CommonOptions {
      */
     readonly mode?: LiveMode
     /**
-     * Servers send something at once when a live connection begins. If it takes longer twice in a row, the provider falls
-     * back. @default 5 seconds
+     * Servers send something at once when a live connection begins. If a socket takes longer, or SSE twice in a row, the
+     * provider falls back. @default 5 seconds
      */
     readonly firstByteTimeout?: Duration.DurationInput
     /** The provider repeats a read that brings no byte for so long. @default 45 seconds */

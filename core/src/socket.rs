@@ -168,7 +168,7 @@ pub enum ServerFrame<'f> {
         head: SeqNum,
         /// The offset behind the head.
         offset: &'f Offset,
-        /// Who pushes next.
+        /// The writers that push next; `None` if nobody contends.
         #[serde(skip_serializing_if = "Option::is_none")]
         turn: Option<Turn>,
     },
@@ -181,7 +181,7 @@ pub enum ServerFrame<'f> {
         /// `Retry-After` in milliseconds.
         #[serde(skip_serializing_if = "Option::is_none")]
         retry_after_ms: Option<u64>,
-        /// Who pushes next.
+        /// The writers that push next; `None` if nobody contends.
         #[serde(skip_serializing_if = "Option::is_none")]
         turn: Option<Turn>,
     },
@@ -195,7 +195,7 @@ pub enum ServerFrame<'f> {
         from: &'f Offset,
         /// The offset behind the batch.
         offset: &'f Offset,
-        /// Who pushes next.
+        /// The writers that push next; `None` if nobody contends.
         #[serde(skip_serializing_if = "Option::is_none")]
         turn: Option<Turn>,
     },
@@ -205,7 +205,7 @@ pub enum ServerFrame<'f> {
         head: SeqNum,
         /// The offset behind the head.
         offset: &'f Offset,
-        /// Who pushes next.
+        /// The writers that push next; `None` if nobody contends.
         #[serde(skip_serializing_if = "Option::is_none")]
         turn: Option<Turn>,
     },

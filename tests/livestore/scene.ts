@@ -1,12 +1,13 @@
 // One store and its devices. Each device has a network of its own, where somebody else may answer, and shows its user the
 // problems that the provider reports.
+import type { TestContext } from 'vitest'
 import type { CommonOptions } from '../../client/src/index.ts'
 import { type CountingProxy, makeStranger, type Stranger, type Visit } from '../harness/index.ts'
 import { type Badge, makeBadge } from '../support/problems.ts'
 import { eventually } from '../support/wait.ts'
 import type { World } from '../support/world.ts'
 import { makeOpened } from './parts.ts'
-import { agree, checkLog, openStore, type TestStore } from './support.ts'
+import { agree, checkLog, notesOf, openStore, type TestStore } from './support.ts'
 
 export interface Device extends TestStore {
   readonly network: CountingProxy
@@ -109,3 +110,21 @@ export const toldOnce = ({ badge }: Device): (string | undefined)[] =>
   badge.told
     .map((problem) => problem?.kind)
     .filter((kind, i, all) => kind !== 'unreachable' && (kind !== undefined || i === all.length - 1))
+
+/** Both devices go on as before: each writes, both see it, and the log has every event once. `made` counts their notes so far. */
+export const goesOn = async (
+  { expect }: TestContext,
+  { a, b, log }: Pick<Scene, 'log'> & { readonly a: Device; readonly b: Device },
+  made: { readonly a: number; readonly b: number },
+): Promise<void> => {
+  await whole([a, b], made.a + made.b)
+  a.note(1)
+  b.note(1)
+  await whole([a, b], made.a + made.b + 2)
+  const { events, notesOf: logged } = await log()
+  expect([events, logged('a'), logged('b')]).toEqual([
+    made.a + made.b + 2,
+    notesOf('a', made.a + 1),
+    notesOf('b', made.b + 1),
+  ])
+}

@@ -4,8 +4,8 @@ import type { CommonOptions } from '../../client/src/index.ts'
 import { answers, type Fault, type Says } from '../harness/index.ts'
 import { eventually } from '../support/wait.ts'
 import { type Parts, report, startParts, timed } from './parts.ts'
-import { type Device, makeScene, troubled, whole } from './scene.ts'
-import { notesFrom, notesOf } from './support.ts'
+import { type Device, goesOn, makeScene, troubled, whole } from './scene.ts'
+import { notesFrom } from './support.ts'
 
 let parts: Parts
 
@@ -31,24 +31,6 @@ const begin = async (
   await whole([a, b], 2)
   if (says !== undefined) a.stranger.comes(says, { live: 'websocket' })
   return { ...scene, a, b }
-}
-
-/** Each writes, both see it, and the log has every event once. */
-const goesOn = async (
-  { expect }: TestContext,
-  { a, b, log }: Awaited<ReturnType<typeof begin>>,
-  made: { readonly a: number; readonly b: number },
-) => {
-  await whole([a, b], made.a + made.b)
-  a.note(1)
-  b.note(1)
-  await whole([a, b], made.a + made.b + 2)
-  const { events, notesOf: logged } = await log()
-  expect([events, logged('a'), logged('b')]).toEqual([
-    made.a + made.b + 2,
-    notesOf('a', made.a + 1),
-    notesOf('b', made.b + 1),
-  ])
 }
 
 /** Waits until the device is on its socket number `count`, and the server has greeted it. Returns the bytes of the server. */

@@ -7,8 +7,7 @@ import { type Answer, answerOf, answers, type CountingProxy, type Says } from '.
 import { eventsFrom } from '../support/events.ts'
 import { eventually } from '../support/wait.ts'
 import { type Parts, startParts } from './parts.ts'
-import { makeScene, met, toldOnce, troubled, whole } from './scene.ts'
-import { notesOf } from './support.ts'
+import { goesOn, makeScene, met, toldOnce, troubled, whole } from './scene.ts'
 
 let parts: Parts
 /** Redirects lead here: to the right server by another host name. */
@@ -40,24 +39,6 @@ const begin = async ({ onTestFinished }: TestContext, mode: Live) => {
   b.note(1)
   await whole([a, b], 2)
   return { ...scene, a, b }
-}
-
-/** Both go on as before: each writes, both see it, and the log has every event once. */
-const goesOn = async (
-  { expect }: TestContext,
-  { a, b, log }: Awaited<ReturnType<typeof begin>>,
-  made: { readonly a: number; readonly b: number },
-) => {
-  await whole([a, b], made.a + made.b)
-  a.note(1)
-  b.note(1)
-  await whole([a, b], made.a + made.b + 2)
-  const { events, notesOf: logged } = await log()
-  expect([events, logged('a'), logged('b')]).toEqual([
-    made.a + made.b + 2,
-    notesOf('a', made.a + 1),
-    notesOf('b', made.b + 1),
-  ])
 }
 
 // An open socket carries the pushes

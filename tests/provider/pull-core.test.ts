@@ -465,7 +465,7 @@ describe('a live pull on a socket', () => {
     world.step('none')
     world.step('none', false)
     expect(world.end).toBeUndefined()
-    // Nobody confirmed it, and the server still has the store
+    // The server does not confirm it, and still has the store
     world.settle()
     world.server.reset()
     world.live.push(reset)

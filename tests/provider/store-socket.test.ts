@@ -160,7 +160,7 @@ describe('a connection', () => {
     const first = store.listen()
     await settled()
     first.close()
-    // Nobody needs it any more, and somebody does again
+    // The connection is idle for a moment, and then used again
     await vi.advanceTimersByTimeAsync(10_000)
     store.listen()
     await settled()

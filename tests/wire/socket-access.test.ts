@@ -1,4 +1,4 @@
-// Who may open a socket, for how long, and what a socket may send.
+// The rights that open a socket, how long they last, and what a socket may send.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { startRustUpstream, startWorker } from '../harness/index.ts'
 import { openSocket, tryUpgrade } from '../support/socket.ts'

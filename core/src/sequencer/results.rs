@@ -99,7 +99,7 @@ impl Core {
         let (parent, from) = (batch.parent, tip.offset.clone());
         let tip = tip.after_append(batch, offset).sealing(self.limits.segment);
         let ticket = *ticket;
-        // Nobody waits for the row: the log says the same.
+        // The row delays no answer: the log says the same.
         self.answer(Answer::Accepted(tip.clone()), effects);
         effects.push(Effect::Publish(News::Appended { ticket, parent, from, tip: tip.clone() }));
         self.record_tip(tip, effects);
