@@ -46,6 +46,18 @@ pub(super) struct Socket {
 }
 
 impl Socket {
+    fn new(raw: WebSocket, Attachment { id, path, grant }: Attachment) -> Self {
+        Self {
+            id,
+            path,
+            raw,
+            grant: RefCell::new(grant),
+            in_flight: Cell::default(),
+            unreceived: RefCell::default(),
+            is_closed: Cell::default(),
+        }
+    }
+
     fn attach(&self) -> Result<()> {
         let attachment =
             Attachment { id: self.id, path: self.path.clone(), grant: self.grant.borrow().clone() };
@@ -187,15 +199,7 @@ impl Sockets {
         self.last_id.set(id);
         state.set_websocket_auto_response(&WebSocketRequestResponsePair::new(PING, PONG)?);
         state.accept_web_socket(&raw);
-        let socket = Rc::new(Socket {
-            id,
-            path: path.into(),
-            raw,
-            grant: RefCell::new(grant),
-            in_flight: Cell::default(),
-            unreceived: RefCell::default(),
-            is_closed: Cell::default(),
-        });
+        let socket = Rc::new(Socket::new(raw, Attachment { id, path: path.into(), grant }));
         socket.attach()?;
         self.all.borrow_mut().get_or_insert_default().insert(id, socket.clone());
         Ok(socket)
@@ -285,14 +289,6 @@ fn attachment_of(raw: &WebSocket) -> Option<Attachment> {
 }
 
 fn read(raw: WebSocket) -> Option<Socket> {
-    let Attachment { id, path, grant } = attachment_of(&raw)?;
-    Some(Socket {
-        id,
-        path,
-        raw,
-        grant: RefCell::new(grant),
-        in_flight: Cell::default(),
-        unreceived: RefCell::default(),
-        is_closed: Cell::default(),
-    })
+    let attachment = attachment_of(&raw)?;
+    Some(Socket::new(raw, attachment))
 }
