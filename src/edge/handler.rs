@@ -78,7 +78,7 @@ async fn answer(
         entry.route = "preflight";
         return Ok(reply::preflight(settings.auth.header(), &settings.allowed_headers)?);
     }
-    let (store, verb) = match route(&method, &target, settings.max_name)? {
+    let (store, incarnation, verb) = match route(&method, &target, settings.max_name)? {
         Route::Health => {
             entry.route = "health";
             return Ok(reply::status("ok")?);
@@ -95,7 +95,7 @@ async fn answer(
             entry.route = "inspector";
             return Ok(inspect::page_settings(settings)?);
         }
-        Route::Store(store, verb) => (store, verb),
+        Route::Store { store, incarnation, verb } => (store, incarnation, verb),
     };
     entry.aims(&store, &verb);
     // Before the Worker learns anything about the store, and before any cache.
@@ -107,10 +107,12 @@ async fn answer(
         runtime: context,
         settings,
         host: target.host,
+        path: target.path,
         store: &store,
+        incarnation: incarnation.as_ref(),
         grant: &grant,
     };
-    match verb {
+    let answered = match verb {
         Verb::Push => push::push(&ctx, request, entry).await,
         Verb::Connect => connect::connect(&ctx, request).await,
         Verb::Read(read) => {
@@ -121,7 +123,8 @@ async fn answer(
             stream_admin::serve(&ctx, verb).await
         }
         Verb::Inspect => inspect::inspect(&ctx).await,
-    }
+    };
+    answered.map_err(|failure| ctx.refusal_of(failure))
 }
 
 /// Without authentication the Worker serves only local hosts, and pages from there. Therefore no deployment is open by

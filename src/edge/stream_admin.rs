@@ -17,6 +17,8 @@ use crate::failure::Failure;
 /// - [`Verb::Adopt`]: takes the log that the upstream has now for the store's log.
 pub(super) async fn serve(ctx: &StoreContext<'_>, verb: Verb) -> Result<Response, Failure> {
     let op = match verb {
+        // An incarnation that has ended does not come back.
+        _ if ctx.incarnation.is_some() => Op::Look(Need::Fresh),
         Verb::Reset => Op::Reset,
         Verb::Adopt => Op::Adopt,
         Verb::Create => Op::Ensure,
@@ -25,10 +27,17 @@ pub(super) async fn serve(ctx: &StoreContext<'_>, verb: Verb) -> Result<Response
     let Answer::Tip(tip) = sequencer_client::call(ctx, op).await? else {
         return Err(Error::from("the Sequencer's answer has no tip").into());
     };
+    ctx.check_incarnation(tip.as_ref())?;
     match (verb, tip) {
         (Verb::Reset, Some(tip)) => Ok(reply::tip(204, &tip)?),
         (Verb::Create, Some(tip)) if tip.created => Ok(reply::tip(201, &tip)?),
-        (_, Some(tip)) => Ok(reply::tip(200, &tip)?),
+        (verb, Some(tip)) => {
+            let response = reply::tip(200, &tip)?;
+            if verb == Verb::Head {
+                ctx.identify(response.headers(), &tip)?;
+            }
+            Ok(response)
+        }
         (Verb::Head, None) => Ok(reply::no_stream()?),
         (Verb::Adopt, None) => Err(Problem::nothing_to_adopt().into()),
         (_, None) => Err(Error::from("a stream was created, but has no tip").into()),
