@@ -62,6 +62,8 @@ pub enum Verb {
     Create,
     /// `DELETE`
     Reset,
+    /// `POST` with `Stream-Closed: true` and without a body
+    Close,
     /// `POST /v1/adopt/{tenant}/{store}`
     Adopt,
     /// `GET /inspect/api/{tenant}/{store}`
@@ -69,6 +71,17 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// The operation, given the request's `Stream-Closed` and whether the request has a body. A `POST` that only closes
+    /// is no push (protocol §5.3).
+    pub fn closing(self, stream_closed: Option<&str>, has_body: bool) -> Self {
+        match (self, stream_closed) {
+            (Self::Push, Some(value)) if value.eq_ignore_ascii_case("true") && !has_body => {
+                Self::Close
+            }
+            (verb, _) => verb,
+        }
+    }
+
     /// The operation's name in the request log.
     pub fn name(&self) -> &'static str {
         match self {
@@ -78,6 +91,7 @@ impl Verb {
             Self::Head => "look",
             Self::Create => "ensure",
             Self::Reset => "reset",
+            Self::Close => "close",
             Self::Adopt => "adopt",
             Self::Inspect => "inspect",
         }
@@ -88,7 +102,7 @@ impl Verb {
         match self {
             Self::Read(_) | Self::Connect | Self::Head => Scope::Read,
             Self::Push | Self::Create => Scope::Write,
-            Self::Reset | Self::Adopt | Self::Inspect => Scope::Admin,
+            Self::Reset | Self::Close | Self::Adopt | Self::Inspect => Scope::Admin,
         }
     }
 }
