@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use serde_json::{Map, Value, json};
 
-use crate::event::{BackendId, SeqNum};
+use crate::event::{BackendId, Offset, SeqNum};
 
 /// A refusal, ready to become a response.
 #[derive(Clone, Debug, PartialEq)]
@@ -27,6 +27,8 @@ pub struct Problem {
     pub header: Option<Box<(&'static str, String)>>,
     /// `Livestore-Backend-Id`, if it is known.
     pub backend_id: Option<Box<BackendId>>,
+    /// The end of a closed stream, which takes nothing more: `Stream-Closed` and `Stream-Next-Offset` (protocol §5.2).
+    pub closed_at: Option<Box<Offset>>,
 }
 
 impl Problem {
@@ -46,6 +48,7 @@ impl Problem {
             retry_after: None,
             header: None,
             backend_id: None,
+            closed_at: None,
         }
     }
 
@@ -109,6 +112,12 @@ impl Problem {
     pub fn not_found() -> Self {
         let detail = "No such route. A store's route is /v1/stream/{tenant}/{store}, with both names percent-encoded.";
         Self::new(404, "not-found", "NotFoundError", detail)
+    }
+
+    /// The store has no stream.
+    pub fn no_stream() -> Self {
+        let detail = "This store has no stream. A push or PUT creates one.";
+        Self::new(404, "no-stream", "NoStreamError", detail)
     }
 
     /// The route does not take this method.
@@ -241,12 +250,6 @@ impl Problem {
     pub fn incarnation_gone() -> Self {
         let detail = "This incarnation has ended: the store was reset. Read the store's own URL.";
         Self::new(410, "incarnation-gone", "IncarnationGoneError", detail)
-    }
-
-    /// The incarnation of the address does not exist: the store has no stream.
-    pub fn no_incarnation() -> Self {
-        let detail = "The store has no stream, and so this incarnation does not exist.";
-        Self::new(404, "no-stream", "StreamNotFoundError", detail)
     }
 
     /// The upstream no longer keeps the beginning of the log (protocol §4, retention).

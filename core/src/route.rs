@@ -69,6 +69,10 @@ pub enum Verb {
     Create,
     /// `DELETE`
     Reset,
+    /// `POST` with `Stream-Closed: true` and without a body
+    Close,
+    /// `DELETE /v1/incarnation/{tenant}/{store}/{backendId}`
+    Delete,
     /// `POST /v1/adopt/{tenant}/{store}`
     Adopt,
     /// `GET /inspect/api/{tenant}/{store}`
@@ -76,6 +80,17 @@ pub enum Verb {
 }
 
 impl Verb {
+    /// The operation, given the request's `Stream-Closed` and whether the request has a body. A `POST` that only closes
+    /// is no push (protocol §5.3).
+    pub fn closing(self, stream_closed: Option<&str>, has_body: bool) -> Self {
+        match (self, stream_closed) {
+            (Self::Push, Some(value)) if value.eq_ignore_ascii_case("true") && !has_body => {
+                Self::Close
+            }
+            (verb, _) => verb,
+        }
+    }
+
     /// The operation's name in the request log.
     pub fn name(&self) -> &'static str {
         match self {
@@ -85,6 +100,8 @@ impl Verb {
             Self::Head => "look",
             Self::Create => "ensure",
             Self::Reset => "reset",
+            Self::Close => "close",
+            Self::Delete => "delete",
             Self::Adopt => "adopt",
             Self::Inspect => "inspect",
         }
@@ -95,7 +112,7 @@ impl Verb {
         match self {
             Self::Read(_) | Self::Connect | Self::Head => Scope::Read,
             Self::Push | Self::Create => Scope::Write,
-            Self::Reset | Self::Adopt | Self::Inspect => Scope::Admin,
+            Self::Reset | Self::Close | Self::Delete | Self::Adopt | Self::Inspect => Scope::Admin,
         }
     }
 }
@@ -176,7 +193,6 @@ pub fn is_backend_id(text: &str) -> bool {
 
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
 const ADOPT_METHODS: &str = "POST, OPTIONS";
-const INCARNATION_METHODS: &str = "GET, HEAD, POST, PUT, OPTIONS";
 const STORE_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 
 /// The longest offset or cursor. The protocol asks servers to stay under 256 characters (§8).
@@ -223,10 +239,8 @@ pub fn route(method: &str, target: &Target<'_>, max_name: usize) -> Result<Route
         "GET" => Verb::Read(read(query)?),
         "HEAD" => Verb::Head,
         "PUT" => Verb::Create,
-        "DELETE" if incarnation.is_none() => Verb::Reset,
-        _ if incarnation.is_some() => {
-            return Err(Problem::method_not_allowed(INCARNATION_METHODS));
-        }
+        "DELETE" if incarnation.is_some() => Verb::Delete,
+        "DELETE" => Verb::Reset,
         _ => return Err(Problem::method_not_allowed(STORE_METHODS)),
     };
     Ok(Route::Store { store, incarnation, verb })

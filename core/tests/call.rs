@@ -31,6 +31,8 @@ fn a_call_of_an_earlier_build_is_understood() {
     for ask in [
         r#"{"Op":"Ensure"}"#,
         r#"{"Op":"Reset"}"#,
+        r#"{"Op":"Close"}"#,
+        r#"{"Op":{"Delete":{"backend_id":"b"}}}"#,
         r#"{"Op":{"Look":"Fresh"}}"#,
         r#"{"Look":"Known"}"#,
         r#"{"Look":{"Reaching":"0004"}}"#,

@@ -41,7 +41,7 @@ impl StoreContext<'_> {
         match tip {
             Some(tip) if self.names(tip) => Ok(()),
             Some(tip) => Err(Problem::incarnation_gone().of(Some(&tip.backend_id))),
-            None if self.incarnation.is_some() => Err(Problem::no_incarnation()),
+            None if self.incarnation.is_some() => Err(Problem::no_stream()),
             None => Ok(()),
         }
     }

@@ -11,6 +11,7 @@ use crate::auth;
 use crate::failure::Failure;
 use crate::isolate::now_ms;
 use crate::settings::{Auth, Origins, Settings, is_local};
+use crate::upstream::CLOSED;
 use crate::{rate_limit, request_log};
 
 /// Answers one request. Every failure becomes an answer too.
@@ -95,7 +96,13 @@ async fn answer(
             entry.route = "inspector";
             return Ok(inspect::page_settings(settings)?);
         }
-        Route::Store { store, incarnation, verb } => (store, incarnation, verb),
+        Route::Store { store, incarnation, verb } => {
+            let stream_closed = request.headers().get(CLOSED)?;
+            // The runtime gives an empty body, too.
+            let is_empty = request.headers().get("content-length")?.as_deref() == Some("0");
+            let has_body = !is_empty && request.inner().body().is_some();
+            (store, incarnation, verb.closing(stream_closed.as_deref(), has_body))
+        }
     };
     entry.aims(&store, &verb);
     // Before the Worker learns anything about the store, and before any cache.
@@ -119,9 +126,12 @@ async fn answer(
             let if_none_match = request.headers().get("if-none-match")?;
             read::read(&ctx, read, if_none_match, &mut entry.waits).await
         }
-        verb @ (Verb::Head | Verb::Create | Verb::Reset | Verb::Adopt) => {
-            stream_admin::serve(&ctx, verb).await
-        }
+        verb @ (Verb::Head
+        | Verb::Create
+        | Verb::Reset
+        | Verb::Close
+        | Verb::Delete
+        | Verb::Adopt) => stream_admin::serve(&ctx, verb).await,
         Verb::Inspect => inspect::inspect(&ctx).await,
     };
     answered.map_err(|failure| ctx.refusal_of(failure))

@@ -8,7 +8,7 @@ use headwater_core::sequencer::Tip;
 use worker::{Headers, Request, Response, Result};
 
 use crate::settings::Origins;
-use crate::upstream::{NEXT_OFFSET, UP_TO_DATE};
+use crate::upstream::{CLOSED, NEXT_OFFSET, UP_TO_DATE};
 
 /// The backend id. On a request, the one that the client believes.
 pub(super) const BACKEND_ID: &str = "livestore-backend-id";
@@ -60,6 +60,9 @@ pub(super) fn preflight(token_header: &str, allowed_headers: &[String]) -> Resul
 pub(super) fn tip(status: u16, tip: &Tip) -> Result<Response> {
     let response = Response::empty()?.with_status(status);
     response.headers().set(NEXT_OFFSET, &tip.offset.0)?;
+    if tip.closed {
+        response.headers().set(CLOSED, "true")?;
+    }
     response.headers().set("cache-control", "no-store")?;
     identify(response.headers(), tip)?;
     Ok(response)
@@ -121,6 +124,10 @@ pub(super) fn problem(problem: &Problem) -> Result<Response> {
     }
     if let Some((name, value)) = problem.header.as_deref() {
         headers.set(name, value)?;
+    }
+    if let Some(offset) = &problem.closed_at {
+        headers.set(CLOSED, "true")?;
+        headers.set(NEXT_OFFSET, &offset.0)?;
     }
     Ok(response)
 }

@@ -104,7 +104,14 @@ async fn ask_tip(
 
 /// Calls an operation. A refusal comes back as its [`Problem`].
 pub(super) async fn call(ctx: &StoreContext<'_>, op: Op) -> Result<Answer, Failure> {
-    learn(ctx, ask(ctx, Ask::Op(op), None).await?)
+    problem_of(ask_op(ctx, op).await?)
+}
+
+/// Calls an operation. A refusal is an answer too.
+pub(super) async fn ask_op(ctx: &StoreContext<'_>, op: Op) -> Result<Answer, Failure> {
+    let answer = ask(ctx, Ask::Op(op), None).await?;
+    tip_cache::learn(ctx.store, &answer);
+    Ok(answer)
 }
 
 /// Pushes a batch. `lease` holds its memory. A refusal comes back as its [`Problem`].
@@ -114,11 +121,12 @@ pub(super) async fn push(
     batch: Vec<u8>,
     lease: &Lease,
 ) -> Result<Answer, Failure> {
-    learn(ctx, ask(ctx, Ask::Op(op), Some((batch, lease))).await?)
+    let answer = ask(ctx, Ask::Op(op), Some((batch, lease))).await?;
+    tip_cache::learn(ctx.store, &answer);
+    problem_of(answer)
 }
 
-fn learn(ctx: &StoreContext<'_>, answer: Answer) -> Result<Answer, Failure> {
-    tip_cache::learn(ctx.store, &answer);
+fn problem_of(answer: Answer) -> Result<Answer, Failure> {
     match answer.problem() {
         Some(problem) => Err(problem.into()),
         None => Ok(answer),

@@ -67,7 +67,7 @@ pub(super) fn learn(store: &StorePath, answer: &Answer) {
         Answer::Accepted(tip) | Answer::AcceptedAgain(tip) | Answer::Tip(Some(tip)) => {
             keep(store, tip.clone().into());
         }
-        Answer::Tip(None) => forget(store),
+        Answer::Tip(None) | Answer::Deleted => forget(store),
         _ => {}
     }
 }

@@ -14,7 +14,7 @@ use headwater_core::problem::Problem;
 use headwater_core::push_stats::PushStats;
 use headwater_core::sequencer::call::{Incarnation, Inspection, LEASE_HEADER, Located, Shown};
 use headwater_core::sequencer::{
-    self, Answer, Core, Effect, Foresight, Input, Need, News, Op, Ticket, UpstreamResult,
+    self, Answer, Core, Effect, Foresight, Input, Need, News, Op, Ticket, Tip, UpstreamResult,
 };
 use headwater_core::socket::Bye;
 use serde_json::value::to_raw_value;
@@ -166,11 +166,12 @@ impl Actor {
             self.rows.borrow_mut().segments().inspect_err(|error| self.abandon(error))?;
         let push_stats = self.push_stats.as_ref().map(RefCell::borrow);
         let halted = self.core.borrow().halted();
-        let problem = halted.as_ref().unwrap_or(&answer).problem();
         let tip = match &answer {
             Answer::Tip(tip) => tip.as_ref(),
             _ => None,
         };
+        let archived = tip.filter(|tip| tip.closed).map(|tip| Answer::Closed(tip.clone()));
+        let problem = halted.as_ref().or(archived.as_ref()).unwrap_or(&answer).problem();
         let shown = Shown {
             state: problem
                 .as_ref()
@@ -337,8 +338,8 @@ impl Actor {
     async fn watch_loop(self: Rc<Self>) {
         let mut failures = 0;
         while self.sockets.len() > 0 && !self.abandoned.get() {
-            let tail = self.core.borrow().tip().map(|tip| tip.offset.clone());
-            let Some(tail) = tail else { break };
+            let tip = self.core.borrow().tip().filter(|tip| !tip.closed).cloned();
+            let Some(Tip { offset: tail, .. }) = tip else { break };
             let began_ms = now_ms();
             let is_well = match self.stream.wait_for_append(&tail).await {
                 Ok(seen) if seen > tail => {
@@ -368,6 +369,7 @@ impl Actor {
                 self.stream.scan(Some(from), LogScanner::onward(probe).expecting(known)).await
             }
             sequencer::Request::Create => self.stream.create(BackendId(random_uuid())).await,
+            sequencer::Request::Close => self.stream.close().await,
             sequencer::Request::Delete => self.stream.delete().await,
             sequencer::Request::Append { ticket, parent, producer_seq } => {
                 let batch = self.batch(ticket).expect("a batch is kept until its push is answered");

@@ -271,6 +271,10 @@ impl Sockets {
             (News::Appended { tip, .. } | News::Moved(tip), _) => {
                 ServerFrame::Moved { head: tip.head, offset: &tip.offset, turn }.to_bytes()
             }
+            // The clients connect again, and learn the backend id of the stream that this creates.
+            (News::Deleted, _) => {
+                return self.close_all(Bye::Restarted, "The store was deleted. Connect again.");
+            }
             (News::Begun(tip), _) => ServerFrame::Reset { backend: &tip.backend_id }.to_bytes(),
         };
         // One buffer for all sockets: the runtime only reads it.

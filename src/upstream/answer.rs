@@ -1,10 +1,10 @@
 //! The head of an upstream answer: status and headers.
 
 use headwater_core::event::Offset;
-use headwater_core::sequencer::{Refusal, UpstreamResult};
+use headwater_core::sequencer::{Refusal, Tail, UpstreamResult};
 use worker::{Response, ResponseBody};
 
-use super::NEXT_OFFSET;
+use super::{CLOSED, NEXT_OFFSET};
 
 pub(super) const JSON: &str = "application/json";
 
@@ -26,6 +26,16 @@ pub(super) fn expect(response: &Response, expected: &[u16]) -> Result<u16, Upstr
 
 pub(super) fn next_offset(response: &Response) -> Option<Offset> {
     response.headers().get(NEXT_OFFSET).ok().flatten().map(Offset)
+}
+
+pub(super) fn tail(response: &Response) -> Option<Tail> {
+    Some(Tail { offset: next_offset(response)?, closed: is_closed(response) })
+}
+
+/// Whether the stream is closed, as far as this answer tells (protocol §4.1).
+pub(super) fn is_closed(response: &Response) -> bool {
+    let closed = response.headers().get(CLOSED).ok().flatten();
+    closed.is_some_and(|closed| closed.eq_ignore_ascii_case("true"))
 }
 
 pub(super) fn is_json(response: &Response) -> bool {

@@ -16,11 +16,11 @@ use headwater_core::event::{BackendId, Offset, SeqNum, fence};
 use headwater_core::log::{LogScanner, Paging, header_message, header_of};
 use headwater_core::messages::SplitError;
 use headwater_core::problem::Problem;
-use headwater_core::sequencer::{Refusal, UpstreamResult};
+use headwater_core::sequencer::{Refusal, Tail, UpstreamResult};
 use serde::de::IgnoredAny;
 use worker::{Method, Response};
 
-use self::answer::{JSON, expect, is_json, next_offset};
+use self::answer::{JSON, expect, is_closed, is_json, next_offset, tail};
 use self::body::{PageError, first_message, for_each_message};
 use crate::settings::UpstreamSettings;
 
@@ -75,7 +75,7 @@ impl Stream {
             Err(error) => return error.into(),
         };
         if page.up_to_date {
-            return UpstreamResult::Checked(header, page.next);
+            return UpstreamResult::Checked(header, page.end());
         }
         match self.tail().await {
             Ok(tail) => UpstreamResult::Checked(header, tail),
@@ -83,14 +83,14 @@ impl Stream {
         }
     }
 
-    async fn tail(&self) -> Result<Offset, UpstreamResult> {
+    async fn tail(&self) -> Result<Tail, UpstreamResult> {
         let response = self
             .send(StreamRequest::new(Method::Head))
             .await
             .map_err(|NoAnswer| UpstreamResult::Failed)?;
         expect(&response, &[200])?;
         // An answer to HEAD has no body to discard.
-        next_offset(&response).ok_or(UpstreamResult::Failed)
+        tail(&response).ok_or(UpstreamResult::Failed)
     }
 
     /// Creates the stream together with the header message (protocol §5.1). Therefore no stream is ever without a header.
@@ -103,6 +103,10 @@ impl Stream {
         };
         let Ok(response) = self.send(request).await else { return UpstreamResult::Failed };
         match (expect(&response, &[200, 201]), next_offset(&response)) {
+            // A stream of another configuration exists, such as a closed one.
+            (Err(UpstreamResult::Refused(Refusal { status: 409, .. })), _) => {
+                UpstreamResult::Exists
+            }
             (Err(result), _) => result,
             (Ok(201), Some(tail)) => UpstreamResult::Created(id, tail),
             (Ok(_), Some(_)) => UpstreamResult::Exists,
@@ -162,11 +166,20 @@ impl Stream {
         }
         discard(&response);
         match status {
-            409 if header(CLOSED).is_some_and(|closed| closed.eq_ignore_ascii_case("true")) => {
-                UpstreamResult::Closed
-            }
             409 if header("producer-expected-seq").is_none() => UpstreamResult::Conflict,
             _ => UpstreamResult::Failed,
+        }
+    }
+
+    /// Closes the stream (protocol §5.3).
+    pub(crate) async fn close(&self) -> UpstreamResult {
+        let headers = &[(CLOSED, "true")];
+        let request = StreamRequest { headers, ..StreamRequest::new(Method::Post) };
+        let Ok(response) = self.send(request).await else { return UpstreamResult::Failed };
+        match expect(&response, &[200, 204]) {
+            Ok(_) if is_closed(&response) => UpstreamResult::Closed,
+            Ok(_) => UpstreamResult::Failed,
+            Err(result) => result,
         }
     }
 
@@ -224,7 +237,7 @@ impl Stream {
             }
             match self.next_page(&mut reader).await {
                 Ok(true) => {}
-                Ok(false) => return UpstreamResult::Read(scanner.finish(), reader.page.next),
+                Ok(false) => return UpstreamResult::Read(scanner.finish(), reader.page.end()),
                 Err(result) => return result,
             }
         }
@@ -253,7 +266,7 @@ impl Stream {
         });
         match read.await {
             Ok(()) if reader.body.is_empty() && reader.page.up_to_date => match self.tail().await {
-                Ok(tail) => Ok(tail == *offset),
+                Ok(tail) => Ok(tail.offset == *offset),
                 Err(result) => is_truth(result),
             },
             Ok(()) => Ok(is_json),
@@ -324,4 +337,11 @@ pub(crate) struct Page {
     next: Offset,
     /// Whether the page reached the tail.
     up_to_date: bool,
+}
+
+impl Page {
+    /// The end of a page that reached the tail.
+    fn end(&self) -> Tail {
+        Tail { offset: self.next.clone(), closed: is_closed(&self.response) }
+    }
 }

@@ -3,7 +3,7 @@
 import { BackendIdMismatchError, IsOfflineError, ServerAheadError, type UnknownError } from '@livestore/common'
 import { Effect, Fiber, KeyValueStore, Option } from '@livestore/utils/effect'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { headerMessage } from '../../client/src/protocol/index.js'
+import { headerMessage, problemType } from '../../client/src/protocol/index.js'
 import type { Fault } from '../harness/index.ts'
 import { type Backend, eventually, follow, open, openElsewhere, pullAll, run, seqNums } from '../support/backend.ts'
 import { eventsFrom, numbers } from '../support/events.ts'
@@ -286,6 +286,7 @@ describe('an append', () => {
         yield* Effect.promise(() => fetch(streamUrl(storeId), { method: 'POST', headers: { 'stream-closed': 'true' } }))
         const error = yield* Effect.flip(backend.push(eventsFrom(1, 1)))
         expect((error as UnknownError).note).toContain('closed')
+        expect((error as UnknownError).payload).toMatchObject({ type: problemType('store-closed') })
       }),
     ))
 })

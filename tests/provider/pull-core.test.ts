@@ -478,16 +478,45 @@ describe('a live pull on a socket', () => {
 test.each([
   ['a live connection that breaks the chain, while pages do not', { breaksLive: true }],
   ['a long-poll that a cache answers at once', { liveMode: 'long-poll' as const }],
+  ['SSE on an archived store', { closed: true, liveMode: 'sse' as const }],
+  ['long-poll on an archived store', { closed: true, liveMode: 'long-poll' as const }],
+  ['a socket on an archived store', { closed: true, liveMode: 'websocket' as const }],
 ])(
   '%s: the pull does not make more and more requests',
-  (_, { breaksLive = false, ...options }: { breaksLive?: boolean; liveMode?: 'long-poll' }) => {
+  (_, {
+    breaksLive = false,
+    closed = false,
+    ...options
+  }: { breaksLive?: boolean; closed?: boolean; liveMode?: LiveMode }) => {
     const world = new World(options)
     world.breaksLive = breaksLive
+    world.server.closed = closed
     world.server.grow(5)
     for (let i = 0; i < 10_000 && world.now < 10 * 60_000; i++) world.step('none')
     expect([world.end, world.given]).toEqual([undefined, numbers(1, 5)])
     expect(world.now).toBeGreaterThanOrEqual(10 * 60_000)
     expect(world.requests.filter(({ at }) => at > 5 * 60_000).length).toBeLessThanOrEqual(60 * 4)
+  },
+)
+
+test.each<LiveMode>(['sse', 'long-poll'])(
+  'a stream that is closed before a reset: the pull by %s reads again at once, and ends with the mismatch',
+  (liveMode) => {
+    const world = new World({ liveMode })
+    world.server.grow(5)
+    for (let i = 0; i < 100 && world.given.length < 5; i++) world.step('none')
+    expect(world.given).toEqual(numbers(1, 5))
+    while (world.state.phase._tag !== 'Following' && world.state.phase._tag !== 'Polling') world.step('none')
+    const { now } = world
+    world.server.closed = true
+    world.live.push(world.server.read({ ...query, offset: world.state.offset }, 'none'))
+    world.step('none')
+    expect([world.state.connected, world.state.problem]).toEqual([true, undefined])
+    world.server.closed = false
+    world.server.reset()
+    for (let i = 0; i < 100 && world.end === undefined; i++) world.step('none')
+    expect(world.end).toEqual({ _tag: 'BackendIdMismatch', expected: 'backend-1', received: "backend-1'" })
+    expect(world.now - now).toBeLessThan(1_000)
   },
 )
 

@@ -87,6 +87,22 @@ describe.each(upstreams)('with $name', ({ name, start }) => {
     expect(await seqs(store)).toEqual([])
   })
 
+  test('a deleted incarnation does not come back, and the store begins another one', async () => {
+    const store = new Store(parts)
+    await store.pushed(chain(0, 3))
+    const old = await store.currentIncarnation()
+    expect((await old.request('DELETE')).status).toBe(204)
+    for (const method of ['GET', 'HEAD', 'PUT', 'DELETE']) expect((await old.request(method)).status).toBe(404)
+    expect((await fetch(store.upstreamUrl)).status).toBe(404)
+    expect(await seqs(store)).toEqual([])
+    const refused = await store.push(chain(3, 1), { 'livestore-backend-id': old.url.split('/').at(-1) ?? '' })
+    expect([refused.status, (await fetch(store.upstreamUrl)).status]).toEqual([409, 200])
+    await store.pushed(chain(0, 1))
+    expect(await refusal(await old.request('DELETE'))).toEqual(GONE)
+    expect(await seqs(store)).toEqual([1])
+    expect(await seqs(await store.currentIncarnation())).toEqual([1])
+  })
+
   test('an address of a store without a stream does not exist, and no request there creates one', async () => {
     const store = new Store(parts)
     const nowhere = store.incarnation('6f0c1d9e')

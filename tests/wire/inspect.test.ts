@@ -170,19 +170,18 @@ describe('the report', () => {
       segments: [],
       pushes: { counts: [['store-halted', 1]] },
     })
-    // The end of this store is known. The report has it all the same.
     const closed = new Store(parts)
     await closed.pushed(chain(0, 2))
     await fetch(closed.upstreamUrl, { method: 'POST', headers: { 'stream-closed': 'true' } })
-    expect((await closed.push(chain(2, 1))).status).toBe(503)
+    expect((await closed.push(chain(2, 1))).status).toBe(409)
     expect((await inspect(closed)).store).toMatchObject({
-      state: 'store-halted',
-      detail: expect.stringContaining('closed'),
+      state: 'store-closed',
+      detail: expect.stringContaining('archived'),
       tip: { head: 2 },
       pushes: {
         counts: [
           ['accepted', 1],
-          ['store-halted', 1],
+          ['store-closed', 1],
         ],
       },
     })

@@ -18,6 +18,7 @@ import {
   PRODUCER_EXPECTED_SEQ,
   PRODUCER_ID,
   PRODUCER_SEQ,
+  problemType,
   UP_TO_DATE,
 } from '../protocol/index.js'
 import { START_OFFSET } from '../reading/page.ts'
@@ -194,7 +195,11 @@ const conflict = ({ url, status, headers }: AnswerHead): Appended => {
     throw new ResponseError(
       url,
       status,
-      { title: 'Closed', detail: 'the stream was closed: it takes no events any more' },
+      {
+        type: problemType('store-closed'),
+        title: 'Closed',
+        detail: 'the stream was closed: it takes no events any more',
+      },
       0,
     )
   }

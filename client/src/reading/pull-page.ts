@@ -70,10 +70,22 @@ export const applyPage = (
   if (stuck) return retryLater(setup, accepted, leadsNowhere(setup, page), moment)
   if (!accepted.run.caughtUp) return { ...accepted, phase: { _tag: 'Reading' } }
   if (!setup.live) return { ...accepted, phase: { _tag: 'Done' }, failures: 0 }
+  if (page.closed === true) return onClosedLog(setup, noteConnection(accepted, from, 'left', moment), moment)
   if (from._tag === 'Following') return { ...accepted, phase: from }
   // A cache answers a long-poll at once, with nothing.
   const isHollow = from._tag === 'Polling' && read.events.length === 0 && moment.now - from.since < SHORTEST_LIFE_MS
   return isHollow ? retryLater(setup, withoutSpread(accepted), undefined, moment) : goLive(setup, accepted, moment)
+}
+
+/**
+ * A store is archived, or is about to be reset. The next page tells which log it is. A live read would end at once. A socket
+ * stays, and tells a reset.
+ */
+const onClosedLog = (setup: PullSetup, state: PullState, moment: Moment): PullState => {
+  const live = goLive(setup, state, moment)
+  return live.phase._tag === 'Polling' || (live.phase._tag === 'Opening' && live.phase.mode === 'sse')
+    ? retryLater(setup, state, undefined, moment)
+    : live
 }
 
 export const acceptPage = (

@@ -18,6 +18,8 @@ export interface LogPage {
   readonly head: number | undefined
   /** Whether this runtime delivers a body piece by piece. */
   readonly canStream: boolean
+  /** The stream is closed, and this is its end (PROTOCOL 4.1): nothing follows. */
+  readonly closed?: boolean
 }
 
 export interface ReadQuery {

@@ -15,7 +15,7 @@ import {
 } from '../http/authenticity.ts'
 import { ForeignAnswer, type HttpFailure, noOffset, TransportError } from '../http/errors.ts'
 import { attempt, noStore, readText, toFailure } from '../http/transport.ts'
-import { BACKEND_ID_HEADER, backendIdIn, CURSOR, NEXT_OFFSET, UP_TO_DATE } from '../protocol/index.js'
+import { BACKEND_ID_HEADER, backendIdIn, CLOSED, CURSOR, NEXT_OFFSET, UP_TO_DATE } from '../protocol/index.js'
 import { decodeEvent } from '../store/event.ts'
 import type { LogPage, Outcome, ReadQuery } from './pull-terms.ts'
 import type { ReadSource } from './source.ts'
@@ -118,6 +118,7 @@ const pageFrom = async (
       messages,
       next,
       upToDate: head.headers.has(UP_TO_DATE),
+      closed: isClosed(head),
       canStream: canStream || isTimeout,
     },
   }
@@ -130,6 +131,8 @@ const pageHead = (head: AnswerHead) => ({
   backendId: backendIdOf(head),
   head: vouchedHead(head),
 })
+
+const isClosed = ({ headers }: AnswerHead): boolean => headers.get(CLOSED)?.toLowerCase() === 'true'
 
 const backendIdOf = ({ headers }: AnswerHead): string | undefined => headers.get(BACKEND_ID_HEADER) ?? undefined
 
@@ -235,6 +238,7 @@ const makePageParser = (
         messages,
         next,
         upToDate: isEnd,
+        closed: streamClosed === true,
         canStream: true,
       })
     }

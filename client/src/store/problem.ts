@@ -27,6 +27,8 @@ export type ProblemKind =
   | 'unavailable'
   /** The store takes no pushes until its log is back or an administrator resets it. */
   | 'halted'
+  /** The store is archived: it takes no events any more, and can be read. */
+  | 'closed'
   /** The store has lost its log, or the log is not there yet. The provider waits for it. */
   | 'log-missing'
   /** The log is no chain, or ends before what this device has. */
@@ -46,11 +48,15 @@ export const problemOf = (failure: HttpFailure, retryAfterMs: number | undefined
 const kindOf = (failure: Exclude<HttpFailure, { _tag: 'TransportError' }>): ProblemKind => {
   if (failure._tag === 'ForeignAnswer') return 'foreign-answer'
   if (isHaltedProblem(failure.problem)) return 'halted'
+  if (isClosedProblem(failure.problem)) return 'closed'
   return isTransient(failure) && !isDenied(failure) ? 'unavailable' : 'refused'
 }
 
 /** The server does not trust the log. Pushes wait for an administrator or for the log's return (docs/troubleshooting.md). */
 export const isHaltedProblem = ({ type }: ProblemDetails): boolean => type === problemType('store-halted')
+
+/** The store takes no more events, however long its clients wait. */
+export const isClosedProblem = ({ type }: ProblemDetails): boolean => type === problemType('store-closed')
 
 export interface Problems {
   /** The last problem of reads; undefined once the server serves them again. */

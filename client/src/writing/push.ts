@@ -12,7 +12,7 @@ import {
   unknownError,
 } from '../http/errors.ts'
 import { firstUnlinked } from '../protocol/index.js'
-import { type Problem, problemOf } from '../store/problem.ts'
+import { isClosedProblem, type Problem, problemOf } from '../store/problem.ts'
 import { chunkBatch, chunkOf, type PushLimits } from './chunks.ts'
 import { makePushHealth, type PushHealth, type PushHealthDeps } from './push-health.ts'
 import type { Chunk, Writer } from './writer.ts'
@@ -142,7 +142,10 @@ const refusalOf = (cause: unknown): { readonly error: unknown; readonly problem:
       },
     }
   }
-  if (isHttpFailure(cause)) return { error, problem: problemOf(cause, LIVESTORES_LONGEST_PAUSE_MS) }
+  if (isHttpFailure(cause)) {
+    const isFinal = cause instanceof ResponseError && isClosedProblem(cause.problem)
+    return { error, problem: problemOf(cause, isFinal ? undefined : LIVESTORES_LONGEST_PAUSE_MS) }
+  }
   return {
     error,
     problem: {

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::tip_state::TipState;
-use super::{Answer, Halt, Job, Look, Need, Op, Request, Tip};
+use super::{Answer, Halt, Job, Look, Need, Op, Progress, Request, Tip};
 use crate::batch::Batch;
 use crate::event::BackendId;
 use crate::log::Probe;
@@ -18,12 +18,17 @@ pub(super) enum Step {
 /// The next step of the job at the front.
 pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u64) -> Step {
     match (&job.op, &*tip_state) {
-        (Op::Reset, _) if !job.prepared => return Step::Request(Request::Delete),
-        (Op::Adopt, _) if !job.prepared => {
-            job.prepared = true;
+        (Op::Reset, _) if job.progress != Progress::Prepared => return Step::Request(removal(job)),
+        (Op::Adopt, _) if job.progress != Progress::Prepared => {
+            job.progress = Progress::Prepared;
             *tip_state = TipState::Unknown(tip_state.clone().into_tip());
         }
-        (Op::Push { .. }, TipState::Halted(..)) if !job.asked => {
+        (Op::Close | Op::Delete { .. }, TipState::NoStream(_)) if !job.asked => {
+            return Step::Request(Request::Check);
+        }
+        (Op::Push { .. }, TipState::Halted(..)) | (Op::Close | Op::Delete { .. }, _)
+            if !job.asked =>
+        {
             *tip_state = tip_state.clone().unverified();
         }
         _ => {}
@@ -33,7 +38,21 @@ pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u6
     }
     match (&*tip_state, &job.op) {
         (TipState::Halted(halt, tip), _) => Step::Answer(halted_answer(halt, tip.as_ref())),
-        (TipState::NoStream(_), Op::Adopt) => Step::Answer(Answer::Tip(None)),
+        (TipState::NoStream(Some(tip)), Op::Delete { backend_id })
+            if tip.backend_id == *backend_id =>
+        {
+            Step::Answer(Answer::Deleted)
+        }
+        (TipState::NoStream(_), Op::Adopt | Op::Close | Op::Delete { .. }) => {
+            Step::Answer(Answer::Tip(None))
+        }
+        (TipState::Verified(tip), Op::Close) if !tip.closed => Step::Request(Request::Close),
+        (TipState::Verified(tip), Op::Delete { backend_id }) if tip.backend_id == *backend_id => {
+            Step::Request(removal(job))
+        }
+        (TipState::Verified(tip), Op::Delete { backend_id }) => {
+            Step::Answer(mismatch(tip, backend_id))
+        }
         (TipState::Verified(tip), Op::Push { batch, backend_id }) => {
             match verdict(tip, batch, backend_id.as_ref()) {
                 Verdict::Answer(answer) => Step::Answer(answer),
@@ -42,9 +61,11 @@ pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u6
                     parent: batch.parent,
                     producer_seq,
                 }),
-                Verdict::Unconfirmed(answer) if job.prepared => Step::Answer(answer),
+                Verdict::Unconfirmed(answer) if job.progress == Progress::Prepared => {
+                    Step::Answer(answer)
+                }
                 Verdict::Unconfirmed(_) => {
-                    job.prepared = true;
+                    job.progress = Progress::Prepared;
                     *tip_state = TipState::Unverified(tip.clone());
                     job_step(tip_state, job, producer_seq)
                 }
@@ -53,6 +74,11 @@ pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u6
         (TipState::Verified(tip), _) => Step::Answer(Answer::Tip(Some(tip.clone()))),
         _ => Step::Request(Request::Create),
     }
+}
+
+/// The next request of a job that deletes the stream. A close wakes every live reader, which no server must do at a deletion.
+fn removal(job: &Job) -> Request {
+    if job.progress == Progress::Begun { Request::Close } else { Request::Delete }
 }
 
 /// The next step of looks that can't be answered yet, while there is no job.
@@ -116,13 +142,15 @@ pub(super) fn verdict(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>) 
     if let Some(received) = backend_id
         && *received != tip.backend_id
     {
-        let (expected, received) = (tip.backend_id.clone(), received.clone());
-        return Verdict::Unconfirmed(Answer::BackendIdMismatch { expected, received });
+        return Verdict::Unconfirmed(mismatch(tip, received));
     }
     let made_the_head =
         batch.last == tip.head && tip.made_by == Some((batch.parent, batch.fingerprint));
     if made_the_head {
         return Verdict::Answer(Answer::AcceptedAgain(tip.clone()));
+    }
+    if tip.closed {
+        return Verdict::Answer(Answer::Closed(tip.clone()));
     }
     match batch.parent.cmp(&tip.head) {
         Ordering::Less => Verdict::Answer(Answer::ServerAhead {
@@ -134,6 +162,10 @@ pub(super) fn verdict(tip: &Tip, batch: &Batch, backend_id: Option<&BackendId>) 
             Verdict::Unconfirmed(Answer::Gap { head: tip.head, parent: batch.parent })
         }
     }
+}
+
+fn mismatch(tip: &Tip, received: &BackendId) -> Answer {
+    Answer::BackendIdMismatch { expected: tip.backend_id.clone(), received: received.clone() }
 }
 
 /// The refusal of a push that an old tip proves stale; `None` if only the Sequencer can tell. The head of a backend only

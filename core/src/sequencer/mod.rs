@@ -28,7 +28,7 @@ use crate::event::BackendId;
 use crate::segments::plan::SegmentSize;
 pub use decide::reject_if_stale;
 pub use terms::{
-    Answer, Before, Effect, Halt, Input, Need, News, Op, Recorded, Refusal, Request, Sealed,
+    Answer, Before, Effect, Halt, Input, Need, News, Op, Recorded, Refusal, Request, Sealed, Tail,
     Ticket, Tip, UpstreamResult,
 };
 
@@ -48,12 +48,21 @@ pub enum Foresight {
 struct Job {
     ticket: Ticket,
     op: Op,
-    /// Whether the job's first step is done: a `Reset` deletes the stream, the other jobs ask the upstream once more.
-    prepared: bool,
+    progress: Progress,
     /// Whether any request has asked the upstream since the job arrived.
     asked: bool,
     /// Whether the fence has refused this push once. The Sequencer reads the log before it appends again.
     refused: bool,
+}
+
+/// How far a job has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Progress {
+    Begun,
+    /// A job that deletes the stream has closed it before, or tried to.
+    Closed,
+    /// The job's first step is done: a `Reset` deletes the stream, a push and an `Adopt` ask the upstream once more.
+    Prepared,
 }
 
 /// A call that asks for the tip. One request answers all looks that wait.
@@ -226,7 +235,7 @@ impl Core {
         let look = match &op {
             Op::Look(need) => Some((need.clone(), false)),
             Op::Ensure => Some((Need::Fresh, true)),
-            Op::Push { .. } | Op::Reset | Op::Adopt => None,
+            _ => None,
         };
         match look {
             Some((need, creates)) => {
@@ -235,7 +244,7 @@ impl Core {
             None => self.jobs.push_back(Job {
                 ticket,
                 op,
-                prepared: false,
+                progress: Progress::Begun,
                 asked: false,
                 refused: false,
             }),
@@ -291,7 +300,12 @@ impl Core {
                 None => look_step(&mut self.tip_state, &self.looks),
             };
             match step {
-                Step::Answer(answer) => self.answer(answer, effects),
+                Step::Answer(answer) => {
+                    if answer == Answer::Deleted {
+                        self.forget(effects);
+                    }
+                    self.answer(answer, effects);
+                }
                 Step::Request(request) => self.send(request, effects),
             }
         }
@@ -331,7 +345,7 @@ impl Core {
         }
         // An administrator does not wait for the pause after a halt.
         let is_by_administrator =
-            matches!(self.jobs.front(), Some(Job { op: Op::Reset | Op::Adopt, .. }));
+            self.jobs.front().is_some_and(|job| !matches!(job.op, Op::Push { .. }));
         let pause = if is_by_administrator {
             self.spent.failures
         } else {

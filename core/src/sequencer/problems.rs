@@ -1,6 +1,6 @@
 //! The problems that the Sequencer's refusals become.
 
-use super::{Answer, Halt, Refusal};
+use super::{Answer, Halt, Refusal, Tip};
 use crate::event::SeqNum;
 use crate::problem::Problem;
 
@@ -8,7 +8,9 @@ impl Answer {
     /// The problem of a refusal; `None` for an answer that is no refusal.
     pub fn problem(&self) -> Option<Problem> {
         Some(match self {
-            Answer::Accepted(_) | Answer::AcceptedAgain(_) | Answer::Tip(_) => return None,
+            Answer::Accepted(_) | Answer::AcceptedAgain(_) | Answer::Tip(_) | Answer::Deleted => {
+                return None;
+            }
             Answer::ServerAhead { minimum_expected, provided } => {
                 server_ahead(*minimum_expected, *provided)
             }
@@ -39,8 +41,16 @@ impl Answer {
             }
             Answer::Refused(Refusal { status, .. }) => Problem::upstream_refused(*status),
             Answer::Halted(halt, backend_id) => halted(halt).of(backend_id.as_ref()),
+            Answer::Closed(tip) => closed(tip),
         })
     }
+}
+
+fn closed(tip: &Tip) -> Problem {
+    let detail = "The store is archived: its stream is closed, and takes no more events. Its events can still be read.";
+    let mut problem = Problem::new(409, "store-closed", "StoreClosedError", detail);
+    problem.closed_at = Some(Box::new(tip.offset.clone()));
+    problem.of(Some(&tip.backend_id))
 }
 
 fn server_ahead(minimum_expected: SeqNum, provided: SeqNum) -> Problem {

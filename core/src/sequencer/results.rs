@@ -2,8 +2,8 @@
 
 use super::tip_state::TipState;
 use super::{
-    Answer, Core, Effect, Halt, Job, MAX_HALTS, News, Op, Refusal, Request, Sealed, Tip,
-    UpstreamResult,
+    Answer, Core, Effect, Halt, Job, MAX_HALTS, News, Op, Progress, Refusal, Request, Sealed, Tail,
+    Tip, UpstreamResult,
 };
 use crate::event::{BackendId, Offset, ROOT};
 use crate::log::LogRange;
@@ -28,7 +28,6 @@ impl Core {
                 self.on_appended(offset, effects);
             }
             (Request::Append { .. }, UpstreamResult::Conflict) => self.on_conflict(effects),
-            (Request::Append { .. }, UpstreamResult::Closed) => self.halt(Halt::Closed),
             (Request::Check, UpstreamResult::Checked(header, tail)) => {
                 self.on_checked(header, tail, effects);
             }
@@ -65,7 +64,16 @@ impl Core {
             ) => self.on_deleted(),
             (Request::Create, UpstreamResult::Missing) => self
                 .answer_all(&Answer::Refused(Refusal { status: 404, retry_after: None }), effects),
-            (Request::Append { .. } | Request::Delete, UpstreamResult::Refused(refusal)) => {
+            (Request::Close, _) if self.removes() => {
+                // A stream that can't be closed can be deleted all the same.
+                self.jobs.iter_mut().take(1).for_each(|job| job.progress = Progress::Closed);
+            }
+            // The next read tells whether another writer appended before.
+            (Request::Close, UpstreamResult::Closed) => self.update_tip_state(TipState::unverified),
+            (
+                Request::Append { .. } | Request::Close | Request::Delete,
+                UpstreamResult::Refused(refusal),
+            ) => {
                 self.cancel_deletion(effects);
                 self.looks.iter_mut().for_each(|look| look.prepared = false);
                 self.answer(Answer::Refused(refusal), effects);
@@ -118,7 +126,7 @@ impl Core {
         self.update_tip_state(TipState::behind);
     }
 
-    fn on_checked(&mut self, header: Option<BackendId>, tail: Offset, effects: &mut Vec<Effect>) {
+    fn on_checked(&mut self, header: Option<BackendId>, tail: Tail, effects: &mut Vec<Effect>) {
         let backend_id = header.unwrap_or_else(|| self.implicit_id.clone());
         let Some(tip) = self.tip().cloned() else {
             return self.update_tip_state(|tip_state| TipState::Unknown(tip_state.into_tip()));
@@ -128,11 +136,11 @@ impl Core {
         }
         let is_ours =
             tip.backend_id == backend_id && matches!(self.tip_state, TipState::Unverified(_));
-        if !is_ours || tail < tip.offset {
+        if !is_ours || tail.offset < tip.offset {
             return self.tip_state = TipState::Unknown(Some(tip));
         }
-        let (is_behind, sent_nothing_beyond) = (tail > tip.offset, self.sent_nothing_beyond);
-        self.set_tip(tip, effects);
+        let (is_behind, sent_nothing_beyond) = (tail.offset > tip.offset, self.sent_nothing_beyond);
+        self.set_tip(Tip { closed: tail.closed, ..tip }, effects);
         if is_behind {
             self.update_tip_state(TipState::behind);
             self.sent_nothing_beyond = sent_nothing_beyond;
@@ -149,7 +157,7 @@ impl Core {
     }
 
     /// The read may begin with the append that made the tip. The rest follows the tip.
-    fn on_read_on(&mut self, range: LogRange, end: Offset, effects: &mut Vec<Effect>) {
+    fn on_read_on(&mut self, range: LogRange, end: Tail, effects: &mut Vec<Effect>) {
         let (tip, is_confirmed) = match &self.tip_state {
             TipState::Unverified(tip) => (tip, range.known_found),
             // The tail or the fence said that the log has moved on. The fence may have other reasons: then
@@ -159,7 +167,7 @@ impl Core {
             }
             _ => unreachable!("a read goes on only from a tip"),
         };
-        if !is_confirmed || !range.continues(tip.head) || end < tip.offset {
+        if !is_confirmed || !range.continues(tip.head) || end.offset < tip.offset {
             return self.contradict();
         }
         // The push at the front may have landed late.
@@ -181,7 +189,7 @@ impl Core {
         }
     }
 
-    fn on_read_all(&mut self, range: LogRange, end: Offset, effects: &mut Vec<Effect>) {
+    fn on_read_all(&mut self, range: LogRange, end: Tail, effects: &mut Vec<Effect>) {
         if range.bytes == 0 && self.spent.failures + 1 < self.limits.empty_looks {
             // Another client may be creating the stream now.
             self.spent.failures += 1;
@@ -204,8 +212,8 @@ impl Core {
                 if old.made_by.is_some() && !range.known_found {
                     return self.halt(Halt::Altered(acknowledged));
                 }
-                if head == acknowledged && end == old.offset {
-                    return self.set_tip(old, effects);
+                if head == acknowledged && end.offset == old.offset {
+                    return self.set_tip(Tip { closed: end.closed, ..old }, effects);
                 }
             }
             // The rows describe another incarnation, or offsets that the log may no longer know.
@@ -216,7 +224,8 @@ impl Core {
             events: range.events,
             bytes: range.bytes,
             made_by: range.link.map(|(parent, _)| (parent, range.fingerprint)),
-            ..empty_log(backend_id, end)
+            closed: end.closed,
+            ..empty_log(backend_id, end.offset)
         };
         let tip = tip.sealing(self.limits.segment);
         self.publish_change(&tip, effects);
@@ -240,23 +249,40 @@ impl Core {
     }
 
     fn on_exists(&mut self, effects: &mut Vec<Effect>) {
-        if let Some(Job { op: Op::Reset, prepared, .. }) = self.jobs.front_mut() {
+        if let Some(Job { op: Op::Reset, progress, .. }) = self.jobs.front_mut() {
             // The stream still exists: the answer to the `DELETE` was wrong.
-            *prepared = false;
-            self.update_tip_state(|tip_state| {
-                tip_state.into_tip().map_or(TipState::Unknown(None), TipState::Unverified)
-            });
+            *progress = Progress::Closed;
+            self.look_again();
             return self.on_failed(effects);
         }
         self.spent.exists = true;
         self.update_tip_state(|tip_state| TipState::Unknown(tip_state.into_tip()));
     }
 
+    /// A stranger may have answered. A reset finds that out when it creates the new stream, and a deletion for good by a look.
     fn on_deleted(&mut self) {
-        if let Some(job) = self.jobs.front_mut() {
-            job.prepared = true;
+        match self.jobs.front_mut() {
+            Some(Job { op: Op::Reset, progress, .. }) => *progress = Progress::Prepared,
+            _ => return self.look_again(),
         }
         self.update_tip_state(|tip_state| TipState::NoStream(tip_state.into_tip()));
+    }
+
+    /// Whether the job at the front deletes the stream.
+    fn removes(&self) -> bool {
+        matches!(self.jobs.front(), Some(Job { op: Op::Reset | Op::Delete { .. }, .. }))
+    }
+
+    fn look_again(&mut self) {
+        self.update_tip_state(|tip_state| {
+            tip_state.into_tip().map_or(TipState::Unknown(None), TipState::Unverified)
+        });
+    }
+
+    /// The stream was deleted for good.
+    pub(super) fn forget(&mut self, effects: &mut Vec<Effect>) {
+        (self.tip_state, self.deleting) = (TipState::NoStream(None), false);
+        effects.extend([Effect::Forget, Effect::Publish(News::Deleted)]);
     }
 
     /// A missing stream is a reset only if this Sequencer set out to delete it. Otherwise it is a loss, which the
@@ -349,5 +375,6 @@ fn empty_log(backend_id: BackendId, offset: Offset) -> Tip {
         made_by: None,
         before: None,
         created: false,
+        closed: false,
     }
 }

@@ -29,6 +29,13 @@ pub enum Op {
     Reset,
     /// Take the log that the upstream has now for the store's log.
     Adopt,
+    /// Close the stream for good (protocol §5.3): it takes no more pushes.
+    Close,
+    /// Delete the stream and begin no other one.
+    Delete {
+        /// The incarnation to delete. Another one stays.
+        backend_id: BackendId,
+    },
 }
 
 /// How recent the tip must be that answers a look.
@@ -66,6 +73,25 @@ pub struct Tip {
     /// Whether the call that this tip answers created the stream. Older builds leave it out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub created: bool,
+    /// Whether the stream is closed (protocol §4.1). No row has it, because every look at the tail tells it. Older
+    /// builds leave it out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
+}
+
+/// The end of the log, as the upstream tells it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tail {
+    /// The offset behind the last message.
+    pub offset: Offset,
+    /// Whether the stream is closed.
+    pub closed: bool,
+}
+
+impl From<Offset> for Tail {
+    fn from(offset: Offset) -> Self {
+        Self { offset, closed: false }
+    }
 }
 
 /// The place in the log before the append that made the head.
@@ -130,13 +156,15 @@ impl Tip {
     }
 
     /// The tip after a range that follows this one and ends at `end`.
-    pub(super) fn after_range(&self, range: &LogRange, end: Offset) -> Self {
-        match range.link {
+    pub(super) fn after_range(&self, range: &LogRange, end: Tail) -> Self {
+        let Tail { offset, closed } = end;
+        let tip = match range.link {
             Some((parent, head)) => {
-                self.advanced(range.events, range.bytes, head, end, (parent, range.fingerprint))
+                self.advanced(range.events, range.bytes, head, offset, (parent, range.fingerprint))
             }
-            None => Self { offset: end, ..self.clone() },
-        }
+            None => Self { offset, ..self.clone() },
+        };
+        Self { closed, ..tip }
     }
 
     fn advanced(
@@ -161,6 +189,7 @@ impl Tip {
                 bytes: self.bytes,
             }),
             created: false,
+            closed: self.closed,
         }
     }
 
@@ -217,7 +246,7 @@ pub enum Halt {
     },
     /// The log is not a chain: something other than Headwater wrote to it. Holds the place of the first break.
     Broken(String),
-    /// The stream is closed (protocol §4.1): it takes no more appends.
+    /// The stream is closed. Only earlier builds answer so: now it is [`Answer::Closed`].
     Closed,
 }
 
@@ -268,6 +297,10 @@ pub enum Answer {
     Refused(Refusal),
     /// The store is halted. Holds the store's backend id, if it is known.
     Halted(Halt, Option<BackendId>),
+    /// The stream is closed, and takes no more pushes.
+    Closed(Tip),
+    /// The stream was deleted for good.
+    Deleted,
 }
 
 impl Answer {
@@ -314,6 +347,8 @@ pub enum Request {
         /// it is another server, or holds another log, than at the append before.
         producer_seq: u64,
     },
+    /// Close the stream (protocol §5.3).
+    Close,
     /// Delete the stream.
     Delete,
 }
@@ -322,18 +357,18 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamResult {
     /// To `Check`: the backend id of the header message, if there is one, and the tail.
-    Checked(Option<BackendId>, Offset),
+    Checked(Option<BackendId>, Tail),
     /// To the reads: the range that was read, and its end.
-    Read(LogRange, Offset),
+    Read(LogRange, Tail),
     /// To `Create`: the upstream created the stream. Holds the header's backend id, and the offset behind the header.
     Created(BackendId, Offset),
     /// To `Create`: the stream exists already.
     Exists,
     /// To `Append`: the server confirmed that the batch landed. Holds the new tail.
     Appended(Offset),
-    /// To `Append`: the fence refused the batch.
+    /// To `Append`: the fence refused the batch, or the stream is closed (protocol §4.1).
     Conflict,
-    /// To `Append`: the stream is closed (protocol §4.1), and nothing was appended.
+    /// To `Close`: the stream is closed.
     Closed,
     /// To `Delete`: the upstream deleted the stream.
     Deleted,
@@ -376,6 +411,8 @@ pub enum News {
     Moved(Tip),
     /// The log of this tip is not the one that the Sequencer knew before.
     Begun(Tip),
+    /// The log was deleted, and there is no other one.
+    Deleted,
 }
 
 /// What the driver must do.

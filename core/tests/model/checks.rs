@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use stateright::{Checker, Model};
 
-use super::world::{Faults, Mutation, World};
+use super::world::{Administration, Faults, Mutation, World};
 
 /// No faults. A world adds those that it names.
 const NONE: Faults =
@@ -22,6 +22,7 @@ fn world(sequencers: usize, clients: &[u8], faults: Faults) -> World {
         faults,
         mutation: Mutation::None,
         clock_stands: false,
+        administers: None,
     }
 }
 
@@ -78,6 +79,38 @@ fn foreign_answers_and_a_lost_log_break_no_property() {
             "strangers and a lost log",
             world(2, &[2, 1], Faults { strangers: 1, losses: 1, wipes: 1, crashes: 1, ..NONE }),
         );
+    }
+}
+
+#[test]
+fn an_archive_a_reset_and_a_deletion_break_no_property_and_succeed() {
+    let holds = |faults, administers, world: World| {
+        let name = format!("{administers:?} with {faults}");
+        holds(&name, World { administers: Some(administers), ..world });
+    };
+    for administers in [Administration::Archive, Administration::Reset, Administration::Delete] {
+        let faults = Faults { losses: 2, crashes: 1, ..NONE };
+        holds("losses", administers, world(1, &[2, 1], faults));
+        if large() {
+            let faults = Faults { losses: 2, crashes: 2, leaves: 1, ..NONE };
+            holds("more faults", administers, world(1, &[2, 1, 1], faults));
+        }
+    }
+    // An append or a zombie that outlives a deletion may write to the new stream (docs/reliability.md).
+    let losses = u8::from(large());
+    let faults = Faults { losses, delays: 1, crashes: 1, ..NONE };
+    holds("a zombie", Administration::Archive, world(2, &[1, 1], faults));
+}
+
+#[test]
+fn with_an_intent_that_is_not_stored_a_crash_halts_the_store() {
+    for administers in [Administration::Reset, Administration::Delete] {
+        let world = World {
+            mutation: Mutation::IntentIsNotStored,
+            administers: Some(administers),
+            ..world(1, &[2], Faults { crashes: 1, ..NONE })
+        };
+        assert!(broken("intent is not stored", world).contains(&"no answer misleads"));
     }
 }
 

@@ -4,9 +4,9 @@
 use headwater_core::batch::Batch;
 use headwater_core::event::{BackendId, Fingerprinter, Offset, ROOT, SeqNum};
 use headwater_core::log::{Break, Known, LogRange, Probe};
-use headwater_core::sequencer::{Request, UpstreamResult};
+use headwater_core::sequencer::{Request, Tail, UpstreamResult};
 
-use super::world::{Mutation, State, Stranger, World};
+use super::world::{Mutation, State, Stranger, Stream, World};
 use crate::support::admission::Verdict;
 
 /// An append on its way, with its producer's epoch and sequence.
@@ -46,8 +46,21 @@ impl Event {
     }
 }
 
-pub fn backend_id() -> BackendId {
-    BackendId("b".into())
+/// The id of an incarnation. The first stream has no header.
+pub fn backend_id(incarnation: u8) -> BackendId {
+    BackendId(if incarnation == 0 { "b".into() } else { format!("b{incarnation}") })
+}
+
+impl State {
+    fn tail(&self) -> Tail {
+        Tail { offset: offset(&self.log), closed: self.stream == Stream::Closed }
+    }
+
+    /// The header as a read of the whole log finds it, and its bytes.
+    fn header(&self) -> (Option<BackendId>, u64) {
+        let has_header = self.incarnation > 0;
+        (has_header.then(|| backend_id(self.incarnation)), has_header.into())
+    }
 }
 
 fn offset(log: &[Event]) -> Offset {
@@ -62,7 +75,7 @@ impl World {
         request: &Request,
         append: Option<ProducedEvent>,
     ) -> UpstreamResult {
-        if state.lost {
+        if state.stream == Stream::Lost {
             return match request {
                 Request::Create => {
                     state.has_other_log = true;
@@ -71,10 +84,24 @@ impl World {
                 _ => UpstreamResult::Missing,
             };
         }
+        if state.stream == Stream::Deleted {
+            return match request {
+                Request::Create => {
+                    (state.stream, state.incarnation) = (Stream::Open, state.incarnation + 1);
+                    UpstreamResult::Created(backend_id(state.incarnation), offset(&state.log))
+                }
+                _ => UpstreamResult::Missing,
+            };
+        }
         match request {
-            Request::Check => UpstreamResult::Checked(Some(backend_id()), offset(&state.log)),
+            Request::Check => {
+                UpstreamResult::Checked(Some(backend_id(state.incarnation)), state.tail())
+            }
             Request::ReadAll { known, probe } => {
-                UpstreamResult::Read(range_of(&state.log, *known, *probe, ROOT), offset(&state.log))
+                let (header, bytes) = state.header();
+                let range = range_of(&state.log, *known, *probe, ROOT);
+                let range = LogRange { header, bytes: range.bytes + bytes, ..range };
+                UpstreamResult::Read(range, state.tail())
             }
             Request::ReadOn { from, known, probe } => {
                 let before: usize = from.0.parse().expect("an offset of ours");
@@ -86,11 +113,21 @@ impl World {
                     .is_none_or(|known| range_of(known_part, Some(known), None, ROOT).known_found);
                 let read =
                     LogRange { known_found: is_known, ..range_of(rest, None, *probe, parent) };
-                UpstreamResult::Read(read, offset(&state.log).max(from.clone()))
+                let Tail { offset, closed } = state.tail();
+                UpstreamResult::Read(read, Tail { offset: offset.max(from.clone()), closed })
             }
             Request::Append { .. } => self.append(state, append.expect("an append has an event")),
             Request::Create => UpstreamResult::Exists,
-            Request::Delete => unreachable!("no client resets the store"),
+            Request::Close => {
+                state.stream = Stream::Closed;
+                UpstreamResult::Closed
+            }
+            Request::Delete => {
+                state.stream = Stream::Deleted;
+                state.log.clear();
+                state.admission.forget();
+                UpstreamResult::Deleted
+            }
         }
     }
 
@@ -106,17 +143,17 @@ impl World {
             (_, Stranger::Missing) => UpstreamResult::Missing,
             (_, Stranger::Gone) => UpstreamResult::Gone,
             (Request::Check, Stranger::Another) => {
-                UpstreamResult::Checked(Some(another), offset(log))
+                UpstreamResult::Checked(Some(another), offset(log).into())
             }
             (Request::ReadAll { .. }, Stranger::Another) => UpstreamResult::Read(
                 LogRange { header: Some(another), bytes: 3, ..range_of(&[], None, None, ROOT) },
-                offset(&[]),
+                offset(&[]).into(),
             ),
             (Request::ReadAll { .. }, Stranger::Empty) => {
-                UpstreamResult::Read(range_of(&[], None, None, ROOT), offset(&[]))
+                UpstreamResult::Read(range_of(&[], None, None, ROOT), offset(&[]).into())
             }
             (Request::ReadOn { from, .. }, Stranger::Empty) => {
-                UpstreamResult::Read(range_of(&[], None, None, ROOT), from.clone())
+                UpstreamResult::Read(range_of(&[], None, None, ROOT), from.clone().into())
             }
             _ => return None,
         })
@@ -127,6 +164,9 @@ impl World {
         state: &mut State,
         (event, producer): ProducedEvent,
     ) -> UpstreamResult {
+        if state.stream == Stream::Closed {
+            return UpstreamResult::Conflict;
+        }
         match (state.admission.judge(event.parent, producer), self.mutation) {
             (Verdict::Duplicate, Mutation::DuplicateIsLanded) => {
                 return UpstreamResult::Appended(offset(&state.log));
@@ -170,7 +210,7 @@ fn range_of(
         probe_found |= probe.is_some_and(|probe| probe.fingerprint == event.batch().fingerprint);
     }
     LogRange {
-        header: None, // the implicit id is `backend_id()`
+        header: None,
         events: events.len() as u64,
         bytes: 3 * events.len() as u64,
         link: events.first().map(|first| (first.parent, head)),

@@ -217,7 +217,7 @@ fn a_tail_below_the_known_one_alone_does_not_halt_the_store() {
     let mut rig = Rig::warm(3);
     rig.restart();
     let push = rig.begin_push(chain(3, 1, "a"));
-    rig.step(Some(UpstreamResult::Checked(Some(incarnation(1)), Offset("00000002".into()))));
+    rig.step(Some(UpstreamResult::Checked(Some(incarnation(1)), Offset("00000002".into()).into())));
     rig.settle();
     assert_eq!(head(&rig.answer(push)), 4);
 }

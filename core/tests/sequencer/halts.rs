@@ -1,6 +1,6 @@
 //! Logs that make the Sequencer halt the store, and what ends a halt.
 
-use headwater_core::sequencer::{Answer, Halt, Input, Need, Op, Request, UpstreamResult};
+use headwater_core::sequencer::{Answer, Halt, Input, Need, Op, UpstreamResult};
 
 use super::rig::{Rig, chain, head, incarnation, missing, replaced, rig};
 use crate::support::upstream::event;
@@ -104,19 +104,6 @@ fn a_stream_that_is_not_json_halts_the_store() {
         rig.handle(Input::Upstream(UpstreamResult::Unreadable));
     }
     assert!(matches!(rig.answer(push), Answer::Halted(Halt::Broken(_), None)));
-}
-
-#[test]
-fn a_closed_stream_halts_the_store() {
-    let mut rig = Rig::warm(3);
-    let push = rig.begin_push(chain(3, 1, "a"));
-    rig.open = None;
-    rig.handle(Input::Upstream(UpstreamResult::Closed));
-    while let Some(request) = rig.open.clone() {
-        let appends = matches!(request, Request::Append { .. });
-        rig.step(appends.then_some(UpstreamResult::Closed));
-    }
-    assert_eq!(rig.answer(push), Answer::Halted(Halt::Closed, Some(incarnation(1))));
 }
 
 #[test]

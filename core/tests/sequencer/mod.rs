@@ -3,6 +3,7 @@
 
 mod faults;
 mod halts;
+mod lifecycle;
 mod looks;
 mod news;
 mod pushes;

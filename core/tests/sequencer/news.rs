@@ -10,6 +10,7 @@ fn told(rig: &mut Rig) -> Vec<(&'static str, u64)> {
         News::Appended { tip, .. } => ("appended", tip.head),
         News::Moved(tip) => ("moved", tip.head),
         News::Begun(tip) => ("begun", tip.head),
+        News::Deleted => ("deleted", 0),
     };
     rig.published.drain(..).map(short).collect()
 }

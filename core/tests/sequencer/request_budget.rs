@@ -3,7 +3,7 @@
 use headwater_core::event::{BackendId, Fingerprint, Offset};
 use headwater_core::log::{Break, LogRange};
 use headwater_core::sequencer::{
-    Core, Effect, Input, Need, Op, Refusal, Request, SequencerLimits, Ticket, UpstreamResult,
+    Core, Effect, Input, Need, Op, Refusal, Request, SequencerLimits, Tail, Ticket, UpstreamResult,
 };
 use proptest::prelude::*;
 
@@ -11,6 +11,10 @@ use super::rig::{chain, checked};
 
 fn offset() -> impl Strategy<Value = Offset> {
     (0..4u8).prop_map(|n| Offset(format!("{n:03}")))
+}
+
+fn tail() -> impl Strategy<Value = Tail> {
+    (offset(), prop::bool::weighted(0.2)).prop_map(|(offset, closed)| Tail { offset, closed })
 }
 
 fn id() -> impl Strategy<Value = BackendId> {
@@ -37,9 +41,9 @@ fn range() -> impl Strategy<Value = LogRange> {
 fn result() -> impl Strategy<Value = UpstreamResult> {
     let status = prop_oneof![Just(400), Just(403), Just(409), Just(413), Just(429)];
     prop_oneof![
-        (prop::option::of(id()), offset())
+        (prop::option::of(id()), tail())
             .prop_map(|(header, tail)| UpstreamResult::Checked(header, tail)),
-        (range(), offset()).prop_map(|(range, end)| UpstreamResult::Read(range, end)),
+        (range(), tail()).prop_map(|(range, end)| UpstreamResult::Read(range, end)),
         (id(), offset()).prop_map(|(id, offset)| UpstreamResult::Created(id, offset)),
         offset().prop_map(UpstreamResult::Appended),
         status.prop_map(|status| UpstreamResult::Refused(Refusal { status, retry_after: None })),
@@ -60,7 +64,8 @@ fn op() -> impl Strategy<Value = Op> {
         backend_id,
     });
     let need = prop_oneof![Just(Need::Known), Just(Need::Fresh), offset().prop_map(Need::Reaching)];
-    prop_oneof![4 => push, 2 => need.prop_map(Op::Look), 1 => Just(Op::Ensure), 1 => Just(Op::Reset), 1 => Just(Op::Adopt)]
+    let delete = id().prop_map(|backend_id| Op::Delete { backend_id });
+    prop_oneof![4 => push, 2 => need.prop_map(Op::Look), 1 => Just(Op::Ensure), 1 => Just(Op::Reset), 1 => Just(Op::Adopt), 1 => Just(Op::Close), 1 => delete]
 }
 
 /// Whether a request can have this result. The driver makes `Failed` of any other answer.
@@ -71,9 +76,10 @@ fn is_possible(request: &Request, result: &UpstreamResult) -> bool {
             matches!(request, Request::ReadAll { .. } | Request::ReadOn { .. })
         }
         UpstreamResult::Created(..) | UpstreamResult::Exists => matches!(request, Request::Create),
-        UpstreamResult::Appended(_) | UpstreamResult::Conflict | UpstreamResult::Closed => {
+        UpstreamResult::Appended(_) | UpstreamResult::Conflict => {
             matches!(request, Request::Append { .. })
         }
+        UpstreamResult::Closed => matches!(request, Request::Close),
         UpstreamResult::Deleted => matches!(request, Request::Delete),
         UpstreamResult::Unreadable => {
             matches!(request, Request::Check | Request::ReadAll { .. } | Request::ReadOn { .. })

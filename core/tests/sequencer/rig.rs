@@ -123,6 +123,7 @@ impl Rig {
         for effect in self.core.handle(input) {
             match effect {
                 Effect::Record(tip) => {
+                    let tip = Tip { closed: false, ..tip };
                     self.stored = Some(Recorded { tip, deleting: false });
                     self.recorded += 1;
                 }
@@ -166,6 +167,14 @@ impl Rig {
         }
     }
 
+    /// Performs requests until the one that is open is of this kind.
+    pub fn step_to(&mut self, request: &Request) {
+        while self.open.as_ref().is_some_and(|open| open != request) {
+            self.step(None);
+        }
+        assert_eq!(self.open.as_ref(), Some(request));
+    }
+
     pub fn restart(&mut self) {
         self.core = Core::new(self.stored.clone(), implicit(), LIMITS);
         self.open = None;
@@ -194,6 +203,13 @@ pub fn missing(acknowledged: SeqNum) -> Answer {
 
 pub fn replaced(found: u32) -> Answer {
     Answer::Halted(Halt::Replaced(incarnation(found)), Some(incarnation(1)))
+}
+
+pub fn closed(answer: Answer) -> Tip {
+    match answer {
+        Answer::Closed(tip) if tip.closed => tip,
+        other => panic!("{other:?}"),
+    }
 }
 
 pub fn tip(answer: Answer) -> Tip {

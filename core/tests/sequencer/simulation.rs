@@ -9,7 +9,7 @@ use headwater_core::batch;
 use headwater_core::event::{BackendId, Offset, SeqNum};
 use headwater_core::segments::plan::SegmentSize;
 use headwater_core::sequencer::{
-    Answer, Core, Effect, Input, Op, Recorded, Refusal, Request, SequencerLimits, Ticket,
+    Answer, Core, Effect, Input, Op, Recorded, Refusal, Request, SequencerLimits, Ticket, Tip,
     UpstreamResult,
 };
 use proptest::prelude::*;
@@ -197,7 +197,10 @@ impl World {
         for effect in effects.into_iter().take(survive) {
             let s = &mut self.sequencers[sequencer];
             match effect {
-                Effect::Record(tip) => s.stored = Some(Recorded { tip, deleting: false }),
+                Effect::Record(tip) => {
+                    let tip = Tip { closed: false, ..tip };
+                    s.stored = Some(Recorded { tip, deleting: false });
+                }
                 Effect::Publish(_) | Effect::MetDirectWriter => {}
                 Effect::Forget => s.stored = None,
                 Effect::Deleting => s.stored.iter_mut().for_each(|stored| stored.deleting = true),
@@ -259,7 +262,10 @@ impl World {
             refusal(400),
             UpstreamResult::Conflict,
             UpstreamResult::Exists,
-            UpstreamResult::Checked(Some(BackendId("another".into())), Offset("00000003".into())),
+            UpstreamResult::Checked(
+                Some(BackendId("another".into())),
+                Offset("00000003".into()).into(),
+            ),
         ];
         let answer = match (&request, answers[how % answers.len()].clone()) {
             // A cache on the way answers with an old page.

@@ -5,7 +5,7 @@
 
 use headwater_core::event::{BackendId, Offset, SeqNum};
 use headwater_core::log::{LogScanner, header_message, header_of};
-use headwater_core::sequencer::{Request, UpstreamResult};
+use headwater_core::sequencer::{Request, Tail, UpstreamResult};
 
 use super::admission::{Admission, Verdict};
 
@@ -20,6 +20,8 @@ pub fn event(seq: SeqNum, parent: SeqNum, id: &str) -> String {
 #[derive(Default)]
 pub struct Upstream {
     pub log: Option<Vec<String>>,
+    /// Whether the stream is closed.
+    pub closed: bool,
     pub admission: Admission,
     /// The number of streams that were created.
     pub incarnations: u32,
@@ -35,6 +37,7 @@ impl Upstream {
             Request::ReadAll { .. } | Request::ReadOn { .. } => "GET",
             Request::Create => "PUT",
             Request::Append { .. } => "POST",
+            Request::Close => "CLOSE",
             Request::Delete => "DELETE",
         });
         match (request, &self.log) {
@@ -45,7 +48,8 @@ impl Upstream {
                 let body = header_message(&id);
                 self.log = Some(vec![body[1..body.len() - 1].to_string()]);
                 self.admission.forget();
-                UpstreamResult::Created(id, self.tail())
+                self.closed = false;
+                UpstreamResult::Created(id, self.offset())
             }
             (_, None) => UpstreamResult::Missing,
             (Request::Delete, Some(_)) => {
@@ -65,10 +69,14 @@ impl Upstream {
                     // The Rust server answers an offset beyond the tail with nothing new, and repeats the offset.
                     return UpstreamResult::Read(
                         LogScanner::onward(*probe).expecting(*known).finish(),
-                        from.clone(),
+                        Tail { offset: from.clone(), closed: self.closed },
                     );
                 }
                 self.read(&log[at..], LogScanner::onward(*probe).expecting(*known))
+            }
+            (Request::Close, Some(_)) => {
+                self.closed = true;
+                UpstreamResult::Closed
             }
             (Request::Append { parent, producer_seq, .. }, Some(_)) => {
                 self.produce(*parent, (epoch, *producer_seq), batch)
@@ -79,7 +87,7 @@ impl Upstream {
     /// The result of a request if the log held only its first messages.
     pub fn perform_at_length(&self, request: &Request, length: usize) -> UpstreamResult {
         let log = self.log.as_ref().map(|log| log[..length.min(log.len())].to_vec());
-        Self { log, ..Self::default() }.perform(request, &[], 0)
+        Self { log, closed: self.closed, ..Self::default() }.perform(request, &[], 0)
     }
 
     /// Another party deletes the stream, and creates one that holds this batch.
@@ -99,6 +107,10 @@ impl Upstream {
         producer: (u64, u64),
         batch: &[String],
     ) -> UpstreamResult {
+        // A real server answers so before it looks at the producer.
+        if self.log.is_some() && self.closed {
+            return UpstreamResult::Conflict;
+        }
         match self.admission.judge(parent, producer) {
             Verdict::Duplicate | Verdict::OutOfSequence => UpstreamResult::Failed,
             Verdict::Fenced => UpstreamResult::Conflict,
@@ -114,13 +126,13 @@ impl Upstream {
 
     /// An append of a direct writer, which only the fence can refuse.
     pub fn append(&mut self, parent: SeqNum, batch: &[String]) -> UpstreamResult {
-        if self.admission.is_fenced(parent) {
+        if self.closed || self.admission.is_fenced(parent) {
             return UpstreamResult::Conflict;
         }
         let Some(log) = &mut self.log else { return UpstreamResult::Missing };
         log.extend_from_slice(batch);
         self.admission.fence = Some(parent);
-        UpstreamResult::Appended(self.tail())
+        UpstreamResult::Appended(self.offset())
     }
 
     fn read(&self, messages: &[String], mut scanner: LogScanner) -> UpstreamResult {
@@ -130,7 +142,11 @@ impl Upstream {
         UpstreamResult::Read(scanner.finish(), self.tail())
     }
 
-    fn tail(&self) -> Offset {
+    fn tail(&self) -> Tail {
+        Tail { offset: self.offset(), closed: self.closed }
+    }
+
+    fn offset(&self) -> Offset {
         Offset(format!("{:08}", self.log.as_ref().map_or(0, Vec::len)))
     }
 }

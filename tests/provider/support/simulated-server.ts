@@ -34,6 +34,8 @@ const URL = 'https://sync.example.com/store'
 export class SimulatedServer extends SimulatedLog {
   readonly #party: 'worker' | 'log'
   readonly #perPage: number
+  /** Whether the stream is closed. A reset opens another one. */
+  closed = false
 
   constructor(party: 'worker' | 'log', perPage: number) {
     super()
@@ -94,6 +96,7 @@ export class SimulatedServer extends SimulatedLog {
       backendId: this.#party === 'worker' ? this.backendId : undefined,
       head: this.#party === 'worker' ? this.head : undefined,
       canStream: true,
+      ...(this.closed && to >= end ? { closed: true } : {}),
     }
   }
 }
