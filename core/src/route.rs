@@ -1,7 +1,9 @@
 //! Routes: method, path and query become a [`Route`] or a [`Problem`].
 
+use std::fmt::Write as _;
+
 use crate::auth::Scope;
-use crate::event::{MAX_SEQ_NUM, Offset, Position, SeqNum};
+use crate::event::{BackendId, MAX_SEQ_NUM, Offset, Position, SeqNum};
 use crate::names::StorePath;
 use crate::problem::Problem;
 
@@ -102,6 +104,8 @@ pub struct Read {
     pub live: Option<Live>,
     /// The protocol's cursor (§10.1), passed on unchanged.
     pub cursor: Option<String>,
+    /// Whether one answer goes to the tail, and is not cut into pages (`whole=true`).
+    pub whole: bool,
 }
 
 /// How a live read receives new events.
@@ -150,6 +154,7 @@ pub fn is_inspector(path: &str) -> bool {
     path.strip_prefix("/inspect").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+const STREAM_PATH: &str = "/v1/stream/";
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
 const ADOPT_METHODS: &str = "POST, OPTIONS";
 const STORE_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
@@ -176,7 +181,7 @@ pub fn route(method: &str, target: &Target<'_>, max_name: usize) -> Result<Route
         (path.strip_prefix("/inspect/api/"), path.strip_prefix("/v1/adopt/"));
     let (tenant, store) = inspect_path
         .or(adopt_path)
-        .or_else(|| path.strip_prefix("/v1/stream/"))
+        .or_else(|| path.strip_prefix(STREAM_PATH))
         .and_then(|rest| rest.split_once('/'))
         .filter(|(tenant, store)| !tenant.is_empty() && !store.is_empty() && !store.contains('/'))
         .ok_or_else(Problem::not_found)?;
@@ -230,7 +235,40 @@ fn read(query: &[(String, String)]) -> Result<Read, Problem> {
     };
     let cursor =
         single(query, "cursor")?.map(|cursor| opaque_text("cursor", cursor)).transpose()?;
-    Ok(Read { from, live, cursor })
+    let whole = match single(query, "whole")? {
+        None => false,
+        Some("true") if live.is_none() => true,
+        Some("true") => {
+            let detail = "Only a catch-up may have whole=true. A live read goes on by itself.";
+            return Err(Problem::bad_request("whole", detail));
+        }
+        Some(other) => {
+            let detail = format!("whole is {other:?}, but must be true, or left out.");
+            return Err(Problem::bad_request("whole", detail));
+        }
+    };
+    Ok(Read { from, live, cursor, whole })
+}
+
+/// The address of an incarnation. `url` is the store's own: the names in it are whole. In the upstream's path, a name may
+/// be a hash.
+pub fn incarnation_url(url: &str, backend_id: &BackendId) -> Option<String> {
+    let url = url.split(['?', '#']).next()?;
+    let (origin, names) = url.split_once(STREAM_PATH)?;
+    Some(format!("{origin}{}", incarnation_path(names, backend_id)))
+}
+
+/// The path of an incarnation. `names` are those of the store's URL, percent-encoded.
+pub fn incarnation_path(names: &str, backend_id: &BackendId) -> String {
+    let mut path = format!("/v1/incarnation/{names}/");
+    for byte in backend_id.0.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            path.push(byte.into());
+        } else {
+            write!(path, "%{byte:02X}").expect("a String takes any text");
+        }
+    }
+    path
 }
 
 fn seq_num(value: &str) -> Result<SeqNum, Problem> {

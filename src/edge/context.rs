@@ -16,6 +16,8 @@ pub(super) struct StoreContext<'r> {
     pub(super) settings: &'r Settings,
     /// The host that the request names.
     pub(super) host: &'r str,
+    /// The request's URL.
+    pub(super) url: &'r str,
     pub(super) store: &'r StorePath,
     pub(super) grant: &'r Grant,
 }

@@ -6,7 +6,7 @@ use headwater_core::route::{Route, Target, Verb, is_inspector, route};
 use worker::{Context, Env, Request, Response, Result, console_error};
 
 use super::context::StoreContext;
-use super::{connect, inspect, push, read, ready, reply, stream_admin};
+use super::{connect, inspect, push, read, ready, reply, stream_admin, write_headers};
 use crate::auth;
 use crate::failure::Failure;
 use crate::isolate::now_ms;
@@ -102,15 +102,18 @@ async fn answer(
     let grant = auth::authenticate(request, &settings.auth).await?;
     grant.permits(&store, verb.scope())?;
     rate_limit::check(env, &store).await?;
+    let closes = write_headers::check(request, &verb).await?;
     let ctx = StoreContext {
         env,
         runtime: context,
         settings,
         host: target.host,
+        url: &url,
         store: &store,
         grant: &grant,
     };
     match verb {
+        Verb::Push if closes => stream_admin::close(&ctx),
         Verb::Push => push::push(&ctx, request, entry).await,
         Verb::Connect => connect::connect(&ctx, request).await,
         Verb::Read(read) => {
@@ -118,7 +121,7 @@ async fn answer(
             read::read(&ctx, read, if_none_match, &mut entry.waits).await
         }
         verb @ (Verb::Head | Verb::Create | Verb::Reset | Verb::Adopt) => {
-            stream_admin::serve(&ctx, verb).await
+            stream_admin::serve(&ctx, verb, closes).await
         }
         Verb::Inspect => inspect::inspect(&ctx).await,
     }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use headwater_core::event::{Offset, Position, SeqNum};
+use headwater_core::headers::{names_tag, single_tag};
 use headwater_core::problem::Problem;
 use headwater_core::route::{Live, Read};
 use headwater_core::segments::pages::{self, Interior};
@@ -19,9 +20,9 @@ use super::segment_cache::{self, CachedPage, SegmentCache};
 use super::tip_cache::{self, KnownTip};
 use super::{lifetime, remainder, reply, sequencer_client};
 use crate::failure::Failure;
-use crate::isolate::now_ms;
+use crate::isolate::{now_ms, within};
 use crate::upstream::{
-    CLOSED, LONG_POLL, NEXT_OFFSET, NoAnswer, Stream, StreamRequest, UP_TO_DATE, discard,
+    CLOSED, LONG_POLL, Metadata, NEXT_OFFSET, NoAnswer, Stream, StreamRequest, UP_TO_DATE, discard,
     retry_after,
 };
 
@@ -35,6 +36,9 @@ const FORWARDED_HEADERS: [&str; 7] = [
     CLOSED,
     "stream-sse-data-encoding",
 ];
+
+/// How long a page of sealed history waits for the upstream to say whether the log ends there.
+const TAIL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Answers a read.
 pub(super) async fn read(
@@ -58,19 +62,24 @@ pub(super) async fn read(
         }
     };
     timing.lap("sequencer", now_ms());
-    if let (None, Some(tip)) = (read.live, known.as_ref().filter(|known| known.is_sealed_at(&from)))
-    {
+    let in_pages = read.live.is_none() && !read.whole;
+    if let Some(tip) = known.as_ref().filter(|known| in_pages && known.is_sealed_at(&from)) {
         let cache = SegmentCache::open(ctx.host, ctx.store, tip.incarnation()).await;
         let page = segment_cache::read(ctx, cache, &from, located).await;
         timing.lap("history", now_ms());
         if let Some(page) = page? {
-            return sealed(page, tip, if_none_match.as_deref(), ctx.settings.auth.header());
+            return sealed(ctx, page, tip, if_none_match.as_deref()).await;
         }
         // The tip may have turned out to be of another incarnation.
         (known, _) = sequencer_client::tip(ctx, None).await?;
     }
     if let Some(interior) = Interior::parse(&from) {
-        let response = remainder::after(interior, read.live, &ctx.stream()).await?;
+        let Some(response) = remainder::after(interior, read.live, &ctx.stream()).await? else {
+            return match sequencer_client::call(ctx, Op::Look(Need::Fresh)).await? {
+                Answer::Tip(None) => Ok(reply::empty_page()?),
+                _ => Err(Problem::unknown_offset().into()),
+            };
+        };
         if let Some(known) = known {
             reply::identify(response.headers(), &known.tip)?;
         }
@@ -90,7 +99,7 @@ pub(super) async fn read(
 fn position_to_locate(read: &Read) -> Option<Position> {
     match &read.from {
         Position::After(seq) => Some(Position::After(*seq)),
-        Position::Offset(_) if read.live.is_some() => None,
+        Position::Offset(_) if read.live.is_some() || read.whole => None,
         Position::Offset(offset) => Some(Position::Offset(pages::begin_of(offset))),
     }
 }
@@ -110,36 +119,60 @@ fn offset_after(seq: SeqNum, place: &Located) -> Result<Offset, Failure> {
     }
 }
 
-/// The answer with a sealed segment, which is final as long as the incarnation lasts.
-fn sealed(
+/// The answer with a sealed segment. It is final as long as the incarnation lasts, unless it ends at the tail.
+async fn sealed(
+    ctx: &StoreContext<'_>,
     page: CachedPage,
     known: &KnownTip,
     if_none_match: Option<&str>,
-    token_header: &str,
 ) -> Result<Response, Failure> {
     let CachedPage { response, x_cache } = page;
     let headers = forwarded_headers(&response)?;
-    // The browser's own cache may keep the segment, but only for this token.
-    headers.set("cache-control", "private, max-age=31536000, immutable")?;
-    headers.set("vary", token_header)?;
+    match log_that_ends_at(headers.get(NEXT_OFFSET)?, ctx, known).await {
+        Some(log) => {
+            headers.set(UP_TO_DATE, "true")?;
+            if let (true, Some(etag)) = (log.is_closed, headers.get("etag")?) {
+                headers.set(CLOSED, "true")?;
+                // The tag must change when the stream is closed (protocol §10.1).
+                headers.set("etag", &format!("{}:c\"", etag.trim_end_matches('"')))?;
+            }
+        }
+        // The browser's own cache may keep the segment, but only for this token.
+        None => headers.set("cache-control", "private, max-age=31536000, immutable")?,
+    }
+    headers.set("vary", ctx.settings.auth.header())?;
     headers.set(reply::CACHE, x_cache)?;
     reply::identify(&headers, &known.tip)?;
-    let etag = headers.get("etag")?;
-    if let (Some(etag), Some(if_none_match)) = (etag.as_deref(), if_none_match)
-        && matches(if_none_match, etag)
+    unless_known(response, headers, if_none_match)
+}
+
+/// The upstream's log, if it ends at the end of a page. The remembered tip may be too old to tell. `None` if the upstream
+/// can't tell soon: then the reader's next request learns it.
+async fn log_that_ends_at(
+    end: Option<String>,
+    ctx: &StoreContext<'_>,
+    known: &KnownTip,
+) -> Option<Metadata> {
+    let end = Offset(end.filter(|end| *end >= known.tip.offset.0)?);
+    let stream = ctx.stream();
+    let log = within(TAIL_TIMEOUT, Box::pin(stream.metadata())).await.ok()?.ok()?;
+    (log.tail == end).then_some(log)
+}
+
+/// The answer, or a 304 if the reader knows it already (RFC 9110 §13.1.2).
+fn unless_known(
+    response: Response,
+    headers: Headers,
+    if_none_match: Option<&str>,
+) -> Result<Response, Failure> {
+    if let (Some(etag), Some(tags)) = (headers.get("etag")?, if_none_match)
+        && response.status_code() == 200
+        && names_tag(tags, &etag)
     {
         discard(&response);
         return Ok(Response::empty()?.with_status(304).with_headers(headers));
     }
     Ok(response.with_headers(headers))
-}
-
-/// `If-None-Match` (RFC 9110 §13.1.2): a list of tags, weak ones too, or `*`.
-fn matches(if_none_match: &str, etag: &str) -> bool {
-    if_none_match
-        .split(',')
-        .map(str::trim)
-        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 /// A read that the upstream answers.
@@ -166,7 +199,7 @@ async fn pass_through(
         let op = if read.live.is_some() { Op::Ensure } else { Op::Look(Need::Fresh) };
         let tip = match sequencer_client::call(ctx, op).await? {
             Answer::Tip(Some(tip)) => tip,
-            _ => return Ok(reply::empty_page(&read.from)?),
+            _ => return Ok(reply::empty_page()?),
         };
         known = Some(tip.into());
         response = fetch(&stream, &read).await?;
@@ -194,7 +227,7 @@ async fn pass_through(
     let is_sse = read.live == Some(Live::Sse) && response.status_code() == 200;
     match read.token_end_ms.filter(|_| is_sse) {
         Some(end_ms) => Ok(lifetime::ending_at(response, end_ms)?.with_headers(headers)),
-        None => Ok(response.with_headers(headers)),
+        None => unless_known(response, headers, read.if_none_match.as_deref()),
     }
 }
 
@@ -216,7 +249,9 @@ async fn fetch(stream: &Stream, read: &UpstreamRead) -> Result<Response, Failure
         Some(Live::LongPoll) => "live=long-poll&",
         Some(Live::Sse) => "live=sse&",
     };
-    let if_none_match = read.if_none_match.as_deref().map(|tags| ("if-none-match", tags));
+    // Servers compare a single tag only.
+    let tag = read.if_none_match.as_deref().and_then(single_tag);
+    let if_none_match = tag.map(|tag| ("if-none-match", tag));
     let request = StreamRequest {
         query: &format!("?{cursor}{live}offset={}", read.from.0),
         headers: if_none_match.as_slice(),

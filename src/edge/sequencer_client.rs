@@ -83,9 +83,16 @@ async fn ask_tip(
     (ask(ctx, Ask::Look(need), None).await, None)
 }
 
+/// Calls an operation. A refusal is an answer, too.
+pub(super) async fn answer(ctx: &StoreContext<'_>, op: Op) -> Result<Answer, Failure> {
+    let answer = ask(ctx, Ask::Op(op), None).await?;
+    tip_cache::learn(ctx.store, &answer);
+    Ok(answer)
+}
+
 /// Calls an operation. A refusal comes back as its [`Problem`].
 pub(super) async fn call(ctx: &StoreContext<'_>, op: Op) -> Result<Answer, Failure> {
-    learn(ctx, ask(ctx, Ask::Op(op), None).await?)
+    unless_refused(answer(ctx, op).await?)
 }
 
 /// Pushes a batch. `lease` holds its memory. A refusal comes back as its [`Problem`].
@@ -95,11 +102,12 @@ pub(super) async fn push(
     batch: Vec<u8>,
     lease: &Lease,
 ) -> Result<Answer, Failure> {
-    learn(ctx, ask(ctx, Ask::Op(op), Some((batch, lease))).await?)
+    let answer = ask(ctx, Ask::Op(op), Some((batch, lease))).await?;
+    tip_cache::learn(ctx.store, &answer);
+    unless_refused(answer)
 }
 
-fn learn(ctx: &StoreContext<'_>, answer: Answer) -> Result<Answer, Failure> {
-    tip_cache::learn(ctx.store, &answer);
+fn unless_refused(answer: Answer) -> Result<Answer, Failure> {
     match answer.problem() {
         Some(problem) => Err(problem.into()),
         None => Ok(answer),

@@ -171,6 +171,7 @@ impl Rows {
                 bytes: row.bytes_so_far,
             }),
             created: false,
+            closed: false,
         };
         Ok(Some(Recorded { tip, deleting: self.deleting }))
     }

@@ -349,5 +349,6 @@ fn empty_log(backend_id: BackendId, offset: Offset) -> Tip {
         made_by: None,
         before: None,
         created: false,
+        closed: false,
     }
 }

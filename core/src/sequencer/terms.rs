@@ -66,6 +66,10 @@ pub struct Tip {
     /// Whether the call that this tip answers created the stream. Older builds leave it out.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub created: bool,
+    /// Whether the stream is closed (protocol §4.1). No row has it, because every look at the tail tells it. Older
+    /// builds leave it out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub closed: bool,
 }
 
 /// The place in the log before the append that made the head.
@@ -161,6 +165,7 @@ impl Tip {
                 bytes: self.bytes,
             }),
             created: false,
+            closed: self.closed,
         }
     }
 
