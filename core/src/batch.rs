@@ -147,9 +147,12 @@ pub fn check(body: &[u8], limits: BatchLimits) -> Result<Batch, BatchError> {
 }
 
 fn events_of(body: &[u8]) -> Result<Vec<&RawValue>, BatchError> {
-    serde_json::from_slice(body).map_err(|e| match e.classify() {
-        serde_json::error::Category::Data => BatchError::NotAnArray,
-        _ => BatchError::Malformed(e.to_string()),
+    let malformed = |error: serde_json::Error| BatchError::Malformed(error.to_string());
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        // The parser stops at the first byte of another value, whatever follows.
+        serde_json::error::Category::Data => serde_json::from_slice::<&RawValue>(body)
+            .map_or_else(malformed, |_| BatchError::NotAnArray),
+        _ => malformed(error),
     })
 }
 

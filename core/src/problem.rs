@@ -108,6 +108,26 @@ impl Problem {
         Self::new(400, "bad-request", "BadRequestError", detail).with("field", field)
     }
 
+    /// A header of the request can't be honored. The status is 409 if it asks for a stream that the store is not
+    /// (protocol §5.1), 501 if it asks for a function that Headwater does not have, else 400. `why` also says what to do.
+    #[inline(never)]
+    pub fn unmet_header(status: u16, name: &str, why: &str) -> Self {
+        let (kind, tag) = match status {
+            409 => ("config-mismatch", "ConfigMismatchError"),
+            501 => ("not-implemented", "NotImplementedError"),
+            _ => ("bad-request", "BadRequestError"),
+        };
+        let detail = format!("The header {name} can't be honored: {why}");
+        Self::new(status, kind, tag, detail).with("field", name)
+    }
+
+    /// The request means an open stream, but the store's is closed (protocol §5.1).
+    pub fn closed() -> Self {
+        let why =
+            "the store's stream is closed for good, and a PUT without it means an open stream.";
+        Self::unmet_header(409, "stream-closed", why).with_header("stream-closed", "true")
+    }
+
     /// No such route.
     pub fn not_found() -> Self {
         let detail = "No such route. A store's route is /v1/stream/{tenant}/{store}, with both names percent-encoded.";
@@ -335,6 +355,7 @@ fn title(status: u16) -> &'static str {
         422 => "Unprocessable Content",
         426 => "Upgrade Required",
         429 => "Too Many Requests",
+        501 => "Not Implemented",
         502 => "Bad Gateway",
         503 => "Service Unavailable",
         _ => "Internal Server Error",

@@ -80,17 +80,6 @@ pub enum Verb {
 }
 
 impl Verb {
-    /// The operation, given the request's `Stream-Closed` and whether the request has a body. A `POST` that only closes
-    /// is no push (protocol §5.3).
-    pub fn closing(self, stream_closed: Option<&str>, has_body: bool) -> Self {
-        match (self, stream_closed) {
-            (Self::Push, Some(value)) if value.eq_ignore_ascii_case("true") && !has_body => {
-                Self::Close
-            }
-            (verb, _) => verb,
-        }
-    }
-
     /// The operation's name in the request log.
     pub fn name(&self) -> &'static str {
         match self {
@@ -126,6 +115,8 @@ pub struct Read {
     pub live: Option<Live>,
     /// The protocol's cursor (§10.1), passed on unchanged.
     pub cursor: Option<String>,
+    /// Whether one answer goes to the tail, and is not cut into pages (`whole=true`).
+    pub whole: bool,
 }
 
 /// How a live read receives new events.
@@ -177,10 +168,12 @@ pub fn is_inspector(path: &str) -> bool {
 const STREAM_PREFIX: &str = "/v1/stream/";
 const INCARNATION_PREFIX: &str = "/v1/incarnation/";
 
-/// The path of a store's incarnation, by the path of a request for the store. `None` if that path is not the store's URL.
-pub fn incarnation_path(path: &str, backend_id: &BackendId) -> Option<String> {
-    let names = path.strip_prefix(STREAM_PREFIX)?;
-    Some(format!("{INCARNATION_PREFIX}{names}/{}", percent_encode(&backend_id.0)))
+/// The address of an incarnation. `url` is the store's own URL, or its path. `None` if it is not. The names in it are whole; in
+/// the upstream's path, a name may be a hash.
+pub fn incarnation_url(url: &str, backend_id: &BackendId) -> Option<String> {
+    let url = url.split(['?', '#']).next()?;
+    let (origin, names) = url.split_once(STREAM_PREFIX)?;
+    Some(format!("{origin}{INCARNATION_PREFIX}{names}/{}", percent_encode(&backend_id.0)))
 }
 
 /// The longest backend id that an address or a header may carry.
@@ -284,7 +277,19 @@ fn read(query: &[(String, String)]) -> Result<Read, Problem> {
     };
     let cursor =
         single(query, "cursor")?.map(|cursor| opaque_text("cursor", cursor)).transpose()?;
-    Ok(Read { from, live, cursor })
+    let whole = match single(query, "whole")? {
+        None => false,
+        Some("true") if live.is_none() => true,
+        Some("true") => {
+            let detail = "Only a catch-up may have whole=true. A live read goes on by itself.";
+            return Err(Problem::bad_request("whole", detail));
+        }
+        Some(other) => {
+            let detail = format!("whole is {other:?}, but must be true, or left out.");
+            return Err(Problem::bad_request("whole", detail));
+        }
+    };
+    Ok(Read { from, live, cursor, whole })
 }
 
 fn seq_num(value: &str) -> Result<SeqNum, Problem> {

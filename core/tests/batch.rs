@@ -120,7 +120,22 @@ fn a_body_that_is_not_a_batch_is_refused() {
         ("", "The body is not JSON"),
         ("[", "The body is not JSON"),
         ("[1] x", "The body is not JSON"),
+        (" ", "The body is not JSON"),
+        ("x", "The body is not JSON"),
+        ("{bad", "The body is not JSON"),
+        ("[{bad", "The body is not JSON"),
+        (r#"{"a":1"#, "The body is not JSON"),
+        (r#"{"a":1} x"#, "The body is not JSON"),
+        (r#"{"a":[1,]}"#, "The body is not JSON"),
+        (r#"{"a":"\x"}"#, "The body is not JSON"),
+        ("nul", "The body is not JSON"),
+        ("1 2", "The body is not JSON"),
+        ("01", "The body is not JSON"),
+        (r#""a"#, "The body is not JSON"),
+        ("\u{feff}[]", "The body is not JSON"),
         ("{}", "The body must be a JSON array"),
+        (r#"{"a":"\ud83d"}"#, "The body must be a JSON array"),
+        (" 1 ", "The body must be a JSON array"),
         ("null", "The body must be a JSON array"),
         ("[]", "A batch holds 1 to 100 events, but this one holds 0"),
         ("[1]", "Event 0 is not an object"),
@@ -131,7 +146,18 @@ fn a_body_that_is_not_a_batch_is_refused() {
     }
     let many = Value::from((1..=101).map(|n| event(n, n - 1)).collect::<Vec<_>>());
     assert_eq!(check_json(many), Err(BatchError::Count { events: 101, max: 100 }));
-    assert!(matches!(check(b"[\"\xff\"]", LIMITS), Err(BatchError::Malformed(_))), "not UTF-8");
+    // No UTF-8: a byte that never occurs, and a lone surrogate as bytes
+    for body in [
+        &b"[\"\xff\"]"[..],
+        b"{\"a\":\"\xff\"}",
+        b"\"\xff\"",
+        b"{\"a\":\"\xed\xa0\xbd\"}",
+        b"[\"\xed\xa0\xbd\"]",
+    ] {
+        assert!(matches!(check(body, LIMITS), Err(BatchError::Malformed(_))), "{body:?}");
+    }
+    let deep = format!("{}1{}", r#"{"a":"#.repeat(10_000), "}".repeat(10_000));
+    assert_eq!(check(deep.as_bytes(), LIMITS), Err(BatchError::NotAnArray));
 }
 
 proptest! {

@@ -5,6 +5,7 @@ mod auth;
 mod batch;
 mod budget;
 mod call;
+mod headers;
 mod messages;
 mod model;
 mod names;

@@ -5,7 +5,7 @@ use headwater_core::event::{BackendId, Offset, Position};
 use headwater_core::names::{MAX_NAME_BYTES, StorePath};
 use headwater_core::problem::Problem;
 use headwater_core::route::{
-    Live, PAGES, Read, Route, Target, Verb, incarnation_path, is_inspector, route,
+    Live, PAGES, Read, Route, Target, Verb, incarnation_url, is_inspector, route,
 };
 
 fn get(query: &[(&str, &str)]) -> Result<Read, Problem> {
@@ -26,7 +26,7 @@ fn a_path_with_two_names_and_a_backend_id_is_an_incarnation() {
     let find = |method: &str, path: &str| route(method, &Target::of(path), MAX_NAME_BYTES);
     for id in ["6f0c", "path:acme~2Fx/notes", "a%2F", "~", &"x".repeat(1024)] {
         let id = BackendId(id.into());
-        let path = incarnation_path("/v1/stream/acme%2Fx/notes", &id).unwrap();
+        let path = incarnation_url("/v1/stream/acme%2Fx/notes", &id).unwrap();
         assert_eq!(path.matches('/').count(), 5, "{path}");
         assert_eq!(find("PUT", &path), Ok(at(store(), Some(&id.0), Verb::Create)));
     }
@@ -42,7 +42,7 @@ fn a_path_with_two_names_and_a_backend_id_is_an_incarnation() {
             "{path}"
         );
     }
-    assert_eq!(incarnation_path("/v1/incarnation/acme/notes/id", &BackendId("id".into())), None);
+    assert_eq!(incarnation_url("/v1/incarnation/acme/notes/id", &BackendId("id".into())), None);
 }
 
 #[test]
@@ -124,14 +124,17 @@ fn a_post_of_an_administrator_adopts_a_log() {
 #[test]
 fn a_read_takes_offset_after_live_and_cursor() {
     let offset = |o: &str| Position::Offset(Offset(o.into()));
-    assert_eq!(get(&[]), Ok(Read { from: offset("-1"), live: None, cursor: None }));
-    assert_eq!(
-        get(&[("offset", "12_34"), ("other", "x")]),
-        Ok(Read { from: offset("12_34"), live: None, cursor: None })
-    );
+    let catch_up = |from| Ok(Read { from, live: None, cursor: None, whole: false });
+    assert_eq!(get(&[]), catch_up(offset("-1")));
+    assert_eq!(get(&[("offset", "12_34"), ("other", "x")]), catch_up(offset("12_34")));
     assert_eq!(
         get(&[("offset", "now"), ("live", "long-poll"), ("cursor", "7")]),
-        Ok(Read { from: offset("now"), live: Some(Live::LongPoll), cursor: Some("7".into()) })
+        Ok(Read {
+            from: offset("now"),
+            live: Some(Live::LongPoll),
+            cursor: Some("7".into()),
+            whole: false
+        })
     );
     for (query, from) in [
         (vec![("after", "0")], Position::After(0)),
@@ -139,12 +142,20 @@ fn a_read_takes_offset_after_live_and_cursor() {
         (vec![("after", "7"), ("offset", "12_34")], offset("12_34")),
         (vec![("after", "7"), ("offset", "now")], offset("now")),
     ] {
-        assert_eq!(get(&query), Ok(Read { from, live: None, cursor: None }), "{query:?}");
+        assert_eq!(get(&query), catch_up(from), "{query:?}");
     }
     assert_eq!(
         get(&[("after", "7"), ("live", "sse")]),
-        Ok(Read { from: Position::After(7), live: Some(Live::Sse), cursor: None })
+        Ok(Read { from: Position::After(7), live: Some(Live::Sse), cursor: None, whole: false })
     );
+    for (query, from) in [
+        (vec![("whole", "true")], offset("-1")),
+        (vec![("whole", "true"), ("offset", "12_34")], offset("12_34")),
+        (vec![("whole", "true"), ("after", "7")], Position::After(7)),
+    ] {
+        let whole = Read { from, live: None, cursor: None, whole: true };
+        assert_eq!(get(&query), Ok(whole), "{query:?}");
+    }
     for (query, field) in [
         (vec![("after", "")], "after"),
         (vec![("after", "-1")], "after"),
@@ -163,6 +174,12 @@ fn a_read_takes_offset_after_live_and_cursor() {
         (vec![("offset", "../x")], "offset"),
         (vec![("offset", "é")], "offset"),
         (vec![("offset", "1"), ("cursor", "a/b")], "cursor"),
+        (vec![("whole", "")], "whole"),
+        (vec![("whole", "false")], "whole"),
+        (vec![("whole", "True")], "whole"),
+        (vec![("whole", "true"), ("whole", "true")], "whole"),
+        (vec![("offset", "1"), ("whole", "true"), ("live", "sse")], "whole"),
+        (vec![("offset", "1"), ("whole", "true"), ("live", "long-poll")], "whole"),
     ] {
         let refused = get(&query).unwrap_err();
         assert_eq!((refused.status, &refused.fields["field"]), (400, &field.into()), "{query:?}");
@@ -212,4 +229,24 @@ fn a_path_of_the_inspector_is_recognized() {
     for path in ["/", "/inspector", "/v1/stream/inspect/s", "/health"] {
         assert!(!is_inspector(path), "{path}");
     }
+}
+
+#[test]
+fn the_address_of_an_incarnation_comes_from_the_url_of_the_store() {
+    let id = BackendId("a/b".into());
+    for url in [
+        "https://u.test:8787/v1/stream/t%2F/s",
+        "https://u.test:8787/v1/stream/t%2F/s?x=/v1/stream/",
+    ] {
+        assert_eq!(
+            incarnation_url(url, &id).unwrap(),
+            "https://u.test:8787/v1/incarnation/t%2F/s/a%2Fb"
+        );
+    }
+    assert_eq!(incarnation_url("http://h/v1/adopt/t/s", &id), None);
+    let path = |id: &str| {
+        incarnation_url("/v1/stream/a%2Fb/%F0%9F%98%80@x", &BackendId(id.into())).unwrap()
+    };
+    assert_eq!(path("6f-0_c.~"), "/v1/incarnation/a%2Fb/%F0%9F%98%80@x/6f-0_c.~");
+    assert_eq!(path("path:a~2Fb/é"), "/v1/incarnation/a%2Fb/%F0%9F%98%80@x/path%3Aa~2Fb%2F%C3%A9");
 }

@@ -140,6 +140,8 @@ fn problems() -> Vec<Problem> {
     ];
     let mut all = vec![
         Problem::bad_request("offset", "is wrong."),
+        Problem::closed(),
+        Problem::unmet_header(501, "stream-forked-from", "a store can't be a fork."),
         Problem::not_found(),
         Problem::method_not_allowed("GET"),
         Problem::too_large(1),

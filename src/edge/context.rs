@@ -4,7 +4,7 @@ use headwater_core::auth::Grant;
 use headwater_core::event::BackendId;
 use headwater_core::names::StorePath;
 use headwater_core::problem::Problem;
-use headwater_core::route::incarnation_path;
+use headwater_core::route::{Target, incarnation_url};
 use headwater_core::sequencer::Tip;
 use worker::{Context, Env, Headers};
 
@@ -22,8 +22,8 @@ pub(super) struct StoreContext<'r> {
     pub(super) settings: &'r Settings,
     /// The host that the request names.
     pub(super) host: &'r str,
-    /// The path of the request's URL.
-    pub(super) path: &'r str,
+    /// The request's URL.
+    pub(super) url: &'r str,
     pub(super) store: &'r StorePath,
     /// The incarnation that the address names; `None` for the store's own URL.
     pub(super) incarnation: Option<&'r BackendId>,
@@ -61,7 +61,7 @@ impl StoreContext<'_> {
     /// Sets the headers of identity: the backend id, the head, and the address of the incarnation.
     pub(super) fn identify(&self, headers: &Headers, tip: &Tip) -> worker::Result<()> {
         reply::identify(headers, tip)?;
-        match incarnation_path(self.path, &tip.backend_id) {
+        match incarnation_url(Target::of(self.url).path, &tip.backend_id) {
             Some(path) => headers.set("content-location", &path),
             None => Ok(()),
         }

@@ -6,12 +6,11 @@ use headwater_core::route::{Route, Target, Verb, is_inspector, route};
 use worker::{Context, Env, Request, Response, Result, console_error};
 
 use super::context::StoreContext;
-use super::{connect, inspect, push, read, ready, reply, stream_admin};
+use super::{connect, inspect, push, read, ready, reply, stream_admin, write_headers};
 use crate::auth;
 use crate::failure::Failure;
 use crate::isolate::now_ms;
 use crate::settings::{Auth, Origins, Settings, is_local};
-use crate::upstream::CLOSED;
 use crate::{rate_limit, request_log};
 
 /// Answers one request. Every failure becomes an answer too.
@@ -96,17 +95,18 @@ async fn answer(
             entry.route = "inspector";
             return Ok(inspect::page_settings(settings)?);
         }
-        Route::Store { store, incarnation, verb } => {
-            let stream_closed = request.headers().get(CLOSED)?;
-            // The runtime gives an empty body, too.
-            let is_empty = request.headers().get("content-length")?.as_deref() == Some("0");
-            let has_body = !is_empty && request.inner().body().is_some();
-            (store, incarnation, verb.closing(stream_closed.as_deref(), has_body))
-        }
+        Route::Store { store, incarnation, verb } => (store, incarnation, verb),
     };
     entry.aims(&store, &verb);
     // Before the Worker learns anything about the store, and before any cache.
     let grant = auth::authenticate(request, &settings.auth).await?;
+    let closes = write_headers::check(request, &verb).await?;
+    let verb = match verb {
+        // A POST that only closes is no push (protocol §5.3).
+        Verb::Push if closes => Verb::Close,
+        verb => verb,
+    };
+    entry.aims(&store, &verb);
     grant.permits(&store, verb.scope())?;
     rate_limit::check(env, &store).await?;
     let ctx = StoreContext {
@@ -114,7 +114,7 @@ async fn answer(
         runtime: context,
         settings,
         host: target.host,
-        path: target.path,
+        url: &url,
         store: &store,
         incarnation: incarnation.as_ref(),
         grant: &grant,
@@ -131,7 +131,7 @@ async fn answer(
         | Verb::Reset
         | Verb::Close
         | Verb::Delete
-        | Verb::Adopt) => stream_admin::serve(&ctx, verb).await,
+        | Verb::Adopt) => stream_admin::serve(&ctx, verb, closes).await,
         Verb::Inspect => inspect::inspect(&ctx).await,
     };
     answered.map_err(|failure| ctx.refusal_of(failure))

@@ -15,5 +15,6 @@ mod segment_cache;
 mod sequencer_client;
 mod stream_admin;
 mod tip_cache;
+mod write_headers;
 
 pub(crate) use handler::handle;

@@ -2,6 +2,7 @@
 
 use headwater_core::batch::{self, Batch};
 use headwater_core::event::BackendId;
+use headwater_core::headers::is_json;
 use headwater_core::problem::Problem;
 use headwater_core::request_log::Entry;
 use headwater_core::route::is_backend_id;
@@ -95,8 +96,11 @@ fn backend_id(
 fn check_content_type(request: &Request) -> Result<(), Failure> {
     let header = |name| request.headers().get(name).map(Option::unwrap_or_default);
     let (content_type, encoding) = (header("content-type")?, header("content-encoding")?);
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    if !essence.eq_ignore_ascii_case("application/json") {
+    if content_type.is_empty() {
+        let detail = "A batch must be sent with Content-Type: application/json.";
+        return Err(Problem::bad_request("content-type", detail).into());
+    }
+    if !is_json(&content_type) {
         return Err(Problem::unsupported_media_type(&content_type).into());
     }
     if !matches!(encoding.as_str(), "" | "identity") {

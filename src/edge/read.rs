@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use futures::future::join;
 use headwater_core::event::{Offset, Position, SeqNum};
+use headwater_core::headers::{names_tag, single_tag};
 use headwater_core::problem::Problem;
 use headwater_core::route::{Live, Read};
 use headwater_core::segments::pages::{self, Interior};
 use headwater_core::sequencer::call::Located;
-use headwater_core::sequencer::{Answer, Need, Op, Tip};
+use headwater_core::sequencer::{Answer, Need, Op};
 use headwater_core::timing::Timing;
 use worker::{Headers, Method, Response};
 
@@ -21,9 +22,9 @@ use super::sequencer_client::Told;
 use super::tip_cache::{self, KnownTip};
 use super::{lifetime, remainder, reply, sequencer_client};
 use crate::failure::Failure;
-use crate::isolate::now_ms;
+use crate::isolate::{now_ms, within};
 use crate::upstream::{
-    CLOSED, LONG_POLL, NEXT_OFFSET, NoAnswer, Stream, StreamRequest, UP_TO_DATE, discard,
+    CLOSED, LONG_POLL, Metadata, NEXT_OFFSET, NoAnswer, Stream, StreamRequest, UP_TO_DATE, discard,
     retry_after,
 };
 
@@ -37,6 +38,9 @@ const FORWARDED_HEADERS: [&str; 7] = [
     CLOSED,
     "stream-sse-data-encoding",
 ];
+
+/// How long a page of sealed history waits for the upstream to say whether the log ends there.
+const TAIL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Answers a read.
 pub(super) async fn read(
@@ -69,21 +73,25 @@ pub(super) async fn read(
         }
     };
     timing.lap("sequencer", now_ms());
-    if read.live.is_none()
-        && let Some(known) = told.tip.as_ref().filter(|known| known.is_sealed_at(&from))
-    {
+    let in_pages = read.live.is_none() && !read.whole;
+    if let Some(known) = told.tip.as_ref().filter(|known| in_pages && known.is_sealed_at(&from)) {
         let cache = SegmentCache::open(ctx.host, ctx.store, known.incarnation()).await;
         let page = segment_cache::read(ctx, cache, &from, told.located.take()).await;
         timing.lap("history", now_ms());
         if let Some(page) = page? {
-            return sealed(ctx, page, &known.tip, if_none_match.as_deref());
+            return sealed(ctx, page, known, if_none_match.as_deref()).await;
         }
     }
     if let Some(interior) = Interior::parse(&from) {
         let begin = Position::Offset(interior.run.clone());
         let known = sequencer_client::told_now(ctx, &begin).await?.tip;
         ctx.check_incarnation(known.as_ref().map(|known| &known.tip))?;
-        let response = remainder::after(interior, read.live, &ctx.stream()).await?;
+        let Some(response) = remainder::after(interior, read.live, &ctx.stream()).await? else {
+            return match sequencer_client::call(ctx, Op::Look(Need::Fresh)).await? {
+                Answer::Tip(None) => Ok(reply::empty_page()?),
+                _ => Err(Problem::unknown_offset().into()),
+            };
+        };
         if let Some(known) = known {
             ctx.identify(response.headers(), &known.tip)?;
         }
@@ -114,44 +122,65 @@ fn offset_after(seq: SeqNum, place: &Located) -> Result<Offset, Failure> {
     }
 }
 
-/// The answer with a sealed segment, which is final as long as the incarnation lasts.
+/// The answer with a sealed segment. It is final as long as the incarnation lasts, unless it ends at the tail.
 ///
 /// The store's own URL names the next incarnation after a reset. Therefore a client's cache asks again there.
-fn sealed(
+async fn sealed(
     ctx: &StoreContext<'_>,
     page: CachedPage,
-    tip: &Tip,
+    known: &KnownTip,
     if_none_match: Option<&str>,
 ) -> Result<Response, Failure> {
     let CachedPage { response, x_cache } = page;
     let headers = forwarded_headers(&response)?;
-    // The browser's own cache may keep the segment, but only for this token.
-    headers.set(
-        "cache-control",
-        match ctx.incarnation {
-            Some(_) => "private, max-age=31536000, immutable",
-            None => "private, no-cache",
-        },
-    )?;
+    match log_that_ends_at(headers.get(NEXT_OFFSET)?, ctx, known).await {
+        Some(log) => {
+            headers.set(UP_TO_DATE, "true")?;
+            if let (true, Some(etag)) = (log.tail.closed, headers.get("etag")?) {
+                headers.set(CLOSED, "true")?;
+                // The tag must change when the stream is closed (protocol §10.1).
+                headers.set("etag", &format!("{}:c\"", etag.trim_end_matches('"')))?;
+            }
+        }
+        // The browser's own cache may keep the segment, but only for this token.
+        None if ctx.incarnation.is_some() => {
+            headers.set("cache-control", "private, max-age=31536000, immutable")?;
+        }
+        None => headers.set("cache-control", "private, no-cache")?,
+    }
     headers.set("vary", ctx.settings.auth.header())?;
     headers.set(reply::CACHE, x_cache)?;
-    ctx.identify(&headers, tip)?;
-    let etag = headers.get("etag")?;
-    if let (Some(etag), Some(if_none_match)) = (etag.as_deref(), if_none_match)
-        && matches(if_none_match, etag)
+    ctx.identify(&headers, &known.tip)?;
+    unless_known(response, headers, if_none_match)
+}
+
+/// The upstream's log, if it ends at the end of a page. The remembered tip may be too old to tell. `None` if the upstream
+/// can't tell soon: then the reader's next request learns it.
+async fn log_that_ends_at(
+    end: Option<String>,
+    ctx: &StoreContext<'_>,
+    known: &KnownTip,
+) -> Option<Metadata> {
+    let end = Offset(end.filter(|end| *end >= known.tip.offset.0)?);
+    let stream = ctx.stream();
+    let log = within(TAIL_TIMEOUT, Box::pin(stream.metadata())).await.ok()?.ok()?;
+    (log.tail.offset == end).then_some(log)
+}
+
+/// The answer, or a 304 if the reader knows it already (RFC 9110 §13.1.2).
+fn unless_known(
+    response: Response,
+    headers: Headers,
+    if_none_match: Option<&str>,
+) -> Result<Response, Failure> {
+    if let (Some(etag), Some(tags)) = (headers.get("etag")?, if_none_match)
+        && response.status_code() == 200
+        && names_tag(tags, &etag)
     {
         discard(&response);
         return Ok(Response::empty()?.with_status(304).with_headers(headers));
     }
     Ok(response.with_headers(headers))
-}
-
-/// `If-None-Match` (RFC 9110 §13.1.2): a list of tags, weak ones too, or `*`.
-fn matches(if_none_match: &str, etag: &str) -> bool {
-    if_none_match
-        .split(',')
-        .map(str::trim)
-        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
 /// A read that the upstream answers.
@@ -171,7 +200,7 @@ async fn pass_through(
     timing: &mut Timing,
 ) -> Result<Response, Failure> {
     let Some((response, known)) = answer_of_log(ctx, &read, told).await? else {
-        return Ok(reply::empty_page(&read.from)?);
+        return Ok(reply::empty_page()?);
     };
     timing.lap("upstream", now_ms());
     if response.status_code() == 400 {
@@ -193,7 +222,7 @@ async fn pass_through(
     let is_sse = read.live == Some(Live::Sse) && response.status_code() == 200;
     match read.token_end_ms.filter(|_| is_sse) {
         Some(end_ms) => Ok(lifetime::ending_at(response, end_ms)?.with_headers(headers)),
-        None => Ok(response.with_headers(headers)),
+        None => unless_known(response, headers, read.if_none_match.as_deref()),
     }
 }
 
@@ -315,7 +344,9 @@ async fn fetch(stream: &Stream, read: &UpstreamRead) -> Result<Response, Failure
         Some(Live::LongPoll) => "live=long-poll&",
         Some(Live::Sse) => "live=sse&",
     };
-    let if_none_match = read.if_none_match.as_deref().map(|tags| ("if-none-match", tags));
+    // Servers compare a single tag only.
+    let tag = read.if_none_match.as_deref().and_then(single_tag);
+    let if_none_match = tag.map(|tag| ("if-none-match", tag));
     let request = StreamRequest {
         query: &format!("?{cursor}{live}offset={}", read.from.0),
         headers: if_none_match.as_slice(),

@@ -14,17 +14,20 @@ use crate::failure::Failure;
 use crate::upstream::{Body, NoAnswer, Stream};
 
 /// The log after a position, up to the end of the upstream's own page. The bytes pass through, and are never held as a
-/// whole.
+/// whole. `None` if the upstream has no stream.
 pub(super) async fn after(
     position: Interior,
     live: Option<Live>,
     stream: &Stream,
-) -> Result<Response, Failure> {
+) -> Result<Option<Response>, Failure> {
     if live.is_some() {
         let detail = "This offset lies inside of a run that is read in pages. Catch up from it, and follow from the end.";
         return Err(Problem::bad_request("offset", detail).into());
     }
-    let mut reader = stream.open(&position.run).await.map_err(refused)?;
+    let mut reader = match stream.open(&position.run).await {
+        Err(UpstreamResult::Missing) => return Ok(None),
+        opened => opened.map_err(refused)?,
+    };
     let mut remainder = Remainder::new(position);
     loop {
         while let Some(chunk) =
@@ -32,7 +35,8 @@ pub(super) async fn after(
         {
             let bytes = remainder.feed(chunk).map_err(|mismatch| unknown(&mismatch))?;
             if remainder.is_reached() {
-                return rest_of_page(&reader.page.response, bytes, reader.body, remainder);
+                let page = &reader.page.response;
+                return rest_of_page(page, bytes, reader.body, remainder).map(Some);
             }
         }
         remainder.next_page().map_err(|mismatch| unknown(&mismatch))?;

@@ -3,12 +3,14 @@
 use futures::stream::LocalBoxStream;
 use headwater_core::batch::Batch;
 use headwater_core::event::{Offset, ROOT};
+use headwater_core::headers;
 use headwater_core::problem::Problem;
+use headwater_core::route::incarnation_url;
 use headwater_core::sequencer::Tip;
 use worker::{Headers, Request, Response, Result};
 
 use crate::settings::Origins;
-use crate::upstream::{CLOSED, NEXT_OFFSET, UP_TO_DATE};
+use crate::upstream::{CLOSED, JSON, Metadata, NEXT_OFFSET, UP_TO_DATE};
 
 /// The backend id. On a request, the one that the client believes.
 pub(super) const BACKEND_ID: &str = "livestore-backend-id";
@@ -23,7 +25,8 @@ pub(super) const PROBLEM: &str = "livestore-problem";
 pub(super) const CACHE: &str = "x-cache";
 
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
-const REQUEST_HEADERS: &str = "content-type, if-none-match, livestore-backend-id";
+/// Headers of reads. Those of writes are in the core's table: a page must see why one of them is refused.
+const READ_HEADERS: &str = "accept, cache-control, last-event-id, pragma";
 /// Headers that tracing libraries add to every request of a page: W3C, Sentry, Zipkin (B3), Datadog, New Relic, Elastic,
 /// Jaeger, AWS X-Ray, Google Cloud, Azure and Honeycomb. A single header that the preflight does not allow fails the request.
 const TRACING_HEADERS: &str = "traceparent, tracestate, baggage, sentry-trace, b3, x-b3-traceid, x-b3-spanid, \
@@ -31,9 +34,10 @@ const TRACING_HEADERS: &str = "traceparent, tracestate, baggage, sentry-trace, b
                                x-datadog-origin, x-datadog-sampling-priority, x-datadog-tags, newrelic, \
                                elastic-apm-traceparent, uber-trace-id, x-amzn-trace-id, x-cloud-trace-context, \
                                request-id, request-context, x-request-id, x-correlation-id, x-honeycomb-trace";
-const EXPOSED: &str = "allow, content-location, etag, livestore-accepted, livestore-backend-id, livestore-head, livestore-problem, \
-                       location, retry-after, server-timing, stream-closed, stream-cursor, stream-next-offset, stream-sse-data-encoding, \
-                       stream-up-to-date, www-authenticate, x-cache";
+const EXPOSED: &str = "allow, content-location, etag, livestore-accepted, livestore-backend-id, livestore-head, \
+                       livestore-problem, location, producer-epoch, producer-expected-seq, producer-received-seq, producer-seq, \
+                       retry-after, server-timing, stream-closed, stream-cursor, stream-expires-at, stream-next-offset, \
+                       stream-sse-data-encoding, stream-ttl, stream-up-to-date, www-authenticate, x-cache";
 
 /// The state of the Worker in one word, for `/health` and `/ready`.
 pub(super) fn status(word: &str) -> Result<Response> {
@@ -46,12 +50,12 @@ pub(super) fn status(word: &str) -> Result<Response> {
 pub(super) fn preflight(token_header: &str, allowed_headers: &[String]) -> Result<Response> {
     let response = Response::empty()?.with_status(204);
     response.headers().set("access-control-allow-methods", METHODS)?;
-    let headers = [token_header, REQUEST_HEADERS, TRACING_HEADERS]
-        .into_iter()
-        .chain(allowed_headers.iter().map(String::as_str));
-    response
-        .headers()
-        .set("access-control-allow-headers", &headers.collect::<Vec<_>>().join(", "))?;
+    let mut headers = vec![token_header, READ_HEADERS, TRACING_HEADERS];
+    for name in headers::names() {
+        headers.push(name);
+    }
+    headers.extend(allowed_headers.iter().map(String::as_str));
+    response.headers().set("access-control-allow-headers", &headers.join(", "))?;
     response.headers().set("access-control-max-age", "86400")?;
     Ok(response)
 }
@@ -68,6 +72,44 @@ pub(super) fn tip(status: u16, tip: &Tip) -> Result<Response> {
     Ok(response)
 }
 
+/// The tip with what describes a stream, for `HEAD` and `PUT` (protocol §5.1, §5.5).
+pub(super) fn described(status: u16, tip: &Tip) -> Result<Response> {
+    let response = self::tip(status, tip)?;
+    describe(response.headers(), tip.closed)?;
+    Ok(response)
+}
+
+fn describe(headers: &Headers, is_closed: bool) -> Result<()> {
+    headers.set("content-type", JSON)?;
+    if is_closed {
+        headers.set(CLOSED, "true")?;
+    }
+    Ok(())
+}
+
+/// The answer to `PUT`. `url` is the request's.
+pub(super) fn created(url: &str, tip: &Tip) -> Result<Response> {
+    let response = described(if tip.created { 201 } else { 200 }, tip)?;
+    if let Some(location) = incarnation_url(url, &tip.backend_id) {
+        response.headers().set("location", &location)?;
+    }
+    Ok(response)
+}
+
+/// What the upstream has, for a store whose tip the Sequencer does not vouch for, and why not. Therefore the answer has no
+/// headers of identity.
+pub(super) fn unvouched(log: &Metadata, problem: Option<&Problem>) -> Result<Response> {
+    let response = Response::empty()?;
+    let headers = response.headers();
+    headers.set(NEXT_OFFSET, &log.tail.offset.0)?;
+    headers.set("cache-control", "no-store")?;
+    describe(headers, log.tail.closed)?;
+    if let Some(problem) = problem {
+        explain(headers, problem)?;
+    }
+    Ok(response)
+}
+
 /// The acknowledgement of a push.
 pub(super) fn accepted(batch: &Batch, tip: &Tip) -> Result<Response> {
     let response = self::tip(200, tip)?;
@@ -78,20 +120,25 @@ pub(super) fn accepted(batch: &Batch, tip: &Tip) -> Result<Response> {
 /// The answer to `HEAD` for a store that has no stream yet.
 pub(super) fn no_stream() -> Result<Response> {
     let response = Response::empty()?;
-    response.headers().set(HEAD, &ROOT.to_string())?;
-    response.headers().set("cache-control", "no-store")?;
+    let headers = response.headers();
+    describe(headers, false)?;
+    set_no_stream(headers)?;
     Ok(response)
 }
 
-/// The answer to a catch-up read of a store that has no stream yet: no events, and the same offset.
-pub(super) fn empty_page(at: &Offset) -> Result<Response> {
+/// The answer to a catch-up read of a store that has no stream yet: no events. Only the start is an offset from which
+/// nothing will be missed, whichever offset the reader asked for.
+pub(super) fn empty_page() -> Result<Response> {
     let response = Response::from_json(&[(); 0])?;
-    let headers = response.headers();
-    headers.set(NEXT_OFFSET, &at.0)?;
-    headers.set(UP_TO_DATE, "true")?;
-    headers.set(HEAD, &ROOT.to_string())?;
-    headers.set("cache-control", "no-store")?;
+    set_no_stream(response.headers())?;
+    response.headers().set(UP_TO_DATE, "true")?;
     Ok(response)
+}
+
+fn set_no_stream(headers: &Headers) -> Result<()> {
+    headers.set(NEXT_OFFSET, Offset::START)?;
+    headers.set(HEAD, &ROOT.to_string())?;
+    headers.set("cache-control", "no-store")
 }
 
 /// An answer whose body is made while it is sent. All callers share one instance of this code: it is large.
@@ -114,11 +161,8 @@ pub(super) fn problem(problem: &Problem) -> Result<Response> {
     let response = Response::from_json(&problem.to_json())?.with_status(problem.status);
     let headers = response.headers();
     headers.set("content-type", "application/problem+json")?;
-    headers.set(PROBLEM, &problem.kind_and_reason())?;
     headers.set("cache-control", "no-store")?;
-    if let Some(seconds) = problem.retry_after {
-        headers.set("retry-after", &seconds.to_string())?;
-    }
+    explain(headers, problem)?;
     if let Some(backend_id) = &problem.backend_id {
         headers.set(BACKEND_ID, &backend_id.0)?;
     }
@@ -130,6 +174,14 @@ pub(super) fn problem(problem: &Problem) -> Result<Response> {
         headers.set(NEXT_OFFSET, &offset.0)?;
     }
     Ok(response)
+}
+
+fn explain(headers: &Headers, problem: &Problem) -> Result<()> {
+    headers.set(PROBLEM, &problem.kind_and_reason())?;
+    match problem.retry_after {
+        Some(seconds) => headers.set("retry-after", &seconds.to_string()),
+        None => Ok(()),
+    }
 }
 
 /// Sets the headers of identity: the backend id and the head.

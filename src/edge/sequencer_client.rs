@@ -102,16 +102,16 @@ async fn ask_tip(
     (ask(ctx, Ask::Look(need), None).await, None)
 }
 
-/// Calls an operation. A refusal comes back as its [`Problem`].
-pub(super) async fn call(ctx: &StoreContext<'_>, op: Op) -> Result<Answer, Failure> {
-    problem_of(ask_op(ctx, op).await?)
-}
-
-/// Calls an operation. A refusal is an answer too.
-pub(super) async fn ask_op(ctx: &StoreContext<'_>, op: Op) -> Result<Answer, Failure> {
+/// Calls an operation. A refusal is an answer, too.
+pub(super) async fn answer(ctx: &StoreContext<'_>, op: Op) -> Result<Answer, Failure> {
     let answer = ask(ctx, Ask::Op(op), None).await?;
     tip_cache::learn(ctx.store, &answer);
     Ok(answer)
+}
+
+/// Calls an operation. A refusal comes back as its [`Problem`].
+pub(super) async fn call(ctx: &StoreContext<'_>, op: Op) -> Result<Answer, Failure> {
+    unless_refused(answer(ctx, op).await?)
 }
 
 /// Pushes a batch. `lease` holds its memory. A refusal comes back as its [`Problem`].
@@ -123,10 +123,10 @@ pub(super) async fn push(
 ) -> Result<Answer, Failure> {
     let answer = ask(ctx, Ask::Op(op), Some((batch, lease))).await?;
     tip_cache::learn(ctx.store, &answer);
-    problem_of(answer)
+    unless_refused(answer)
 }
 
-fn problem_of(answer: Answer) -> Result<Answer, Failure> {
+fn unless_refused(answer: Answer) -> Result<Answer, Failure> {
     match answer.problem() {
         Some(problem) => Err(problem.into()),
         None => Ok(answer),

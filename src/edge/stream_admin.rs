@@ -3,78 +3,102 @@
 use headwater_core::event::BackendId;
 use headwater_core::problem::Problem;
 use headwater_core::route::Verb;
-use headwater_core::sequencer::{Answer, Need, Op, Tip};
+use headwater_core::sequencer::{Answer, Need, Op};
 use worker::{Error, Response};
 
 use super::context::StoreContext;
 use super::{reply, sequencer_client};
 use crate::failure::Failure;
+use crate::upstream::Metadata;
 
 /// Serves the verbs that concern the stream as a whole:
 ///
-/// - [`Verb::Head`]: head, tail and backend id, as the upstream has them now. A store without a stream has the head 0.
-/// - [`Verb::Create`]: creates the stream if it does not exist; 201 if it did not.
+/// - [`Verb::Head`]: the end of the log, as the upstream has it now (protocol §5.5). A store without a stream has the head 0.
+/// - [`Verb::Create`]: creates the stream if it does not exist; 201 if it did not (protocol §5.1). `means_closed`: the
+///   request means a stream that is closed, and creates none.
 /// - [`Verb::Reset`]: deletes the stream and begins a new incarnation.
 /// - [`Verb::Close`]: closes the stream for good.
 /// - [`Verb::Delete`]: deletes the stream of the address for good.
 /// - [`Verb::Adopt`]: takes the log that the upstream has now for the store's log.
-pub(super) async fn serve(ctx: &StoreContext<'_>, verb: Verb) -> Result<Response, Failure> {
-    if let (Verb::Delete, Some(backend_id)) = (&verb, ctx.incarnation) {
-        return delete(ctx, backend_id.clone()).await;
-    }
-    let mut tip = None;
-    if ctx.incarnation.is_some() {
-        tip = tip_after(ctx, Op::Look(Need::Fresh)).await?;
-        ctx.check_incarnation(tip.as_ref())?;
+pub(super) async fn serve(
+    ctx: &StoreContext<'_>,
+    verb: Verb,
+    means_closed: bool,
+) -> Result<Response, Failure> {
+    match (&verb, ctx.incarnation) {
+        (Verb::Delete, Some(backend_id)) => return delete(ctx, backend_id.clone()).await,
+        (Verb::Close, Some(_)) => check_incarnation(ctx).await?,
+        _ => {}
     }
     let op = match verb {
-        Verb::Close => Some(Op::Close),
+        Verb::Reset => Op::Reset,
+        Verb::Close => Op::Close,
+        Verb::Adopt => Op::Adopt,
         // An incarnation that has ended does not come back.
-        _ if ctx.incarnation.is_some() => None,
-        Verb::Reset => Some(Op::Reset),
-        Verb::Adopt => Some(Op::Adopt),
-        Verb::Create => Some(Op::Ensure),
-        _ => Some(Op::Look(Need::Fresh)),
+        Verb::Create if !means_closed && ctx.incarnation.is_none() => Op::Ensure,
+        _ => Op::Look(Need::Fresh),
     };
-    if let Some(op) = op {
-        tip = tip_after(ctx, op).await?;
+    let answer = sequencer_client::answer(ctx, op).await?;
+    if let Answer::Tip(tip) = &answer {
+        ctx.check_incarnation(tip.as_ref())?;
     }
-    ctx.check_incarnation(tip.as_ref())?;
-    match (verb, tip) {
-        (Verb::Reset | Verb::Close, Some(tip)) => Ok(reply::tip(204, &tip)?),
-        // Protocol §5.1: a closed stream is one of another configuration.
-        (Verb::Create, Some(tip)) if tip.closed => {
-            Err(Answer::Closed(tip).problem().unwrap_or_else(Problem::internal).into())
+    // A catch-up serves the log of a halted store as long as the upstream has it. Therefore `HEAD` describes that log.
+    let log = match &answer {
+        Answer::Halted(..) if verb == Verb::Head && ctx.incarnation.is_none() => {
+            ctx.stream().metadata().await.ok().filter(|log| log.is_json)
         }
-        (Verb::Create, Some(tip)) if tip.created => Ok(reply::tip(201, &tip)?),
-        (verb, Some(tip)) => {
-            let response = reply::tip(200, &tip)?;
-            if verb == Verb::Head {
-                ctx.identify(response.headers(), &tip)?;
-            }
+        _ => None,
+    };
+    respond(ctx, &verb, means_closed, answer, log)
+}
+
+/// `log` is what the upstream has in the place of a halted store's log.
+fn respond(
+    ctx: &StoreContext<'_>,
+    verb: &Verb,
+    means_closed: bool,
+    answer: Answer,
+    log: Option<Metadata>,
+) -> Result<Response, Failure> {
+    match (verb, answer, log) {
+        (Verb::Create, Answer::Tip(Some(tip)), _) if tip.closed == means_closed => {
+            Ok(reply::created(ctx.url, &tip)?)
+        }
+        (Verb::Create, Answer::Tip(_), _) if means_closed => {
+            let why = "the store is open. Push its events, and then close it by a POST with Stream-Closed.";
+            Err(Problem::unmet_header(409, "stream-closed", why).into())
+        }
+        (Verb::Create, Answer::Tip(Some(_)), _) => Err(Problem::closed().into()),
+        (Verb::Head, Answer::Tip(Some(tip)), _) => {
+            let response = reply::described(200, &tip)?;
+            ctx.identify(response.headers(), &tip)?;
             Ok(response)
         }
-        (Verb::Head, None) => Ok(reply::no_stream()?),
-        (Verb::Close, None) => Err(Problem::no_stream().into()),
-        (Verb::Adopt, None) => Err(Problem::nothing_to_adopt().into()),
-        (_, None) => Err(Error::from("a stream was created, but has no tip").into()),
+        (Verb::Head, Answer::Tip(None), _) => Ok(reply::no_stream()?),
+        (Verb::Head, answer, Some(log)) => Ok(reply::unvouched(&log, answer.problem().as_ref())?),
+        (Verb::Reset | Verb::Close, Answer::Tip(Some(tip)), _) => Ok(reply::tip(204, &tip)?),
+        (Verb::Close, Answer::Tip(None), _) => Err(Problem::no_stream().into()),
+        (Verb::Adopt, Answer::Tip(None), _) => Err(Problem::nothing_to_adopt().into()),
+        (_, Answer::Tip(Some(tip)), _) => Ok(reply::tip(200, &tip)?),
+        (_, answer, _) => Err(match answer.problem() {
+            Some(problem) => problem.into(),
+            None => Error::from("the Sequencer's answer has no tip").into(),
+        }),
     }
 }
 
-/// The tip after an operation.
-async fn tip_after(ctx: &StoreContext<'_>, op: Op) -> Result<Option<Tip>, Failure> {
-    match sequencer_client::call(ctx, op).await? {
-        Answer::Tip(tip) => Ok(tip),
+/// Refuses to change another incarnation than the address names.
+async fn check_incarnation(ctx: &StoreContext<'_>) -> Result<(), Failure> {
+    match sequencer_client::call(ctx, Op::Look(Need::Fresh)).await? {
+        Answer::Tip(tip) => Ok(ctx.check_incarnation(tip.as_ref())?),
         _ => Err(Error::from("the Sequencer's answer has no tip").into()),
     }
 }
 
 /// Deletes the stream of the address for good.
 async fn delete(ctx: &StoreContext<'_>, backend_id: BackendId) -> Result<Response, Failure> {
-    let answer = sequencer_client::ask_op(ctx, Op::Delete { backend_id }).await?;
-    match answer {
+    match sequencer_client::call(ctx, Op::Delete { backend_id }).await? {
         Answer::Deleted => Ok(Response::empty()?.with_status(204)),
-        Answer::Tip(None) => Err(Problem::no_stream().into()),
-        refusal => Err(refusal.problem().unwrap_or_else(Problem::internal).into()),
+        _ => Err(Problem::no_stream().into()),
     }
 }

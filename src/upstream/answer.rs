@@ -6,7 +6,7 @@ use worker::{Response, ResponseBody};
 
 use super::{CLOSED, NEXT_OFFSET};
 
-pub(super) const JSON: &str = "application/json";
+pub(crate) const JSON: &str = "application/json";
 
 /// The status, if it is one that this operation expects. Otherwise discards the answer, and says what its status means.
 pub(super) fn expect(response: &Response, expected: &[u16]) -> Result<u16, UpstreamResult> {
@@ -40,7 +40,7 @@ pub(super) fn is_closed(response: &Response) -> bool {
 
 pub(super) fn is_json(response: &Response) -> bool {
     let content_type = response.headers().get("content-type").ok().flatten().unwrap_or_default();
-    content_type.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(JSON)
+    headwater_core::headers::is_json(&content_type)
 }
 
 /// `Retry-After` in seconds. `None` if it is a date, or missing.

@@ -20,11 +20,11 @@ use headwater_core::sequencer::{Refusal, Tail, UpstreamResult};
 use serde::de::IgnoredAny;
 use worker::{Method, Response};
 
-use self::answer::{JSON, expect, is_closed, is_json, next_offset, tail};
+use self::answer::{expect, is_closed, is_json, next_offset, tail};
 use self::body::{PageError, first_message, for_each_message};
 use crate::settings::UpstreamSettings;
 
-pub(crate) use self::answer::{discard, retry_after};
+pub(crate) use self::answer::{JSON, discard, retry_after};
 pub(crate) use self::body::Body;
 pub(crate) use self::epochs::ProducerEpochs;
 pub(crate) use self::request::{NoAnswer, StreamRequest};
@@ -84,13 +84,19 @@ impl Stream {
     }
 
     async fn tail(&self) -> Result<Tail, UpstreamResult> {
+        self.metadata().await.map(|metadata| metadata.tail)
+    }
+
+    /// Asks for the end of the stream, and for what kind of stream it is (protocol §5.5).
+    pub(crate) async fn metadata(&self) -> Result<Metadata, UpstreamResult> {
         let response = self
             .send(StreamRequest::new(Method::Head))
             .await
             .map_err(|NoAnswer| UpstreamResult::Failed)?;
         expect(&response, &[200])?;
         // An answer to HEAD has no body to discard.
-        tail(&response).ok_or(UpstreamResult::Failed)
+        let tail = tail(&response).ok_or(UpstreamResult::Failed)?;
+        Ok(Metadata { tail, is_json: is_json(&response) })
     }
 
     /// Creates the stream together with the header message (protocol §5.1). Therefore no stream is ever without a header.
@@ -317,6 +323,13 @@ impl Stream {
         let up_to_date = response.headers().has(UP_TO_DATE).unwrap_or(false);
         Ok(Page { response, next, up_to_date })
     }
+}
+
+/// What `HEAD` tells of a stream.
+pub(crate) struct Metadata {
+    pub(crate) tail: Tail,
+    /// Whether the stream is one of JSON messages.
+    pub(crate) is_json: bool,
 }
 
 /// A read of the log that goes from page to page.
