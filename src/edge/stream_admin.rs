@@ -46,7 +46,7 @@ pub(super) async fn serve(ctx: &StoreContext<'_>, verb: Verb) -> Result<Response
 /// Deletes the store for good. False if the store has another incarnation than this one, or no stream.
 #[expect(dead_code, reason = "the route by incarnation calls it")]
 pub(super) async fn delete(ctx: &StoreContext<'_>, backend_id: BackendId) -> Result<bool, Failure> {
-    let answer = sequencer_client::ask_op(ctx, Op::Delete { backend_id }).await?;
+    let answer = sequencer_client::ask_op(ctx, Op::Delete(backend_id)).await?;
     match answer {
         Answer::Deleted => Ok(true),
         Answer::Tip(None) | Answer::BackendIdMismatch { .. } => Ok(false),
