@@ -137,7 +137,7 @@ impl Problem {
     /// The store has no stream.
     pub fn no_stream() -> Self {
         let detail = "This store has no stream. A push or PUT creates one.";
-        Self::new(404, "no-stream", "NoStreamError", detail)
+        Self::new(404, "no-stream", "StreamNotFoundError", detail)
     }
 
     /// The route does not take this method.

@@ -32,7 +32,7 @@ fn a_call_of_an_earlier_build_is_understood() {
         r#"{"Op":"Ensure"}"#,
         r#"{"Op":"Reset"}"#,
         r#"{"Op":"Close"}"#,
-        r#"{"Op":{"Delete":{"backend_id":"b"}}}"#,
+        r#"{"Op":{"Delete":"b"}}"#,
         r#"{"Op":{"Look":"Fresh"}}"#,
         r#"{"Look":"Known"}"#,
         r#"{"Look":{"Reaching":"0004"}}"#,

@@ -108,6 +108,21 @@ fn each_method_of_a_store_has_its_verb() {
 }
 
 #[test]
+fn a_post_that_only_closes_needs_an_administrator() {
+    for (stream_closed, has_body, verb) in [
+        (Some("true"), false, Verb::Close),
+        (Some("TRUE"), false, Verb::Close),
+        (Some("true"), true, Verb::Push),
+        (Some("yes"), false, Verb::Push),
+        (None, false, Verb::Push),
+    ] {
+        assert_eq!(Verb::Push.closing(stream_closed, has_body), verb);
+    }
+    assert_eq!(Verb::Create.closing(Some("true"), false), Verb::Create);
+    assert_eq!(Verb::Close.scope(), Scope::Admin);
+}
+
+#[test]
 fn a_post_of_an_administrator_adopts_a_log() {
     let adopt = |method| route(method, &Target::of("http://h/v1/adopt/acme/notes"), 100);
     let Ok(Route::Store { store, verb, .. }) = adopt("POST") else { panic!("no store") };

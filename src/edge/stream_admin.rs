@@ -97,7 +97,7 @@ async fn check_incarnation(ctx: &StoreContext<'_>) -> Result<(), Failure> {
 
 /// Deletes the stream of the address for good.
 async fn delete(ctx: &StoreContext<'_>, backend_id: BackendId) -> Result<Response, Failure> {
-    match sequencer_client::call(ctx, Op::Delete { backend_id }).await? {
+    match sequencer_client::call(ctx, Op::Delete(backend_id)).await? {
         Answer::Deleted => Ok(Response::empty()?.with_status(204)),
         _ => Err(Problem::no_stream().into()),
     }

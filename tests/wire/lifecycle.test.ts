@@ -123,7 +123,7 @@ describe.each(upstreams)('on $name', ({ start }) => {
   test('a store without a stream can not be archived', async () => {
     const refused = await archive(new Store(parts))
     expect(refused.status).toBe(404)
-    expect(await json<Problem>(refused)).toMatchObject({ _tag: 'NoStreamError' })
+    expect(await json<Problem>(refused)).toMatchObject({ _tag: 'StreamNotFoundError' })
   })
 
   test('a reset goes on although the upstream does not close the stream', async () => {

@@ -23,12 +23,10 @@ pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u6
             job.progress = Progress::Prepared;
             *tip_state = TipState::Unknown(tip_state.clone().into_tip());
         }
-        (Op::Close | Op::Delete { .. }, TipState::NoStream(_)) if !job.asked => {
+        (Op::Close | Op::Delete(_), TipState::NoStream(_)) if !job.asked => {
             return Step::Request(Request::Check);
         }
-        (Op::Push { .. }, TipState::Halted(..)) | (Op::Close | Op::Delete { .. }, _)
-            if !job.asked =>
-        {
+        (Op::Push { .. }, TipState::Halted(..)) | (Op::Close | Op::Delete(_), _) if !job.asked => {
             *tip_state = tip_state.clone().unverified();
         }
         _ => {}
@@ -38,19 +36,19 @@ pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u6
     }
     match (&*tip_state, &job.op) {
         (TipState::Halted(halt, tip), _) => Step::Answer(halted_answer(halt, tip.as_ref())),
-        (TipState::NoStream(Some(tip)), Op::Delete { backend_id })
+        (TipState::NoStream(Some(tip)), Op::Delete(backend_id))
             if tip.backend_id == *backend_id =>
         {
             Step::Answer(Answer::Deleted)
         }
-        (TipState::NoStream(_), Op::Adopt | Op::Close | Op::Delete { .. }) => {
+        (TipState::NoStream(_), Op::Adopt | Op::Close | Op::Delete(_)) => {
             Step::Answer(Answer::Tip(None))
         }
         (TipState::Verified(tip), Op::Close) if !tip.closed => Step::Request(Request::Close),
-        (TipState::Verified(tip), Op::Delete { backend_id }) if tip.backend_id == *backend_id => {
+        (TipState::Verified(tip), Op::Delete(backend_id)) if tip.backend_id == *backend_id => {
             Step::Request(removal(job))
         }
-        (TipState::Verified(tip), Op::Delete { backend_id }) => {
+        (TipState::Verified(tip), Op::Delete(backend_id)) => {
             Step::Answer(mismatch(tip, backend_id))
         }
         (TipState::Verified(tip), Op::Push { batch, backend_id }) => {

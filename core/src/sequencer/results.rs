@@ -270,7 +270,7 @@ impl Core {
 
     /// Whether the job at the front deletes the stream.
     fn removes(&self) -> bool {
-        matches!(self.jobs.front(), Some(Job { op: Op::Reset | Op::Delete { .. }, .. }))
+        matches!(self.jobs.front(), Some(Job { op: Op::Reset | Op::Delete(_), .. }))
     }
 
     fn look_again(&mut self) {

@@ -31,11 +31,8 @@ pub enum Op {
     Adopt,
     /// Close the stream for good (protocol §5.3): it takes no more pushes.
     Close,
-    /// Delete the stream and begin no other one.
-    Delete {
-        /// The incarnation to delete. Another one stays.
-        backend_id: BackendId,
-    },
+    /// Delete the stream of this incarnation for good. Another one stays.
+    Delete(BackendId),
 }
 
 /// How recent the tip must be that answers a look.

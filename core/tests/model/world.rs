@@ -42,7 +42,7 @@ impl Administration {
         match self {
             Self::Archive => Op::Close,
             Self::Reset => Op::Reset,
-            Self::Delete => Op::Delete { backend_id: backend_id(0) },
+            Self::Delete => Op::Delete(backend_id(0)),
         }
     }
 }

@@ -7,7 +7,7 @@ use headwater_core::sequencer::{
 use super::rig::{Rig, chain, checked, closed, head, incarnation, missing, rig, tip};
 
 fn delete(n: u32) -> Op {
-    Op::Delete { backend_id: incarnation(n) }
+    Op::Delete(incarnation(n))
 }
 
 fn push(backend: u32, events: &[String]) -> Op {

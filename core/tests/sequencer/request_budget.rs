@@ -64,7 +64,7 @@ fn op() -> impl Strategy<Value = Op> {
         backend_id,
     });
     let need = prop_oneof![Just(Need::Known), Just(Need::Fresh), offset().prop_map(Need::Reaching)];
-    let delete = id().prop_map(|backend_id| Op::Delete { backend_id });
+    let delete = id().prop_map(Op::Delete);
     prop_oneof![4 => push, 2 => need.prop_map(Op::Look), 1 => Just(Op::Ensure), 1 => Just(Op::Reset), 1 => Just(Op::Adopt), 1 => Just(Op::Close), 1 => delete]
 }
 

@@ -35,6 +35,8 @@ export const describeProblem = ({ kind, seqNum }: Problem): string => {
       return 'The server refuses this device. Sign in again.'
     case 'event-not-pushable':
       return `Change ${seqNum} can’t be sent, and neither can the changes after it.`
+    case 'closed':
+      return 'This list is archived. Your changes stay on this device.'
     case 'halted':
     case 'log-missing':
     case 'log-broken':
