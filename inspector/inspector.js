@@ -188,7 +188,8 @@ async function follow(names, tip, signal) {
     try {
       // A live read would create a missing stream. Therefore HEAD first makes the Sequencer look at the stream.
       const { ok, headers } = await send('HEAD', `/v1/stream/${names}`, readSignal)
-      if (ok && headers.get('livestore-backend-id') !== tip.backend_id) {
+      const isHalted = headers.has('livestore-problem')
+      if (ok && !isHalted && headers.get('livestore-backend-id') !== tip.backend_id) {
         await pause(REFRESH_MS, signal)
         continue
       }

@@ -85,4 +85,20 @@ describe.each(upstreams)('an adopted log of 12 MB, on $name', ({ start }) => {
     }
     expect((await readPage(store, `offset=${interior}`)).cache).toBe('HIT')
   })
+
+  test('comes whole in one answer, from its start and from an offset inside the run', async () => {
+    const third = (await walk(store))[2]!
+    const from = third.events[0]!.seqNum
+    expect(third.query).toContain('~hw')
+    for (const [query, first] of [
+      ['offset=-1', 1],
+      [third.query, from],
+      ['after=0', 1],
+    ] as const) {
+      const page = await readPage(store, `${query}&whole=true`)
+      // This server may answer in pages of its own.
+      expect([page.upToDate, page.cache], query).toEqual([true, 'BYPASS'])
+      expect(seqNums([page]), query).toEqual(numbers(first, EVENTS + 5))
+    }
+  })
 })

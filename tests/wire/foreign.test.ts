@@ -77,7 +77,13 @@ describe.each(upstreams)('where others answer, on $name:', ({ start }) => {
       const s = store()
       const old = backendId(await s.pushed(chain(0, 3)))
       await recreated(s, [headerMessage('another'), ...chain(0, length, { of: 'another' })])
-      expect((await s.request('HEAD')).status).toBe(503)
+      // The other log can be read. HEAD describes it, and names the problem.
+      const head = await s.request('HEAD')
+      expect([head.status, head.headers.get('livestore-problem'), backendId(head)]).toEqual([
+        200,
+        'store-halted; reason=replaced',
+        '',
+      ])
       await halted(await s.push(chain(3, 1), { 'livestore-backend-id': old }), 'backend another')
       expect(await s.eventsUpstream()).toEqual(chain(0, length, { of: 'another' }))
       const adopted = await adopt(s)

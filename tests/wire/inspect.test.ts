@@ -70,7 +70,7 @@ describe('the report', () => {
     const tail = await store.pushed(chain(23, 2))
     expect((await store.push([event(23)])).status).toBe(409)
     expect((await store.push(chain(40, 1))).status).toBe(409)
-    expect((await store.push('{')).status).toBe(422)
+    expect((await store.push('{')).status).toBe(400)
 
     const before = await inspect(store)
     const offset = (response: Response) => response.headers.get('stream-next-offset')
@@ -97,7 +97,7 @@ describe('the report', () => {
     expect([...pushes.counts, ...before.refused!.counts].sort()).toEqual([
       ['accepted', 3],
       ['accepted-again', 1],
-      ['invalid-push', 1],
+      ['bad-request', 1],
       ['invalid-push', 1],
       ['server-ahead', 1],
     ])
@@ -110,7 +110,7 @@ describe('the report', () => {
     expect(refused.map(({ detail }) => detail).sort()).toEqual([
       'The batch follows event 40, but the head is 25. Pull, then push again.',
       'The batch starts at 23, but the next event is 26. Pull, rebase, push again.',
-      'The body must be a JSON array of events.',
+      'The body is not JSON: EOF while parsing an object at line 1 column 1.',
     ])
     for (const { at, ms } of pushes.recent)
       expect(at >= pushes.since && at <= Date.now() && ms >= 0 && ms < 10_000).toBe(true)

@@ -77,7 +77,7 @@ describe.each(upstreams)('a read, on $name', ({ start }) => {
     expect([head.status, head.headers.get('livestore-head'), head.headers.get('stream-next-offset')]).toEqual([
       200,
       '0',
-      null,
+      '-1',
     ])
     expect((await fetch(s.upstreamUrl)).status).toBe(404)
 

@@ -57,6 +57,10 @@ export const vouchedHead = ({ headers }: AnswerHead): number | undefined => {
 export const unvouched = (answer: AnswerHead): ForeignAnswer =>
   new ForeignAnswer(answer.url, answer.status, `it has no ${HEAD_HEADER} header, as every answer of the Worker has`)
 
+/** The refusal that an answer to `HEAD` names beside the log of a halted store. */
+export const refusalIn = (answer: AnswerHead): ResponseError =>
+  new ResponseError(answer.url, 503, typeInHeader(answer.headers), retryAfterMsOf(answer.headers))
+
 export const isSuccess = ({ status, redirected }: Pick<AnswerHead, 'status' | 'redirected'>): boolean =>
   status >= 200 && status < 300 && !redirected
 
