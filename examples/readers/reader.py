@@ -33,8 +33,9 @@ while True:
     # From now on at the address of this log, where no other log can answer
     address = urllib.parse.urljoin(store, headers.get("Content-Location", address))
     query = {"offset": headers["Stream-Next-Offset"]}
-    if "Stream-Closed" in headers:
-        time.sleep(1)  # archived, or soon reset
+    if "Stream-Closed" in headers or address == store:
+        time.sleep(1)  # archived, soon reset, or there is no log yet
     elif "Stream-Up-To-Date" in headers:
-        cursor = headers.get("Stream-Cursor")
-        query.update({"live": "long-poll", **({"cursor": cursor} if cursor else {})})
+        query["live"] = "long-poll"
+        if "Stream-Cursor" in headers:
+            query["cursor"] = headers["Stream-Cursor"]

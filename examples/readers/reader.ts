@@ -1,10 +1,10 @@
 // Follows a store across resets, and prints each event once: node reader.ts <store URL> [token]
 import { setTimeout as sleep } from 'node:timers/promises'
-import { FetchError, stream } from '@durable-streams/client'
+import { stream } from '@durable-streams/client'
 
 const [store = '', token] = process.argv.slice(2)
 const headers: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` }
-const isGone = (error: unknown) => error instanceof FetchError && [404, 410].includes(error.status)
+const isGone = (error: unknown) => [404, 410].includes((error as { status: number }).status)
 
 /** The address of the store's log. No other log can answer there. */
 async function addressOfLog(): Promise<string> {

@@ -7,23 +7,29 @@ const JSON_TYPE = 'application/json'
 
 export class Stream {
   readonly #path: string
-  readonly #store: string
+  readonly #name: string
   readonly #addressing: Addressing
-  #incarnation: string
+  #backendId = 'none'
   #type: string | undefined
   #head = 0
   #lastWrite: Promise<unknown> = Promise.resolve()
 
   constructor(path: string, addressing: Addressing) {
     this.#path = path
-    const name = encodeURIComponent(path.replace(/^\/v1\/stream\//, ''))
-    this.#store = `/v1/stream/conformance/${name}`
-    this.#incarnation = `/v1/incarnation/conformance/${name}/none`
+    this.#name = `conformance/${encodeURIComponent(path.replace(/^\/v1\/stream\//, ''))}`
     this.#addressing = addressing
   }
 
   get isJson(): boolean {
     return isJson(this.#type)
+  }
+
+  get #store(): string {
+    return `/v1/stream/${this.#name}`
+  }
+
+  get #incarnation(): string {
+    return `/v1/incarnation/${this.#name}/${this.#backendId}`
   }
 
   /** A stream is created by its store's URL, which names the incarnation. Every other request goes to the incarnation. */
@@ -78,8 +84,8 @@ export class Stream {
       this.#type = type ?? JSON_TYPE
       this.#head = 0
     }
-    const { location, 'livestore-head': head } = answer.headers
-    if (location !== undefined) this.#incarnation = new URL(location, 'http://worker').pathname
+    const { 'livestore-backend-id': backendId, 'livestore-head': head } = answer.headers
+    if (typeof backendId === 'string') this.#backendId = backendId
     if (head !== undefined) this.#head = Number(head)
   }
 }

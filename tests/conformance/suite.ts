@@ -3,7 +3,10 @@ import { runConformanceTests } from '@durable-streams/server-conformance-tests'
 import { configureGlobal } from 'fast-check'
 import { afterAll, beforeAll, describe } from 'vitest'
 import { type Listening, type Server, startWorker } from '../harness/index.ts'
-import { startProxy } from './proxy.ts'
+import { type Addressing, startProxy } from './proxy.ts'
+
+/** The list of tests that do not apply is for this one. */
+const ADDRESSING: Addressing = 'store'
 
 type StartUpstream = (options: { longPollTimeoutMs: number }) => Promise<Server>
 
@@ -19,7 +22,7 @@ export function runSuite(upstreamName: string, startUpstream: StartUpstream): vo
       running.push(upstream)
       const worker = await startWorker({ upstreamUrl: upstream.url, vars: { ALLOWED_ORIGINS: 'https://example.com' } })
       running.push(worker)
-      const proxy = await startProxy(worker.url, 'store')
+      const proxy = await startProxy(worker.url, ADDRESSING)
       running.push(proxy)
       options.baseUrl = proxy.url
     })
