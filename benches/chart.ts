@@ -1,6 +1,7 @@
 // Draws the figures as one SVG for the docs: one panel per scenario and one bar per system. Every scale begins at 0.
-import { figure, type Report, spread } from './report.ts'
+import { figure, type Report } from './report.ts'
 import { SCENARIOS } from './scenarios/index.ts'
+import { spread } from './spread.ts'
 import { SYSTEMS, type SystemId } from './systems/model.ts'
 
 const WIDTH = 940

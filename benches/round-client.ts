@@ -4,10 +4,10 @@ import { open } from './client.ts'
 import { chain } from './events.ts'
 import { SCENARIOS } from './scenarios/index.ts'
 import { pushAccepted } from './scenarios/scenario.ts'
-import type { Endpoint } from './systems/model.ts'
+import type { Endpoint, Processes } from './systems/model.ts'
 
 export type Job = { readonly endpoint: Endpoint; readonly quick: boolean } & (
-  | { readonly scenario: string }
+  | { readonly scenario: string; readonly processes: Processes }
   /** Only fills stores, with pushes. */
   | { readonly fill: Readonly<Record<string, number>> }
 )
@@ -23,11 +23,17 @@ const problems: string[] = []
 const figures = 'fill' in job ? await fill(job) : await measure(job)
 process.send?.({ figures, problems } satisfies Outcome, () => process.exit(0))
 
-async function measure({ scenario, endpoint, quick }: Extract<Job, { scenario: string }>) {
+async function measure({ scenario, endpoint, processes, quick }: Extract<Job, { scenario: string }>) {
   const chosen = SCENARIOS.find(({ id }) => id === scenario)
   if (chosen === undefined) throw new Error(`unknown scenario ${scenario}`)
   const problem = (what: string) => void problems.push(what)
-  return chosen.run({ endpoint, quick, open: (storeId, fetch) => open(endpoint, storeId, fetch), problem })
+  return chosen.run({
+    endpoint,
+    processes,
+    quick,
+    open: (storeId, fetch) => open(endpoint, storeId, fetch),
+    problem,
+  })
 }
 
 async function fill({ fill, endpoint }: Extract<Job, { fill: object }>) {

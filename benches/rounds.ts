@@ -58,9 +58,9 @@ async function runRound(
   const folder =
     scenario.fill === undefined ? await makeFolder() : await filledFolder(scenario.fill(quick), system, filled)
   try {
-    const running = await start(system, folder.path)
+    const running = await start(system, folder.path, scenario.vars === undefined ? {} : { vars: scenario.vars })
     try {
-      return await runClient({ scenario: scenario.id, endpoint: running.endpoint, quick })
+      return await runClient({ scenario: scenario.id, endpoint: running.endpoint, processes: running.processes, quick })
     } finally {
       await running.stop()
     }

@@ -6,7 +6,8 @@ import { node } from '../scripts/lib/tools.mjs'
 const HELP = `npm run bench -- [options]          Headwater and other sync backends, side by side
 npm run bench -- growth [options]   how Headwater's costs grow with a store
 
-  --only a,b        scenarios (default: all; a letter selects its variants: c is c and c200k)
+  --only a,b        a b c c200k d e e10 f f5000 g h stores (default: all; a letter selects its variants: c is c and c200k);
+                    of growth: weight costs cold memory history
   --systems s,t     headwater headwater-hybrid headwater-direct sync-cf-ws sync-cf-http sync-s2 floor (default: all)
   --rounds N        (default 5)
   --quick           one short round of everything, to see that it works

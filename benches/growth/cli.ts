@@ -27,16 +27,27 @@ onEndSignal(async () => {
 })
 
 const report = { at: new Date().toISOString(), quick: values.quick, machine: machine(), figures: [] as Figure[] }
+const lines: string[] = []
 for (const name of values.only.split(',')) {
-  const figures = (await PARTS[name]?.(values.quick)) ?? []
-  report.figures.push(...figures)
-  for (const measured of figures) console.log(line(measured))
+  try {
+    const figures = (await PARTS[name]?.(values.quick)) ?? []
+    report.figures.push(...figures)
+    for (const measured of figures) print(line(measured))
+  } catch (error) {
+    process.exitCode = 1
+    print(`  ${name} FAILED: ${error instanceof Error ? error.message : error}`)
+  }
 }
 const { cpu, cores, loadBefore } = report.machine
 const conditions = `${report.at}: ${cores} × ${cpu}; load before ${loadBefore.toFixed(2)} per core`
-const results = { name: 'growth', report, text: `${report.figures.map(line).join('\n')}\n\n${conditions}` }
+const results = { name: 'growth', report, text: `${lines.join('\n')}\n\n${conditions}` }
 save(results)
 if (values.publish) publish(results)
+
+function print(text: string): void {
+  lines.push(text)
+  console.log(text)
+}
 
 function line({ what, value, unit, target }: Figure): string {
   const verdict = target === undefined ? '' : `   ${value <= target ? 'met' : 'MISSED'} (≤ ${figure(target)})`

@@ -1,16 +1,16 @@
-// Measures the first push after the runtime has evicted a Sequencer. The isolate stays, but the object's memory is gone.
+// Measures the first push after the runtime has evicted a Sequencer. The isolate and the sockets stay, but the object's memory is
+// gone.
 import { setTimeout as sleep } from 'node:timers/promises'
-import { open } from '../client.ts'
 import { chain } from '../events.ts'
 import { percentile, pushAccepted } from '../scenarios/scenario.ts'
-import { type Figure, withHeadwater } from './measure.ts'
+import { type Figure, followed, withHeadwater } from './measure.ts'
 
 /** workerd evicts an object that has been idle for 10 s. */
 const EVICTED_AFTER_MS = 15_000
 
 export async function cold(quick: boolean): Promise<Figure[]> {
   return withHeadwater(async ({ endpoint }) => {
-    const stores = await Promise.all(Array.from({ length: quick ? 10 : 50 }, (_, i) => open(endpoint, `cold-${i}`)))
+    const stores = await Promise.all(Array.from({ length: quick ? 10 : 50 }, (_, i) => followed(endpoint, `cold-${i}`)))
     const warm: number[] = []
     for (let head = 0; head < 10; head++)
       for (const store of stores) warm.push(await pushAccepted(store, chain(head, 1)))

@@ -1,8 +1,31 @@
 // Helpers of the measurements.
-import { mkdtemp, readFile, rm } from 'node:fs/promises'
+import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { type Client, open } from '../client.ts'
+import { until } from '../scenarios/scenario.ts'
+import type { Endpoint } from '../systems/model.ts'
 import { type Running, type StartOptions, start } from '../systems/start.ts'
+
+/** Opens a client that follows its store, as LiveStore's leader does. Its pushes go over the socket of the live pull. */
+export async function followed(endpoint: Endpoint, storeId: string): Promise<Client> {
+  const client = await open(endpoint, storeId)
+  let began = false
+  const pull = client.pull(
+    () => {
+      began = true
+    },
+    { live: true },
+  )
+  if (!(await until(() => began, 15_000))) throw new Error(`the live pull of ${storeId} brought nothing`)
+  return {
+    ...client,
+    async close() {
+      await pull.stop()
+      await client.close()
+    },
+  }
+}
 
 export interface Figure {
   readonly what: string
@@ -28,16 +51,4 @@ export async function withHeadwater<T>(
   } finally {
     await rm(folder, { recursive: true, force: true, maxRetries: 5 })
   }
-}
-
-/** The processor time that a process has used, in milliseconds (Linux only). */
-export async function cpuMs(pid: number | undefined): Promise<number> {
-  const fields = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]?.split(' ') ?? []
-  const ticksPerSecond = 100
-  return ((Number(fields[11]) + Number(fields[12])) * 1_000) / ticksPerSecond
-}
-
-export async function residentMiB(pid: number | undefined): Promise<number> {
-  const status = await readFile(`/proc/${pid}/status`, 'utf8')
-  return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024
 }

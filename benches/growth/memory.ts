@@ -3,9 +3,10 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { open } from '../client.ts'
 import { chain } from '../events.ts'
+import { residentMiB } from '../processes.ts'
 import { pushAccepted } from '../scenarios/scenario.ts'
 import type { Endpoint } from '../systems/model.ts'
-import { type Figure, residentMiB, withHeadwater } from './measure.ts'
+import { type Figure, withHeadwater } from './measure.ts'
 
 const EVENT_BYTES = 10_000
 const EVENTS_PER_PUSH = 100

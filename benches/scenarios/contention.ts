@@ -3,7 +3,7 @@
 // ahead, it waits until the pull has delivered the missing events.
 import type { Client } from '../client.ts'
 import { chain, type Event } from '../events.ts'
-import { ChainCheck, count, type Scenario, seconds, until, verify } from './scenario.ts'
+import { ChainCheck, count, type Round, type Scenario, seconds, until, verify } from './scenario.ts'
 
 const sizes = (quick: boolean) => (quick ? { writers: 6, events: 10 } : { writers: 20, events: 50 })
 /** LiveStore's first wait after an error (LeaderSyncProcessor.ts, `backgroundBackendPushing`). */
@@ -16,15 +16,18 @@ const contention = (id: string, eventsPerPush: number): Scenario => ({
   metrics: [
     seconds('total', 'until all are done'),
     count('spread', 'last done / first done'),
-    count('refused'),
+    count('refused', 'refused, as writers see it'),
+    count('byServer', 'refused by the server'),
+    count('perPush', 'per push'),
     count('failed', 'errored'),
   ],
   exclusion: (system) =>
     system === 'sync-s2' ? 'never refuses a push, so contending writers break its chain' : undefined,
+  vars: { INSPECTOR: 'on' },
   rounds: (system, asked) => (system.startsWith('sync-cf') ? Math.min(asked, 2) : asked),
   async run(round) {
     const { writers: size, events } = sizes(round.quick)
-    const withinMs = round.quick ? 4_000 : 90_000
+    const withinMs = round.quick ? 15_000 : 90_000
     const timeUp = { value: false }
     const writers = await Promise.all(
       Array.from(
@@ -34,7 +37,10 @@ const contention = (id: string, eventsPerPush: number): Scenario => ({
     )
     await until(() => writers.every(({ began }) => began), 15_000)
     const start = performance.now()
-    const timer = setTimeout(() => (timeUp.value = true), withinMs)
+    const timer = setTimeout(() => {
+      timeUp.value = true
+      for (const writer of writers) writer.stop()
+    }, withinMs)
     const ends = await Promise.all(
       writers.map((writer) => writer.work(eventsPerPush).then(() => performance.now() - start)),
     )
@@ -42,19 +48,40 @@ const contention = (id: string, eventsPerPush: number): Scenario => ({
     const landed = writers.reduce((sum, { own }) => sum + own.size, 0)
     const failures = writers.flatMap(({ failures }) => failures)
     for (const writer of writers) await writer.close()
-    await verify(round, 'contended', landed)
     if (failures[0] !== undefined) round.problem(`${failures.length} pushes errored, the first with: ${failures[0]}`)
-    const counts = { refused: writers.reduce((sum, { refused }) => sum + refused, 0), failed: failures.length }
+    const byServer = await refusedByServer(round, 'contended')
+    const counts = {
+      refused: writers.reduce((sum, { refused }) => sum + refused, 0),
+      failed: failures.length,
+      ...(byServer === undefined ? {} : { byServer, perPush: (byServer * eventsPerPush) / Math.max(landed, 1) }),
+    }
     if (landed < size * events) {
       round.problem(`not done after ${withinMs / 1_000} s: ${landed} of ${size * events} events`)
       return counts
     }
+    await verify(round, 'contended', landed)
     return { ...counts, total: Math.max(...ends) / 1_000, spread: Math.max(...ends) / Math.min(...ends) }
   },
 })
 
 export const contentionOne = contention('e', 1)
 export const contentionTen = contention('e10', 10)
+
+/**
+ * The pushes that the Worker and the Sequencer refused. A provider refuses a push itself if it knows that the server would. Such
+ * a refusal costs the server nothing. Only Headwater's Worker counts; its inspector shows the counts.
+ */
+async function refusedByServer({ endpoint }: Round, storeId: string): Promise<number | undefined> {
+  if (endpoint.system !== 'headwater' && endpoint.system !== 'headwater-hybrid') return undefined
+  const answer = await fetch(`${endpoint.workerUrl}/inspect/api/default/${storeId}`)
+  const { store, refused } = (await answer.json()) as { store: { pushes: Pushes | null }; refused: Pushes | null }
+  const counts = [...(store.pushes?.counts ?? []), ...(refused?.counts ?? [])]
+  return counts.filter(([outcome]) => outcome === 'server-ahead').reduce((sum, [, pushes]) => sum + pushes, 0)
+}
+
+interface Pushes {
+  readonly counts: readonly (readonly [outcome: string, pushes: number])[]
+}
 
 class Writer {
   /** This writer's events that are known to be in the log, because they were acknowledged or pulled. */
@@ -124,6 +151,12 @@ class Writer {
         }
       })
     }
+  }
+
+  /** Gives up the push that is under way. */
+  stop(): void {
+    this.stopPush()
+    this.wake()
   }
 
   async close(): Promise<void> {

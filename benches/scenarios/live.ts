@@ -1,6 +1,7 @@
 // (d) Delivery from one client's push to another client's live pull. (f) Delivery to a thousand live pulls.
 import type { Client, Pull } from '../client.ts'
 import { chain } from '../events.ts'
+import { openSockets } from '../processes.ts'
 import {
   ChainCheck,
   count,
@@ -37,22 +38,31 @@ export const crowd: Scenario = {
     ms('p50', 'all readers, p50'),
     seconds('connected', 'all connected after'),
     count('missed', 'deliveries missed'),
+    count('held', 'upstream connections held'),
   ],
   rounds: (_, asked) => Math.min(asked, 3),
   async run(round) {
-    const { all, last, connectedMs, missed } = await deliver(round, 'crowd', {
+    const { all, last, connectedMs, missed, held } = await deliver(round, 'crowd', {
       readers: round.quick ? 40 : 1_000,
       pushes: round.quick ? 5 : 20,
       everyMs: round.quick ? 200 : 500,
       warmUp: 2,
+      countsConnections: true,
     })
     if (missed > 0) round.problem(`${missed} deliveries did not come within ${TIMEOUT_MS / 1_000} s`)
-    return { last: percentile(last, 50), p50: percentile(all, 50), connected: connectedMs / 1_000, missed }
+    return {
+      last: percentile(last, 50),
+      p50: percentile(all, 50),
+      connected: connectedMs / 1_000,
+      missed,
+      ...(held === undefined ? {} : { held }),
+    }
   },
 }
 
 const TIMEOUT_MS = 15_000
 const PARALLEL_STARTS = 50
+const IDLE_CONNECTIONS_END_MS = 10_000
 
 interface Reader {
   readonly client: Client
@@ -62,14 +72,25 @@ interface Reader {
   ended: string | undefined
 }
 
+interface Delivery {
+  readonly readers: number
+  readonly pushes: number
+  readonly everyMs: number
+  readonly warmUp: number
+  /** Whether to count the upstream's connections that the readers hold. */
+  readonly countsConnections?: boolean
+}
+
 async function deliver(
   round: Round,
   storeId: string,
-  { readers: size, pushes, everyMs, warmUp }: { readers: number; pushes: number; everyMs: number; warmUp: number },
+  { readers: size, pushes, everyMs, warmUp, countsConnections = false }: Delivery,
 ) {
   const writer = await round.open(storeId)
   let head = 0
   await pushAccepted(writer, chain(head++, 1))
+
+  const before = countsConnections ? await upstreamConnections(round) : undefined
 
   const sent: number[] = []
   const arrived: number[][] = []
@@ -101,6 +122,8 @@ async function deliver(
   // Not every backend shows when its pull has gone from history to new events
   await new Promise((resolve) => setTimeout(resolve, 500))
 
+  const held = before === undefined ? undefined : await heldConnections(round, before)
+
   for (let i = 0; i < warmUp + pushes; i++) {
     const seqNum = head + 1
     arrived[seqNum] = []
@@ -129,5 +152,21 @@ async function deliver(
   }
   await writer.close()
   await verify(round, storeId, head)
-  return { all, last, missed, connectedMs }
+  return { all, last, missed, connectedMs, held }
+}
+
+/** The connections of the upstream; undefined without an upstream, or where the system can't tell. */
+async function upstreamConnections({ processes }: Round): Promise<number | undefined> {
+  const pid = processes['upstream']
+  return pid === undefined || process.platform !== 'linux' ? undefined : openSockets(pid)
+}
+
+/** The connections that there are more than before. Those of the reads that the readers began with are closed within seconds. */
+async function heldConnections(round: Round, before: number): Promise<number> {
+  const deadline = performance.now() + IDLE_CONNECTIONS_END_MS
+  for (;;) {
+    const held = ((await upstreamConnections(round)) ?? before) - before
+    if (held <= 0 || performance.now() > deadline) return Math.max(0, held)
+    await new Promise((resolve) => setTimeout(resolve, 250))
+  }
 }

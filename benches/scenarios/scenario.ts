@@ -3,7 +3,7 @@
 import { isNext } from '../../client/src/protocol/index.js'
 import type { Client } from '../client.ts'
 import type { Event } from '../events.ts'
-import type { Endpoint, SystemId } from '../systems/model.ts'
+import type { Endpoint, Processes, SystemId } from '../systems/model.ts'
 
 export interface Scenario {
   /** A letter, as in docs/performance.md. A variant adds more characters. */
@@ -15,6 +15,8 @@ export interface Scenario {
   readonly exclusion?: (system: SystemId) => string | undefined
   /** Stores that exist before the round begins, with their number of events. */
   readonly fill?: (quick: boolean) => Readonly<Record<string, number>>
+  /** Overrides of Headwater's settings. */
+  readonly vars?: Readonly<Record<string, string>>
   /** The number of rounds: fewer for a system that takes minutes. */
   readonly rounds?: (system: SystemId, asked: number) => number
   readonly run: (round: Round) => Promise<Readonly<Record<string, number>>>
@@ -28,6 +30,7 @@ export interface Metric {
 
 export interface Round {
   readonly endpoint: Endpoint
+  readonly processes: Processes
   readonly quick: boolean
   open(storeId: string, fetch?: typeof globalThis.fetch): Promise<Client>
   /** Reports something that the figures do not show. */

@@ -8,7 +8,8 @@ export const manyStores: Scenario = {
   id: 'g',
   title: (quick) => `${quick ? 40 : '1,000'} stores with one writer each, all at once`,
   metrics: [rate('rate', 'pushes/s'), ms('p50', 'per push, p50'), ms('p99', 'p99'), rate('first', 'new stores/s')],
-  rounds: (_, asked) => Math.min(asked, 3),
+  // sync-cf's client by WebSocket hangs here until its process is killed
+  rounds: (system, asked) => Math.min(asked, system === 'sync-cf-ws' ? 1 : 3),
   async run(round) {
     const stores = Array.from({ length: round.quick ? 40 : 1_000 }, (_, i) => `store-${i}`)
     const clients = await each(stores, (store) => round.open(store))

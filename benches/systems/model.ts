@@ -21,6 +21,9 @@ export interface Endpoint {
   readonly upstreamUrl: string
 }
 
+/** The process ids of its servers, by name. */
+export type Processes = Readonly<Record<string, number | undefined>>
+
 /** The metadata that a backend adds to each pulled event. The benches do not use it, so its type does not matter. */
 // biome-ignore lint/suspicious/noExplicitAny: each system has its own
 export type Metadata = any

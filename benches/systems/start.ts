@@ -10,12 +10,11 @@ import { freePort } from '../../scripts/lib/ports.mjs'
 import { launch, rustUpstream, type Service } from '../../scripts/lib/services.mjs'
 import { root, toolchain, toolEnv } from '../../scripts/lib/tools.mjs'
 import { headwaterFiles, workerd } from '../../scripts/lib/workerd.mjs'
-import type { Endpoint, SystemId } from './model.ts'
+import type { Endpoint, Processes, SystemId } from './model.ts'
 
 export interface Running {
   readonly endpoint: Endpoint
-  /** The process ids of its servers, by name. */
-  readonly processes: Readonly<Record<string, number | undefined>>
+  readonly processes: Processes
   /** The V8 inspector of its Worker, if the options ask for it. */
   readonly inspectorUrl: string | undefined
   stop(): Promise<void>
@@ -23,7 +22,7 @@ export interface Running {
 
 export interface StartOptions {
   /** Overrides of the Worker's settings. */
-  readonly vars?: Record<string, string>
+  readonly vars?: Readonly<Record<string, string>>
   readonly inspector?: boolean
 }
 

@@ -146,6 +146,34 @@ describe('a stale push', () => {
     close()
   })
 
+  test('is refused if it ends at the head, and the event there is another one', async () => {
+    const { server, send, close } = await openWriter(3)
+    server.frame({ events: { parent: 3, head: 5, offset: 'o' } }, eventsFrom(3, 2, {}, 'another'))
+    expect(await failureOf(send(3, 2))).toBeInstanceOf(ServerAheadError)
+    expect(server.sent).toEqual([])
+    close()
+  })
+
+  test('is refused if another writer of the line lands a batch of the same length first', async () => {
+    const { server, send, close } = await openWriter(3)
+    server.frame({ moved: { head: 3, offset: 'o', turn: { line: [7], patienceMs: 10_000 } } })
+    const sent = send(3, 1)
+    server.frame({ events: { parent: 3, head: 4, offset: 'o' } }, eventsFrom(3, 1, {}, 'another'))
+    expect(await failureOf(sent)).toBeInstanceOf(ServerAheadError)
+    expect(server.sent.map(({ head }) => head)).toEqual([{ want: true }])
+    close()
+  })
+
+  test('is sent if it ends at the head, and the event there is its own: an earlier attempt landed', async () => {
+    const { server, send, close } = await openWriter(3)
+    server.frame({ events: { parent: 3, head: 5, offset: 'o' } }, eventsFrom(3, 2))
+    const sent = send(3, 2)
+    expect(server.sent.length).toBe(1)
+    server.ack(1, 5)
+    expect(await failureOf(sent)).toBe('sent')
+    close()
+  })
+
   test('is sent if it ends at the head: it may have made that head, and its acknowledgement was lost', async () => {
     const { server, send, close } = await openWriter(5)
     const sent = send(3, 2)

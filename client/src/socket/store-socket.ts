@@ -56,6 +56,8 @@ export interface SocketTip {
   readonly head: number
   /** The offset behind the head. */
   readonly offset: string
+  /** The event at the head, if the socket brought it. */
+  readonly event?: unknown
 }
 
 export interface StoreSocket {
@@ -145,8 +147,8 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
     for (const listener of listeners) listener.hello(greeting)
   }
 
-  const observeHead = ({ head, offset }: Pick<SocketTip, 'head' | 'offset'>) => {
-    if (tip !== undefined && head > tip.head) tip = { ...tip, head, offset }
+  const observeHead = ({ head, offset, event }: Pick<SocketTip, 'head' | 'offset' | 'event'>) => {
+    if (tip !== undefined && head > tip.head) tip = { ...tip, head, offset, event }
     for (const { queue, wake } of listeners) {
       queue.observeHead(head)
       wake()
@@ -155,7 +157,8 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
 
   const deliver = (batch: Batch) => {
     for (const { queue } of listeners) queue.add(batch)
-    observeHead(batch)
+    const { head, offset, messages } = batch
+    observeHead({ head, offset, event: messages.at(-1) })
   }
 
   const onFrame = (frame: ServerFrame) => {

@@ -5,6 +5,7 @@ import type { Answer, Transport } from '../http/transport.ts'
 import { ACCEPTED_HEADER, BACKEND_ID_HEADER, JSON_TYPE } from '../protocol/index.js'
 import type { StoreSocket } from '../socket/store-socket.ts'
 import type { BackendId } from '../store/backend-id.ts'
+import { decodeEvent, sameEvent } from '../store/event.ts'
 import type { Chunk, Writer } from './writer.ts'
 
 export interface WorkerPushDeps {
@@ -44,7 +45,11 @@ export const makeWorkerPush = (deps: WorkerPushDeps): Writer => {
     if (turn !== undefined) await turn
     const tip = socket.tip()
     // The server would say the same. A batch that ends at the head may be the one that made it.
-    const isStale = tip !== undefined && tip.backend === known && tip.head > parent && tip.head !== last
+    const isStale =
+      tip !== undefined &&
+      tip.backend === known &&
+      tip.head > parent &&
+      (tip.head !== last || isOther(tip.event, events.at(-1)))
     if (isStale) throw serverAhead(tip.head + 1, first)
     const answer = await socket
       .push({ body, messages: events, parent, last, backendId: known }, signal)
@@ -130,3 +135,7 @@ const acknowledgedBy = (answer: Answer, first: number, last: number): string | u
 }
 
 const isLost = (cause: unknown): boolean => cause instanceof TransportError && !cause.timedOut
+
+/** Whether the head is another event than the last one of a push. Without the event, nobody can tell. */
+const isOther = (atHead: unknown, last: Chunk['events'][number] | undefined): boolean =>
+  atHead !== undefined && last !== undefined && !sameEvent(decodeEvent(atHead), last)
