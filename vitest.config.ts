@@ -5,6 +5,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node'
 const LONG = [
   'browser/todo',
   'chaos/chaos',
+  'conformance/',
   'wire/segments',
   'livestore/identity',
   'livestore/wedge',
@@ -23,7 +24,7 @@ class LongFirst extends BaseSequencer {
 }
 
 // Each suite is a project, so that it can run alone: `npm run test:wire`.
-const project = (name: string, include: string[]) => ({
+const project = (name: string, include: string[], options: { runner?: string } = {}) => ({
   test: {
     name,
     include,
@@ -31,6 +32,7 @@ const project = (name: string, include: string[]) => ({
     testTimeout: 30_000,
     // A Worker is ready within a second. The rest is for a machine that is busy with other test files.
     hookTimeout: 60_000,
+    ...options,
   },
 })
 
@@ -50,6 +52,7 @@ export default defineConfig({
       project('chaos', ['tests/chaos/**/*.test.ts']),
       project('livestore', ['tests/livestore/**/*.test.ts']),
       project('browser', ['tests/browser/**/*.test.ts']),
+      project('conformance', ['tests/conformance/**/*.test.ts'], { runner: 'tests/conformance/runner.ts' }),
     ],
   },
 })

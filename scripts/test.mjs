@@ -43,7 +43,7 @@ const STAGES = [
 ]
 
 /** Projects of vitest.config.ts. After all steps, one run of Vitest runs the selected ones. */
-const SUITES = ['docs', 'wire', 'deploy', 'chaos', 'provider', 'livestore', 'browser']
+const SUITES = ['docs', 'wire', 'conformance', 'deploy', 'chaos', 'provider', 'livestore', 'browser']
 
 const names = process.argv.slice(2)
 const unknown = names.find((name) => !(name in STEPS || SUITES.includes(name)))
@@ -149,8 +149,15 @@ async function vitest(projects) {
   const folder = mkdtempSync(join(tmpdir(), 'headwater-report-'))
   const report = join(folder, 'report.json')
   const chosen = projects.flatMap((project) => ['--project', project])
-  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
-  const ok = await run('vitest', [node, join(root, 'node_modules/vitest/vitest.mjs'), 'run', ...chosen, ...reporters])
+  const reporters = ['default', 'json', './tests/conformance/reporter.ts'].map((reporter) => `--reporter=${reporter}`)
+  const ok = await run('vitest', [
+    node,
+    join(root, 'node_modules/vitest/vitest.mjs'),
+    'run',
+    ...chosen,
+    ...reporters,
+    `--outputFile.json=${report}`,
+  ])
   try {
     const { numPassedTests, numFailedTests } = JSON.parse(readFileSync(report, 'utf8'))
     tests.passed += numPassedTests

@@ -130,8 +130,21 @@ pub fn encode(name: &str) -> String {
     if out.len() > MAX_ENCODED { format!("~h{:x}", Sha256::digest(name)) } else { out }
 }
 
+/// Encodes one segment of a URL: everything but unreserved characters (RFC 3986 §2.3) becomes `%` and two hex digits.
+pub(crate) fn percent_encode(segment: &str) -> String {
+    let mut out = String::with_capacity(segment.len());
+    for byte in segment.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(byte as char);
+        } else {
+            write!(out, "%{byte:02X}").expect("a String takes any text");
+        }
+    }
+    out
+}
+
 /// Decodes one segment of a URL (RFC 3986 §2.1).
-fn percent_decode(segment: &str) -> Option<String> {
+pub(crate) fn percent_decode(segment: &str) -> Option<String> {
     let mut bytes = segment.bytes();
     let mut out = Vec::with_capacity(segment.len());
     while let Some(byte) = bytes.next() {

@@ -239,6 +239,19 @@ impl Problem {
         )
     }
 
+    /// The offset is not one of this log.
+    pub fn foreign_offset() -> Self {
+        let detail =
+            "This offset is not one of the store's present log. Read from the start (offset=-1).";
+        Self::new(410, "gone", "OffsetGoneError", detail)
+    }
+
+    /// The incarnation of the address has ended: the store was reset.
+    pub fn incarnation_gone() -> Self {
+        let detail = "This incarnation has ended: the store was reset. Read the store's own URL.";
+        Self::new(410, "incarnation-gone", "IncarnationGoneError", detail)
+    }
+
     /// The upstream no longer keeps the beginning of the log (protocol §4, retention).
     pub fn trimmed() -> Self {
         let detail = "The log's server no longer keeps the beginning of this log. Nothing can be read from the start.";

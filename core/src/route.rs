@@ -1,8 +1,8 @@
 //! Routes: method, path and query become a [`Route`] or a [`Problem`].
 
 use crate::auth::Scope;
-use crate::event::{MAX_SEQ_NUM, Offset, Position, SeqNum};
-use crate::names::StorePath;
+use crate::event::{BackendId, MAX_SEQ_NUM, Offset, Position, SeqNum};
+use crate::names::{StorePath, percent_decode, percent_encode};
 use crate::problem::Problem;
 
 /// The parts of a request's URL. The runtime has already parsed and normalized the URL (WHATWG).
@@ -44,7 +44,14 @@ pub enum Route {
     /// `GET /inspect/api`: the header in which the inspector sends its token.
     Inspector,
     /// An operation on one store.
-    Store(StorePath, Verb),
+    Store {
+        /// The store.
+        store: StorePath,
+        /// The incarnation that the address names; `None` for the store's own URL.
+        incarnation: Option<BackendId>,
+        /// The operation.
+        verb: Verb,
+    },
 }
 
 /// An operation on a store.
@@ -64,6 +71,8 @@ pub enum Verb {
     Reset,
     /// `POST` with `Stream-Closed: true` and without a body
     Close,
+    /// `DELETE /v1/incarnation/{tenant}/{store}/{backendId}`
+    Delete,
     /// `POST /v1/adopt/{tenant}/{store}`
     Adopt,
     /// `GET /inspect/api/{tenant}/{store}`
@@ -92,6 +101,7 @@ impl Verb {
             Self::Create => "ensure",
             Self::Reset => "reset",
             Self::Close => "close",
+            Self::Delete => "delete",
             Self::Adopt => "adopt",
             Self::Inspect => "inspect",
         }
@@ -102,7 +112,7 @@ impl Verb {
         match self {
             Self::Read(_) | Self::Connect | Self::Head => Scope::Read,
             Self::Push | Self::Create => Scope::Write,
-            Self::Reset | Self::Close | Self::Adopt | Self::Inspect => Scope::Admin,
+            Self::Reset | Self::Close | Self::Delete | Self::Adopt | Self::Inspect => Scope::Admin,
         }
     }
 }
@@ -164,6 +174,23 @@ pub fn is_inspector(path: &str) -> bool {
     path.strip_prefix("/inspect").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+const STREAM_PREFIX: &str = "/v1/stream/";
+const INCARNATION_PREFIX: &str = "/v1/incarnation/";
+
+/// The path of a store's incarnation, by the path of a request for the store. `None` if that path is not the store's URL.
+pub fn incarnation_path(path: &str, backend_id: &BackendId) -> Option<String> {
+    let names = path.strip_prefix(STREAM_PREFIX)?;
+    Some(format!("{INCARNATION_PREFIX}{names}/{}", percent_encode(&backend_id.0)))
+}
+
+/// The longest backend id that an address or a header may carry.
+pub const MAX_BACKEND_ID: usize = 1024;
+
+/// Whether the text can be a backend id: no server gives one that is longer, or not plain ASCII.
+pub fn is_backend_id(text: &str) -> bool {
+    (1..=MAX_BACKEND_ID).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
 const ADOPT_METHODS: &str = "POST, OPTIONS";
 const STORE_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
@@ -188,9 +215,13 @@ pub fn route(method: &str, target: &Target<'_>, max_name: usize) -> Result<Route
     }
     let (inspect_path, adopt_path) =
         (path.strip_prefix("/inspect/api/"), path.strip_prefix("/v1/adopt/"));
-    let (tenant, store) = inspect_path
-        .or(adopt_path)
-        .or_else(|| path.strip_prefix("/v1/stream/"))
+    let by_incarnation = path.strip_prefix(INCARNATION_PREFIX);
+    let (names, incarnation) = match by_incarnation.map(|rest| rest.rsplit_once('/')) {
+        Some(Some((names, id))) => (Some(names), Some(incarnation(id)?)),
+        Some(None) => (None, None),
+        None => (inspect_path.or(adopt_path).or_else(|| path.strip_prefix(STREAM_PREFIX)), None),
+    };
+    let (tenant, store) = names
         .and_then(|rest| rest.split_once('/'))
         .filter(|(tenant, store)| !tenant.is_empty() && !store.is_empty() && !store.contains('/'))
         .ok_or_else(Problem::not_found)?;
@@ -208,10 +239,19 @@ pub fn route(method: &str, target: &Target<'_>, max_name: usize) -> Result<Route
         "GET" => Verb::Read(read(query)?),
         "HEAD" => Verb::Head,
         "PUT" => Verb::Create,
+        "DELETE" if incarnation.is_some() => Verb::Delete,
         "DELETE" => Verb::Reset,
         _ => return Err(Problem::method_not_allowed(STORE_METHODS)),
     };
-    Ok(Route::Store(store, verb))
+    Ok(Route::Store { store, incarnation, verb })
+}
+
+/// The backend id in an incarnation's address.
+fn incarnation(segment: &str) -> Result<BackendId, Problem> {
+    percent_decode(segment).filter(|id| is_backend_id(id)).map(BackendId).ok_or_else(|| {
+        let detail = "The backend id must be one that an earlier answer gave, percent-encoded.";
+        Problem::bad_request("backendId", detail)
+    })
 }
 
 fn read(query: &[(String, String)]) -> Result<Read, Problem> {

@@ -12,7 +12,7 @@ const LIMITS: BatchLimits = BatchLimits { events: 100, bytes: 1 << 20, event_byt
 fn entry(method: &str, url: &str) -> Entry {
     let mut entry = Entry::new(method.into(), Some("8f1c2d3e4f5a6b7c-FRA"), 1_000);
     match route(method, &Target::of(url), MAX_NAME_BYTES) {
-        Ok(Route::Store(store, verb)) => entry.aims(&store, &verb),
+        Ok(Route::Store { store, verb, .. }) => entry.aims(&store, &verb),
         other => panic!("{other:?}"),
     }
     entry

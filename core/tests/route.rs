@@ -1,28 +1,56 @@
 //! Routes, and the refusal of each bad address.
 
 use headwater_core::auth::Scope;
-use headwater_core::event::{Offset, Position};
+use headwater_core::event::{BackendId, Offset, Position};
 use headwater_core::names::{MAX_NAME_BYTES, StorePath};
 use headwater_core::problem::Problem;
-use headwater_core::route::{Live, PAGES, Read, Route, Target, Verb, is_inspector, route};
+use headwater_core::route::{
+    Live, PAGES, Read, Route, Target, Verb, incarnation_path, is_inspector, route,
+};
 
 fn get(query: &[(&str, &str)]) -> Result<Read, Problem> {
     let query = query.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect();
     match route("GET", &Target { host: "h", path: "/v1/stream/t/s", query }, MAX_NAME_BYTES)? {
-        Route::Store(_, Verb::Read(read)) => Ok(read),
+        Route::Store { verb: Verb::Read(read), .. } => Ok(read),
         other => panic!("{other:?}"),
     }
+}
+
+fn at(store: StorePath, incarnation: Option<&str>, verb: Verb) -> Route {
+    Route::Store { store, incarnation: incarnation.map(|id| BackendId(id.into())), verb }
+}
+
+#[test]
+fn a_path_with_two_names_and_a_backend_id_is_an_incarnation() {
+    let store = || StorePath::new("acme/x", "notes").unwrap();
+    let find = |method: &str, path: &str| route(method, &Target::of(path), MAX_NAME_BYTES);
+    for id in ["6f0c", "path:acme~2Fx/notes", "a%2F", "~", &"x".repeat(1024)] {
+        let id = BackendId(id.into());
+        let path = incarnation_path("/v1/stream/acme%2Fx/notes", &id).unwrap();
+        assert_eq!(path.matches('/').count(), 5, "{path}");
+        assert_eq!(find("PUT", &path), Ok(at(store(), Some(&id.0), Verb::Create)));
+    }
+    for path in ["/v1/incarnation/acme/notes", "/v1/incarnation/acme/notes/id/x"] {
+        assert_eq!(find("GET", path).unwrap_err().status, 404, "{path}");
+    }
+    let too_long = format!("/v1/incarnation/acme/notes/{}", "x".repeat(1025));
+    for path in ["/v1/incarnation/acme/notes/", "/v1/incarnation/acme/notes/%C3%A9", &too_long] {
+        let refusal = find("GET", path).unwrap_err();
+        assert_eq!(
+            (refusal.status, &refusal.to_json()["field"]),
+            (400, &"backendId".into()),
+            "{path}"
+        );
+    }
+    assert_eq!(incarnation_path("/v1/incarnation/acme/notes/id", &BackendId("id".into())), None);
 }
 
 #[test]
 fn a_path_with_two_names_is_a_store() {
     let store = |tenant, store| StorePath::new(tenant, store).unwrap();
     let push = |path: &str| route("POST", &Target::of(path), MAX_NAME_BYTES);
-    assert_eq!(push("/v1/stream/acme/notes"), Ok(Route::Store(store("acme", "notes"), Verb::Push)));
-    assert_eq!(
-        push("/v1/stream/a%2Fb/%F0%9F%98%80"),
-        Ok(Route::Store(store("a/b", "😀"), Verb::Push))
-    );
+    assert_eq!(push("/v1/stream/acme/notes"), Ok(at(store("acme", "notes"), None, Verb::Push)));
+    assert_eq!(push("/v1/stream/a%2Fb/%F0%9F%98%80"), Ok(at(store("a/b", "😀"), None, Verb::Push)));
     for path in [
         "/",
         "/v1/stream",
@@ -64,7 +92,7 @@ fn each_method_of_a_store_has_its_verb() {
         [("POST", Verb::Push), ("HEAD", Verb::Head), ("PUT", Verb::Create), ("DELETE", Verb::Reset)]
     {
         match route(method, &Target::of("/v1/stream/t/s"), MAX_NAME_BYTES) {
-            Ok(Route::Store(_, found)) => assert_eq!(found, verb),
+            Ok(Route::Store { verb: found, .. }) => assert_eq!(found, verb),
             other => panic!("{other:?}"),
         }
     }
@@ -97,7 +125,7 @@ fn a_post_that_only_closes_needs_an_administrator() {
 #[test]
 fn a_post_of_an_administrator_adopts_a_log() {
     let adopt = |method| route(method, &Target::of("http://h/v1/adopt/acme/notes"), 100);
-    let Ok(Route::Store(store, verb)) = adopt("POST") else { panic!("no store") };
+    let Ok(Route::Store { store, verb, .. }) = adopt("POST") else { panic!("no store") };
     assert_eq!((store.as_str(), &verb, verb.scope()), ("acme/notes", &Verb::Adopt, Scope::Admin));
     for method in ["GET", "HEAD", "PUT", "DELETE"] {
         let refused = adopt(method).expect_err("refused");
@@ -167,7 +195,7 @@ fn the_inspector_has_three_files_and_a_route_for_each_store() {
     assert_eq!(get("/inspect?tenant=acme"), Ok(Route::Page(&PAGES[0])));
     assert_eq!(get("/inspect/api"), Ok(Route::Inspector));
     let store = StorePath::new("a/b", "notes").unwrap();
-    assert_eq!(get("/inspect/api/a%2Fb/notes"), Ok(Route::Store(store, Verb::Inspect)));
+    assert_eq!(get("/inspect/api/a%2Fb/notes"), Ok(at(store, None, Verb::Inspect)));
     assert_eq!(Verb::Inspect.scope(), Scope::Admin);
     for path in [
         "/inspect/",

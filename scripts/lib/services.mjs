@@ -12,12 +12,13 @@ const READY_TIMEOUT_MS = 60_000
 
 /**
  * The official Rust server, in the mode that answers an append only after it is on disk.
- * @param {{ port: number, dataDir: string }} options
+ * @param {{ port: number, dataDir: string, longPollTimeoutMs?: number }} options
  * @returns {Service}
  */
-export function rustUpstream({ port, dataDir }) {
+export function rustUpstream({ port, dataDir, longPollTimeoutMs }) {
   const url = `http://127.0.0.1:${port}/v1/stream`
   const args = ['--host', '127.0.0.1', '--port', String(port), '--data-dir', dataDir, '--durability', 'wal']
+  if (longPollTimeoutMs !== undefined) args.push('--long-poll-timeout-ms', String(longPollTimeoutMs))
   return {
     name: 'upstream',
     command: durableStreamsServer,

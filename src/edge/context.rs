@@ -1,9 +1,15 @@
 //! The context of a store request, which the parts of the edge share.
 
 use headwater_core::auth::Grant;
+use headwater_core::event::BackendId;
 use headwater_core::names::StorePath;
-use worker::{Context, Env};
+use headwater_core::problem::Problem;
+use headwater_core::route::incarnation_path;
+use headwater_core::sequencer::Tip;
+use worker::{Context, Env, Headers};
 
+use super::reply;
+use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::upstream::Stream;
 
@@ -16,11 +22,51 @@ pub(super) struct StoreContext<'r> {
     pub(super) settings: &'r Settings,
     /// The host that the request names.
     pub(super) host: &'r str,
+    /// The path of the request's URL.
+    pub(super) path: &'r str,
     pub(super) store: &'r StorePath,
+    /// The incarnation that the address names; `None` for the store's own URL.
+    pub(super) incarnation: Option<&'r BackendId>,
     pub(super) grant: &'r Grant,
 }
 
 impl StoreContext<'_> {
+    /// Whether the address names this log: the store's own URL names every log of the store.
+    pub(super) fn names(&self, tip: &Tip) -> bool {
+        self.incarnation.is_none_or(|id| *id == tip.backend_id)
+    }
+
+    /// Refuses a request whose address names another incarnation than the store's. `tip` is the store's, if it has a stream.
+    pub(super) fn check_incarnation(&self, tip: Option<&Tip>) -> Result<(), Problem> {
+        match tip {
+            Some(tip) if self.names(tip) => Ok(()),
+            Some(tip) => Err(Problem::incarnation_gone().of(Some(&tip.backend_id))),
+            None if self.incarnation.is_some() => Err(Problem::no_stream()),
+            None => Ok(()),
+        }
+    }
+
+    /// A failure as the address has it: who writes to an incarnation that has ended names no wrong id, but a stream that is gone.
+    pub(super) fn refusal_of(&self, failure: Failure) -> Failure {
+        match failure {
+            Failure::Problem(problem)
+                if self.incarnation.is_some() && problem.kind == "backend-id-mismatch" =>
+            {
+                Problem::incarnation_gone().of(problem.backend_id.as_deref()).into()
+            }
+            failure => failure,
+        }
+    }
+
+    /// Sets the headers of identity: the backend id, the head, and the address of the incarnation.
+    pub(super) fn identify(&self, headers: &Headers, tip: &Tip) -> worker::Result<()> {
+        reply::identify(headers, tip)?;
+        match incarnation_path(self.path, &tip.backend_id) {
+            Some(path) => headers.set("content-location", &path),
+            None => Ok(()),
+        }
+    }
+
     /// The store's stream at the upstream.
     pub(super) fn stream(&self) -> Stream {
         Stream::new(self.settings.upstream.clone(), self.store.as_str())

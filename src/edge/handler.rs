@@ -79,7 +79,7 @@ async fn answer(
         entry.route = "preflight";
         return Ok(reply::preflight(settings.auth.header(), &settings.allowed_headers)?);
     }
-    let (store, verb) = match route(&method, &target, settings.max_name)? {
+    let (store, incarnation, verb) = match route(&method, &target, settings.max_name)? {
         Route::Health => {
             entry.route = "health";
             return Ok(reply::status("ok")?);
@@ -96,12 +96,12 @@ async fn answer(
             entry.route = "inspector";
             return Ok(inspect::page_settings(settings)?);
         }
-        Route::Store(store, verb) => {
+        Route::Store { store, incarnation, verb } => {
             let stream_closed = request.headers().get(CLOSED)?;
             // The runtime gives an empty body, too.
             let is_empty = request.headers().get("content-length")?.as_deref() == Some("0");
             let has_body = !is_empty && request.inner().body().is_some();
-            (store, verb.closing(stream_closed.as_deref(), has_body))
+            (store, incarnation, verb.closing(stream_closed.as_deref(), has_body))
         }
     };
     entry.aims(&store, &verb);
@@ -114,21 +114,27 @@ async fn answer(
         runtime: context,
         settings,
         host: target.host,
+        path: target.path,
         store: &store,
+        incarnation: incarnation.as_ref(),
         grant: &grant,
     };
-    match verb {
+    let answered = match verb {
         Verb::Push => push::push(&ctx, request, entry).await,
         Verb::Connect => connect::connect(&ctx, request).await,
         Verb::Read(read) => {
             let if_none_match = request.headers().get("if-none-match")?;
             read::read(&ctx, read, if_none_match, &mut entry.waits).await
         }
-        verb @ (Verb::Head | Verb::Create | Verb::Reset | Verb::Close | Verb::Adopt) => {
-            stream_admin::serve(&ctx, verb).await
-        }
+        verb @ (Verb::Head
+        | Verb::Create
+        | Verb::Reset
+        | Verb::Close
+        | Verb::Delete
+        | Verb::Adopt) => stream_admin::serve(&ctx, verb).await,
         Verb::Inspect => inspect::inspect(&ctx).await,
-    }
+    };
+    answered.map_err(|failure| ctx.refusal_of(failure))
 }
 
 /// Without authentication the Worker serves only local hosts, and pages from there. Therefore no deployment is open by

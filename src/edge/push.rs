@@ -4,6 +4,7 @@ use headwater_core::batch::{self, Batch};
 use headwater_core::event::BackendId;
 use headwater_core::problem::Problem;
 use headwater_core::request_log::Entry;
+use headwater_core::route::is_backend_id;
 use headwater_core::sequencer::Op;
 use worker::{Request, Response};
 
@@ -56,7 +57,7 @@ async fn check(
     let (body, lease) = received?;
     let batch = batch::check(&body, ctx.settings.limits).map_err(|error| Problem::from(&error))?;
     entry.brings(&batch);
-    Ok(Checked { batch, backend_id: backend_id(request)?, body, lease })
+    Ok(Checked { batch, backend_id: backend_id(ctx.incarnation, request)?, body, lease })
 }
 
 /// Counts a refusal that the Sequencer does not see.
@@ -73,15 +74,21 @@ fn refused(
     refusal.into()
 }
 
-/// The backend id that the client believes. No server gives one that is longer, or not plain ASCII.
-fn backend_id(request: &Request) -> Result<Option<BackendId>, Failure> {
-    match request.headers().get(reply::BACKEND_ID)? {
-        Some(id) if id.len() > 1024 || !id.bytes().all(|b| b.is_ascii_graphic()) => {
-            let detail =
-                "Livestore-Backend-Id must be one that an earlier answer gave, or left out.";
-            Err(Problem::bad_request(reply::BACKEND_ID, detail).into())
+/// The backend id that the client believes: the one in the address, or the one in the header.
+fn backend_id(
+    incarnation: Option<&BackendId>,
+    request: &Request,
+) -> Result<Option<BackendId>, Failure> {
+    let sent = request.headers().get(reply::BACKEND_ID)?;
+    let refused = |detail| Err(Problem::bad_request(reply::BACKEND_ID, detail).into());
+    match (sent, incarnation) {
+        (Some(id), _) if !is_backend_id(&id) => {
+            refused("Livestore-Backend-Id must be one that an earlier answer gave, or left out.")
         }
-        id => Ok(id.map(BackendId)),
+        (Some(id), Some(named)) if id != named.0 => {
+            refused("Livestore-Backend-Id must be the one in the address, or left out.")
+        }
+        (sent, named) => Ok(named.cloned().or(sent.map(BackendId))),
     }
 }
 

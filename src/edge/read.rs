@@ -1,21 +1,23 @@
 //! `GET`: sealed history comes from the edge cache, the unsealed tail and live reads from the upstream.
 //!
-//! The Worker calls the Sequencer at most for a look-up. The upstream's answers pass through the runtime, and their bytes
+//! The Worker calls the Sequencer at most for look-ups. The upstream's answers pass through the runtime, and their bytes
 //! don't enter the Wasm module's memory.
 
 use std::time::Duration;
 
+use futures::future::join;
 use headwater_core::event::{Offset, Position, SeqNum};
 use headwater_core::problem::Problem;
 use headwater_core::route::{Live, Read};
 use headwater_core::segments::pages::{self, Interior};
 use headwater_core::sequencer::call::Located;
-use headwater_core::sequencer::{Answer, Need, Op};
+use headwater_core::sequencer::{Answer, Need, Op, Tip};
 use headwater_core::timing::Timing;
 use worker::{Headers, Method, Response};
 
 use super::context::StoreContext;
 use super::segment_cache::{self, CachedPage, SegmentCache};
+use super::sequencer_client::Told;
 use super::tip_cache::{self, KnownTip};
 use super::{lifetime, remainder, reply, sequencer_client};
 use crate::failure::Failure;
@@ -43,36 +45,47 @@ pub(super) async fn read(
     if_none_match: Option<String>,
     timing: &mut Timing,
 ) -> Result<Response, Failure> {
-    let (mut known, mut located) = sequencer_client::tip(ctx, position_to_locate(&read)).await?;
+    let position = match &read.from {
+        Position::Offset(offset) => Position::Offset(pages::begin_of(offset)),
+        after @ Position::After(_) => after.clone(),
+    };
+    let mut told = match &position {
+        // Only the Sequencer knows the place.
+        Position::After(_) => sequencer_client::told_now(ctx, &position).await?,
+        Position::Offset(_) => sequencer_client::tip(ctx, &position).await?,
+    };
+    ctx.check_incarnation(told.tip.as_ref().map(|known| &known.tip))?;
     let from = match read.from {
         Position::Offset(offset) => offset,
         Position::After(seq) => {
-            let place = match located {
+            let place = match told.located {
                 Some(place) => place,
-                None => sequencer_client::locate(ctx, Position::After(seq)).await?,
+                None => sequencer_client::locate(ctx, position).await?,
             };
             let offset = offset_after(seq, &place)?;
             // Any other answer says nothing about the place that the read begins at.
-            located = matches!(place, Located::Found { .. }).then_some(place);
+            told.located = matches!(place, Located::Found { .. }).then_some(place);
             offset
         }
     };
     timing.lap("sequencer", now_ms());
-    if let (None, Some(tip)) = (read.live, known.as_ref().filter(|known| known.is_sealed_at(&from)))
+    if read.live.is_none()
+        && let Some(known) = told.tip.as_ref().filter(|known| known.is_sealed_at(&from))
     {
-        let cache = SegmentCache::open(ctx.host, ctx.store, tip.incarnation()).await;
-        let page = segment_cache::read(ctx, cache, &from, located).await;
+        let cache = SegmentCache::open(ctx.host, ctx.store, known.incarnation()).await;
+        let page = segment_cache::read(ctx, cache, &from, told.located.take()).await;
         timing.lap("history", now_ms());
         if let Some(page) = page? {
-            return sealed(page, tip, if_none_match.as_deref(), ctx.settings.auth.header());
+            return sealed(ctx, page, &known.tip, if_none_match.as_deref());
         }
-        // The tip may have turned out to be of another incarnation.
-        (known, _) = sequencer_client::tip(ctx, None).await?;
     }
     if let Some(interior) = Interior::parse(&from) {
+        let begin = Position::Offset(interior.run.clone());
+        let known = sequencer_client::told_now(ctx, &begin).await?.tip;
+        ctx.check_incarnation(known.as_ref().map(|known| &known.tip))?;
         let response = remainder::after(interior, read.live, &ctx.stream()).await?;
         if let Some(known) = known {
-            reply::identify(response.headers(), &known.tip)?;
+            ctx.identify(response.headers(), &known.tip)?;
         }
         return Ok(response);
     }
@@ -83,16 +96,7 @@ pub(super) async fn read(
         if_none_match,
         token_end_ms: ctx.grant.until(),
     };
-    pass_through(ctx, read, known, timing).await
-}
-
-/// The position whose place the read needs. A live read by offset needs none.
-fn position_to_locate(read: &Read) -> Option<Position> {
-    match &read.from {
-        Position::After(seq) => Some(Position::After(*seq)),
-        Position::Offset(_) if read.live.is_some() => None,
-        Position::Offset(offset) => Some(Position::Offset(pages::begin_of(offset))),
-    }
+    pass_through(ctx, read, told, timing).await
 }
 
 /// The offset of the append that holds the event after `seq`.
@@ -111,19 +115,27 @@ fn offset_after(seq: SeqNum, place: &Located) -> Result<Offset, Failure> {
 }
 
 /// The answer with a sealed segment, which is final as long as the incarnation lasts.
+///
+/// The store's own URL names the next incarnation after a reset. Therefore a client's cache asks again there.
 fn sealed(
+    ctx: &StoreContext<'_>,
     page: CachedPage,
-    known: &KnownTip,
+    tip: &Tip,
     if_none_match: Option<&str>,
-    token_header: &str,
 ) -> Result<Response, Failure> {
     let CachedPage { response, x_cache } = page;
     let headers = forwarded_headers(&response)?;
     // The browser's own cache may keep the segment, but only for this token.
-    headers.set("cache-control", "private, max-age=31536000, immutable")?;
-    headers.set("vary", token_header)?;
+    headers.set(
+        "cache-control",
+        match ctx.incarnation {
+            Some(_) => "private, max-age=31536000, immutable",
+            None => "private, no-cache",
+        },
+    )?;
+    headers.set("vary", ctx.settings.auth.header())?;
     headers.set(reply::CACHE, x_cache)?;
-    reply::identify(&headers, &known.tip)?;
+    ctx.identify(&headers, tip)?;
     let etag = headers.get("etag")?;
     if let (Some(etag), Some(if_none_match)) = (etag.as_deref(), if_none_match)
         && matches(if_none_match, etag)
@@ -155,26 +167,13 @@ struct UpstreamRead {
 async fn pass_through(
     ctx: &StoreContext<'_>,
     read: UpstreamRead,
-    mut known: Option<KnownTip>,
+    told: Told,
     timing: &mut Timing,
 ) -> Result<Response, Failure> {
-    let stream = ctx.stream();
-    let mut response = fetch(&stream, &read).await?;
-    if response.status_code() == 404 {
-        discard(&response);
-        // The Sequencer may not know yet that the stream is gone, or that it never existed.
-        let op = if read.live.is_some() { Op::Ensure } else { Op::Look(Need::Fresh) };
-        let tip = match sequencer_client::call(ctx, op).await? {
-            Answer::Tip(Some(tip)) => tip,
-            _ => return Ok(reply::empty_page(&read.from)?),
-        };
-        known = Some(tip.into());
-        response = fetch(&stream, &read).await?;
-    }
+    let Some((response, known)) = answer_of_log(ctx, &read, told).await? else {
+        return Ok(reply::empty_page(&read.from)?);
+    };
     timing.lap("upstream", now_ms());
-    if known.is_none() && response.status_code() < 300 {
-        known = fresh_tip(ctx).await?;
-    }
     if response.status_code() == 400 {
         // The log may not know an offset of its own index.
         tip_cache::invalidate(ctx.store);
@@ -188,7 +187,7 @@ async fn pass_through(
         sequencer_client::notify(ctx).await;
     }
     if let Some(known) = known {
-        reply::identify(&headers, &known.tip)?;
+        ctx.identify(&headers, &known.tip)?;
     }
     // SSE ends with its token. (A long-poll is a single answer to a request whose token was valid.)
     let is_sse = read.live == Some(Live::Sse) && response.status_code() == 200;
@@ -196,6 +195,106 @@ async fn pass_through(
         Some(end_ms) => Ok(lifetime::ending_at(response, end_ms)?.with_headers(headers)),
         None => Ok(response.with_headers(headers)),
     }
+}
+
+/// How often a read begins again, because the store was reset or created meanwhile.
+const MAX_ROUNDS: usize = 4;
+
+/// The upstream's answer, and the tip of the log that gave it. `None` if the store has no stream.
+///
+/// The upstream does not say whose log it reads from, and an isolate may remember a log that was reset meanwhile. Therefore the
+/// Sequencer tells the incarnation while the upstream answers. If it is not the one from before the request, the read
+/// begins again.
+async fn answer_of_log(
+    ctx: &StoreContext<'_>,
+    read: &UpstreamRead,
+    told: Told,
+) -> Result<Option<(Response, Option<KnownTip>)>, Failure> {
+    let stream = ctx.stream();
+    let from = Position::Offset(read.from.clone());
+    let Told { tip: mut before, located } = told;
+    let mut told = located.map(|located| Told { tip: before.clone(), located: Some(located) });
+    for round in 1.. {
+        // A long-poll may take a minute: its offset is checked first.
+        if told.is_none() && read.live == Some(Live::LongPoll) {
+            told = Some(sequencer_client::told_now(ctx, &from).await?);
+        }
+        let (response, told) = if let Some(told) = told.take() {
+            check_place(ctx, &stream, &read.from, &told).await?;
+            (fetch(&stream, read).await?, told)
+        } else {
+            let asks = Box::pin(sequencer_client::told_now(ctx, &from));
+            let (response, told) = join(fetch(&stream, read), asks).await;
+            let (response, told) = (response?, told?);
+            if let Err(error) = check_place(ctx, &stream, &read.from, &told).await {
+                discard(&response);
+                return Err(error);
+            }
+            (response, told)
+        };
+        let is_missing = response.status_code() == 404;
+        let is_unknown = told.tip.is_none() && response.status_code() < 300;
+        if round == MAX_ROUNDS {
+            return Ok(Some((response, told.tip)));
+        }
+        if is_missing {
+            discard(&response);
+            // The Sequencer may not know yet that the stream is gone, or that it never existed.
+            let creates = read.live.is_some() && ctx.incarnation.is_none();
+            let op = if creates { Op::Ensure } else { Op::Look(Need::Fresh) };
+            match sequencer_client::call(ctx, op).await? {
+                Answer::Tip(Some(tip)) => before = Some(tip.into()),
+                _ => return Ok(None),
+            }
+        } else if is_unknown {
+            // The Sequencer did not know of the stream before.
+            match fresh_tip(ctx).await? {
+                Some(tip) => before = Some(tip),
+                None => return Ok(Some((response, None))),
+            }
+            discard(&response);
+        } else if is_of(&response, before.as_ref(), told.tip.as_ref()) {
+            return Ok(Some((response, told.tip)));
+        } else {
+            discard(&response);
+            before = told.tip;
+        }
+    }
+    unreachable!("the last round returns")
+}
+
+/// Whether an answer of the upstream is of the log with this tip. The Sequencer told the tip at about the same time. A log only
+/// grows: an answer that ends before the tip may be of the next one.
+fn is_of(response: &Response, before: Option<&KnownTip>, now: Option<&KnownTip>) -> bool {
+    let id = |known: &KnownTip| known.tip.backend_id.clone();
+    let end = response.headers().get(NEXT_OFFSET).ok().flatten();
+    let reaches = |known: &KnownTip| {
+        let is_tail = response.headers().has(UP_TO_DATE).unwrap_or(false);
+        !is_tail || end.is_none_or(|end| end >= known.tip.offset.0)
+    };
+    before.map(id) == now.map(id) && now.is_none_or(reaches)
+}
+
+/// Refuses a read of another incarnation than the store's, and a read from an offset that lies inside a message.
+async fn check_place(
+    ctx: &StoreContext<'_>,
+    stream: &Stream,
+    from: &Offset,
+    told: &Told,
+) -> Result<(), Failure> {
+    let tip = told.tip.as_ref().map(|known| &known.tip);
+    ctx.check_incarnation(tip)?;
+    let is_recorded = match &told.located {
+        Some(Located::Found { incarnation, .. }) => {
+            tip.is_some_and(|tip| tip.backend_id == incarnation.backend_id)
+        }
+        _ => false,
+    };
+    let is_known = is_recorded || matches!(from.0.as_str(), Offset::START | "now");
+    if is_known || stream.has_boundary(from).await? {
+        return Ok(());
+    }
+    Err(Problem::foreign_offset().of(tip.map(|tip| &tip.backend_id)).into())
 }
 
 /// The Sequencer's tip of a stream that it did not know before the read. `None` if the Sequencer can't tell: then the answer

@@ -31,7 +31,7 @@ const TRACING_HEADERS: &str = "traceparent, tracestate, baggage, sentry-trace, b
                                x-datadog-origin, x-datadog-sampling-priority, x-datadog-tags, newrelic, \
                                elastic-apm-traceparent, uber-trace-id, x-amzn-trace-id, x-cloud-trace-context, \
                                request-id, request-context, x-request-id, x-correlation-id, x-honeycomb-trace";
-const EXPOSED: &str = "allow, etag, livestore-accepted, livestore-backend-id, livestore-head, livestore-problem, \
+const EXPOSED: &str = "allow, content-location, etag, livestore-accepted, livestore-backend-id, livestore-head, livestore-problem, \
                        location, retry-after, server-timing, stream-closed, stream-cursor, stream-next-offset, stream-sse-data-encoding, \
                        stream-up-to-date, www-authenticate, x-cache";
 

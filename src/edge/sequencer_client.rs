@@ -21,36 +21,55 @@ use crate::isolate::{TimedOut, within};
 use crate::lease::Lease;
 use crate::settings::SEQUENCER_BINDING;
 
-/// The tip of the store: the remembered one if it is recent, else the Sequencer's. The same call also finds the place of
-/// `position`, if the Sequencer is asked at all.
+/// What the Sequencer tells a reader.
+pub(super) struct Told {
+    /// The tip; `None` while the store has no stream, or while the Sequencer can't tell.
+    pub(super) tip: Option<KnownTip>,
+    /// The place of the reader's position. `None` if the Sequencer was not asked, or can't tell.
+    pub(super) located: Option<Located>,
+}
+
+/// The remembered tip if it is recent, else what the Sequencer tells now.
 ///
-/// The Sequencer answers at once, and looks at the log afterwards if an earlier reader found reason to. No read waits for
-/// that. The tip is `None` while the store has no stream, or while the Sequencer can't tell.
-pub(super) async fn tip(
-    ctx: &StoreContext<'_>,
-    position: Option<Position>,
-) -> Result<(Option<KnownTip>, Option<Located>), Failure> {
+/// A remembered tip may be older than a reset. It is good enough for sealed history, which stays what it was.
+pub(super) async fn tip(ctx: &StoreContext<'_>, position: &Position) -> Result<Told, Failure> {
+    match tip_cache::get(ctx.store) {
+        Some((known, true)) if ctx.names(&known.tip) => {
+            Ok(Told { tip: Some(known), located: None })
+        }
+        _ => told_now(ctx, position).await,
+    }
+}
+
+/// What the Sequencer tells now. It answers at once. Twice a minute at most, it looks at the log afterwards if an earlier reader
+/// found reason to. No read waits for that.
+pub(super) async fn told_now(ctx: &StoreContext<'_>, position: &Position) -> Result<Told, Failure> {
     let remembered = tip_cache::get(ctx.store);
     let need = match &remembered {
-        Some((known, true)) => return Ok((Some(known.clone()), None)),
         Some((known, false)) => known.need.clone(),
-        None => Need::Known,
+        _ => Need::Known,
     };
-    let (answer, located) = ask_tip(ctx, need, position).await;
+    let (answer, located) = ask_tip(ctx, need, Some(position.clone())).await;
     let tip = match (answer, remembered) {
+        (Ok(Answer::Tip(Some(tip))), Some((known, true))) if tip == known.tip => Some(known),
         (Ok(answer @ Answer::Tip(_)), _) => {
             tip_cache::learn(ctx.store, &answer);
             tip_cache::get(ctx.store).map(|(known, _)| known)
         }
+        (Err(error @ Failure::Runtime(_)), _) => return Err(error),
+        // Nobody can tell whether the incarnation goes on.
+        (answer, _) if ctx.incarnation.is_some() => {
+            let refusal = answer.map(|answer| answer.problem());
+            return Err(refusal?.unwrap_or_else(Problem::unavailable).into());
+        }
         // An old tip is better than none. It counts as recent again, and spares other reads this wait.
-        (Ok(_) | Err(Failure::Problem(_)), Some((known, _))) => {
+        (_, Some((known, _))) => {
             tip_cache::keep(ctx.store, known.clone());
             Some(known)
         }
-        (Ok(_) | Err(Failure::Problem(_)), None) => None,
-        (Err(error), _) => return Err(error),
+        (_, None) => None,
     };
-    Ok((tip, located))
+    Ok(Told { tip, located })
 }
 
 /// Makes the Sequencer look at the log, if a reader has seen more of it than the Sequencer told.

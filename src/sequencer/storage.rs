@@ -44,6 +44,7 @@ const SCHEMA: &str = "
 const COUNT_TABLES: &str =
     "SELECT COUNT(*) AS count FROM sqlite_master WHERE name IN ('append', 'backend')";
 
+const LAST: &str = "SELECT * FROM append ORDER BY last_seq DESC LIMIT 1";
 const LAST_TWO: &str = "SELECT * FROM append ORDER BY last_seq DESC LIMIT 2";
 const IS_DELETING: &str = "SELECT COUNT(*) AS count FROM deleting WHERE backend_id = ?";
 const COUNT_DIRECT_WRITERS: &str = "SELECT COUNT(*) AS count FROM direct_writer";
@@ -51,7 +52,6 @@ const INSERT_APPEND: &str = "INSERT OR REPLACE INTO append
     (last_seq, end_offset, events_so_far, bytes_so_far, seals, parent, fingerprint) VALUES (?, ?, ?, ?, ?, ?, ?)";
 
 const LAST_SEALING: &str = "SELECT * FROM append WHERE seals = 1 ORDER BY end_offset DESC LIMIT 1";
-
 const LAST_ENDS: &str = "SELECT * FROM append WHERE seals = 1 ORDER BY end_offset DESC LIMIT ?";
 const COUNT_ENDS: &str = "SELECT COUNT(*) AS count FROM append WHERE seals = 1";
 
@@ -285,7 +285,7 @@ impl Rows {
         Ok(())
     }
 
-    /// The segments from a position on. `None` if no recorded append ends at the offset, or the offset is not sealed.
+    /// The segments from a position on. `None` if no recorded append ends at the offset.
     pub(super) fn locate(&mut self, position: &Position) -> Result<Option<(Plan, Incarnation)>> {
         self.flush()?;
         let Some(incarnation) = self.incarnation.clone() else { return Ok(None) };
@@ -344,14 +344,13 @@ impl Rows {
         if offset.0 == Offset::START {
             return Ok(Some(Place::start()));
         }
-        // The unsealed tail has no segments to find.
-        let Some(sealed) = self.row(LAST_SEALING, vec![])?.filter(|row| *offset <= row.end_offset)
-        else {
-            return Ok(None);
-        };
-        Place::find(offset, sealed.last_seq, |seq| {
-            Ok(self.row(FIRST_FROM, vec![integer(seq)?])?.map(as_place))
-        })
+        // Most readers stand at the end.
+        match self.row(LAST, vec![])?.map(as_place) {
+            Some(last) if *offset < last.offset => Place::find(offset, last.head, |seq| {
+                Ok(self.row(FIRST_FROM, vec![integer(seq)?])?.map(as_place))
+            }),
+            last => Ok(last.filter(|last| last.offset == *offset)),
+        }
     }
 
     fn row(&self, query: &str, values: Vec<SqlStorageValue>) -> Result<Option<Row>> {

@@ -15,7 +15,9 @@ use std::time::Duration;
 use headwater_core::event::{BackendId, Offset, SeqNum, fence};
 use headwater_core::log::{LogScanner, Paging, header_message, header_of};
 use headwater_core::messages::SplitError;
+use headwater_core::problem::Problem;
 use headwater_core::sequencer::{Refusal, Tail, UpstreamResult};
+use serde::de::IgnoredAny;
 use worker::{Method, Response};
 
 use self::answer::{JSON, expect, is_closed, is_json, next_offset, tail};
@@ -36,6 +38,9 @@ pub(crate) const CLOSED: &str = "stream-closed";
 
 /// How much longer than the upstream's time-out a long-poll may wait for news.
 pub(crate) const LONG_POLL: Duration = Duration::from_mins(1);
+
+/// The longest event, as far as the default settings go. An offset inside a message tears no more than that message.
+const LONGEST_EVENT: usize = 1 << 20;
 
 const PRODUCER_EPOCH: &str = "producer-epoch";
 const PRODUCER_SEQ: &str = "producer-seq";
@@ -235,6 +240,38 @@ impl Stream {
                 Ok(false) => return UpstreamResult::Read(scanner.finish(), reader.page.end()),
                 Err(result) => return result,
             }
+        }
+    }
+
+    /// Whether the offset lies between two messages. A server answers any other offset with torn JSON, and an offset beyond its tail
+    /// with nothing. An offset that the server refuses counts as one: its refusal says more.
+    pub(crate) async fn has_boundary(&self, offset: &Offset) -> Result<bool, Problem> {
+        let is_truth = |result: UpstreamResult| match result {
+            UpstreamResult::Failed => Err(Problem::unavailable()),
+            _ => Ok(true),
+        };
+        let mut reader = match self.open(offset).await {
+            Ok(reader) => reader,
+            Err(result) => return is_truth(result),
+        };
+        let (mut bytes, mut is_json) = (0, true);
+        let read = for_each_message(&mut reader.body, |message| {
+            bytes += message.len();
+            is_json &= serde_json::from_slice::<IgnoredAny>(message).is_ok();
+            if is_json && bytes <= LONGEST_EVENT {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        match read.await {
+            Ok(()) if reader.body.is_empty() && reader.page.up_to_date => match self.tail().await {
+                Ok(tail) => Ok(tail.offset == *offset),
+                Err(result) => is_truth(result),
+            },
+            Ok(()) => Ok(is_json),
+            Err(PageError::Split(_)) => Ok(false),
+            Err(PageError::NoAnswer) => Err(Problem::unavailable()),
         }
     }
 

@@ -44,7 +44,7 @@ const logged = async () => logOf(await world.atUpstream(storeId, 'todo').message
 
 /** The live reads of the test's store. */
 const lives = (live: string): RecordedRequest[] =>
-  world.network.requests.filter(({ path, query }) => path.endsWith(storeId) && query.get('live') === live)
+  world.network.requests.filter(({ path, query }) => path.includes(storeId) && query.get('live') === live)
 const pushes = () => world.network.requests.filter(({ method, path }) => method === 'POST' && path.endsWith(storeId))
 
 test('two devices show each other’s changes over one WebSocket each', async () => {

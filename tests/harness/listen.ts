@@ -10,6 +10,8 @@ export interface Listening {
 
 /** Starts a server of the test's own on 127.0.0.1, by default on a free port. */
 export const listen = async (server: Server, port = 0): Promise<Listening> => {
+  // A client may send a request while the server closes an idle connection, and a test would fail for that.
+  server.keepAliveTimeout = 0
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
     server.listen(port, '127.0.0.1', resolve)

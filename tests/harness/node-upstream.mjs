@@ -1,9 +1,7 @@
-// node node-upstream.mjs <port> <data folder>: the reference server as a process, so that a test can kill it.
+// node node-upstream.mjs <options as JSON>: the reference server as a process, so that a test can kill it.
 import { DurableStreamTestServer } from '@durable-streams/server'
 
-const [port, dataDir] = process.argv.slice(2)
-if (dataDir === undefined) throw new Error('usage: node-upstream.mjs <port> <data folder>')
-const server = new DurableStreamTestServer({ host: '127.0.0.1', port: Number(port), dataDir })
+const server = new DurableStreamTestServer({ host: '127.0.0.1', ...JSON.parse(process.argv[2] ?? '{}') })
 await server.start()
 
 process.once('SIGTERM', async () => {

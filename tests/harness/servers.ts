@@ -39,12 +39,14 @@ interface UpstreamOptions {
   port?: number
   /** `stop` keeps it. The default is a temporary folder, which `stop` removes. */
   dataDir?: string
+  /** How long a long-poll waits for news. The default is the server's own: 30 s. */
+  longPollTimeoutMs?: number
 }
 
 export async function startRustUpstream(options: UpstreamOptions = {}): Promise<Server> {
   const port = options.port ?? (await freePort())
   const data = await dataFolder(options.dataDir)
-  return startServer(rustUpstream({ port, dataDir: data.path }), port, data)
+  return startServer(rustUpstream({ ...options, port, dataDir: data.path }), port, data)
 }
 
 /** The reference server of the protocol. It stores to files, so that a test can restart it. */
@@ -55,7 +57,10 @@ export async function startNodeUpstream(options: UpstreamOptions = {}): Promise<
   const service: Service = {
     name: 'Node upstream',
     command: node,
-    args: [join(root, 'tests/harness/node-upstream.mjs'), String(port), data.path],
+    args: [
+      join(root, 'tests/harness/node-upstream.mjs'),
+      JSON.stringify({ port, dataDir: data.path, longPollTimeout: options.longPollTimeoutMs }),
+    ],
     env: toolEnv(),
     cwd: root,
     url,

@@ -109,7 +109,14 @@ test('a socket that ends before the greeting', async () => {
 
 test('what arrives while the pull catches up beside the socket is not lost', async () => {
   const { socket, transport, server } = makeWorld()
-  const source = { url: URL, transport, socket, askBackendId: async () => 'backend-1', directLog: undefined }
+  const source = {
+    url: URL,
+    urlOfIncarnation: undefined,
+    transport,
+    socket,
+    askBackendId: async () => 'backend-1',
+    directLog: undefined,
+  }
   const backendId = { remembered: () => 'backend-1', observe: async () => {} }
   const runner = makeCommandRunner(source, backendId, limits, forever)
   const next = (withinMs: number) => runner.perform({ _tag: 'Next', seqNum: 3, withinMs })

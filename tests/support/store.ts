@@ -65,6 +65,18 @@ export class Store {
     return response
   }
 
+  /** The address of an incarnation of this store. */
+  incarnation(backendId: string): Incarnation {
+    return new Incarnation(
+      `${this.#parts.worker.url}/v1/incarnation/${urlPath(this.tenant, this.name)}/${encodeURIComponent(backendId)}`,
+    )
+  }
+
+  /** The address of the incarnation that the store has now. */
+  async currentIncarnation(): Promise<Incarnation> {
+    return this.incarnation((await this.request('HEAD')).headers.get('livestore-backend-id') ?? '')
+  }
+
   read(query = 'offset=-1', headers: Record<string, string> = {}, signal?: AbortSignal): Promise<Response> {
     return fetch(`${this.url}?${query}`, { headers, ...(signal ? { signal } : {}) })
   }
@@ -86,6 +98,28 @@ export class Store {
 
   request(method: string, init: RequestInit = {}): Promise<Response> {
     return fetch(this.url, { ...init, method })
+  }
+}
+
+/** An incarnation of a store, as a client sees it that knows its address. */
+export class Incarnation {
+  readonly url: string
+
+  constructor(url: string) {
+    this.url = url
+  }
+
+  read(query = 'offset=-1', init: RequestInit = {}): Promise<Response> {
+    return fetch(`${this.url}?${query}`, init)
+  }
+
+  request(method: string, init: RequestInit = {}): Promise<Response> {
+    return fetch(this.url, { ...init, method })
+  }
+
+  push(batch: unknown): Promise<Response> {
+    const headers = { 'content-type': 'application/json' }
+    return this.request('POST', { headers, body: JSON.stringify(batch) })
   }
 }
 

@@ -73,7 +73,7 @@ describe('on the Rust server', () => {
       const first = await readPage(store, 'offset=-1')
       expect(first.cache).toBe(expected)
       expect(Object.fromEntries(first.headers)).toMatchObject({
-        'cache-control': 'private, max-age=31536000, immutable',
+        'cache-control': 'private, no-cache',
         'content-type': 'application/json',
         'livestore-backend-id': expect.stringMatching(/^[0-9a-f-]{36}$/),
         'livestore-head': '60',

@@ -35,7 +35,10 @@ const hybridRoute = ({ route, identify, create }: WorkerRoute, upstream: Upstrea
     onLost: () => {},
     onBroken: () => {},
   }
-  return { ...route, source: { url, transport, askBackendId, socket: undefined, directLog } }
+  return {
+    ...route,
+    source: { url, urlOfIncarnation: undefined, transport, askBackendId, socket: undefined, directLog },
+  }
 }
 
 const directRoute = (upstream: Upstream, settings: Settings): Route => {
@@ -52,6 +55,7 @@ const directRoute = (upstream: Upstream, settings: Settings): Route => {
   return {
     source: {
       url,
+      urlOfIncarnation: undefined,
       transport,
       askBackendId: async (signal) => (await directLog.identify(signal)).backendId,
       socket: undefined,

@@ -3,7 +3,7 @@ import { unvouched, vouchedHead } from '../http/authenticity.ts'
 import { workerEndpoint } from '../http/endpoints.ts'
 import { authTokenOf, makeTransport, noStore } from '../http/transport.ts'
 import type { Settings, SyncBackendOptions } from '../options.ts'
-import { BACKEND_ID_HEADER, NEXT_OFFSET } from '../protocol/index.js'
+import { BACKEND_ID_HEADER, incarnationUrl, NEXT_OFFSET } from '../protocol/index.js'
 import type { DirectLog, LogIdentity } from '../reading/source.ts'
 import { makeStoreSocket } from '../socket/store-socket.ts'
 import { makeWorkerPush } from '../writing/worker-push.ts'
@@ -47,7 +47,14 @@ export const workerRoute = (
       : makeStoreSocket({ url, transport, limits: settings, WebSocket })
 
   const route: Route = {
-    source: { url, transport, askBackendId, socket, directLog: undefined },
+    source: {
+      url,
+      urlOfIncarnation: (backendId) => incarnationUrl(url, backendId),
+      transport,
+      askBackendId,
+      socket,
+      directLog: undefined,
+    },
     makeWriter: (backendId) =>
       makeWorkerPush({ url, transport, backendId, askBackendId, timeoutMs: settings.pushTimeoutMs, socket }),
     ping: async (timeoutMs, signal) => void (await ask('HEAD', timeoutMs, signal)),

@@ -18,6 +18,15 @@ const MAX_ENCODED = 200
 export const urlPath = (tenant, storeId) => `${encodeURIComponent(tenant)}/${encodeURIComponent(storeId)}`
 
 /**
+ * The URL of an incarnation of a store, below the same Worker as the store's own URL.
+ *
+ * @param {string} storeUrl
+ * @param {string} backendId
+ */
+export const incarnationUrl = (storeUrl, backendId) =>
+  `${storeUrl.replace(/\/v1\/stream\/([^/]+\/[^/]+)$/, '/v1/incarnation/$1')}/${encodeURIComponent(backendId)}`
+
+/**
  * A store's path below the upstream's URL.
  *
  * @param {string} tenant

@@ -5,6 +5,8 @@ import type { StoreSocket } from '../socket/store-socket.ts'
 /** The address of a log and the way to it. */
 export interface ReadSource {
   readonly url: string
+  /** The address of the log's incarnation with this backend id; undefined where the server has none. */
+  readonly urlOfIncarnation: ((backendId: string) => string) | undefined
   readonly transport: Transport
 }
 

@@ -275,6 +275,8 @@ impl Core {
                 reject_if_stale(tip, batch, Some(backend_id.as_ref().unwrap_or(&tip.backend_id)))
             }
             (Op::Look(Need::Known), TipState::NoStream(_)) => Some(Answer::Tip(None)),
+            // The stream may be gone, or be another one already.
+            (Op::Look(Need::Known), _) if self.deleting => None,
             (Op::Look(Need::Known), _) => self.tip().map(|tip| Answer::Tip(Some(tip.clone()))),
             (Op::Look(Need::Reaching(offset)), TipState::Verified(tip))
                 if tip.offset >= *offset =>

@@ -1,0 +1,31 @@
+// The protocol's own suite, against the Worker on one upstream.
+import { runConformanceTests } from '@durable-streams/server-conformance-tests'
+import { configureGlobal } from 'fast-check'
+import { afterAll, beforeAll, describe } from 'vitest'
+import { type Listening, type Server, startWorker } from '../harness/index.ts'
+import { startProxy } from './proxy.ts'
+
+type StartUpstream = (options: { longPollTimeoutMs: number }) => Promise<Server>
+
+export function runSuite(upstreamName: string, startUpstream: StartUpstream): void {
+  // The properties try more inputs where the machine is fast. One that does not apply stops at its first failure
+  configureGlobal({ interruptAfterTimeLimit: 10_000, endOnFailure: true })
+  describe(upstreamName, () => {
+    const options = { baseUrl: '' }
+    const running: Pick<Listening, 'stop'>[] = []
+    beforeAll(async () => {
+      // Some tests wait for the end of a long-poll. Others need the time to append during one
+      const upstream = await startUpstream({ longPollTimeoutMs: 3_000 })
+      running.push(upstream)
+      const worker = await startWorker({ upstreamUrl: upstream.url, vars: { ALLOWED_ORIGINS: 'https://example.com' } })
+      running.push(worker)
+      const proxy = await startProxy(worker.url, 'store')
+      running.push(proxy)
+      options.baseUrl = proxy.url
+    })
+    afterAll(async () => {
+      for (const part of running.reverse()) await part.stop()
+    })
+    runConformanceTests(options)
+  })
+}

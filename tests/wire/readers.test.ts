@@ -1,0 +1,52 @@
+// The readers of examples/readers/ follow a store across a reset.
+import { join } from 'node:path'
+import { afterEach, describe, expect, test } from 'vitest'
+import { type Child, startChild } from '../../scripts/lib/child.mjs'
+import { node, root, toolEnv } from '../../scripts/lib/tools.mjs'
+import { numbers } from '../support/events.ts'
+import { chain, Store } from '../support/store.ts'
+import { upstreams, useParts } from './parts.ts'
+
+const readers = [
+  { language: 'Python', command: 'python3', file: 'reader.py' },
+  { language: 'TypeScript', command: node, file: 'reader.ts' },
+]
+/** Small segments, so that the history has several pages. */
+const SIZE = { SEGMENT_BYTES: '2000', SEGMENT_EVENTS: '20' }
+const RESET = '--- the store was reset, and its new log begins'
+
+const children: Child[] = []
+afterEach(async () => {
+  await Promise.all(children.splice(0).map((child) => child.stop()))
+})
+
+const start = (reader: (typeof readers)[number], store: Store): unknown[] => {
+  const printed: unknown[] = []
+  const onLine = (line: string) => void printed.push(line.startsWith('{') ? JSON.parse(line).seqNum : line)
+  const args = [join(root, 'examples/readers', reader.file), store.url]
+  const command = { name: reader.language, command: reader.command, args, env: toolEnv(), cwd: root }
+  children.push(startChild(command, { onLine }))
+  return printed
+}
+
+describe.each(upstreams)('on $name', ({ start: startUpstream }) => {
+  const parts = useParts(startUpstream, SIZE)
+
+  test.each(readers)('the $language reader prints each event once and in order, across a reset', async (reader) => {
+    const store = new Store(parts)
+    for (let head = 0; head < 60; head += 10) await store.pushed(chain(head, 10))
+    const printed = start(reader, store)
+    const expectPrinted = (expected: unknown[]) => expect.poll(() => printed, { timeout: 20_000 }).toEqual(expected)
+    await expectPrinted(numbers(1, 60))
+    await store.pushed(chain(60, 2))
+    await expectPrinted(numbers(1, 62))
+
+    expect((await store.request('DELETE')).status).toBe(204)
+    // More events than before, so that every offset of the old log lies inside of the new one
+    for (let head = 0; head < 80; head += 10) await store.pushed(chain(head, 10))
+    const whole = [...numbers(1, 62), RESET, ...numbers(1, 80)]
+    await expectPrinted(whole)
+    await store.pushed(chain(80, 1))
+    await expectPrinted([...whole, 81])
+  })
+})
