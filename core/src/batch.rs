@@ -98,7 +98,10 @@ impl fmt::Display for BatchError {
 impl From<&BatchError> for Problem {
     fn from(error: &BatchError) -> Self {
         match error {
-            BatchError::Malformed(_) => Self::bad_request("body", error),
+            // Protocol §9.1.3: an append must have messages.
+            BatchError::Malformed(_) | BatchError::Count { events: 0, .. } => {
+                Self::bad_request("body", error)
+            }
             BatchError::NotAnArray | BatchError::Count { .. } => {
                 Self::invalid_push(422, error).with("field", "body")
             }

@@ -49,7 +49,7 @@ const PUSH_FIRST: &str = "it must come without a body. Push the batch first, and
 
 /// Each header, with its meaning for PUT and for POST. Every other write can honor none of them.
 static TABLE: [(&str, Meaning, Meaning); 14] = [
-    ("content-type", JSON_ONLY, Honored),
+    ("content-type", JSON_ONLY, JSON_ONLY),
     ("stream-closed", Closed, Closed),
     ("stream-ttl", NO_EXPIRY, ONLY_PUT),
     ("stream-expires-at", NO_EXPIRY, ONLY_PUT),
@@ -83,14 +83,18 @@ pub fn check(
     if let (Verb::Create, Some((field, detail))) = (verb, malformed(value, has_body)) {
         return Err(Problem::bad_request(field, detail));
     }
+    let only_closes = *verb == Verb::Push
+        && value("stream-closed").is_some_and(|value| value.eq_ignore_ascii_case("true"));
     let mut closes = false;
     for (name, put, post) in &TABLE {
         let Some(value) = value(name) else { continue };
         let is_default = match *name {
             "stream-closed" => !value.eq_ignore_ascii_case("true"),
-            // Only PUT and POST send something that has a type.
+            // Only a PUT and a push have a type.
             "content-type" => {
-                is_json(value) || matches!(verb, Verb::Reset | Verb::Delete | Verb::Adopt)
+                is_json(value)
+                    || (only_closes && !has_body)
+                    || matches!(verb, Verb::Reset | Verb::Delete | Verb::Adopt)
             }
             _ => false,
         };

@@ -170,11 +170,10 @@ impl Problem {
         Self::new(408, "too-slow", "RequestTimeoutError", detail)
     }
 
-    /// The body has another content type.
-    pub fn unsupported_media_type(found: &str) -> Self {
-        let detail = format!(
-            "The body is sent as {found:?}, but a batch must be sent as application/json, uncompressed."
-        );
+    /// The body is compressed.
+    pub fn unsupported_media_type(encoding: &str) -> Self {
+        let detail =
+            format!("The body is sent as {encoding:?}, but a batch must be sent uncompressed.");
         Self::new(415, "unsupported-media-type", "UnsupportedMediaTypeError", detail)
     }
 

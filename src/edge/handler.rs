@@ -100,6 +100,8 @@ async fn answer(
     entry.aims(&store, &verb);
     // Before the Worker learns anything about the store, and before any cache.
     let grant = auth::authenticate(request, &settings.auth).await?;
+    grant.permits(&store, verb.scope())?;
+    rate_limit::check(env, &store).await?;
     let closes = write_headers::check(request, &verb).await?;
     let verb = match verb {
         // A POST that only closes is no push (protocol §5.3).
@@ -108,7 +110,6 @@ async fn answer(
     };
     entry.aims(&store, &verb);
     grant.permits(&store, verb.scope())?;
-    rate_limit::check(env, &store).await?;
     let ctx = StoreContext {
         env,
         runtime: context,

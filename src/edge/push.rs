@@ -1,8 +1,7 @@
 //! `POST`: checks a batch and hands it to the Sequencer.
 
 use headwater_core::batch::{self, Batch};
-use headwater_core::event::BackendId;
-use headwater_core::headers::is_json;
+use headwater_core::event::{BackendId, Offset, Position};
 use headwater_core::problem::Problem;
 use headwater_core::request_log::Entry;
 use headwater_core::route::is_backend_id;
@@ -28,6 +27,12 @@ pub(super) async fn push(
     };
     if let Some(refusal) = tip_cache::reject_if_stale(ctx.store, &batch, backend_id.as_ref()) {
         return Err(refused(ctx, Some(&batch), refusal, entry));
+    }
+    if ctx.incarnation.is_some() {
+        // A push to a store without a stream would create one.
+        let told =
+            sequencer_client::tip(ctx, &Position::Offset(Offset(Offset::START.into()))).await?;
+        ctx.check_incarnation(told.tip.as_ref().map(|known| &known.tip))?;
     }
     let answer = sequencer_client::push(ctx, Op::Push { batch, backend_id }, body, &lease).await;
     entry.waits.lap("sequencer", now_ms());
@@ -94,19 +99,14 @@ fn backend_id(
 }
 
 fn check_content_type(request: &Request) -> Result<(), Failure> {
-    let header = |name| request.headers().get(name).map(Option::unwrap_or_default);
-    let (content_type, encoding) = (header("content-type")?, header("content-encoding")?);
-    if content_type.is_empty() {
-        let detail = "A batch must be sent with Content-Type: application/json.";
+    if request.headers().get("content-type")?.is_none() {
+        let detail = "A push must have the content type application/json.";
         return Err(Problem::bad_request("content-type", detail).into());
     }
-    if !is_json(&content_type) {
-        return Err(Problem::unsupported_media_type(&content_type).into());
+    match request.headers().get("content-encoding")?.unwrap_or_default().as_str() {
+        "" | "identity" => Ok(()),
+        encoding => Err(Problem::unsupported_media_type(encoding).into()),
     }
-    if !matches!(encoding.as_str(), "" | "identity") {
-        return Err(Problem::unsupported_media_type(&encoding).into());
-    }
-    Ok(())
 }
 
 /// Reads the body. Stops at its size limit and at its time limit, and does not begin if the isolate has no memory left for

@@ -220,6 +220,9 @@ async fn pass_through(
     }
     // SSE ends with its token. (A long-poll is a single answer to a request whose token was valid.)
     let is_sse = read.live == Some(Live::Sse) && response.status_code() == 200;
+    if is_sse {
+        headers.set("cache-control", "no-cache")?; // protocol §5.8
+    }
     match read.token_end_ms.filter(|_| is_sse) {
         Some(end_ms) => Ok(lifetime::ending_at(response, end_ms)?.with_headers(headers)),
         None => unless_known(response, headers, read.if_none_match.as_deref()),

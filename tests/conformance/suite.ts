@@ -6,7 +6,7 @@ import { type Listening, type Server, startWorker } from '../harness/index.ts'
 import { type Addressing, startProxy } from './proxy.ts'
 
 /** The list of tests that do not apply is for this one. */
-const ADDRESSING: Addressing = 'store'
+const ADDRESSING: Addressing = 'incarnation'
 
 type StartUpstream = (options: { longPollTimeoutMs: number }) => Promise<Server>
 

@@ -252,12 +252,12 @@ test(`tokens for 10,000 hostile names open only the stores that they name (seed 
   const wrong: unknown[] = []
   const check = async ([tenant, store, otherTenant, otherStore]: [string, string, string, string]) => {
     const headers = { ...bearer(ticket(tenant, [store])), 'content-type': 'text/plain' }
-    // A push of another type receives 415, but only if the token opens the store.
+    // A push of another type receives 409, but only if the token opens the store.
     const own = await raw('POST', path(tenant, store), headers)
     const other = await raw('POST', path(otherTenant, otherStore), headers)
     const isSame = tenant === otherTenant && (store === otherStore || store === '*')
-    const isOpen = isSame ? 415 : 403
-    if (own.status !== 415 || other.status !== isOpen)
+    const isOpen = isSame ? 409 : 403
+    if (own.status !== 409 || other.status !== isOpen)
       wrong.push({ tenant, store, otherTenant, otherStore, own, other })
   }
   const queue = pairs.values()
@@ -319,5 +319,5 @@ test('a path with dots or odd slashes needs a token for the store at which it en
     expect([403, 404], wandering).toContain(status)
   }
   const plain = { ...headers, 'content-type': 'text/plain' }
-  expect((await raw('POST', '/v1/stream/acme/./notes', plain)).status).toBe(415)
+  expect((await raw('POST', '/v1/stream/acme/./notes', plain)).status).toBe(409)
 })

@@ -116,7 +116,7 @@ describe('a small deployment', () => {
     const store = new Store(parts)
     const size = 600_000
     for (const [header, wanted] of [
-      ['content-type: text/plain', /^HTTP\/1.1 415 /],
+      ['content-type: text/plain', /^HTTP\/1.1 409 /],
       ['content-type: application/json', /^HTTP\/1.1 413 [^]*"maxBytes":5000/],
     ] as const) {
       const push = slow(store, `content-length: ${size}`, header)
@@ -132,7 +132,7 @@ describe('a small deployment', () => {
 
   test('a refused body that does not arrive delays the refusal by only a few seconds', async () => {
     const push = slow(new Store(parts), 'content-length: 300', 'content-type: text/plain')
-    expect(await push.answer).toMatch(/^HTTP\/1.1 415 /)
+    expect(await push.answer).toMatch(/^HTTP\/1.1 409 /)
   }, 15_000)
 
   test('a store with too many pushes in arrival refuses more, and no other store suffers', async () => {

@@ -166,7 +166,7 @@ describe('the batch check', () => {
       const problem = await json<Problem>(refused)
       expect([refused.status, problem.detail]).toEqual([status, expect.stringContaining(detail)])
     }
-    expect((await s.push(chain(0, 1), { 'content-type': 'text/plain' })).status).toBe(415)
+    expect((await s.push(chain(0, 1), { 'content-type': 'text/plain' })).status).toBe(409)
     expect((await s.push(chain(0, 1), { 'content-encoding': 'gzip' })).status).toBe(415)
     expect((await s.push(chain(0, 1), { 'content-type': 'Application/JSON; charset=utf-8' })).status).toBe(200)
   })
