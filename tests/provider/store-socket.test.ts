@@ -639,6 +639,21 @@ describe('a turn', () => {
     expect(await outcomeOf(turn)).toBeUndefined()
   })
 
+  test('is asked for once, though a long line does not name this client', async () => {
+    const { store, socket } = await openWorld(3)
+    const others = Array.from({ length: 16 }, (_, i) => i + 2)
+    for (const head of [4, 5, 6]) {
+      socket.frame(moved(head, others))
+      expect(await outcomeOf(turnOf(store, head, forever))).toBe('pending')
+    }
+    expect(wanted(socket)).toBe(1)
+    const pushed = push(store, pushOf(6, 1))
+    socket.frame({ ack: { push: 1, head: 7, offset: offsetOf(7), turn: { line: others, patienceMs: 100 } } })
+    await pushed
+    expect(await outcomeOf(turnOf(store, 7, forever))).toBe('pending')
+    expect(wanted(socket)).toBe(2)
+  })
+
   test('of others ends when the head moves: the batch is stale then', async () => {
     const { store, socket } = await openWorld(3)
     socket.frame(moved(4, [2]))

@@ -1,6 +1,6 @@
 // Turns: how long a writer waits for the writers before it.
 import { describe, expect, test } from 'vitest'
-import { isInLine, NO_TURN, waitMs } from '../../client/src/socket/turns.ts'
+import { NO_TURN, standsInLine, waitMs } from '../../client/src/socket/turns.ts'
 
 const turn = { line: [5, 3, 8], patienceMs: 40 }
 
@@ -21,7 +21,14 @@ describe('a writer', () => {
     expect(waitMs(NO_TURN, 5, 0)).toBe(0)
   })
 
-  test('knows whether it is in the line', () => {
-    expect([5, 8, 7].map((own) => isInLine(turn, own))).toEqual([true, true, false])
+  const long = { line: Array.from({ length: 16 }, (_, i) => i), patienceMs: 40 }
+
+  test.each([
+    ['that is named stands in line', turn, 8, false, true],
+    ['that a short line does not name does not stand in it', turn, 7, true, false],
+    ['that a long line does not name still stands in it', long, 99, true, true],
+    ['that never stood in a long line does not', long, 99, false, false],
+  ])('%s', (_, turn, own, stood, expected) => {
+    expect(standsInLine(turn, own, stood)).toBe(expected)
   })
 })

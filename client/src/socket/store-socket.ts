@@ -5,7 +5,7 @@ import { problemKind } from '../protocol/index.js'
 import { type Hello, type ServerFrame, SUBPROTOCOL, TOKEN_PREFIX } from './frame.ts'
 import { type Batch, type FrameQueue, makeFrameQueue } from './frame-queue.ts'
 import { openSession, type Session, type SessionLimits } from './session.ts'
-import { isInLine, NO_TURN, type Turn, waitMs } from './turns.ts'
+import { NO_TURN, standsInLine, type Turn, waitMs } from './turns.ts'
 
 export interface StoreSocketDeps {
   /** The Worker's URL of the store. */
@@ -106,6 +106,8 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
   let tip: SocketTip | undefined
   let lastPush = 0
   let turn: Turn & { readonly since: number } = { ...NO_TURN, since: 0 }
+  /** Whether this client stands in line. Each `want` wakes the Sequencer, so one is enough. */
+  let stands = false
   /** Each ends a wait for a turn. */
   const turnWaits = new Set<() => void>()
   let renewal: ReturnType<typeof setTimeout> | undefined
@@ -143,6 +145,7 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
     hello = greeting
     tip = greeting
     turn = { ...NO_TURN, since: 0 }
+    stands = false
     renewLater(greeting.expiresInMs)
     for (const listener of listeners) listener.hello(greeting)
   }
@@ -162,7 +165,11 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
   }
 
   const onFrame = (frame: ServerFrame) => {
-    if ('turn' in frame) turn = { ...frame.turn, since: Date.now() }
+    if ('turn' in frame) {
+      turn = { ...frame.turn, since: Date.now() }
+      // A batch that has landed ended its writer's turn.
+      stands = hello !== undefined && standsInLine(turn, hello.id, stands && frame._tag !== 'Ack')
+    }
     handle(frame)
     for (const endWait of turnWaits) endWait()
   }
@@ -271,14 +278,16 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
 
   const untilTurn = (parent: number, signal: AbortSignal): Promise<void> | undefined => {
     if (turnWaitMs(parent) === 0 || hello === undefined) return undefined
-    if (!isInLine(turn, hello.id)) session?.send({ want: true })
+    if (!stands) session?.send({ want: true })
+    stands = true
     return waitForTurn(parent, signal)
   }
 
   const waitForTurn = async (parent: number, signal: AbortSignal): Promise<void> => {
     for (let ms = turnWaitMs(parent); ms > 0 && !signal.aborted; ms = turnWaitMs(parent)) {
       const news = new AbortController()
-      const endWait = () => news.abort()
+      // With a reason, it makes no error with a stack.
+      const endWait = () => news.abort(null)
       turnWaits.add(endWait)
       signal.addEventListener('abort', endWait, { once: true })
       await sleep(ms, news.signal)

@@ -12,7 +12,12 @@ export interface Turn {
 /** Nobody contends. */
 export const NO_TURN: Turn = { line: [], patienceMs: 0 }
 
-export const isInLine = ({ line }: Turn, own: number): boolean => line.includes(own)
+/** The Sequencer names at most so many writers (docs/http-api.md, "Turns"). */
+const MAX_NAMED = 16
+
+/** Whether a writer stands in line, as far as it can tell. `stood`: it did before this turn. A long line does not name all. */
+export const standsInLine = ({ line }: Turn, own: number, stood: boolean): boolean =>
+  line.includes(own) || (stood && line.length >= MAX_NAMED)
 
 /** How long the writer still waits, `elapsedMs` after the news. One that is not in the line stands behind it. */
 export const waitMs = (turn: Turn, own: number, elapsedMs: number): number => {
