@@ -112,20 +112,13 @@ impl Problem {
     /// (protocol §5.1), 501 if it asks for a function that Headwater does not have, else 400. `why` also says what to do.
     #[inline(never)]
     pub fn unmet_header(status: u16, name: &str, why: &str) -> Self {
-        let (kind, tag) = match status {
-            409 => ("config-mismatch", "ConfigMismatchError"),
-            501 => ("not-implemented", "NotImplementedError"),
-            _ => ("bad-request", "BadRequestError"),
-        };
         let detail = format!("The header {name} can't be honored: {why}");
-        Self::new(status, kind, tag, detail).with("field", name)
-    }
-
-    /// The request means an open stream, but the store's is closed (protocol §5.1).
-    pub fn closed() -> Self {
-        let why =
-            "the store's stream is closed for good, and a PUT without it means an open stream.";
-        Self::unmet_header(409, "stream-closed", why).with_header("stream-closed", "true")
+        let problem = match status {
+            409 => Self::new(409, "config-mismatch", "ConfigMismatchError", detail),
+            501 => Self::new(501, "not-implemented", "NotImplementedError", detail),
+            _ => return Self::bad_request(name, detail),
+        };
+        problem.with("field", name)
     }
 
     /// No such route.

@@ -108,21 +108,6 @@ fn each_method_of_a_store_has_its_verb() {
 }
 
 #[test]
-fn a_post_that_only_closes_needs_an_administrator() {
-    for (stream_closed, has_body, verb) in [
-        (Some("true"), false, Verb::Close),
-        (Some("TRUE"), false, Verb::Close),
-        (Some("true"), true, Verb::Push),
-        (Some("yes"), false, Verb::Push),
-        (None, false, Verb::Push),
-    ] {
-        assert_eq!(Verb::Push.closing(stream_closed, has_body), verb);
-    }
-    assert_eq!(Verb::Create.closing(Some("true"), false), Verb::Create);
-    assert_eq!(Verb::Close.scope(), Scope::Admin);
-}
-
-#[test]
 fn a_post_of_an_administrator_adopts_a_log() {
     let adopt = |method| route(method, &Target::of("http://h/v1/adopt/acme/notes"), 100);
     let Ok(Route::Store { store, verb, .. }) = adopt("POST") else { panic!("no store") };
@@ -133,6 +118,13 @@ fn a_post_of_an_administrator_adopts_a_log() {
             (refused.status, refused.header.as_deref()),
             (405, Some(&("allow", "POST, OPTIONS".to_string())))
         );
+    }
+}
+
+#[test]
+fn what_changes_the_stream_as_a_whole_needs_an_administrator() {
+    for verb in [Verb::Reset, Verb::Close, Verb::Delete, Verb::Adopt] {
+        assert_eq!(verb.scope(), Scope::Admin, "{verb:?}");
     }
 }
 

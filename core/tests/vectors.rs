@@ -140,7 +140,7 @@ fn problems() -> Vec<Problem> {
     ];
     let mut all = vec![
         Problem::bad_request("offset", "is wrong."),
-        Problem::closed(),
+        Problem::unmet_header(409, "stream-ttl", "a store does not expire."),
         Problem::unmet_header(501, "stream-forked-from", "a store can't be a fork."),
         Problem::not_found(),
         Problem::method_not_allowed("GET"),

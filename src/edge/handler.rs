@@ -97,19 +97,13 @@ async fn answer(
         }
         Route::Store { store, incarnation, verb } => (store, incarnation, verb),
     };
+    let verb = write_headers::verb(request, verb)?;
     entry.aims(&store, &verb);
     // Before the Worker learns anything about the store, and before any cache.
     let grant = auth::authenticate(request, &settings.auth).await?;
     grant.permits(&store, verb.scope())?;
     rate_limit::check(env, &store).await?;
     let closes = write_headers::check(request, &verb).await?;
-    let verb = match verb {
-        // A POST that only closes is no push (protocol §5.3).
-        Verb::Push if closes => Verb::Close,
-        verb => verb,
-    };
-    entry.aims(&store, &verb);
-    grant.permits(&store, verb.scope())?;
     let ctx = StoreContext {
         env,
         runtime: context,

@@ -68,7 +68,10 @@ fn respond(
             let why = "the store is open. Push its events, and then close it by a POST with Stream-Closed.";
             Err(Problem::unmet_header(409, "stream-closed", why).into())
         }
-        (Verb::Create, Answer::Tip(Some(_)), _) => Err(Problem::closed().into()),
+        // Protocol §5.1: a closed stream is one of another configuration.
+        (Verb::Create, Answer::Tip(Some(tip)), _) => {
+            Err(Answer::Closed(tip).problem().unwrap_or_else(Problem::internal).into())
+        }
         (Verb::Head, Answer::Tip(Some(tip)), _) => {
             let response = reply::described(200, &tip)?;
             ctx.identify(response.headers(), &tip)?;

@@ -5,30 +5,49 @@ use headwater_core::route::Verb;
 use worker::Request;
 
 use crate::failure::Failure;
+use crate::upstream::CLOSED;
 
 /// How long a body may be that is an empty array.
 const MAX_EMPTY_ARRAY: u64 = 16;
 
+/// The operation. A `POST` that only closes the stream is no push (protocol §5.3).
+pub(super) fn verb(request: &Request, verb: Verb) -> Result<Verb, Failure> {
+    let closed = request.headers().get(CLOSED)?.unwrap_or_default();
+    let only_closes =
+        verb == Verb::Push && closed.eq_ignore_ascii_case("true") && !has_body(request)?;
+    Ok(if only_closes { Verb::Close } else { verb })
+}
+
 /// Refuses a write that asks for what no store can honor. Returns whether the write asks for a closed stream.
 pub(super) async fn check(request: &mut Request, verb: &Verb) -> Result<bool, Failure> {
-    if !matches!(verb, Verb::Push | Verb::Create | Verb::Reset | Verb::Delete | Verb::Adopt) {
-        return Ok(false);
-    }
+    let verb = match verb {
+        Verb::Close => &Verb::Push,
+        Verb::Push | Verb::Create | Verb::Reset | Verb::Delete | Verb::Adopt => verb,
+        _ => return Ok(false),
+    };
     let mut sent = Vec::new();
     for name in headers::names() {
         if let Some(value) = request.headers().get(name)? {
             sent.push((name, value));
         }
     }
-    let length =
-        request.headers().get("content-length")?.and_then(|length| length.parse::<u64>().ok());
-    let has_body = match length {
+    let has_body = match length(request)? {
         // A PUT of `[]` means a stream without messages (protocol §9.1.3).
         Some(1..=MAX_EMPTY_ARRAY) if *verb == Verb::Create => {
             request.bytes().await?.trim_ascii() != b"[]"
         }
-        Some(length) => length > 0,
-        None => request.inner().body().is_some(),
+        _ => has_body(request)?,
     };
     Ok(headers::check(verb, &sent, has_body)?)
+}
+
+fn length(request: &Request) -> Result<Option<u64>, Failure> {
+    Ok(request.headers().get("content-length")?.and_then(|length| length.parse().ok()))
+}
+
+fn has_body(request: &Request) -> Result<bool, Failure> {
+    Ok(match length(request)? {
+        Some(length) => length > 0,
+        None => request.inner().body().is_some(),
+    })
 }

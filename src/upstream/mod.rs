@@ -39,6 +39,9 @@ pub(crate) const CLOSED: &str = "stream-closed";
 /// How much longer than the upstream's time-out a long-poll may wait for news.
 pub(crate) const LONG_POLL: Duration = Duration::from_mins(1);
 
+/// How often an offset at the tail is looked at while the log grows.
+const BOUNDARY_LOOKS: usize = 3;
+
 /// The longest event, as far as the default settings go. An offset inside a message tears no more than that message.
 const LONGEST_EVENT: usize = 1 << 20;
 
@@ -256,29 +259,32 @@ impl Stream {
             UpstreamResult::Failed => Err(Problem::unavailable()),
             _ => Ok(true),
         };
-        let mut reader = match self.open(offset).await {
-            Ok(reader) => reader,
-            Err(result) => return is_truth(result),
-        };
-        let (mut bytes, mut is_json) = (0, true);
-        let read = for_each_message(&mut reader.body, |message| {
-            bytes += message.len();
-            is_json &= serde_json::from_slice::<IgnoredAny>(message).is_ok();
-            if is_json && bytes <= LONGEST_EVENT {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
+        for _ in 0..BOUNDARY_LOOKS {
+            let mut reader = match self.open(offset).await {
+                Ok(reader) => reader,
+                Err(result) => return is_truth(result),
+            };
+            let (mut bytes, mut is_json) = (0, true);
+            let read = for_each_message(&mut reader.body, |message| {
+                bytes += message.len();
+                is_json &= serde_json::from_slice::<IgnoredAny>(message).is_ok();
+                let goes_on = is_json && bytes <= LONGEST_EVENT;
+                if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            });
+            match read.await {
+                Ok(()) if reader.body.is_empty() && reader.page.up_to_date => {}
+                Ok(()) => return Ok(is_json),
+                Err(PageError::Split(_)) => return Ok(false),
+                Err(PageError::NoAnswer) => return Err(Problem::unavailable()),
             }
-        });
-        match read.await {
-            Ok(()) if reader.body.is_empty() && reader.page.up_to_date => match self.tail().await {
-                Ok(tail) => Ok(tail.offset == *offset),
-                Err(result) => is_truth(result),
-            },
-            Ok(()) => Ok(is_json),
-            Err(PageError::Split(_)) => Ok(false),
-            Err(PageError::NoAnswer) => Err(Problem::unavailable()),
+            match self.tail().await {
+                // The log has grown since, and shows now what follows.
+                Ok(tail) if tail.offset > *offset => {}
+                Ok(tail) => return Ok(tail.offset == *offset),
+                Err(result) => return is_truth(result),
+            }
         }
+        Err(Problem::unavailable())
     }
 
     /// Starts to read the log at an offset.

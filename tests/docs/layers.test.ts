@@ -18,6 +18,7 @@ const LAYERS = {
     'push_stats',
     'auth',
     'route',
+    'headers',
     'request_log',
     'turns',
     'socket',

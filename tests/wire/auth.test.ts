@@ -90,6 +90,7 @@ type Case = [
 ]
 type Request = { method?: string; tenant?: string; store?: string; query?: string }
 const of = (make: () => string) => () => bearer(make())
+const closing = (changes: Claims) => ({ ...bearer(hs256(changes)), 'stream-closed': 'true' })
 const head = (store: string): Request => ({ method: 'HEAD', store })
 
 const cases: Case[] = [
@@ -271,6 +272,18 @@ const cases: Case[] = [
   ['read, for a PUT', of(() => hs256({ scope: 'read' })), [403, 'scope'], { method: 'PUT' }],
   ['write, for a PUT', of(() => hs256({ scope: 'write' })), 200, { method: 'PUT' }],
   ['read and write, for a reset', of(() => hs256({ scope: 'read write' })), [403, 'scope'], { method: 'DELETE' }],
+  [
+    'write, for an archive',
+    () => closing({ scope: 'write', stores: 'closed' }),
+    [403, 'scope'],
+    { method: 'POST', store: 'closed' },
+  ],
+  [
+    'admin, for an archive',
+    () => closing({ scope: 'admin', stores: 'closed' }),
+    404,
+    { method: 'POST', store: 'closed' },
+  ],
   ['admin, for a reset', of(() => hs256({ scope: 'admin', stores: ['old'] })), 204, { method: 'DELETE', store: 'old' }],
 ]
 
@@ -280,7 +293,7 @@ const send = (
 ) => {
   const url = new Store(parts, { tenant, name: store }).url
   const push =
-    method === 'POST'
+    method === 'POST' && !('stream-closed' in headers)
       ? { body: JSON.stringify([event(1)]), headers: { 'content-type': 'application/json', ...headers } }
       : { headers }
   return fetch(method === 'GET' ? `${url}?${query.replace('TOKEN', valid())}` : url, { method, ...push })

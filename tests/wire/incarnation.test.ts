@@ -174,4 +174,24 @@ describe.each(upstreams)('with $name', ({ name, start }) => {
       }
     }
   })
+
+  test('an offset at the tail is read from while the log grows behind it', async () => {
+    const store = new Store(parts)
+    await store.pushed(chain(0, 3))
+    const incarnation = await store.currentIncarnation()
+    const append = async (head: number) => {
+      const headers = { ...JSON_TYPE, ...fenceHeader(head) }
+      return nextOffset(
+        await fetch(store.upstreamUrl, { method: 'POST', headers, body: JSON.stringify(chain(head, 2)) }),
+      )
+    }
+    const end = await append(3)
+    // No index knows the offset. The Worker reads from there, finds nothing, and asks for the tail.
+    const look = parts.proxy.next({ method: 'HEAD', path: store.name }, 'hold request')
+    const reading = incarnation.read(`offset=${end}`)
+    await look.met
+    await append(5)
+    look.release()
+    expect((await reading).status).toBe(200)
+  })
 })

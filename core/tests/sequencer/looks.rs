@@ -101,3 +101,14 @@ fn a_look_that_must_reach_an_offset_asks_the_upstream_only_if_the_tip_is_below_i
     assert_eq!(rig.upstream.requests, ["GET"]);
     assert_eq!(rig.stored_tip(), Some(&caught_up));
 }
+
+#[test]
+fn a_sequencer_that_stopped_within_a_reset_tells_no_tip_that_it_has_not_verified() {
+    let mut rig = Rig::warm(3);
+    rig.begin(Op::Reset, vec![]);
+    rig.step_to(&Request::Create);
+    rig.upstream.perform(&Request::Create, &[], 0); // no row says that the new stream exists
+    rig.restart();
+    let told = tip(rig.call(Op::Look(Need::Known)));
+    assert_eq!((told.head, told.backend_id), (0, incarnation(2)));
+}
