@@ -196,12 +196,6 @@ pub fn names_tag(if_none_match: &str, etag: &str) -> bool {
     tags == "*" || opaque(tags) == etag || (is_quoted && tags.contains(etag))
 }
 
-/// The single tag of `If-None-Match`, which every server can compare; `None` for a list and for `*`.
-pub fn single_tag(if_none_match: &str) -> Option<&str> {
-    let tag = opaque(if_none_match);
-    (tag != "*" && tag.matches('"').count() <= 2).then_some(tag)
-}
-
 /// A tag without the mark of a weak one.
 fn opaque(tag: &str) -> &str {
     let tag = tag.trim();

@@ -168,10 +168,11 @@ pub fn is_inspector(path: &str) -> bool {
 const STREAM_PREFIX: &str = "/v1/stream/";
 const INCARNATION_PREFIX: &str = "/v1/incarnation/";
 
-/// The address of an incarnation. `url` is the store's own URL, or its path. `None` if it is not. The names in it are whole; in
+/// The address of an incarnation. `url` is the store's own URL, or its path. `None` if it is not, or if a foreign header's id fits no
+/// address. The names in it are whole; in
 /// the upstream's path, a name may be a hash.
 pub fn incarnation_url(url: &str, backend_id: &BackendId) -> Option<String> {
-    let url = url.split(['?', '#']).next()?;
+    let url = url.split(['?', '#']).next().filter(|_| is_backend_id(&backend_id.0))?;
     let (origin, names) = url.split_once(STREAM_PREFIX)?;
     Some(format!("{origin}{INCARNATION_PREFIX}{names}/{}", percent_encode(&backend_id.0)))
 }

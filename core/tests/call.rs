@@ -31,7 +31,7 @@ fn a_call_of_an_earlier_build_is_understood() {
     for ask in [
         r#"{"Op":"Ensure"}"#,
         r#"{"Op":"Reset"}"#,
-        r#"{"Op":"Close"}"#,
+        r#"{"Op":{"Close":null}}"#,
         r#"{"Op":{"Delete":"b"}}"#,
         r#"{"Op":{"Look":"Fresh"}}"#,
         r#"{"Look":"Known"}"#,

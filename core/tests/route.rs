@@ -255,5 +255,8 @@ fn the_address_of_an_incarnation_comes_from_the_url_of_the_store() {
         incarnation_url("/v1/stream/a%2Fb/%F0%9F%98%80@x", &BackendId(id.into())).unwrap()
     };
     assert_eq!(path("6f-0_c.~"), "/v1/incarnation/a%2Fb/%F0%9F%98%80@x/6f-0_c.~");
-    assert_eq!(path("path:a~2Fb/é"), "/v1/incarnation/a%2Fb/%F0%9F%98%80@x/path%3Aa~2Fb%2F%C3%A9");
+    assert_eq!(path("path:a~2Fb/x"), "/v1/incarnation/a%2Fb/%F0%9F%98%80@x/path%3Aa~2Fb%2Fx");
+    for foreign in ["", "a b", "é", &"x".repeat(1025)] {
+        assert_eq!(incarnation_url("/v1/stream/a/b", &BackendId(foreign.into())), None);
+    }
 }

@@ -34,7 +34,7 @@ while True:
     address = urllib.parse.urljoin(store, headers.get("Content-Location", address))
     query = {"offset": headers["Stream-Next-Offset"]}
     if "Stream-Closed" in headers or address == store:
-        time.sleep(1)  # archived, soon reset, or there is no log yet
+        time.sleep(1)  # archived, or there is no log yet
     elif "Stream-Up-To-Date" in headers:
         query["live"] = "long-poll"
         if "Stream-Cursor" in headers:

@@ -29,7 +29,7 @@ async function follow(url: string, offset: string): Promise<string> {
 for (let url = await addressOfLog(), offset = '-1'; ; ) {
   try {
     offset = await follow(url, offset)
-    await sleep(1_000) // archived, or soon reset
+    await sleep(1_000) // archived
   } catch (error) {
     if (!isGone(error)) throw error
     console.log('--- the store was reset, and its new log begins')

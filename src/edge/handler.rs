@@ -103,7 +103,7 @@ async fn answer(
     let grant = auth::authenticate(request, &settings.auth).await?;
     grant.permits(&store, verb.scope())?;
     rate_limit::check(env, &store).await?;
-    let closes = write_headers::check(request, &verb).await?;
+    let closes = write_headers::check(request, &verb, settings.body_timeout).await?;
     let ctx = StoreContext {
         env,
         runtime: context,

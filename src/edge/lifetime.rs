@@ -7,19 +7,18 @@ use worker::{Response, ResponseBody, Result, web_sys};
 
 use crate::isolate::now_ms;
 
-/// The upstream ends a live read after about a minute (protocol §5.8). An end that is much later needs nothing here.
-const SOON_MS: u64 = 5 * 60_000;
+/// The longest time that a read of server-sent events stays open. The upstream ends it after about a minute (protocol §5.8). But it
+/// may forget the readers of a stream that was deleted.
+const LONGEST_MS: u64 = 70_000;
 
-/// The same answer, which ends properly at `until_ms` (since 1970) if that is soon.
+/// The same answer, which ends properly after [`LONGEST_MS`], or at `until_ms` (since 1970) if that is sooner.
 ///
 /// The runtime itself may pass a body from one connection to another. Such a body outlives the request and its timers.
 /// Therefore a pipe of the request stands between them. It moves the bytes without entering the Wasm module.
-pub(super) fn ending_at(response: Response, until_ms: u64) -> Result<Response> {
-    let left_ms = until_ms.saturating_sub(now_ms());
+pub(super) fn ending_at(response: Response, until_ms: Option<u64>) -> Result<Response> {
+    let left_ms =
+        until_ms.map_or(LONGEST_MS, |end_ms| end_ms.saturating_sub(now_ms()).min(LONGEST_MS));
     let ResponseBody::Stream(body) = response.body() else { return Ok(response) };
-    if left_ms > SOON_MS {
-        return Ok(response);
-    }
     let options = Object::new();
     let signal = web_sys::AbortSignal::timeout_with_f64(left_ms as f64);
     Reflect::set(&options, &"signal".into(), &signal)?;

@@ -30,8 +30,8 @@ pub(super) async fn push(
     }
     if ctx.incarnation.is_some() {
         // A push to a store without a stream would create one.
-        let told =
-            sequencer_client::tip(ctx, &Position::Offset(Offset(Offset::START.into()))).await?;
+        let told = sequencer_client::told_now(ctx, &Position::Offset(Offset(Offset::START.into())))
+            .await?;
         ctx.check_incarnation(told.tip.as_ref().map(|known| &known.tip))?;
     }
     let answer = sequencer_client::push(ctx, Op::Push { batch, backend_id }, body, &lease).await;

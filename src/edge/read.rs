@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use futures::future::join;
 use headwater_core::event::{Offset, Position, SeqNum};
-use headwater_core::headers::{names_tag, single_tag};
+use headwater_core::headers::names_tag;
+use headwater_core::names::encode;
 use headwater_core::problem::Problem;
 use headwater_core::route::{Live, Read};
 use headwater_core::segments::pages::{self, Interior};
@@ -88,7 +89,10 @@ pub(super) async fn read(
         ctx.check_incarnation(known.as_ref().map(|known| &known.tip))?;
         let Some(response) = remainder::after(interior, read.live, &ctx.stream()).await? else {
             return match sequencer_client::call(ctx, Op::Look(Need::Fresh)).await? {
-                Answer::Tip(None) => Ok(reply::empty_page()?),
+                Answer::Tip(None) => {
+                    ctx.check_incarnation(None)?;
+                    Ok(reply::empty_page()?)
+                }
                 _ => Err(Problem::unknown_offset().into()),
             };
         };
@@ -104,7 +108,7 @@ pub(super) async fn read(
         if_none_match,
         token_end_ms: ctx.grant.until(),
     };
-    pass_through(ctx, read, told, timing).await
+    pass_through(ctx, read, told.tip, timing).await
 }
 
 /// The offset of the append that holds the event after `seq`.
@@ -196,10 +200,11 @@ struct UpstreamRead {
 async fn pass_through(
     ctx: &StoreContext<'_>,
     read: UpstreamRead,
-    told: Told,
+    known: Option<KnownTip>,
     timing: &mut Timing,
 ) -> Result<Response, Failure> {
-    let Some((response, known)) = answer_of_log(ctx, &read, told).await? else {
+    let Some((response, known)) = answer_of_log(ctx, &read, known).await? else {
+        ctx.check_incarnation(None)?;
         return Ok(reply::empty_page()?);
     };
     timing.lap("upstream", now_ms());
@@ -217,16 +222,20 @@ async fn pass_through(
     }
     if let Some(known) = known {
         ctx.identify(&headers, &known.tip)?;
+        // Equal offsets make equal tags, whatever log they are of.
+        if let Some(etag) = headers.get("etag")? {
+            let (etag, id) = (etag.trim_matches('"'), encode(&known.tip.backend_id.0));
+            headers.set("etag", &format!("\"{etag}~{id}\""))?;
+        }
+    } else {
+        headers.delete("etag")?;
     }
-    // SSE ends with its token. (A long-poll is a single answer to a request whose token was valid.)
-    let is_sse = read.live == Some(Live::Sse) && response.status_code() == 200;
-    if is_sse {
+    // A long-poll is a single answer to a request whose token was valid.
+    if read.live == Some(Live::Sse) && response.status_code() == 200 {
         headers.set("cache-control", "no-cache")?; // protocol §5.8
+        return Ok(lifetime::ending_at(response, read.token_end_ms)?.with_headers(headers));
     }
-    match read.token_end_ms.filter(|_| is_sse) {
-        Some(end_ms) => Ok(lifetime::ending_at(response, end_ms)?.with_headers(headers)),
-        None => unless_known(response, headers, read.if_none_match.as_deref()),
-    }
+    unless_known(response, headers, read.if_none_match.as_deref())
 }
 
 /// How often a read begins again, because the store was reset or created meanwhile.
@@ -235,41 +244,18 @@ const MAX_ROUNDS: usize = 4;
 /// The upstream's answer, and the tip of the log that gave it. `None` if the store has no stream.
 ///
 /// The upstream does not say whose log it reads from, and an isolate may remember a log that was reset meanwhile. Therefore the
-/// Sequencer tells the incarnation while the upstream answers. If it is not the one from before the request, the read
+/// Sequencer tells the incarnation while the upstream answers. If it is not the one from `before` the request, the read
 /// begins again.
 async fn answer_of_log(
     ctx: &StoreContext<'_>,
     read: &UpstreamRead,
-    told: Told,
+    mut before: Option<KnownTip>,
 ) -> Result<Option<(Response, Option<KnownTip>)>, Failure> {
     let stream = ctx.stream();
-    let from = Position::Offset(read.from.clone());
-    let Told { tip: mut before, located } = told;
-    let mut told = located.map(|located| Told { tip: before.clone(), located: Some(located) });
-    for round in 1.. {
-        // A long-poll may take a minute: its offset is checked first.
-        if told.is_none() && read.live == Some(Live::LongPoll) {
-            told = Some(sequencer_client::told_now(ctx, &from).await?);
-        }
-        let (response, told) = if let Some(told) = told.take() {
-            check_place(ctx, &stream, &read.from, &told).await?;
-            (fetch(&stream, read).await?, told)
-        } else {
-            let asks = Box::pin(sequencer_client::told_now(ctx, &from));
-            let (response, told) = join(fetch(&stream, read), asks).await;
-            let (response, told) = (response?, told?);
-            if let Err(error) = check_place(ctx, &stream, &read.from, &told).await {
-                discard(&response);
-                return Err(error);
-            }
-            (response, told)
-        };
-        let is_missing = response.status_code() == 404;
-        let is_unknown = told.tip.is_none() && response.status_code() < 300;
-        if round == MAX_ROUNDS {
-            return Ok(Some((response, told.tip)));
-        }
-        if is_missing {
+    for _ in 0..MAX_ROUNDS {
+        let (response, now) = fetch_and_ask(ctx, &stream, read).await?;
+        let status = response.status_code();
+        if status == 404 {
             discard(&response);
             // The Sequencer may not know yet that the stream is gone, or that it never existed.
             let creates = read.live.is_some() && ctx.incarnation.is_none();
@@ -278,33 +264,77 @@ async fn answer_of_log(
                 Answer::Tip(Some(tip)) => before = Some(tip.into()),
                 _ => return Ok(None),
             }
-        } else if is_unknown {
+        } else if now.is_none() && status < 300 {
             // The Sequencer did not know of the stream before.
-            match fresh_tip(ctx).await? {
-                Some(tip) => before = Some(tip),
-                None => return Ok(Some((response, None))),
+            match fresh_tip(ctx).await {
+                Ok(None) => return Ok(Some((response, None))),
+                told => {
+                    discard(&response);
+                    before = told?;
+                }
             }
-            discard(&response);
-        } else if is_of(&response, before.as_ref(), told.tip.as_ref()) {
-            return Ok(Some((response, told.tip)));
+        } else if is_same(before.as_ref(), now.as_ref())
+            && (reaches(&response, now.as_ref())
+                || is_same(now.as_ref(), told(ctx, read).await?.tip.as_ref()))
+        {
+            return Ok(Some((response, now)));
         } else {
             discard(&response);
-            before = told.tip;
+            before = now;
         }
     }
-    unreachable!("the last round returns")
+    Err(Problem::unavailable().into())
 }
 
-/// Whether an answer of the upstream is of the log with this tip. The Sequencer told the tip at about the same time. A log only
-/// grows: an answer that ends before the tip may be of the next one.
-fn is_of(response: &Response, before: Option<&KnownTip>, now: Option<&KnownTip>) -> bool {
-    let id = |known: &KnownTip| known.tip.backend_id.clone();
-    let end = response.headers().get(NEXT_OFFSET).ok().flatten();
-    let reaches = |known: &KnownTip| {
-        let is_tail = response.headers().has(UP_TO_DATE).unwrap_or(false);
-        !is_tail || end.is_none_or(|end| end >= known.tip.offset.0)
+/// The upstream's answer, and the tip that the Sequencer tells at the same time. A long-poll may take a minute. Its place is
+/// checked before it begins, and its tip is the one at its end.
+async fn fetch_and_ask(
+    ctx: &StoreContext<'_>,
+    stream: &Stream,
+    read: &UpstreamRead,
+) -> Result<(Response, Option<KnownTip>), Failure> {
+    if read.live == Some(Live::LongPoll) {
+        check_place(ctx, stream, &read.from, &told(ctx, read).await?).await?;
+        let response = fetch(stream, read).await?;
+        return match told(ctx, read).await {
+            Ok(told) => Ok((response, told.tip)),
+            Err(error) => {
+                discard(&response);
+                Err(error)
+            }
+        };
+    }
+    let (response, told) = join(fetch(stream, read), Box::pin(told(ctx, read))).await;
+    let response = response?;
+    let checked = match told {
+        Ok(told) => check_place(ctx, stream, &read.from, &told).await.map(|()| told.tip),
+        Err(error) => Err(error),
     };
-    before.map(id) == now.map(id) && now.is_none_or(reaches)
+    match checked {
+        Ok(tip) => Ok((response, tip)),
+        Err(error) => {
+            discard(&response);
+            Err(error)
+        }
+    }
+}
+
+async fn told(ctx: &StoreContext<'_>, read: &UpstreamRead) -> Result<Told, Failure> {
+    sequencer_client::told_now(ctx, &Position::Offset(read.from.clone())).await
+}
+
+fn is_same(one: Option<&KnownTip>, other: Option<&KnownTip>) -> bool {
+    one.map(|known| &known.tip.backend_id) == other.map(|known| &known.tip.backend_id)
+}
+
+/// Whether an answer up to the tail reaches the tip that the Sequencer told. If it does not, an append landed between the two
+/// answers, or the answer is of the next log.
+fn reaches(response: &Response, tip: Option<&KnownTip>) -> bool {
+    let header = |name| response.headers().get(name).ok().flatten();
+    match (header(UP_TO_DATE), header(NEXT_OFFSET), tip) {
+        (Some(_), Some(end), Some(known)) => end >= known.tip.offset.0,
+        _ => true,
+    }
 }
 
 /// Refuses a read of another incarnation than the store's, and a read from an offset that lies inside a message.
@@ -347,12 +377,8 @@ async fn fetch(stream: &Stream, read: &UpstreamRead) -> Result<Response, Failure
         Some(Live::LongPoll) => "live=long-poll&",
         Some(Live::Sse) => "live=sse&",
     };
-    // Servers compare a single tag only.
-    let tag = read.if_none_match.as_deref().and_then(single_tag);
-    let if_none_match = tag.map(|tag| ("if-none-match", tag));
     let request = StreamRequest {
         query: &format!("?{cursor}{live}offset={}", read.from.0),
-        headers: if_none_match.as_slice(),
         extra_time: if read.live == Some(Live::LongPoll) { LONG_POLL } else { Duration::ZERO },
         ..StreamRequest::new(Method::Get)
     };
@@ -371,7 +397,7 @@ fn check(response: Response, read: &UpstreamRead) -> Result<Response, Problem> {
         Some(Live::LongPoll) => is_page || (status == 204 && has_end),
         Some(Live::Sse) => status == 200 && content_type.starts_with("text/event-stream"),
     };
-    if is_answer || (status == 304 && read.if_none_match.is_some()) {
+    if is_answer {
         return Ok(response);
     }
     discard(&response);

@@ -33,11 +33,16 @@ pub(super) struct Told {
 ///
 /// A remembered tip may be older than a reset. It is good enough for sealed history, which stays what it was.
 pub(super) async fn tip(ctx: &StoreContext<'_>, position: &Position) -> Result<Told, Failure> {
-    match tip_cache::get(ctx.store) {
-        Some((known, true)) if ctx.names(&known.tip) => {
-            Ok(Told { tip: Some(known), located: None })
-        }
-        _ => told_now(ctx, position).await,
+    let remembered = tip_cache::get(ctx.store)
+        .filter(|(known, _)| ctx.names(&known.tip))
+        .map(|(known, is_recent)| (Told { tip: Some(known), located: None }, is_recent));
+    match remembered {
+        Some((told, true)) => Ok(told),
+        Some((told, false)) => match told_now(ctx, position).await {
+            Err(Failure::Problem(_)) => Ok(told),
+            now => now,
+        },
+        None => told_now(ctx, position).await,
     }
 }
 

@@ -25,14 +25,12 @@ pub(super) async fn serve(
     verb: Verb,
     means_closed: bool,
 ) -> Result<Response, Failure> {
-    match (&verb, ctx.incarnation) {
-        (Verb::Delete, Some(backend_id)) => return delete(ctx, backend_id.clone()).await,
-        (Verb::Close, Some(_)) => check_incarnation(ctx).await?,
-        _ => {}
+    if let (Verb::Delete, Some(backend_id)) = (&verb, ctx.incarnation) {
+        return delete(ctx, backend_id.clone()).await;
     }
     let op = match verb {
         Verb::Reset => Op::Reset,
-        Verb::Close => Op::Close,
+        Verb::Close => Op::Close(ctx.incarnation.cloned()),
         Verb::Adopt => Op::Adopt,
         // An incarnation that has ended does not come back.
         Verb::Create if !means_closed && ctx.incarnation.is_none() => Op::Ensure,
@@ -87,14 +85,6 @@ fn respond(
             Some(problem) => problem.into(),
             None => Error::from("the Sequencer's answer has no tip").into(),
         }),
-    }
-}
-
-/// Refuses to change another incarnation than the address names.
-async fn check_incarnation(ctx: &StoreContext<'_>) -> Result<(), Failure> {
-    match sequencer_client::call(ctx, Op::Look(Need::Fresh)).await? {
-        Answer::Tip(tip) => Ok(ctx.check_incarnation(tip.as_ref())?),
-        _ => Err(Error::from("the Sequencer's answer has no tip").into()),
     }
 }
 

@@ -1,10 +1,14 @@
 //! The headers of a request that writes. The core decides what each of them means.
 
+use std::time::Duration;
+
 use headwater_core::headers;
+use headwater_core::problem::Problem;
 use headwater_core::route::Verb;
 use worker::Request;
 
 use crate::failure::Failure;
+use crate::isolate::{TimedOut, within};
 use crate::upstream::CLOSED;
 
 /// How long a body may be that is an empty array.
@@ -18,8 +22,13 @@ pub(super) fn verb(request: &Request, verb: Verb) -> Result<Verb, Failure> {
     Ok(if only_closes { Verb::Close } else { verb })
 }
 
-/// Refuses a write that asks for what no store can honor. Returns whether the write asks for a closed stream.
-pub(super) async fn check(request: &mut Request, verb: &Verb) -> Result<bool, Failure> {
+/// Refuses a write that asks for what no store can honor. Returns whether the write asks for a closed stream. `timeout` bounds the wait
+/// for a short body.
+pub(super) async fn check(
+    request: &mut Request,
+    verb: &Verb,
+    timeout: Duration,
+) -> Result<bool, Failure> {
     let verb = match verb {
         Verb::Close => &Verb::Push,
         Verb::Push | Verb::Create | Verb::Reset | Verb::Delete | Verb::Adopt => verb,
@@ -34,7 +43,10 @@ pub(super) async fn check(request: &mut Request, verb: &Verb) -> Result<bool, Fa
     let has_body = match length(request)? {
         // A PUT of `[]` means a stream without messages (protocol §9.1.3).
         Some(1..=MAX_EMPTY_ARRAY) if *verb == Verb::Create => {
-            request.bytes().await?.trim_ascii() != b"[]"
+            match within(timeout, Box::pin(request.bytes())).await {
+                Ok(body) => body?.trim_ascii() != b"[]",
+                Err(TimedOut) => return Err(Problem::too_slow(timeout.as_secs_f64()).into()),
+            }
         }
         _ => has_body(request)?,
     };

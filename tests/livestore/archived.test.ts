@@ -1,10 +1,10 @@
 // A user's view of a store that is archived, and of live reads that a reset ends.
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import type { CommonOptions } from '../../client/src/index.ts'
 import type { LiveMode } from '../../client/src/reading/live-mode.ts'
 import { eventually } from '../support/wait.ts'
 import { type Parts, startParts, timed } from './parts.ts'
-import { makeScene, whole } from './scene.ts'
+import { makeScene, type Scene, whole } from './scene.ts'
 import { notesOf } from './support.ts'
 
 let parts: Parts
@@ -60,16 +60,23 @@ describe.each(['websocket', 'sse', 'long-poll'] as const)('live by %s', (mode) =
     expect([events, logged('a')]).toEqual([2, notesOf('a', 2)])
   })
 
-  test('a device hears of a reset at once', async ({ onTestFinished }) => {
+  test.each([
+    ['a reset', (scene: Scene) => parts.atWorker(scene.storeId).request('DELETE')],
+    [
+      'a deletion for good',
+      async (scene: Scene) => (await parts.atWorker(scene.storeId).currentIncarnation()).request('DELETE'),
+    ],
+  ])('a device hears of %s by its next catch-up, or at once by its socket', async (what, end) => {
     const scene = makeScene(parts)
     onTestFinished(scene.close)
-    const a = await scene.open('a', { sync: live(mode) })
+    const sync = mode === 'websocket' ? live(mode) : { ...live(mode), live: { mode, renewInterval: 2_000 } }
+    const a = await scene.open('a', { sync })
     a.note(2)
     await whole([a], 2)
     let reason = ''
     void a.ended.then((_) => (reason = String(_)))
     const ms = await timed(async () => {
-      expect((await parts.atWorker(scene.storeId).request('DELETE')).status).toBe(204)
+      expect((await end(scene)).status).toBe(204)
       await eventually(
         'the end of a',
         () => reason !== '',
@@ -77,7 +84,7 @@ describe.each(['websocket', 'sse', 'long-poll'] as const)('live by %s', (mode) =
         10_000,
       )
     })
-    console.log(`live by ${mode}: a device heard of a reset after ${Math.round(ms)} ms`)
+    console.log(`live by ${mode}: a device heard of ${what} after ${Math.round(ms)} ms`)
     expect(reason).toContain('backend-id-mismatch')
   })
 })

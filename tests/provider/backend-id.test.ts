@@ -13,6 +13,7 @@ import {
   openElsewhere,
   pullAll,
   run,
+  seqNums,
 } from '../support/backend.ts'
 import { eventsFrom } from '../support/events.ts'
 import { makeNetwork } from '../support/network.ts'
@@ -215,5 +216,27 @@ test('the first contact bypasses the HTTP cache, and later reads do not', () =>
       yield* pullAll(backend)
       const reads = network.asked.filter((_) => _.method === 'GET')
       expect(reads.map((_) => _.init?.cache)).toEqual(['no-store', undefined])
+    }),
+  ))
+
+test('a Worker that is older than the address of an incarnation is read at the store’s own URL', () =>
+  run(
+    Effect.gen(function* () {
+      const storeId = world.newStore()
+      const asked: string[] = []
+      const older: typeof fetch = (input, init) => {
+        asked.push(String(input))
+        return fetch(String(input).replace('/v1/incarnation/', '/v1/nowhere/'), init)
+      }
+      const backend = yield* open({ url: world.worker.url, fetch: older }, storeId)
+      yield* backend.push(eventsFrom(0, 3))
+      expect(seqNums(yield* pullAll(backend))).toEqual([1, 2, 3])
+      const follower = yield* follow(backend)
+      yield* follower.until('event 3', () => follower.seqNums().includes(3))
+      const other = yield* openElsewhere({ url: world.worker.url }, storeId)
+      yield* other.push(eventsFrom(3, 2))
+      yield* follower.until('event 5', () => follower.seqNums().includes(5))
+      expect(follower.seqNums()).toEqual([1, 2, 3, 4, 5])
+      expect(asked.some((url) => url.includes('/v1/incarnation/'))).toBe(true)
     }),
   ))

@@ -83,8 +83,19 @@ describe.each(upstreams)('with $name', ({ name, start }) => {
     for (const method of ['HEAD', 'PUT']) expect((await old.request(method)).status).toBe(410)
     expect(await refusal(await old.push(chain(60, 1)))).toEqual(GONE)
     expect(await refusal(await old.push(chain(0, 1)))).toEqual(GONE)
-    expect((await tryUpgrade(old.url)).status).toBe(410)
+    expect((await tryUpgrade(old.url)).status).toBe(400)
     expect(await seqs(store)).toEqual([])
+  })
+
+  test('the tag of a page is of its incarnation, also where both logs have as many bytes', async () => {
+    const store = new Store(parts)
+    await store.pushed(chain(0, 1, { log: 'old' }))
+    const etag = (await store.read()).headers.get('etag') ?? ''
+    expect((await store.read('offset=-1', { 'if-none-match': etag })).status).toBe(304)
+    await reset(store)
+    await store.pushed(chain(0, 1, { log: 'new' }))
+    const again = await store.read('offset=-1', { 'if-none-match': etag })
+    expect([again.status, (await json<{ args?: unknown }[]>(again)).at(1)?.args]).toEqual([200, { log: 'new' }])
   })
 
   test('a deleted incarnation does not come back, and the store begins another one', async () => {

@@ -39,26 +39,28 @@ const follow = async (store: Store, parts: Parts) => {
 describe.each(upstreams)('on $name', ({ start }) => {
   const parts = useParts(start)
 
-  test('a reset ends live reads, and the next request tells the new incarnation', async () => {
+  // A server may forget the readers of a stream that was deleted. The Worker ends their connections after 70 s.
+  test.concurrent('a reset ends live reads, and the next request tells the new incarnation', async ({ expect }) => {
     const store = new Store(parts)
     await store.pushed(chain(0, 2))
     const before = (await store.request('HEAD')).headers.get('livestore-backend-id')
-    const { polled, streamed } = await follow(store, parts)
+    const offset = (await store.request('HEAD')).headers.get('stream-next-offset')
+    const polled = store.read(`offset=${offset}&live=long-poll`)
+    const streamed = controls(await store.read(`offset=${offset}&live=sse`))
+    await expect.poll(() => parts.proxy.count({ path: store.name, live: 'long-poll' })).toBe(1)
     const socket = await openSocket(store.url)
     expect((await socket.next()).head).toMatchObject({ hello: { backend: before } })
     const reset = await store.request('DELETE')
     expect(reset.status).toBe(204)
     const after = reset.headers.get('livestore-backend-id')
     expect(after).not.toBe(before)
-    expect(reset.headers.has('stream-closed')).toBe(false)
     expect((await socket.next()).head).toEqual({ reset: { backend: after } })
-    expect((await polled).status).toBe(204)
-    expect((await polled).headers.get('stream-closed')).toBe('true')
-    expect((await streamed).at(-1)).toMatchObject({ streamClosed: true })
     expect(identity(await store.read())).toMatchObject({ status: 200, backend: after, head: '0', closed: null })
-    await store.pushed(chain(0, 1))
     socket.close()
-  })
+    await streamed
+    expect((await polled).status).toBe(410)
+    expect((await store.read(`offset=${offset}`)).status).toBe(410)
+  }, 120_000)
 
   test('an archived store refuses pushes by name, and can be read', async () => {
     const store = new Store(parts)
@@ -124,15 +126,6 @@ describe.each(upstreams)('on $name', ({ start }) => {
     const refused = await archive(new Store(parts))
     expect(refused.status).toBe(404)
     expect(await json<Problem>(refused)).toMatchObject({ _tag: 'StreamNotFoundError' })
-  })
-
-  test('a reset goes on although the upstream does not close the stream', async () => {
-    const store = new Store(parts)
-    await store.pushed(chain(0, 1))
-    const refused = parts.proxy.next({ method: 'POST', path: store.name }, { status: 405 })
-    expect((await store.request('DELETE')).status).toBe(204)
-    await refused.met
-    await store.pushed(chain(0, 1))
   })
 })
 

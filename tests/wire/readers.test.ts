@@ -1,6 +1,6 @@
 // The readers of examples/readers/ follow a store across a reset.
 import { join } from 'node:path'
-import { afterEach, describe, expect, test } from 'vitest'
+import { afterAll, describe, test } from 'vitest'
 import { type Child, startChild } from '../../scripts/lib/child.mjs'
 import { node, root, toolEnv } from '../../scripts/lib/tools.mjs'
 import { numbers } from '../support/events.ts'
@@ -16,7 +16,7 @@ const SIZE = { SEGMENT_BYTES: '2000', SEGMENT_EVENTS: '20' }
 const RESET = '--- the store was reset, and its new log begins'
 
 const children: Child[] = []
-afterEach(async () => {
+afterAll(async () => {
   await Promise.all(children.splice(0).map((child) => child.stop()))
 })
 
@@ -32,21 +32,28 @@ const start = (reader: (typeof readers)[number], store: Store): unknown[] => {
 describe.each(upstreams)('on $name', ({ start: startUpstream }) => {
   const parts = useParts(startUpstream, SIZE)
 
-  test.each(readers)('the $language reader prints each event once and in order, across a reset', async (reader) => {
-    const store = new Store(parts)
-    for (let head = 0; head < 60; head += 10) await store.pushed(chain(head, 10))
-    const printed = start(reader, store)
-    const expectPrinted = (expected: unknown[]) => expect.poll(() => printed, { timeout: 20_000 }).toEqual(expected)
-    await expectPrinted(numbers(1, 60))
-    await store.pushed(chain(60, 2))
-    await expectPrinted(numbers(1, 62))
+  // A server may forget the readers of a stream that was deleted. The Worker ends their connections after 70 s.
+  test.concurrent.for(readers)(
+    'the $language reader prints each event once and in order, across a reset',
+    {
+      timeout: 150_000,
+    },
+    async (reader, { expect }) => {
+      const store = new Store(parts)
+      for (let head = 0; head < 60; head += 10) await store.pushed(chain(head, 10))
+      const printed = start(reader, store)
+      const expectPrinted = (expected: unknown[]) => expect.poll(() => printed, { timeout: 100_000 }).toEqual(expected)
+      await expectPrinted(numbers(1, 60))
+      await store.pushed(chain(60, 2))
+      await expectPrinted(numbers(1, 62))
 
-    expect((await store.request('DELETE')).status).toBe(204)
-    // More events than before, so that every offset of the old log lies inside of the new one
-    for (let head = 0; head < 80; head += 10) await store.pushed(chain(head, 10))
-    const whole = [...numbers(1, 62), RESET, ...numbers(1, 80)]
-    await expectPrinted(whole)
-    await store.pushed(chain(80, 1))
-    await expectPrinted([...whole, 81])
-  })
+      expect((await store.request('DELETE')).status).toBe(204)
+      // More events than before, so that every offset of the old log lies inside of the new one
+      for (let head = 0; head < 80; head += 10) await store.pushed(chain(head, 10))
+      const whole = [...numbers(1, 62), RESET, ...numbers(1, 80)]
+      await expectPrinted(whole)
+      await store.pushed(chain(80, 1))
+      await expectPrinted([...whole, 81])
+    },
+  )
 })

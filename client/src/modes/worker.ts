@@ -52,7 +52,7 @@ export const workerRoute = (
   const route: Route = {
     source: {
       url,
-      urlOfIncarnation: (backendId) => incarnationUrl(url, backendId),
+      urlOfIncarnation: (backendId) => incarnationUrl(url, backendId) ?? url,
       transport,
       askBackendId,
       socket,

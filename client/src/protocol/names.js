@@ -18,13 +18,16 @@ const MAX_ENCODED = 200
 export const urlPath = (tenant, storeId) => `${encodeURIComponent(tenant)}/${encodeURIComponent(storeId)}`
 
 /**
- * The URL of an incarnation of a store, below the same Worker as the store's own URL.
+ * The URL of an incarnation of a store, below the same Worker as the store's own URL; undefined for an id of somebody else's
+ * header that fits no address.
  *
  * @param {string} storeUrl
  * @param {string} backendId
  */
 export const incarnationUrl = (storeUrl, backendId) =>
-  `${storeUrl.replace(/\/v1\/stream\/([^/]+\/[^/]+)$/, '/v1/incarnation/$1')}/${encodeURIComponent(backendId)}`
+  !/^[\x21-\x7e]{1,1024}$/.test(backendId)
+    ? undefined
+    : `${storeUrl.replace(/\/v1\/stream\/([^/]+\/[^/]+)$/, '/v1/incarnation/$1')}/${encodeURIComponent(backendId)}`
 
 /**
  * A store's path below the upstream's URL.

@@ -67,6 +67,7 @@ export const startPull = (setup: PullSetup, start: Start, failures: number, mome
     isHint: true,
     suspect: false,
     brokenSince: undefined,
+    atStore: false,
     fresh: false,
     connected: undefined,
     problem: undefined,
@@ -130,6 +131,7 @@ const queryOf = (state: PullState, live: LiveMode | undefined, { random, remembe
     live,
     cursor: state.cursor,
     backendId: remembered,
+    atStore: state.atStore,
     nonce: fresh ? random.toString(36).slice(2, 12) : undefined,
     fresh,
   }

@@ -93,6 +93,8 @@ export interface PullState {
   readonly suspect: boolean
   /** Every page since then broke the chain. */
   readonly brokenSince: number | undefined
+  /** Whether the pull reads at the store's own URL, because the Worker does not know the incarnation's address. */
+  readonly atStore: boolean
   /** Read past caches: they may hold what a reset has thrown away. */
   readonly fresh: boolean
   /** Whether events flow, as far as this pull knows; undefined while it does not. */

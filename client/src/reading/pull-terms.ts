@@ -30,6 +30,8 @@ export interface ReadQuery {
   readonly cursor: string | undefined
   /** The expected backend id. It keeps the pages of each backend apart in caches on the way. */
   readonly backendId: string | undefined
+  /** The read goes to the store's own URL, and not to the incarnation's address. */
+  readonly atStore?: boolean
   /** Makes the URL unique, so that no cache has it. */
   readonly nonce: string | undefined
   /** Bypasses every HTTP cache. */

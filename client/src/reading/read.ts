@@ -255,12 +255,13 @@ const requestInit = ({ fresh }: ReadQuery, signal: AbortSignal): RequestInit => 
 })
 
 /** Sorts the parameters (PROTOCOL 10.1), so that equal reads share a cache entry. Reads of two incarnations never do. */
-const urlOf = (source: ReadSource, { offset, after, live, cursor, backendId, nonce }: ReadQuery): string => {
+const urlOf = (source: ReadSource, { offset, after, live, cursor, backendId, atStore, nonce }: ReadQuery): string => {
   const query = new URLSearchParams({ offset })
   if (after !== undefined) query.set('after', String(after))
   if (live !== undefined) query.set('live', live)
   if (cursor !== undefined && live !== undefined) query.set('cursor', cursor)
-  const url = backendId === undefined ? source.url : (source.urlOfIncarnation?.(backendId) ?? source.url)
+  const address = backendId === undefined || atStore ? undefined : source.urlOfIncarnation?.(backendId)
+  const url = address ?? source.url
   if (backendId !== undefined && url === source.url) query.set('backend', backendId)
   if (nonce !== undefined) query.set('nonce', nonce)
   query.sort()

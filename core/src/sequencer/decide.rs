@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use super::tip_state::TipState;
-use super::{Answer, Halt, Job, Look, Need, Op, Progress, Request, Tip};
+use super::{Answer, Halt, Job, Look, Need, Op, Request, Tip};
 use crate::batch::Batch;
 use crate::event::BackendId;
 use crate::log::Probe;
@@ -18,15 +18,17 @@ pub(super) enum Step {
 /// The next step of the job at the front.
 pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u64) -> Step {
     match (&job.op, &*tip_state) {
-        (Op::Reset, _) if job.progress != Progress::Prepared => return Step::Request(removal(job)),
-        (Op::Adopt, _) if job.progress != Progress::Prepared => {
-            job.progress = Progress::Prepared;
+        (Op::Reset, _) if !job.prepared => return Step::Request(Request::Delete),
+        (Op::Adopt, _) if !job.prepared => {
+            job.prepared = true;
             *tip_state = TipState::Unknown(tip_state.clone().into_tip());
         }
-        (Op::Close | Op::Delete(_), TipState::NoStream(_)) if !job.asked => {
+        (Op::Close(_) | Op::Delete(_), TipState::NoStream(_)) if !job.asked => {
             return Step::Request(Request::Check);
         }
-        (Op::Push { .. }, TipState::Halted(..)) | (Op::Close | Op::Delete(_), _) if !job.asked => {
+        (Op::Push { .. }, TipState::Halted(..)) | (Op::Close(_) | Op::Delete(_), _)
+            if !job.asked =>
+        {
             *tip_state = tip_state.clone().unverified();
         }
         _ => {}
@@ -41,12 +43,15 @@ pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u6
         {
             Step::Answer(Answer::Deleted)
         }
-        (TipState::NoStream(_), Op::Adopt | Op::Close | Op::Delete(_)) => {
+        (TipState::NoStream(_), Op::Adopt | Op::Close(_) | Op::Delete(_)) => {
             Step::Answer(Answer::Tip(None))
         }
-        (TipState::Verified(tip), Op::Close) if !tip.closed => Step::Request(Request::Close),
+        (TipState::Verified(tip), Op::Close(Some(backend_id))) if tip.backend_id != *backend_id => {
+            Step::Answer(mismatch(tip, backend_id))
+        }
+        (TipState::Verified(tip), Op::Close(_)) if !tip.closed => Step::Request(Request::Close),
         (TipState::Verified(tip), Op::Delete(backend_id)) if tip.backend_id == *backend_id => {
-            Step::Request(removal(job))
+            Step::Request(Request::Delete)
         }
         (TipState::Verified(tip), Op::Delete(backend_id)) => {
             Step::Answer(mismatch(tip, backend_id))
@@ -59,11 +64,9 @@ pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u6
                     parent: batch.parent,
                     producer_seq,
                 }),
-                Verdict::Unconfirmed(answer) if job.progress == Progress::Prepared => {
-                    Step::Answer(answer)
-                }
+                Verdict::Unconfirmed(answer) if job.prepared => Step::Answer(answer),
                 Verdict::Unconfirmed(_) => {
-                    job.progress = Progress::Prepared;
+                    job.prepared = true;
                     *tip_state = TipState::Unverified(tip.clone());
                     job_step(tip_state, job, producer_seq)
                 }
@@ -72,11 +75,6 @@ pub(super) fn job_step(tip_state: &mut TipState, job: &mut Job, producer_seq: u6
         (TipState::Verified(tip), _) => Step::Answer(Answer::Tip(Some(tip.clone()))),
         _ => Step::Request(Request::Create),
     }
-}
-
-/// The next request of a job that deletes the stream. A close wakes every live reader, which no server must do at a deletion.
-fn removal(job: &Job) -> Request {
-    if job.progress == Progress::Begun { Request::Close } else { Request::Delete }
 }
 
 /// The next step of looks that can't be answered yet, while there is no job.

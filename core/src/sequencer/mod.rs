@@ -48,21 +48,12 @@ pub enum Foresight {
 struct Job {
     ticket: Ticket,
     op: Op,
-    progress: Progress,
+    /// Whether the job's first step is done: a `Reset` deletes the stream, a push and an `Adopt` ask the upstream once more.
+    prepared: bool,
     /// Whether any request has asked the upstream since the job arrived.
     asked: bool,
     /// Whether the fence has refused this push once. The Sequencer reads the log before it appends again.
     refused: bool,
-}
-
-/// How far a job has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Progress {
-    Begun,
-    /// A job that deletes the stream has closed it before, or tried to.
-    Closed,
-    /// The job's first step is done: a `Reset` deletes the stream, a push and an `Adopt` ask the upstream once more.
-    Prepared,
 }
 
 /// A call that asks for the tip. One request answers all looks that wait.
@@ -244,7 +235,7 @@ impl Core {
             None => self.jobs.push_back(Job {
                 ticket,
                 op,
-                progress: Progress::Begun,
+                prepared: false,
                 asked: false,
                 refused: false,
             }),

@@ -2,8 +2,8 @@
 
 use super::tip_state::TipState;
 use super::{
-    Answer, Core, Effect, Halt, Job, MAX_HALTS, News, Op, Progress, Refusal, Request, Sealed, Tail,
-    Tip, UpstreamResult,
+    Answer, Core, Effect, Halt, Job, MAX_HALTS, News, Op, Refusal, Request, Sealed, Tail, Tip,
+    UpstreamResult,
 };
 use crate::event::{BackendId, Offset, ROOT};
 use crate::log::LogRange;
@@ -64,10 +64,6 @@ impl Core {
             ) => self.on_deleted(),
             (Request::Create, UpstreamResult::Missing) => self
                 .answer_all(&Answer::Refused(Refusal { status: 404, retry_after: None }), effects),
-            (Request::Close, _) if self.removes() => {
-                // A stream that can't be closed can be deleted all the same.
-                self.jobs.iter_mut().take(1).for_each(|job| job.progress = Progress::Closed);
-            }
             // The next read tells whether another writer appended before.
             (Request::Close, UpstreamResult::Closed) => self.update_tip_state(TipState::unverified),
             (
@@ -249,9 +245,9 @@ impl Core {
     }
 
     fn on_exists(&mut self, effects: &mut Vec<Effect>) {
-        if let Some(Job { op: Op::Reset, progress, .. }) = self.jobs.front_mut() {
+        if let Some(Job { op: Op::Reset, prepared, .. }) = self.jobs.front_mut() {
             // The stream still exists: the answer to the `DELETE` was wrong.
-            *progress = Progress::Closed;
+            *prepared = false;
             self.look_again();
             return self.on_failed(effects);
         }
@@ -262,15 +258,10 @@ impl Core {
     /// A stranger may have answered. A reset finds that out when it creates the new stream, and a deletion for good by a look.
     fn on_deleted(&mut self) {
         match self.jobs.front_mut() {
-            Some(Job { op: Op::Reset, progress, .. }) => *progress = Progress::Prepared,
+            Some(Job { op: Op::Reset, prepared, .. }) => *prepared = true,
             _ => return self.look_again(),
         }
         self.update_tip_state(|tip_state| TipState::NoStream(tip_state.into_tip()));
-    }
-
-    /// Whether the job at the front deletes the stream.
-    fn removes(&self) -> bool {
-        matches!(self.jobs.front(), Some(Job { op: Op::Reset | Op::Delete(_), .. }))
     }
 
     fn look_again(&mut self) {

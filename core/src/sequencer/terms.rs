@@ -30,7 +30,10 @@ pub enum Op {
     /// Take the log that the upstream has now for the store's log.
     Adopt,
     /// Close the stream for good (protocol §5.3): it takes no more pushes.
-    Close,
+    Close(
+        /// The incarnation to close, if the caller names one. Another one stays open.
+        Option<BackendId>,
+    ),
     /// Delete the stream of this incarnation for good. Another one stays.
     Delete(BackendId),
 }

@@ -40,7 +40,7 @@ pub enum Administration {
 impl Administration {
     fn op(self) -> Op {
         match self {
-            Self::Archive => Op::Close,
+            Self::Archive => Op::Close(None),
             Self::Reset => Op::Reset,
             Self::Delete => Op::Delete(backend_id(0)),
         }

@@ -65,7 +65,7 @@ fn op() -> impl Strategy<Value = Op> {
     });
     let need = prop_oneof![Just(Need::Known), Just(Need::Fresh), offset().prop_map(Need::Reaching)];
     let delete = id().prop_map(Op::Delete);
-    prop_oneof![4 => push, 2 => need.prop_map(Op::Look), 1 => Just(Op::Ensure), 1 => Just(Op::Reset), 1 => Just(Op::Adopt), 1 => Just(Op::Close), 1 => delete]
+    prop_oneof![4 => push, 2 => need.prop_map(Op::Look), 1 => Just(Op::Ensure), 1 => Just(Op::Reset), 1 => Just(Op::Adopt), 1 => Just(Op::Close(None)), 1 => delete]
 }
 
 /// Whether a request can have this result. The driver makes `Failed` of any other answer.

@@ -2,7 +2,7 @@
 
 use headwater_core::sequencer::{Answer, Halt, Input, Op, Refusal, Request, UpstreamResult};
 
-use super::rig::{Rig, chain, closed, head, incarnation, missing, replaced, rig, tip};
+use super::rig::{Rig, chain, head, incarnation, missing, replaced, rig, tip};
 use crate::support::upstream::event;
 
 #[test]
@@ -44,6 +44,7 @@ fn a_log_that_can_not_be_adopted_is_refused_by_name() {
 #[test]
 fn a_reset_is_done_only_after_a_new_stream_was_created() {
     let mut rig = Rig::warm(3);
+    let row = rig.stored.clone();
     let reset = rig.begin(Op::Reset, vec![]);
     while let Some(request) = rig.open.clone() {
         match request {
@@ -56,12 +57,11 @@ fn a_reset_is_done_only_after_a_new_stream_was_created() {
         }
     }
     assert_eq!(rig.answer(reset), Answer::Unavailable);
-    // The old stream is closed by now, and has all its events.
-    assert_eq!(closed(rig.push(chain(3, 1, "a"))).head, 3);
-    assert_eq!(rig.log().len(), 3);
+    assert_eq!(head(&rig.push(chain(3, 1, "a"))), 4, "the store has changed");
+    assert_eq!(rig.log().len(), 4);
+    assert_ne!(rig.stored, row);
     rig.upstream.log = None;
-    rig.restart();
-    assert_eq!(rig.push(chain(3, 1, "a")), missing(3), "the intent to delete is still there");
+    assert_eq!(rig.push(chain(4, 1, "a")), missing(4), "the intent to delete is still there");
 }
 
 #[test]
@@ -93,18 +93,18 @@ fn a_reset_that_a_crash_cut_short_is_finished_without_another_deletion() {
     // The stream was deleted, but not created again: the next push creates it.
     let mut rig = Rig::warm(3);
     rig.begin(Op::Reset, vec![]);
-    rig.step_to(&Request::Create);
+    rig.step(None);
     rig.restart();
     assert_eq!(tip(rig.push(chain(0, 1, "new"))).backend_id, incarnation(2));
     // A new stream was created, and a direct writer has appended to it.
     let mut rig = Rig::warm(3);
     rig.begin(Op::Reset, vec![]);
-    rig.step_to(&Request::Create);
+    rig.step(None);
     rig.upstream.recreate(chain(0, 2, "direct"));
     rig.restart();
     assert_eq!(tip(rig.push(chain(2, 1, "a"))).backend_id, incarnation(2));
     assert_eq!(rig.log(), [chain(0, 2, "direct"), chain(2, 1, "a")].concat());
-    // The stream was neither closed nor deleted.
+    // The stream was not deleted.
     let mut rig = Rig::warm(3);
     rig.begin(Op::Reset, vec![]);
     rig.restart();
@@ -115,41 +115,9 @@ fn a_reset_that_a_crash_cut_short_is_finished_without_another_deletion() {
 }
 
 #[test]
-fn a_reset_that_a_crash_cut_short_before_its_deletion_leaves_an_archived_store() {
-    let mut rig = Rig::warm(3);
-    rig.begin(Op::Reset, vec![]);
-    rig.step_to(&Request::Delete);
-    assert!(rig.stored.as_ref().is_some_and(|stored| stored.deleting), "the intent is not stored");
-    rig.restart();
-    assert_eq!(closed(rig.push(chain(3, 1, "a"))).head, 3);
-    // The deletion lands late: the reset goes on.
-    assert_eq!(tip(rig.call(Op::Reset)).backend_id, incarnation(2));
-    assert_eq!(head(&rig.push(chain(0, 1, "new"))), 1);
-}
-
-#[test]
-fn a_stream_that_can_not_be_closed_is_reset_all_the_same() {
-    let refusals = [
-        UpstreamResult::Refused(Refusal { status: 405, retry_after: None }),
-        UpstreamResult::Missing,
-        UpstreamResult::Gone,
-        UpstreamResult::Failed,
-    ];
-    for refusal in refusals {
-        let mut rig = Rig::warm(3);
-        let reset = rig.begin(Op::Reset, vec![]);
-        assert_eq!(rig.open, Some(Request::Close));
-        rig.step(Some(refusal));
-        assert_eq!(rig.pause, 0, "the reset waits");
-        rig.settle();
-        assert_eq!(tip(rig.answer(reset)).backend_id, incarnation(2));
-    }
-}
-
-#[test]
 fn a_reset_begins_a_new_incarnation() {
     let mut rig = Rig::warm(3);
     let Answer::Tip(Some(tip)) = rig.call(Op::Reset) else { panic!("no tip") };
     assert_eq!((tip.head, tip.backend_id.0.as_str()), (0, "life-2"));
-    assert_eq!(rig.upstream.requests, ["CLOSE", "DELETE", "PUT"]);
+    assert_eq!(rig.upstream.requests, ["DELETE", "PUT"]);
 }
