@@ -70,6 +70,13 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     TABLE.iter().map(|(name, ..)| *name)
 }
 
+/// Whether the headers ask for a closed stream (protocol §4.1).
+pub fn closes(headers: &[(&'static str, String)]) -> bool {
+    headers
+        .iter()
+        .any(|(name, value)| *name == "stream-closed" && value.eq_ignore_ascii_case("true"))
+}
+
 /// Checks a request that writes, by its headers. Returns whether it asks for a closed stream. `has_body`: whether the
 /// request has a body that is not empty.
 pub fn check(
@@ -83,8 +90,7 @@ pub fn check(
     if let (Verb::Create, Some((field, detail))) = (verb, malformed(value, has_body)) {
         return Err(Problem::bad_request(field, detail));
     }
-    let only_closes = *verb == Verb::Push
-        && value("stream-closed").is_some_and(|value| value.eq_ignore_ascii_case("true"));
+    let only_closes = *verb == Verb::Push && self::closes(headers);
     let mut closes = false;
     for (name, put, post) in &TABLE {
         let Some(value) = value(name) else { continue };

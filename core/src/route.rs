@@ -173,16 +173,19 @@ const INCARNATION_PREFIX: &str = "/v1/incarnation/";
 /// the upstream's path, a name may be a hash.
 pub fn incarnation_url(url: &str, backend_id: &BackendId) -> Option<String> {
     let url = url.split(['?', '#']).next().filter(|_| is_backend_id(&backend_id.0))?;
-    let (origin, names) = url.split_once(STREAM_PREFIX)?;
+    let path = Target::of(url).path;
+    let (origin, names) = (url.strip_suffix(path)?, path.strip_prefix(STREAM_PREFIX)?);
     Some(format!("{origin}{INCARNATION_PREFIX}{names}/{}", percent_encode(&backend_id.0)))
 }
 
 /// The longest backend id that an address or a header may carry.
 pub const MAX_BACKEND_ID: usize = 1024;
 
-/// Whether the text can be a backend id: no server gives one that is longer, or not plain ASCII.
+/// Whether the text can be a backend id: no server gives one that is longer, or not plain ASCII. URLs can't carry `.` and `..`.
 pub fn is_backend_id(text: &str) -> bool {
-    (1..=MAX_BACKEND_ID).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+    (1..=MAX_BACKEND_ID).contains(&text.len())
+        && !matches!(text, "." | "..")
+        && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";

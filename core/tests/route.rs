@@ -256,7 +256,12 @@ fn the_address_of_an_incarnation_comes_from_the_url_of_the_store() {
     };
     assert_eq!(path("6f-0_c.~"), "/v1/incarnation/a%2Fb/%F0%9F%98%80@x/6f-0_c.~");
     assert_eq!(path("path:a~2Fb/x"), "/v1/incarnation/a%2Fb/%F0%9F%98%80@x/path%3Aa~2Fb%2Fx");
-    for foreign in ["", "a b", "é", &"x".repeat(1025)] {
+    let id = BackendId("id".into());
+    let twice = "http://h/v1/incarnation/v1/stream/x";
+    assert_eq!(incarnation_url(twice, &id), None, "the names are taken for the route");
+    let names = incarnation_url("/v1/stream/v1/stream?x=/v1/stream/", &id);
+    assert_eq!(names.as_deref(), Some("/v1/incarnation/v1/stream/id"));
+    for foreign in ["", ".", "..", "a b", "é", &"x".repeat(1025)] {
         assert_eq!(incarnation_url("/v1/stream/a/b", &BackendId(foreign.into())), None);
     }
 }

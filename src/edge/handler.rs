@@ -6,7 +6,8 @@ use headwater_core::route::{Route, Target, Verb, is_inspector, route};
 use worker::{Context, Env, Request, Response, Result, console_error};
 
 use super::context::StoreContext;
-use super::{connect, inspect, push, read, ready, reply, stream_admin, write_headers};
+use super::write_headers::Asked;
+use super::{connect, inspect, push, read, ready, reply, stream_admin};
 use crate::auth;
 use crate::failure::Failure;
 use crate::isolate::now_ms;
@@ -97,13 +98,15 @@ async fn answer(
         }
         Route::Store { store, incarnation, verb } => (store, incarnation, verb),
     };
-    let verb = write_headers::verb(request, verb)?;
     entry.aims(&store, &verb);
     // Before the Worker learns anything about the store, and before any cache.
     let grant = auth::authenticate(request, &settings.auth).await?;
-    grant.permits(&store, verb.scope())?;
+    let asked = Asked::read(request, verb, settings.body_timeout).await?;
+    entry.aims(&store, &asked.verb);
+    grant.permits(&store, asked.verb.scope())?;
     rate_limit::check(env, &store).await?;
-    let closes = write_headers::check(request, &verb, settings.body_timeout).await?;
+    let closes = asked.check()?;
+    let verb = asked.verb;
     let ctx = StoreContext {
         env,
         runtime: context,

@@ -103,7 +103,8 @@ fn check_content_type(request: &Request) -> Result<(), Failure> {
         let detail = "A push must have the content type application/json.";
         return Err(Problem::bad_request("content-type", detail).into());
     }
-    match request.headers().get("content-encoding")?.unwrap_or_default().as_str() {
+    let encoding = request.headers().get("content-encoding")?.unwrap_or_default();
+    match encoding.to_ascii_lowercase().as_str() {
         "" | "identity" => Ok(()),
         encoding => Err(Problem::unsupported_media_type(encoding).into()),
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::future::join;
 use headwater_core::event::{Offset, Position, SeqNum};
-use headwater_core::headers::names_tag;
+use headwater_core::headers::{is_json, names_tag};
 use headwater_core::names::encode;
 use headwater_core::problem::Problem;
 use headwater_core::route::{Live, Read};
@@ -253,7 +253,7 @@ async fn answer_of_log(
 ) -> Result<Option<(Response, Option<KnownTip>)>, Failure> {
     let stream = ctx.stream();
     for _ in 0..MAX_ROUNDS {
-        let (response, now) = fetch_and_ask(ctx, &stream, read).await?;
+        let (response, Told { tip: now, halted, .. }) = fetch_and_ask(ctx, &stream, read).await?;
         let status = response.status_code();
         if status == 404 {
             discard(&response);
@@ -264,13 +264,16 @@ async fn answer_of_log(
                 Answer::Tip(Some(tip)) => before = Some(tip.into()),
                 _ => return Ok(None),
             }
+        } else if halted {
+            return Ok(Some((response, None)));
         } else if now.is_none() && status < 300 {
             // The Sequencer did not know of the stream before.
             match fresh_tip(ctx).await {
-                Ok(None) => return Ok(Some((response, None))),
+                Ok(None) if ctx.incarnation.is_none() => return Ok(Some((response, None))),
                 told => {
                     discard(&response);
                     before = told?;
+                    ctx.check_incarnation(before.as_ref().map(|known| &known.tip))?;
                 }
             }
         } else if is_same(before.as_ref(), now.as_ref())
@@ -292,26 +295,20 @@ async fn fetch_and_ask(
     ctx: &StoreContext<'_>,
     stream: &Stream,
     read: &UpstreamRead,
-) -> Result<(Response, Option<KnownTip>), Failure> {
-    if read.live == Some(Live::LongPoll) {
+) -> Result<(Response, Told), Failure> {
+    let (response, told) = if read.live == Some(Live::LongPoll) {
         check_place(ctx, stream, &read.from, &told(ctx, read).await?).await?;
-        let response = fetch(stream, read).await?;
-        return match told(ctx, read).await {
-            Ok(told) => Ok((response, told.tip)),
-            Err(error) => {
-                discard(&response);
-                Err(error)
-            }
+        (fetch(stream, read).await?, told(ctx, read).await)
+    } else {
+        let (response, told) = join(fetch(stream, read), Box::pin(told(ctx, read))).await;
+        let told = match told {
+            Ok(told) => check_place(ctx, stream, &read.from, &told).await.map(|()| told),
+            Err(error) => Err(error),
         };
-    }
-    let (response, told) = join(fetch(stream, read), Box::pin(told(ctx, read))).await;
-    let response = response?;
-    let checked = match told {
-        Ok(told) => check_place(ctx, stream, &read.from, &told).await.map(|()| told.tip),
-        Err(error) => Err(error),
+        (response?, told)
     };
-    match checked {
-        Ok(tip) => Ok((response, tip)),
+    match told {
+        Ok(told) => Ok((response, told)),
         Err(error) => {
             discard(&response);
             Err(error)
@@ -391,7 +388,7 @@ fn check(response: Response, read: &UpstreamRead) -> Result<Response, Problem> {
     let status = response.status_code();
     let content_type = response.headers().get("content-type").ok().flatten().unwrap_or_default();
     let has_end = response.headers().has(NEXT_OFFSET).unwrap_or(false);
-    let is_page = status == 200 && content_type.starts_with("application/json") && has_end;
+    let is_page = status == 200 && is_json(&content_type) && has_end;
     let is_answer = match read.live {
         None => is_page,
         Some(Live::LongPoll) => is_page || (status == 204 && has_end),

@@ -27,23 +27,25 @@ pub(super) struct Told {
     pub(super) tip: Option<KnownTip>,
     /// The place of the reader's position. `None` if the Sequencer was not asked, or can't tell.
     pub(super) located: Option<Located>,
+    /// Whether the store is halted: nobody vouches for what the upstream has.
+    pub(super) halted: bool,
 }
 
 /// The remembered tip if it is recent, else what the Sequencer tells now.
 ///
 /// A remembered tip may be older than a reset. It is good enough for sealed history, which stays what it was.
 pub(super) async fn tip(ctx: &StoreContext<'_>, position: &Position) -> Result<Told, Failure> {
-    let remembered = tip_cache::get(ctx.store)
-        .filter(|(known, _)| ctx.names(&known.tip))
-        .map(|(known, is_recent)| (Told { tip: Some(known), located: None }, is_recent));
-    match remembered {
-        Some((told, true)) => Ok(told),
-        Some((told, false)) => match told_now(ctx, position).await {
-            Err(Failure::Problem(_)) => Ok(told),
-            now => now,
-        },
-        None => told_now(ctx, position).await,
+    let remembered = tip_cache::get(ctx.store).filter(|(known, _)| ctx.names(&known.tip));
+    let Some((known, is_recent)) = remembered else { return told_now(ctx, position).await };
+    if !is_recent {
+        match told_now(ctx, position).await {
+            Err(Failure::Problem(_)) | Ok(Told { halted: true, .. }) => {}
+            told => return told,
+        }
+        // It counts as recent again, and spares other reads this wait.
+        tip_cache::keep(ctx.store, known.clone());
     }
+    Ok(Told { tip: Some(known), located: None, halted: false })
 }
 
 /// What the Sequencer tells now. It answers at once. Twice a minute at most, it looks at the log afterwards if an earlier reader
@@ -54,7 +56,13 @@ pub(super) async fn told_now(ctx: &StoreContext<'_>, position: &Position) -> Res
         Some((known, false)) => known.need.clone(),
         _ => Need::Known,
     };
-    let (answer, located) = ask_tip(ctx, need, Some(position.clone())).await;
+    let (answer, located, halted) = ask_tip(ctx, need, Some(position.clone())).await;
+    if halted {
+        return match ctx.incarnation {
+            Some(_) => Err(Problem::unavailable().into()),
+            None => Ok(Told { tip: None, located: None, halted }),
+        };
+    }
     let tip = match (answer, remembered) {
         (Ok(Answer::Tip(Some(tip))), Some((known, true))) if tip == known.tip => Some(known),
         (Ok(answer @ Answer::Tip(_)), _) => {
@@ -74,14 +82,14 @@ pub(super) async fn told_now(ctx: &StoreContext<'_>, position: &Position) -> Res
         }
         (_, None) => None,
     };
-    Ok(Told { tip, located })
+    Ok(Told { tip, located, halted })
 }
 
 /// Makes the Sequencer look at the log, if a reader has seen more of it than the Sequencer told.
 pub(super) async fn notify(ctx: &StoreContext<'_>) {
     let Some((known, _)) = tip_cache::get(ctx.store) else { return };
     // The answer is what the Sequencer knew before it looks. Pushes over sockets may have made it newer than what is remembered.
-    if let (Ok(answer), _) = ask_tip(ctx, known.need, None).await
+    if let (Ok(answer), ..) = ask_tip(ctx, known.need, None).await
         && matches!(&answer, Answer::Tip(Some(tip)) if tip.offset > known.tip.offset)
     {
         tip_cache::learn(ctx.store, &answer);
@@ -92,19 +100,19 @@ async fn ask_tip(
     ctx: &StoreContext<'_>,
     need: Need,
     position: Option<Position>,
-) -> (Result<Answer, Failure>, Option<Located>) {
+) -> (Result<Answer, Failure>, Option<Located>, bool) {
     if let Some(position) = position {
         match ask_text(ctx, Ask::Read(need.clone(), position), None).await {
-            Err(failure) => return (Err(failure), None),
+            Err(failure) => return (Err(failure), None, false),
             Ok(text) => {
-                if let Ok(ReadStart { answer, located }) = serde_json::from_str(&text) {
-                    return (Ok(answer), Some(located));
+                if let Ok(ReadStart { answer, located, halted }) = serde_json::from_str(&text) {
+                    return (Ok(answer), Some(located), halted);
                 }
             }
         }
     }
     // A live read, or a Sequencer of an older build that does not know `Ask::Read`.
-    (ask(ctx, Ask::Look(need), None).await, None)
+    (ask(ctx, Ask::Look(need), None).await, None, false)
 }
 
 /// Calls an operation. A refusal is an answer, too.

@@ -7,59 +7,71 @@ use headwater_core::problem::Problem;
 use headwater_core::route::Verb;
 use worker::Request;
 
+use super::body::collect;
 use crate::failure::Failure;
 use crate::isolate::{TimedOut, within};
-use crate::upstream::CLOSED;
 
 /// How long a body may be that is an empty array.
-const MAX_EMPTY_ARRAY: u64 = 16;
+const MAX_EMPTY_ARRAY: usize = 64;
 
-/// The operation. A `POST` that only closes the stream is no push (protocol §5.3).
-pub(super) fn verb(request: &Request, verb: Verb) -> Result<Verb, Failure> {
-    let closed = request.headers().get(CLOSED)?.unwrap_or_default();
-    let only_closes =
-        verb == Verb::Push && closed.eq_ignore_ascii_case("true") && !has_body(request)?;
-    Ok(if only_closes { Verb::Close } else { verb })
+/// What a write asks for.
+pub(super) struct Asked {
+    /// A `POST` that only closes the stream is no push (protocol §5.3).
+    pub(super) verb: Verb,
+    sent: Vec<(&'static str, String)>,
+    has_body: bool,
 }
 
-/// Refuses a write that asks for what no store can honor. Returns whether the write asks for a closed stream. `timeout` bounds the wait
-/// for a short body.
-pub(super) async fn check(
-    request: &mut Request,
-    verb: &Verb,
-    timeout: Duration,
-) -> Result<bool, Failure> {
-    let verb = match verb {
-        Verb::Close => &Verb::Push,
-        Verb::Push | Verb::Create | Verb::Reset | Verb::Delete | Verb::Adopt => verb,
-        _ => return Ok(false),
-    };
-    let mut sent = Vec::new();
-    for name in headers::names() {
-        if let Some(value) = request.headers().get(name)? {
-            sent.push((name, value));
-        }
-    }
-    let has_body = match length(request)? {
-        // A PUT of `[]` means a stream without messages (protocol §9.1.3).
-        Some(1..=MAX_EMPTY_ARRAY) if *verb == Verb::Create => {
-            match within(timeout, Box::pin(request.bytes())).await {
-                Ok(body) => body?.trim_ascii() != b"[]",
-                Err(TimedOut) => return Err(Problem::too_slow(timeout.as_secs_f64()).into()),
+impl Asked {
+    /// Reads the headers, and a body that may be empty. `timeout` bounds the wait for it.
+    pub(super) async fn read(
+        request: &mut Request,
+        verb: Verb,
+        timeout: Duration,
+    ) -> Result<Self, Failure> {
+        let is_write =
+            matches!(verb, Verb::Push | Verb::Create | Verb::Reset | Verb::Delete | Verb::Adopt);
+        let mut sent = Vec::new();
+        if is_write {
+            for name in headers::names() {
+                if let Some(value) = request.headers().get(name)? {
+                    sent.push((name, value));
+                }
             }
         }
-        _ => has_body(request)?,
-    };
-    Ok(headers::check(verb, &sent, has_body)?)
+        let closes = verb == Verb::Push && headers::closes(&sent);
+        let has_body = if closes || verb == Verb::Create {
+            match within(timeout, Box::pin(has_body(request, &verb))).await {
+                Ok(has_body) => has_body?,
+                Err(TimedOut) => return Err(Problem::too_slow(timeout.as_secs_f64()).into()),
+            }
+        } else {
+            verb == Verb::Push
+        };
+        let verb = if closes && !has_body { Verb::Close } else { verb };
+        Ok(Self { verb, sent, has_body })
+    }
+
+    /// Refuses what no store can honor. Returns whether the write asks for a closed stream.
+    pub(super) fn check(&self) -> Result<bool, Problem> {
+        let verb = if self.verb == Verb::Close { &Verb::Push } else { &self.verb };
+        headers::check(verb, &self.sent, self.has_body)
+    }
 }
 
-fn length(request: &Request) -> Result<Option<u64>, Failure> {
-    Ok(request.headers().get("content-length")?.and_then(|length| length.parse().ok()))
-}
-
-fn has_body(request: &Request) -> Result<bool, Failure> {
-    Ok(match length(request)? {
-        Some(length) => length > 0,
-        None => request.inner().body().is_some(),
-    })
+/// Whether the request has a body. An empty array in a `PUT` means a stream without messages (protocol §9.1.3).
+async fn has_body(request: &mut Request, verb: &Verb) -> Result<bool, Failure> {
+    let length = request.headers().get("content-length")?.and_then(|text| text.parse().ok());
+    if length == Some(0) || request.inner().body().is_none() {
+        return Ok(false);
+    }
+    if length.is_some_and(|length: usize| length > MAX_EMPTY_ARRAY) {
+        return Ok(true);
+    }
+    let body = collect(request.stream()?, MAX_EMPTY_ARRAY).await?;
+    Ok(body.is_none_or(|body| {
+        let is_empty_array =
+            *verb == Verb::Create && serde_json::from_slice::<[(); 0]>(&body).is_ok();
+        !body.is_empty() && !is_empty_array
+    }))
 }

@@ -374,11 +374,14 @@ describe('the outcome of an answer', () => {
     ))
 })
 
+/** Pushes go by HTTP. With a socket, some would go there, once it is open. */
+const byHttp = { live: { mode: 'sse' } } as const
+
 describe('after a lost acknowledgement', () => {
   test('the repeated push is accepted, and is in the stream once', () =>
     run(
       Effect.gen(function* () {
-        const backend = yield* open({ url: world.network.url }, world.newStore())
+        const backend = yield* open({ url: world.network.url, ...byHttp }, world.newStore())
         yield* backend.push(eventsFrom(0, 3))
         world.network.next({ method: 'POST' }, 'drop response')
         expect(yield* Effect.flip(backend.push(eventsFrom(3, 3)))).toBeInstanceOf(IsOfflineError)
@@ -390,7 +393,10 @@ describe('after a lost acknowledgement', () => {
   test('of the first of two chunks, the repeated push is accepted as a whole', () =>
     run(
       Effect.gen(function* () {
-        const backend = yield* open({ url: world.network.url, push: { maxBatchEvents: 3 } }, world.newStore())
+        const backend = yield* open(
+          { url: world.network.url, push: { maxBatchEvents: 3 }, ...byHttp },
+          world.newStore(),
+        )
         world.network.next({ method: 'POST' }, 'drop response')
         yield* Effect.flip(backend.push(eventsFrom(0, 6)))
         yield* backend.push(eventsFrom(0, 6))

@@ -28,6 +28,7 @@ impl Answer {
                 Problem::new(409, "backend-id-mismatch", "BackendIdMismatchError", detail)
                     .with("expected", expected.0.as_str())
                     .with("received", received.0.as_str())
+                    .of(Some(expected))
             }
             Answer::Overloaded => Problem::overloaded("waiting"),
             Answer::Unavailable => Problem::unavailable(),
