@@ -107,10 +107,14 @@ function messagesOf(body: Buffer, type: string | undefined): unknown[] | undefin
   }
 }
 
-/** Text stays text, because base64 could make it larger than a batch may be. */
+/**
+ * Text or base64, whichever is shorter: a batch has a limit. A body that is much longer still is refused before it is read, and the
+ * connection may break before the refusal arrives.
+ */
 function payloadOf(bytes: Buffer): unknown {
-  const text = bytes.toString()
-  return Buffer.from(text).equals(bytes) ? text : { base64: bytes.toString('base64') }
+  const [text, base64] = [bytes.toString(), bytes.toString('base64')]
+  const isText = Buffer.from(text).equals(bytes) && JSON.stringify(text).length <= base64.length + 20
+  return isText ? text : { base64 }
 }
 
 /** The payloads of a read, without the stream's header. */
