@@ -253,7 +253,7 @@ async fn answer_of_log(
 ) -> Result<Option<(Response, Option<KnownTip>)>, Failure> {
     let stream = ctx.stream();
     for _ in 0..MAX_ROUNDS {
-        let (response, Told { tip: now, halted, .. }) = fetch_and_ask(ctx, &stream, read).await?;
+        let (response, Told { tip: now, .. }) = fetch_and_ask(ctx, &stream, read).await?;
         let status = response.status_code();
         if status == 404 {
             discard(&response);
@@ -264,8 +264,6 @@ async fn answer_of_log(
                 Answer::Tip(Some(tip)) => before = Some(tip.into()),
                 _ => return Ok(None),
             }
-        } else if halted {
-            return Ok(Some((response, None)));
         } else if now.is_none() && status < 300 {
             // The Sequencer did not know of the stream before.
             match fresh_tip(ctx).await {

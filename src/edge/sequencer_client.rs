@@ -27,8 +27,6 @@ pub(super) struct Told {
     pub(super) tip: Option<KnownTip>,
     /// The place of the reader's position. `None` if the Sequencer was not asked, or can't tell.
     pub(super) located: Option<Located>,
-    /// Whether the store is halted: nobody vouches for what the upstream has.
-    pub(super) halted: bool,
 }
 
 /// The remembered tip if it is recent, else what the Sequencer tells now.
@@ -39,13 +37,13 @@ pub(super) async fn tip(ctx: &StoreContext<'_>, position: &Position) -> Result<T
     let Some((known, is_recent)) = remembered else { return told_now(ctx, position).await };
     if !is_recent {
         match told_now(ctx, position).await {
-            Err(Failure::Problem(_)) | Ok(Told { halted: true, .. }) => {}
+            Err(Failure::Problem(_)) => {}
             told => return told,
         }
         // It counts as recent again, and spares other reads this wait.
         tip_cache::keep(ctx.store, known.clone());
     }
-    Ok(Told { tip: Some(known), located: None, halted: false })
+    Ok(Told { tip: Some(known), located: None })
 }
 
 /// What the Sequencer tells now. It answers at once. Twice a minute at most, it looks at the log afterwards if an earlier reader
@@ -56,13 +54,7 @@ pub(super) async fn told_now(ctx: &StoreContext<'_>, position: &Position) -> Res
         Some((known, false)) => known.need.clone(),
         _ => Need::Known,
     };
-    let (answer, located, halted) = ask_tip(ctx, need, Some(position.clone())).await;
-    if halted {
-        return match ctx.incarnation {
-            Some(_) => Err(Problem::unavailable().into()),
-            None => Ok(Told { tip: None, located: None, halted }),
-        };
-    }
+    let (answer, located) = ask_tip(ctx, need, Some(position.clone())).await;
     let tip = match (answer, remembered) {
         (Ok(Answer::Tip(Some(tip))), Some((known, true))) if tip == known.tip => Some(known),
         (Ok(answer @ Answer::Tip(_)), _) => {
@@ -82,14 +74,14 @@ pub(super) async fn told_now(ctx: &StoreContext<'_>, position: &Position) -> Res
         }
         (_, None) => None,
     };
-    Ok(Told { tip, located, halted })
+    Ok(Told { tip, located })
 }
 
 /// Makes the Sequencer look at the log, if a reader has seen more of it than the Sequencer told.
 pub(super) async fn notify(ctx: &StoreContext<'_>) {
     let Some((known, _)) = tip_cache::get(ctx.store) else { return };
     // The answer is what the Sequencer knew before it looks. Pushes over sockets may have made it newer than what is remembered.
-    if let (Ok(answer), ..) = ask_tip(ctx, known.need, None).await
+    if let (Ok(answer), _) = ask_tip(ctx, known.need, None).await
         && matches!(&answer, Answer::Tip(Some(tip)) if tip.offset > known.tip.offset)
     {
         tip_cache::learn(ctx.store, &answer);
@@ -100,19 +92,19 @@ async fn ask_tip(
     ctx: &StoreContext<'_>,
     need: Need,
     position: Option<Position>,
-) -> (Result<Answer, Failure>, Option<Located>, bool) {
+) -> (Result<Answer, Failure>, Option<Located>) {
     if let Some(position) = position {
         match ask_text(ctx, Ask::Read(need.clone(), position), None).await {
-            Err(failure) => return (Err(failure), None, false),
+            Err(failure) => return (Err(failure), None),
             Ok(text) => {
-                if let Ok(ReadStart { answer, located, halted }) = serde_json::from_str(&text) {
-                    return (Ok(answer), Some(located), halted);
+                if let Ok(ReadStart { answer, located }) = serde_json::from_str(&text) {
+                    return (Ok(answer), Some(located));
                 }
             }
         }
     }
     // A live read, or a Sequencer of an older build that does not know `Ask::Read`.
-    (ask(ctx, Ask::Look(need), None).await, None, false)
+    (ask(ctx, Ask::Look(need), None).await, None)
 }
 
 /// Calls an operation. A refusal is an answer, too.

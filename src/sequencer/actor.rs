@@ -134,10 +134,6 @@ impl Actor {
         Ok(answer)
     }
 
-    pub(super) fn is_halted(&self) -> bool {
-        self.core.borrow().is_doubted()
-    }
-
     /// Finds a position in the index. A row stays true as long as the incarnation lasts.
     pub(super) async fn locate(self: Rc<Self>, position: &Position) -> Result<Located> {
         let mut answer = self.clone().call(Op::Look(Need::Known)).await?;

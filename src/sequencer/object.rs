@@ -54,9 +54,8 @@ impl DurableObject for Sequencer {
             Ask::Look(need) => serde_json::to_string(&actor.look(need).await?),
             Ask::Read(need, position) => {
                 let answer = actor.clone().look(need).await?;
-                let located = actor.clone().locate(&position).await?;
-                let halted = actor.is_halted();
-                serde_json::to_string(&ReadStart { answer, located, halted })
+                let located = actor.locate(&position).await?;
+                serde_json::to_string(&ReadStart { answer, located })
             }
             Ask::Locate(position) => serde_json::to_string(&actor.locate(&position).await?),
             Ask::Inspect => serde_json::to_string(&actor.inspect().await?),

@@ -163,27 +163,6 @@ describe.each(upstreams)('with $name', ({ name, start }) => {
     }
   })
 
-  test('a log that took the store’s place is not the store’s, and is never answered with torn JSON', async () => {
-    const store = new Store(parts)
-    const ends = [nextOffset(await store.pushed(chain(0, 1))), nextOffset(await store.pushed(chain(1, 3)))]
-    const incarnation = await store.currentIncarnation()
-    await fetch(store.upstreamUrl, { method: 'DELETE' })
-    const log = JSON.stringify([
-      { livestore: { backendId: 'another', version: 1 } },
-      ...chain(0, 9, { other: 'x'.repeat(77) }),
-    ])
-    expect((await fetch(store.upstreamUrl, { method: 'PUT', headers: JSON_TYPE, body: log })).status).toBe(201)
-    expect((await store.request('HEAD')).headers.get('livestore-problem')).toContain('replaced')
-    for (const query of ['offset=-1', 'offset=now', 'after=0', 'whole=true', ...ends.map((end) => `offset=${end}`)]) {
-      expect([query, (await incarnation.read(query)).status]).toEqual([query, 503])
-      const answer = await store.read(query)
-      const identity = ['livestore-backend-id', 'content-location', 'etag'].map((name) => answer.headers.get(name))
-      if (answer.status === 200) expect([query, ...identity]).toEqual([query, null, null, null])
-      else expect([410, 503]).toContain(answer.status)
-      expect(Array.isArray(await answer.json()) || answer.status !== 200).toBe(true)
-    }
-  })
-
   test('an offset that only a direct writer made is read from', async () => {
     const store = new Store(parts)
     await store.pushed(chain(0, 3))

@@ -123,7 +123,7 @@ describe('the report', () => {
     await deploy({ SEGMENT_EVENTS: '1' })
     const store = new Store(parts)
     for (let head = 0; head < 230; head++) await store.pushed(chain(head, 1))
-    for (let i = 0; i < 60; i++) expect((await store.push('[]')).status).toBe(422)
+    for (let i = 0; i < 60; i++) expect((await store.push('{}')).status).toBe(422)
     const inspected = await inspect(store)
     expect(inspected.store.sealed).toBe(230)
     expect(inspected.store.segments.map(({ last }) => last)).toEqual(

@@ -27,7 +27,7 @@ describe('the log', () => {
     await store.pushed(chain(0, 10))
     expect((await store.push(chain(4, 1))).status).toBe(409)
     expect((await store.push(chain(14, 1))).status).toBe(409)
-    expect((await store.push('[]')).status).toBe(422)
+    expect((await store.push('{}')).status).toBe(422)
     // The Sequencer reads the log, and so learns where it is sealed
     await store.request('HEAD')
     for (const cache of ['MISS', 'HIT']) {
@@ -143,7 +143,7 @@ describe('the log', () => {
       const store = new Store(parts)
       await store.pushed(chain(0, 1))
       expect((await store.push(chain(0, 1, 'other'))).status).toBe(409)
-      expect((await store.push('[]')).status).toBe(422)
+      expect((await store.push('{}')).status).toBe(422)
       await lines(store, statuses.length)
       expect(parts.worker.jsonLines().map((line) => line.status)).toEqual(statuses)
       await parts.worker.stop()

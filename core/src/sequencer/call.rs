@@ -85,10 +85,6 @@ pub struct ReadStart {
     pub answer: Answer,
     /// The answer to [`Ask::Locate`].
     pub located: Located,
-    /// Whether the store is halted. Then the tip is not the upstream's, and nobody vouches for what the upstream answers. Older
-    /// builds leave it out.
-    #[serde(default)]
-    pub halted: bool,
 }
 
 /// The answer to [`Ask::Inspect`].

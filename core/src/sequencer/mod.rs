@@ -197,11 +197,6 @@ impl Core {
         }
     }
 
-    /// Whether the last look at the log found the store halted, even if another look is under way.
-    pub fn is_doubted(&self) -> bool {
-        self.halts > 0
-    }
-
     /// Foresees the answer to a call. A caller need not read a batch whose answer is certain.
     pub fn foresee(&self, op: &Op) -> Foresight {
         if let Some(answer) = self.answer_at_once(op) {
