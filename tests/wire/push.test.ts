@@ -158,7 +158,7 @@ describe('the batch check', () => {
       ['', 400, 'not JSON'],
       ['[{', 400, 'not JSON'],
       ['{}', 422, 'must be a JSON array'],
-      ['[]', 422, 'this one holds 0'],
+      ['[]', 400, 'this one holds 0'],
       [JSON.stringify(chain(0, 11)), 422, 'this one holds 11'],
       [JSON.stringify(chain(0, 1, 'x'.repeat(5000))), 413, '5000 bytes'],
     ] as const) {

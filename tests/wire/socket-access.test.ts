@@ -134,7 +134,7 @@ describe('a push over a socket', () => {
     ['without a batch', '', { status: 400, field: 'body' }],
     ['that is no JSON', '[{', { status: 400, field: 'body' }],
     ['that is no array', '{}', { status: 422, field: 'body' }],
-    ['of no events', '[]', { status: 422, field: 'body' }],
+    ['of no events', '[]', { status: 400, field: 'body' }],
     ['with a broken event', JSON.stringify([{ ...event(1), name: 1 }]), { status: 422, index: 0, field: 'name' }],
     ['that is too large', JSON.stringify([event(1, 'x'.repeat(2_500))]), { status: 413, maxBytes: 2_000 }],
     ['with an event that is too large', JSON.stringify([event(1, 'x'.repeat(1_600))]), { status: 413, index: 0 }],
