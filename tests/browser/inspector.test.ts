@@ -85,7 +85,7 @@ test('the page shows a store as it changes: head, segments, accepted and refused
   await eventually(async () => (await texts('#events .number'))[0]).toBe('34')
   await eventually(() => figure('Head')).toBe('34')
   expect((await store.push(chain(3, 1))).status).toBe(409)
-  expect((await store.push('[]')).status).toBe(422)
+  expect((await store.push(chain(0, 101))).status).toBe(422)
   await eventually(async () => (await texts('#pushes .outcome')).slice(0, 3)).toEqual([
     'invalid push',
     'server ahead',
