@@ -124,7 +124,7 @@ pub fn check(
     Ok(closes)
 }
 
-/// What is wrong with a PUT, whatever the store is (protocol §5.1): the field, and why.
+/// The fault of a PUT that no store could honor (protocol §5.1): the field, and why.
 fn malformed<'v>(
     value: impl Fn(&str) -> Option<&'v str>,
     has_body: bool,

@@ -49,7 +49,7 @@ fn a_put_that_no_store_can_honor_is_refused_by_name() {
         (vec![("producer-id", "a")], 400, "producer-id"),
         (vec![("if-none-match", "*")], 400, "if-none-match"),
         (vec![("livestore-backend-id", "a")], 400, "livestore-backend-id"),
-        // What is malformed, whatever the store is (protocol §5.1)
+        // Values that are malformed, whatever the store is (protocol §5.1)
         (vec![("stream-ttl", "+1")], 400, "stream-ttl"),
         (vec![("stream-ttl", "01")], 400, "stream-ttl"),
         (vec![("stream-ttl", "1.0")], 400, "stream-ttl"),

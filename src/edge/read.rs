@@ -253,7 +253,7 @@ async fn answer_of_log(
 ) -> Result<Option<(Response, Option<KnownTip>)>, Failure> {
     let stream = ctx.stream();
     for _ in 0..MAX_ROUNDS {
-        let (response, Told { tip: now, .. }) = fetch_and_ask(ctx, &stream, read).await?;
+        let (response, now) = fetch_and_ask(ctx, &stream, read).await?;
         let status = response.status_code();
         if status == 404 {
             discard(&response);
@@ -293,7 +293,7 @@ async fn fetch_and_ask(
     ctx: &StoreContext<'_>,
     stream: &Stream,
     read: &UpstreamRead,
-) -> Result<(Response, Told), Failure> {
+) -> Result<(Response, Option<KnownTip>), Failure> {
     let (response, told) = if read.live == Some(Live::LongPoll) {
         check_place(ctx, stream, &read.from, &told(ctx, read).await?).await?;
         (fetch(stream, read).await?, told(ctx, read).await)
@@ -306,7 +306,7 @@ async fn fetch_and_ask(
         (response?, told)
     };
     match told {
-        Ok(told) => Ok((response, told)),
+        Ok(told) => Ok((response, told.tip)),
         Err(error) => {
             discard(&response);
             Err(error)

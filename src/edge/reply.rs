@@ -75,16 +75,8 @@ pub(super) fn tip(status: u16, tip: &Tip) -> Result<Response> {
 /// The tip with what describes a stream, for `HEAD` and `PUT` (protocol §5.1, §5.5).
 pub(super) fn described(status: u16, tip: &Tip) -> Result<Response> {
     let response = self::tip(status, tip)?;
-    describe(response.headers(), tip.closed)?;
+    response.headers().set("content-type", JSON)?;
     Ok(response)
-}
-
-fn describe(headers: &Headers, is_closed: bool) -> Result<()> {
-    headers.set("content-type", JSON)?;
-    if is_closed {
-        headers.set(CLOSED, "true")?;
-    }
-    Ok(())
 }
 
 /// The answer to `PUT`. `url` is the request's.
@@ -103,7 +95,10 @@ pub(super) fn unvouched(log: &Metadata, problem: Option<&Problem>) -> Result<Res
     let headers = response.headers();
     headers.set(NEXT_OFFSET, &log.tail.offset.0)?;
     headers.set("cache-control", "no-store")?;
-    describe(headers, log.tail.closed)?;
+    headers.set("content-type", JSON)?;
+    if log.tail.closed {
+        headers.set(CLOSED, "true")?;
+    }
     if let Some(problem) = problem {
         explain(headers, problem)?;
     }
@@ -121,7 +116,7 @@ pub(super) fn accepted(batch: &Batch, tip: &Tip) -> Result<Response> {
 pub(super) fn no_stream() -> Result<Response> {
     let response = Response::empty()?;
     let headers = response.headers();
-    describe(headers, false)?;
+    headers.set("content-type", JSON)?;
     set_no_stream(headers)?;
     Ok(response)
 }

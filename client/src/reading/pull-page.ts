@@ -77,10 +77,7 @@ export const applyPage = (
   return isHollow ? retryLater(setup, withoutSpread(accepted), undefined, moment) : goLive(setup, accepted, moment)
 }
 
-/**
- * A store is archived, or is about to be reset. The next page tells which log it is. A live read would end at once. A socket
- * stays, and tells a reset.
- */
+/** The store is archived. A live read would end at once. A socket stays, and tells a reset. */
 const onClosedLog = (setup: PullSetup, state: PullState, moment: Moment): PullState => {
   const live = goLive(setup, state, moment)
   return live.phase._tag === 'Polling' || (live.phase._tag === 'Opening' && live.phase.mode === 'sse')
