@@ -85,7 +85,10 @@ pub(super) async fn read(
     }
     if let Some(interior) = Interior::parse(&from) {
         let begin = Position::Offset(interior.run.clone());
-        let known = sequencer_client::told_now(ctx, &begin).await?.tip;
+        let Told { tip: known, halted, .. } = sequencer_client::told_now(ctx, &begin).await?;
+        if let Some(problem) = halted.as_ref().and_then(Answer::problem) {
+            return Err(problem.into());
+        }
         ctx.check_incarnation(known.as_ref().map(|known| &known.tip))?;
         let Some(response) = remainder::after(interior, read.live, &ctx.stream()).await? else {
             return match sequencer_client::call(ctx, Op::Look(Need::Fresh)).await? {
@@ -253,7 +256,9 @@ async fn answer_of_log(
 ) -> Result<Option<(Response, Option<KnownTip>)>, Failure> {
     let stream = ctx.stream();
     for _ in 0..MAX_ROUNDS {
-        let (response, now) = fetch_and_ask(ctx, &stream, read).await?;
+        let (response, told) = fetch_and_ask(ctx, &stream, read).await?;
+        let is_of_another_incarnation = told.is_of_another_incarnation();
+        let now = told.tip;
         let status = response.status_code();
         if status == 404 {
             discard(&response);
@@ -264,6 +269,9 @@ async fn answer_of_log(
                 Answer::Tip(Some(tip)) => before = Some(tip.into()),
                 _ => return Ok(None),
             }
+        } else if is_of_another_incarnation {
+            // Nobody vouches for that log as the store's.
+            return Ok(Some((response, None)));
         } else if now.is_none() && status < 300 {
             // The Sequencer did not know of the stream before.
             match fresh_tip(ctx).await {
@@ -276,7 +284,7 @@ async fn answer_of_log(
             }
         } else if is_same(before.as_ref(), now.as_ref())
             && (reaches(&response, now.as_ref())
-                || is_same(now.as_ref(), told(ctx, read).await?.tip.as_ref()))
+                || is_same(now.as_ref(), tell(ctx, read).await?.tip.as_ref()))
         {
             return Ok(Some((response, now)));
         } else {
@@ -287,18 +295,18 @@ async fn answer_of_log(
     Err(Problem::unavailable().into())
 }
 
-/// The upstream's answer, and the tip that the Sequencer tells at the same time. A long-poll may take a minute. Its place is
+/// The upstream's answer, and what the Sequencer tells at the same time. A long-poll may take a minute. Its place is
 /// checked before it begins, and its tip is the one at its end.
 async fn fetch_and_ask(
     ctx: &StoreContext<'_>,
     stream: &Stream,
     read: &UpstreamRead,
-) -> Result<(Response, Option<KnownTip>), Failure> {
+) -> Result<(Response, Told), Failure> {
     let (response, told) = if read.live == Some(Live::LongPoll) {
-        check_place(ctx, stream, &read.from, &told(ctx, read).await?).await?;
-        (fetch(stream, read).await?, told(ctx, read).await)
+        check_place(ctx, stream, &read.from, &tell(ctx, read).await?).await?;
+        (fetch(stream, read).await?, tell(ctx, read).await)
     } else {
-        let (response, told) = join(fetch(stream, read), Box::pin(told(ctx, read))).await;
+        let (response, told) = join(fetch(stream, read), Box::pin(tell(ctx, read))).await;
         let told = match told {
             Ok(told) => check_place(ctx, stream, &read.from, &told).await.map(|()| told),
             Err(error) => Err(error),
@@ -306,7 +314,7 @@ async fn fetch_and_ask(
         (response?, told)
     };
     match told {
-        Ok(told) => Ok((response, told.tip)),
+        Ok(told) => Ok((response, told)),
         Err(error) => {
             discard(&response);
             Err(error)
@@ -314,7 +322,7 @@ async fn fetch_and_ask(
     }
 }
 
-async fn told(ctx: &StoreContext<'_>, read: &UpstreamRead) -> Result<Told, Failure> {
+async fn tell(ctx: &StoreContext<'_>, read: &UpstreamRead) -> Result<Told, Failure> {
     sequencer_client::told_now(ctx, &Position::Offset(read.from.clone())).await
 }
 

@@ -27,6 +27,15 @@ pub(super) struct Told {
     pub(super) tip: Option<KnownTip>,
     /// The place of the reader's position. `None` if the Sequencer was not asked, or can't tell.
     pub(super) located: Option<Located>,
+    /// Why the store is halted. Then no place of the index is sure to be one of the log that the upstream has.
+    pub(super) halted: Option<Answer>,
+}
+
+impl Told {
+    /// Whether the upstream has another log than the store's.
+    pub(super) fn is_of_another_incarnation(&self) -> bool {
+        self.halted.as_ref().is_some_and(Answer::is_of_another_incarnation)
+    }
 }
 
 /// The remembered tip if it is recent, else what the Sequencer tells now.
@@ -38,12 +47,13 @@ pub(super) async fn tip(ctx: &StoreContext<'_>, position: &Position) -> Result<T
     if !is_recent {
         match told_now(ctx, position).await {
             Err(Failure::Problem(_)) => {}
+            Ok(told) if told.is_of_another_incarnation() => {}
             told => return told,
         }
         // It counts as recent again, and spares other reads this wait.
         tip_cache::keep(ctx.store, known.clone());
     }
-    Ok(Told { tip: Some(known), located: None })
+    Ok(Told { tip: Some(known), located: None, halted: None })
 }
 
 /// What the Sequencer tells now. It answers at once. Twice a minute at most, it looks at the log afterwards if an earlier reader
@@ -54,7 +64,14 @@ pub(super) async fn told_now(ctx: &StoreContext<'_>, position: &Position) -> Res
         Some((known, false)) => known.need.clone(),
         _ => Need::Known,
     };
-    let (answer, located) = ask_tip(ctx, need, Some(position.clone())).await;
+    let (answer, located, halted) = ask_tip(ctx, need, Some(position.clone())).await;
+    let told = Told { tip: None, located: located.filter(|_| halted.is_none()), halted };
+    if told.is_of_another_incarnation() {
+        return match ctx.incarnation.and(told.halted.as_ref()).and_then(Answer::problem) {
+            Some(problem) => Err(problem.into()),
+            None => Ok(told),
+        };
+    }
     let tip = match (answer, remembered) {
         (Ok(Answer::Tip(Some(tip))), Some((known, true))) if tip == known.tip => Some(known),
         (Ok(answer @ Answer::Tip(_)), _) => {
@@ -74,14 +91,14 @@ pub(super) async fn told_now(ctx: &StoreContext<'_>, position: &Position) -> Res
         }
         (_, None) => None,
     };
-    Ok(Told { tip, located })
+    Ok(Told { tip, ..told })
 }
 
 /// Makes the Sequencer look at the log, if a reader has seen more of it than the Sequencer told.
 pub(super) async fn notify(ctx: &StoreContext<'_>) {
     let Some((known, _)) = tip_cache::get(ctx.store) else { return };
     // The answer is what the Sequencer knew before it looks. Pushes over sockets may have made it newer than what is remembered.
-    if let (Ok(answer), _) = ask_tip(ctx, known.need, None).await
+    if let (Ok(answer), ..) = ask_tip(ctx, known.need, None).await
         && matches!(&answer, Answer::Tip(Some(tip)) if tip.offset > known.tip.offset)
     {
         tip_cache::learn(ctx.store, &answer);
@@ -92,19 +109,19 @@ async fn ask_tip(
     ctx: &StoreContext<'_>,
     need: Need,
     position: Option<Position>,
-) -> (Result<Answer, Failure>, Option<Located>) {
+) -> (Result<Answer, Failure>, Option<Located>, Option<Answer>) {
     if let Some(position) = position {
         match ask_text(ctx, Ask::Read(need.clone(), position), None).await {
-            Err(failure) => return (Err(failure), None),
+            Err(failure) => return (Err(failure), None, None),
             Ok(text) => {
-                if let Ok(ReadStart { answer, located }) = serde_json::from_str(&text) {
-                    return (Ok(answer), Some(located));
+                if let Ok(ReadStart { answer, located, halted }) = serde_json::from_str(&text) {
+                    return (Ok(answer), Some(located), halted);
                 }
             }
         }
     }
     // A live read, or a Sequencer of an older build that does not know `Ask::Read`.
-    (ask(ctx, Ask::Look(need), None).await, None)
+    (ask(ctx, Ask::Look(need), None).await, None, None)
 }
 
 /// Calls an operation. A refusal is an answer, too.

@@ -12,7 +12,9 @@ use headwater_core::event::{BackendId, Offset, Position, ROOT, SeqNum};
 use headwater_core::log::LogScanner;
 use headwater_core::problem::Problem;
 use headwater_core::push_stats::PushStats;
-use headwater_core::sequencer::call::{Incarnation, Inspection, LEASE_HEADER, Located, Shown};
+use headwater_core::sequencer::call::{
+    Incarnation, Inspection, LEASE_HEADER, Located, ReadStart, Shown,
+};
 use headwater_core::sequencer::{
     self, Answer, Core, Effect, Foresight, Input, Need, News, Op, Ticket, Tip, UpstreamResult,
 };
@@ -157,6 +159,22 @@ impl Actor {
             self.rows.borrow_mut().locate(position).inspect_err(|error| self.abandon(error))?;
         Ok(found
             .map_or(Located::Unknown, |(plan, incarnation)| Located::Found { plan, incarnation }))
+    }
+
+    /// What a reader must know before it reads. A look begins also if another incarnation is in the log's place: no reader can
+    /// see that it has gone.
+    pub(super) async fn read_start(
+        self: Rc<Self>,
+        need: Need,
+        position: &Position,
+    ) -> Result<ReadStart> {
+        let answer = self.clone().look(need.clone()).await?;
+        let located = self.clone().locate(position).await?;
+        let halted = self.core.borrow().halted();
+        if need == Need::Known && halted.as_ref().is_some_and(Answer::is_of_another_incarnation) {
+            drop(self.begin(Op::Look(Need::Fresh), None));
+        }
+        Ok(ReadStart { answer, located, halted })
     }
 
     /// The Sequencer's part of the inspector's view.

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use headwater_core::sequencer::call::{Ask, CALL_HEADER, Call, ReadStart};
+use headwater_core::sequencer::call::{Ask, CALL_HEADER, Call};
 use headwater_core::sequencer::{Answer, Op};
 use headwater_core::socket::{SUBPROTOCOL, ServerFrame, SocketGrant};
 use worker::{
@@ -53,9 +53,7 @@ impl DurableObject for Sequencer {
             Ask::Op(op) => serde_json::to_string(&actor.call(op).await?),
             Ask::Look(need) => serde_json::to_string(&actor.look(need).await?),
             Ask::Read(need, position) => {
-                let answer = actor.clone().look(need).await?;
-                let located = actor.locate(&position).await?;
-                serde_json::to_string(&ReadStart { answer, located })
+                serde_json::to_string(&actor.read_start(need, &position).await?)
             }
             Ask::Locate(position) => serde_json::to_string(&actor.locate(&position).await?),
             Ask::Inspect => serde_json::to_string(&actor.inspect().await?),

@@ -157,7 +157,7 @@ test('a server that refuses the app for lack of a token: the app says so', async
     await expect
       .poll(() => alert.getAttribute('title'), { timeout: 20_000 })
       .toMatch(/^HTTP 401 from .* A bearer token is required/)
-    expect(await page.getByRole('status').innerText()).toBe('Offline')
+    await page.getByRole('status').getByText('Offline').waitFor({ timeout: 20_000 })
     await context.close()
   } finally {
     await worker.stop()

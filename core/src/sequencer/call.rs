@@ -85,6 +85,10 @@ pub struct ReadStart {
     pub answer: Answer,
     /// The answer to [`Ask::Locate`].
     pub located: Located,
+    /// Why the store is halted, if it is. Then the index may describe another log than the upstream has. Older builds leave
+    /// it out.
+    #[serde(default)]
+    pub halted: Option<Answer>,
 }
 
 /// The answer to [`Ask::Inspect`].

@@ -125,8 +125,9 @@ pub struct Core {
     open: Option<Request>,
     /// The cost of the current work so far.
     spent: Spent,
-    /// Looks in a row that found the store halted, up to [`MAX_HALTS`].
-    halts: u8,
+    /// What the last look at the log found, if it found the store halted, and how many looks in a row did, up to
+    /// [`MAX_HALTS`].
+    last_halt: Option<(Halt, u8)>,
     /// Appends that landed since the last look at the log.
     producer_seq: u64,
     /// Whether the last verified tip was the end of all that this Sequencer has sent. Then somebody else wrote what
@@ -157,7 +158,7 @@ impl Core {
             looks: Vec::new(),
             open: None,
             spent: Spent::default(),
-            halts: 0,
+            last_halt: None,
             producer_seq: 0,
             sent_nothing_beyond: false,
         }
@@ -189,12 +190,15 @@ impl Core {
         }
     }
 
-    /// Why the store takes no pushes; `None` if it is not halted. Looks may still receive the tip that was known.
+    /// Why the store takes no pushes, as the last look at the log found it; `None` if that look found no fault. It holds
+    /// while the next look is under way. Looks may still receive the tip that was known.
     pub fn halted(&self) -> Option<Answer> {
-        match &self.tip_state {
-            TipState::Halted(halt, tip) => Some(halted_answer(halt, tip.as_ref())),
-            _ => None,
-        }
+        self.last_halt.as_ref().map(|(halt, _)| halted_answer(halt, self.tip()))
+    }
+
+    /// Looks in a row that found the store halted.
+    fn halts(&self) -> u8 {
+        self.last_halt.as_ref().map_or(0, |(_, looks)| *looks)
     }
 
     /// Foresees the answer to a call. A caller need not read a batch whose answer is certain.
@@ -314,7 +318,10 @@ impl Core {
         }
         for look in answered {
             let tip = || self.tip().map(|tip| Tip { created: look.created, ..tip.clone() });
-            let answer = self.halted().unwrap_or_else(|| Answer::Tip(tip()));
+            let answer = match &self.tip_state {
+                TipState::Halted(halt, tip) => halted_answer(halt, tip.as_ref()),
+                _ => Answer::Tip(tip()),
+            };
             effects.push(Effect::Answer(look.ticket, answer));
         }
     }
@@ -340,7 +347,7 @@ impl Core {
         let pause = if is_by_administrator {
             self.spent.failures
         } else {
-            self.spent.failures.max(self.halts)
+            self.spent.failures.max(self.halts())
         };
         effects.push(Effect::Request(request.clone(), pause));
         self.open = Some(request);

@@ -272,7 +272,7 @@ impl Core {
 
     /// The stream was deleted for good.
     pub(super) fn forget(&mut self, effects: &mut Vec<Effect>) {
-        (self.tip_state, self.deleting) = (TipState::NoStream(None), false);
+        (self.tip_state, self.last_halt, self.deleting) = (TipState::NoStream(None), None, false);
         effects.extend([Effect::Forget, Effect::Publish(News::Deleted)]);
     }
 
@@ -284,7 +284,7 @@ impl Core {
         }
         match self.tip().filter(|_| !self.deleting) {
             None => self.update_tip_state(|tip_state| TipState::NoStream(tip_state.into_tip())),
-            Some(tip) if self.halts > 0 || self.spent.failures + 1 >= self.limits.attempts => {
+            Some(tip) if self.halts() > 0 || self.spent.failures + 1 >= self.limits.attempts => {
                 self.halt(Halt::Missing(tip.head));
             }
             Some(_) => self.spent.failures += 1,
@@ -304,7 +304,7 @@ impl Core {
 
     #[inline(never)]
     fn halt(&mut self, halt: Halt) {
-        self.halts = (self.halts + 1).min(MAX_HALTS);
+        self.last_halt = Some((halt.clone(), (self.halts() + 1).min(MAX_HALTS)));
         self.update_tip_state(|tip_state| TipState::Halted(halt, tip_state.into_tip()));
     }
 
@@ -322,7 +322,7 @@ impl Core {
     /// Takes a verified tip, and records it if it is not stored yet.
     fn set_tip(&mut self, tip: Tip, effects: &mut Vec<Effect>) {
         if self.tip() == Some(&tip) && !self.deleting {
-            (self.tip_state, self.halts) = (TipState::Verified(tip), 0);
+            (self.tip_state, self.last_halt) = (TipState::Verified(tip), None);
             self.sent_nothing_beyond = true;
         } else {
             self.publish_change(&tip, effects);
@@ -344,7 +344,7 @@ impl Core {
     #[inline(never)]
     fn record_tip(&mut self, tip: Tip, effects: &mut Vec<Effect>) {
         effects.push(Effect::Record(tip.clone()));
-        (self.tip_state, self.halts, self.deleting) = (TipState::Verified(tip), 0, false);
+        (self.tip_state, self.last_halt, self.deleting) = (TipState::Verified(tip), None, false);
         self.sent_nothing_beyond = true;
     }
 

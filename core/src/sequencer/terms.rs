@@ -304,6 +304,11 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// Whether the store is halted because another incarnation is in its log's place.
+    pub fn is_of_another_incarnation(&self) -> bool {
+        matches!(self, Self::Halted(Halt::Replaced(_), _))
+    }
+
     /// How a push was accepted, in a word, and the tip after it; `None` for every other answer.
     pub fn accepted(&self) -> Option<(&'static str, &Tip)> {
         match self {

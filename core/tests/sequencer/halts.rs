@@ -1,6 +1,6 @@
 //! Logs that make the Sequencer halt the store, and what ends a halt.
 
-use headwater_core::sequencer::{Answer, Halt, Input, Need, Op, UpstreamResult};
+use headwater_core::sequencer::{Answer, Halt, Input, Need, Op, Ticket, UpstreamResult};
 
 use super::rig::{Rig, chain, head, incarnation, missing, replaced, rig};
 use crate::support::upstream::event;
@@ -49,6 +49,21 @@ fn another_incarnation_of_any_length_halts_the_store() {
             );
         }
     }
+}
+
+#[test]
+fn a_halted_store_says_so_while_the_next_look_is_under_way_and_until_it_is_reset() {
+    let mut rig = Rig::warm(3);
+    rig.upstream.recreate(chain(0, 2, "new"));
+    assert_eq!(rig.call(Op::Look(Need::Fresh)), replaced(2));
+    rig.core.handle(Input::Call(Ticket(1_000), Op::Look(Need::Fresh)));
+    assert_eq!(rig.core.halted(), Some(replaced(2)));
+
+    let mut rig = Rig::warm(3);
+    rig.upstream.recreate(chain(0, 2, "new"));
+    assert_eq!(rig.call(Op::Look(Need::Fresh)), replaced(2));
+    rig.call(Op::Reset);
+    assert_eq!(rig.core.halted(), None);
 }
 
 #[test]
