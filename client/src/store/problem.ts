@@ -93,15 +93,22 @@ export const makeProblems = (onProblem: ((problem: Problem | undefined) => void)
   }
 }
 
-/** Retries of one problem differ in their pauses, and a rebase renumbers an event. Neither makes another problem. */
+/**
+ * Retries of one problem differ in their pauses, and a rebase renumbers an event. Requests for one store use several addresses
+ * of one server. None of that makes another problem.
+ */
 const isSame = (a: Problem | undefined, b: Problem | undefined): boolean =>
-  a?.kind === b?.kind && a?.status === b?.status && a?.url === b?.url && reasonOf(a) === reasonOf(b)
+  a?.kind === b?.kind && a?.status === b?.status && serverOf(a) === serverOf(b) && reasonOf(a) === reasonOf(b)
+
+const serverOf = (problem: Problem | undefined): string | undefined => problem?.url?.match(/^\w+:\/\/[^/]*/)?.[0]
 
 /** A refused ping has no body, so its detail is short. The app gets the detail that explains more. */
 const saysMore = (now: Problem | undefined, reported: Problem | undefined): boolean =>
-  now?.status !== undefined && withoutNumbers(now.detail).length > withoutNumbers(reported?.detail ?? '').length
+  now?.status !== undefined && wordsOf(now).length > wordsOf(reported).length
 
-const withoutNumbers = (detail: string): string => detail.replace(/\d+/g, '')
+/** The detail without the address and without numbers. */
+const wordsOf = (problem: Problem | undefined): string =>
+  problem?.detail.replace(problem.url ?? '', '').replace(/\d+/g, '') ?? ''
 
 const reasonOf = (problem: Problem | undefined): string | undefined =>
-  problem?.kind === 'event-not-pushable' ? withoutNumbers(problem.detail) : undefined
+  problem?.kind === 'event-not-pushable' ? wordsOf(problem) : undefined
