@@ -71,6 +71,8 @@ const reservedKeyIn = (value: unknown): string | undefined => {
 }
 
 const isDeeperThan = (json: string, max: number): boolean => {
+  // Each level takes two characters. Most events are too short for that: this check is the fast path.
+  if (json.length <= 2 * max) return false
   let depth = 0
   for (let i = 0; i < json.length; i++) {
     const char = json[i]
