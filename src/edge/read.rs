@@ -86,7 +86,9 @@ pub(super) async fn read(
     if let Some(interior) = Interior::parse(&from) {
         let begin = Position::Offset(interior.run.clone());
         let Told { tip: known, halted, .. } = sequencer_client::told_now(ctx, &begin).await?;
-        if let Some(problem) = halted.as_ref().and_then(Answer::problem) {
+        if let Some(problem) =
+            halted.filter(Answer::is_of_another_log).and_then(|halted| halted.problem())
+        {
             return Err(problem.into());
         }
         ctx.check_incarnation(known.as_ref().map(|known| &known.tip))?;
@@ -257,7 +259,7 @@ async fn answer_of_log(
     let stream = ctx.stream();
     for _ in 0..MAX_ROUNDS {
         let (response, told) = fetch_and_ask(ctx, &stream, read).await?;
-        let is_of_another_incarnation = told.is_of_another_incarnation();
+        let is_of_another_log = told.is_of_another_log();
         let now = told.tip;
         let status = response.status_code();
         if status == 404 {
@@ -269,7 +271,7 @@ async fn answer_of_log(
                 Answer::Tip(Some(tip)) => before = Some(tip.into()),
                 _ => return Ok(None),
             }
-        } else if is_of_another_incarnation {
+        } else if is_of_another_log {
             // Nobody vouches for that log as the store's.
             return Ok(Some((response, None)));
         } else if now.is_none() && status < 300 {

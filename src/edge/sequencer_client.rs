@@ -27,14 +27,14 @@ pub(super) struct Told {
     pub(super) tip: Option<KnownTip>,
     /// The place of the reader's position. `None` if the Sequencer was not asked, or can't tell.
     pub(super) located: Option<Located>,
-    /// Why the store is halted. Then no place of the index is sure to be one of the log that the upstream has.
+    /// Why the store is halted.
     pub(super) halted: Option<Answer>,
 }
 
 impl Told {
-    /// Whether the upstream has another log than the store's.
-    pub(super) fn is_of_another_incarnation(&self) -> bool {
-        self.halted.as_ref().is_some_and(Answer::is_of_another_incarnation)
+    /// Whether the upstream has other events than the store's.
+    pub(super) fn is_of_another_log(&self) -> bool {
+        self.halted.as_ref().is_some_and(Answer::is_of_another_log)
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) async fn tip(ctx: &StoreContext<'_>, position: &Position) -> Result<T
     if !is_recent {
         match told_now(ctx, position).await {
             Err(Failure::Problem(_)) => {}
-            Ok(told) if told.is_of_another_incarnation() => {}
+            Ok(told) if told.is_of_another_log() => {}
             told => return told,
         }
         // It counts as recent again, and spares other reads this wait.
@@ -65,11 +65,12 @@ pub(super) async fn told_now(ctx: &StoreContext<'_>, position: &Position) -> Res
         _ => Need::Known,
     };
     let (answer, located, halted) = ask_tip(ctx, need, Some(position.clone())).await;
-    let told = Told { tip: None, located: located.filter(|_| halted.is_none()), halted };
-    if told.is_of_another_incarnation() {
+    let told = Told { tip: None, located, halted };
+    if told.is_of_another_log() {
         return match ctx.incarnation.and(told.halted.as_ref()).and_then(Answer::problem) {
             Some(problem) => Err(problem.into()),
-            None => Ok(told),
+            // No place of the index is sure to be one of that log.
+            None => Ok(Told { located: None, ..told }),
         };
     }
     let tip = match (answer, remembered) {

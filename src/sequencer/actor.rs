@@ -161,8 +161,8 @@ impl Actor {
             .map_or(Located::Unknown, |(plan, incarnation)| Located::Found { plan, incarnation }))
     }
 
-    /// What a reader must know before it reads. A look begins also if another incarnation is in the log's place: no reader can
-    /// see that it has gone.
+    /// What a reader must know before it reads. A look begins also if the upstream has other events than the
+    /// store's: no reader can see that they have gone.
     pub(super) async fn read_start(
         self: Rc<Self>,
         need: Need,
@@ -171,7 +171,7 @@ impl Actor {
         let answer = self.clone().look(need.clone()).await?;
         let located = self.clone().locate(position).await?;
         let halted = self.core.borrow().halted();
-        if need == Need::Known && halted.as_ref().is_some_and(Answer::is_of_another_incarnation) {
+        if need == Need::Known && halted.as_ref().is_some_and(Answer::is_of_another_log) {
             drop(self.begin(Op::Look(Need::Fresh), None));
         }
         Ok(ReadStart { answer, located, halted })

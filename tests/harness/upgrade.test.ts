@@ -84,9 +84,8 @@ describe('the counting proxy', () => {
   })
 
   test('passes the end of either side on to the other', async () => {
-    const [left, cut] = [await connect(), await connect()]
-    await left.next()
-    const straight = await connect(store.url)
+    const [left, cut, straight] = [await connect(), await connect(), await connect(store.url)]
+    for (const socket of [left, straight]) await socket.next()
     for (const socket of [left, straight]) socket.close()
     expect(await left.closed).toEqual(await straight.closed)
     await worker.kill()

@@ -163,33 +163,38 @@ describe.each(upstreams)('with $name', ({ name, start }) => {
     }
   })
 
-  test('a log that took the store’s place is not the store’s, and is never answered with torn JSON', async () => {
-    const store = new Store(parts)
-    const ends = [nextOffset(await store.pushed(chain(0, 1))), nextOffset(await store.pushed(chain(1, 3)))]
-    const incarnation = await store.currentIncarnation()
-    const before = await (await fetch(`${store.upstreamUrl}?offset=-1`)).text()
-    const recreate = async (body: string) => {
-      await fetch(store.upstreamUrl, { method: 'DELETE' })
-      expect((await fetch(store.upstreamUrl, { method: 'PUT', headers: JSON_TYPE, body })).status).toBe(201)
-    }
-    const header = { livestore: { backendId: 'another', version: 1 } }
-    await recreate(JSON.stringify([header, ...chain(0, 9, { other: 'x'.repeat(77) })]))
-    expect((await store.request('HEAD')).headers.get('livestore-problem')).toContain('replaced')
-    for (const query of ['offset=-1', 'offset=now', 'after=0', 'whole=true', ...ends.map((end) => `offset=${end}`)]) {
-      const refused = await incarnation.read(query)
-      expect([query, refused.status, await refused.json()]).toMatchObject([query, 503, { _tag: 'StoreHaltedError' }])
-      const answer = await store.read(query)
-      const identity = ['livestore-backend-id', 'content-location', 'etag'].map((name) => answer.headers.get(name))
-      if (answer.status === 200) expect([query, ...identity]).toEqual([query, null, null, null])
-      else expect([410, 503]).toContain(answer.status)
-      expect(Array.isArray(await answer.json()) || answer.status !== 200).toBe(true)
-    }
-    // The log comes back. The reads themselves make the Sequencer look.
-    await recreate(before)
-    const read = async () => (await incarnation.read('offset=-1')).status
-    await expect.poll(read, { timeout: 60_000, interval: 500 }).toBe(200)
-    expect((await store.read('offset=-1')).headers.get('livestore-backend-id')).not.toBe(null)
-  }, 90_000)
+  test.each(['replaced', 'altered'])(
+    'a log that is %s is not the store’s, and is never answered with torn JSON',
+    async (reason) => {
+      const store = new Store(parts)
+      const ends = [nextOffset(await store.pushed(chain(0, 1))), nextOffset(await store.pushed(chain(1, 3)))]
+      const incarnation = await store.currentIncarnation()
+      const before = await (await fetch(`${store.upstreamUrl}?offset=-1`)).text()
+      const recreate = async (body: string) => {
+        await fetch(store.upstreamUrl, { method: 'DELETE' })
+        expect((await fetch(store.upstreamUrl, { method: 'PUT', headers: JSON_TYPE, body })).status).toBe(201)
+      }
+      const id = reason === 'replaced' ? 'another' : (incarnation.url.split('/').at(-1) ?? '')
+      const header = { livestore: { backendId: id, version: 1 } }
+      await recreate(JSON.stringify([header, ...chain(0, 9, { other: 'x'.repeat(77) })]))
+      expect((await store.request('HEAD')).headers.get('livestore-problem')).toContain(reason)
+      for (const query of ['offset=-1', 'offset=now', 'after=0', 'whole=true', ...ends.map((end) => `offset=${end}`)]) {
+        const refused = await incarnation.read(query)
+        expect([query, refused.status, await refused.json()]).toMatchObject([query, 503, { _tag: 'StoreHaltedError' }])
+        const answer = await store.read(query)
+        const identity = ['livestore-backend-id', 'content-location', 'etag'].map((name) => answer.headers.get(name))
+        if (answer.status === 200) expect([query, ...identity]).toEqual([query, null, null, null])
+        else expect([410, 503]).toContain(answer.status)
+        expect(Array.isArray(await answer.json()) || answer.status !== 200).toBe(true)
+      }
+      // The log comes back. The reads themselves make the Sequencer look.
+      await recreate(before)
+      const read = async () => (await incarnation.read('offset=-1')).status
+      await expect.poll(read, { timeout: 60_000, interval: 500 }).toBe(200)
+      expect((await store.read('offset=-1')).headers.get('livestore-backend-id')).not.toBe(null)
+    },
+    90_000,
+  )
 
   test('an offset that only a direct writer made is read from', async () => {
     const store = new Store(parts)

@@ -85,8 +85,7 @@ pub struct ReadStart {
     pub answer: Answer,
     /// The answer to [`Ask::Locate`].
     pub located: Located,
-    /// Why the store is halted, if it is. Then the index may describe another log than the upstream has. Older builds leave
-    /// it out.
+    /// Why the store is halted, if it is. Older builds leave it out.
     #[serde(default)]
     pub halted: Option<Answer>,
 }

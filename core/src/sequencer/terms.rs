@@ -304,9 +304,10 @@ pub enum Answer {
 }
 
 impl Answer {
-    /// Whether the store is halted because another incarnation is in its log's place.
-    pub fn is_of_another_incarnation(&self) -> bool {
-        matches!(self, Self::Halted(Halt::Replaced(_), _))
+    /// Whether the store is halted because the upstream has other events than the store's. A log that only ends too early
+    /// has them as far as it goes.
+    pub fn is_of_another_log(&self) -> bool {
+        matches!(self, Self::Halted(Halt::Replaced(_) | Halt::Altered(_), _))
     }
 
     /// How a push was accepted, in a word, and the tip after it; `None` for every other answer.
