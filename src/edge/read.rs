@@ -85,12 +85,11 @@ pub(super) async fn read(
     }
     if let Some(interior) = Interior::parse(&from) {
         let begin = Position::Offset(interior.run.clone());
-        let Told { tip: known, halted, .. } = sequencer_client::told_now(ctx, &begin).await?;
-        if let Some(problem) =
-            halted.filter(Answer::is_of_another_log).and_then(|halted| halted.problem())
-        {
+        let told = sequencer_client::told_now(ctx, &begin).await?;
+        if let Some(problem) = told.doubt() {
             return Err(problem.into());
         }
+        let known = told.tip;
         ctx.check_incarnation(known.as_ref().map(|known| &known.tip))?;
         let Some(response) = remainder::after(interior, read.live, &ctx.stream()).await? else {
             return match sequencer_client::call(ctx, Op::Look(Need::Fresh)).await? {
@@ -208,7 +207,7 @@ async fn pass_through(
     known: Option<KnownTip>,
     timing: &mut Timing,
 ) -> Result<Response, Failure> {
-    let Some((response, known)) = answer_of_log(ctx, &read, known).await? else {
+    let Some((response, told)) = answer_of_log(ctx, &read, known).await? else {
         ctx.check_incarnation(None)?;
         return Ok(reply::empty_page()?);
     };
@@ -218,14 +217,14 @@ async fn pass_through(
         tip_cache::invalidate(ctx.store);
     }
     let response = check(response, &read)
-        .map_err(|problem| problem.of(known.as_ref().map(|known| &known.tip.backend_id)))?;
+        .map_err(|problem| problem.of(told.tip.as_ref().map(|known| &known.tip.backend_id)))?;
     let headers = forwarded_headers(&response)?;
     if let (true, Some(tail)) = (headers.has(UP_TO_DATE)?, headers.get(NEXT_OFFSET)?)
         && tip_cache::observe_tail(ctx.store, &read.from, Offset(tail))
     {
         sequencer_client::notify(ctx).await;
     }
-    if let Some(known) = known {
+    if let Some(known) = told.tip {
         ctx.identify(&headers, &known.tip)?;
         // Equal offsets make equal tags, whatever log they are of.
         if let Some(etag) = headers.get("etag")? {
@@ -234,6 +233,9 @@ async fn pass_through(
         }
     } else {
         headers.delete("etag")?;
+        if let Some(problem) = told.halted.as_ref().and_then(Answer::problem) {
+            reply::explain(&headers, &problem)?;
+        }
     }
     // A long-poll is a single answer to a request whose token was valid.
     if read.live == Some(Live::Sse) && response.status_code() == 200 {
@@ -246,7 +248,8 @@ async fn pass_through(
 /// How often a read begins again, because the store was reset or created meanwhile.
 const MAX_ROUNDS: usize = 4;
 
-/// The upstream's answer, and the tip of the log that gave it. `None` if the store has no stream.
+/// The upstream's answer, and what the Sequencer tells of the log that gave it: no tip if nobody vouches for that log as the
+/// store's. `None` if the store has no stream.
 ///
 /// The upstream does not say whose log it reads from, and an isolate may remember a log that was reset meanwhile. Therefore the
 /// Sequencer tells the incarnation while the upstream answers. If it is not the one from `before` the request, the read
@@ -255,12 +258,10 @@ async fn answer_of_log(
     ctx: &StoreContext<'_>,
     read: &UpstreamRead,
     mut before: Option<KnownTip>,
-) -> Result<Option<(Response, Option<KnownTip>)>, Failure> {
+) -> Result<Option<(Response, Told)>, Failure> {
     let stream = ctx.stream();
     for _ in 0..MAX_ROUNDS {
         let (response, told) = fetch_and_ask(ctx, &stream, read).await?;
-        let is_of_another_log = told.is_of_another_log();
-        let now = told.tip;
         let status = response.status_code();
         if status == 404 {
             discard(&response);
@@ -271,27 +272,28 @@ async fn answer_of_log(
                 Answer::Tip(Some(tip)) => before = Some(tip.into()),
                 _ => return Ok(None),
             }
-        } else if is_of_another_log {
-            // Nobody vouches for that log as the store's.
-            return Ok(Some((response, None)));
-        } else if now.is_none() && status < 300 {
+        } else if told.doubt().is_some() {
+            return Ok(Some((response, Told { tip: None, ..told })));
+        } else if told.tip.is_none() && status < 300 {
             // The Sequencer did not know of the stream before.
-            match fresh_tip(ctx).await {
-                Ok(None) if ctx.incarnation.is_none() => return Ok(Some((response, None))),
+            match fresh(ctx).await {
+                Ok(told) if told.tip.is_none() && ctx.incarnation.is_none() => {
+                    return Ok(Some((response, told)));
+                }
                 told => {
                     discard(&response);
-                    before = told?;
+                    before = told?.tip;
                     ctx.check_incarnation(before.as_ref().map(|known| &known.tip))?;
                 }
             }
-        } else if is_same(before.as_ref(), now.as_ref())
-            && (reaches(&response, now.as_ref())
-                || is_same(now.as_ref(), tell(ctx, read).await?.tip.as_ref()))
+        } else if is_same(before.as_ref(), told.tip.as_ref())
+            && (reaches(&response, told.tip.as_ref())
+                || is_same(told.tip.as_ref(), tell(ctx, read).await?.tip.as_ref()))
         {
-            return Ok(Some((response, now)));
+            return Ok(Some((response, told)));
         } else {
             discard(&response);
-            before = now;
+            before = told.tip;
         }
     }
     Err(Problem::unavailable().into())
@@ -305,8 +307,11 @@ async fn fetch_and_ask(
     read: &UpstreamRead,
 ) -> Result<(Response, Told), Failure> {
     let (response, told) = if read.live == Some(Live::LongPoll) {
-        check_place(ctx, stream, &read.from, &tell(ctx, read).await?).await?;
-        (fetch(stream, read).await?, tell(ctx, read).await)
+        let begin = tell(ctx, read).await?;
+        check_place(ctx, stream, &read.from, &begin).await?;
+        let response = fetch(stream, read).await?;
+        let end = tell(ctx, read).await;
+        (response, if begin.doubt().is_some() { Ok(begin) } else { end })
     } else {
         let (response, told) = join(fetch(stream, read), Box::pin(tell(ctx, read))).await;
         let told = match told {
@@ -342,7 +347,8 @@ fn reaches(response: &Response, tip: Option<&KnownTip>) -> bool {
     }
 }
 
-/// Refuses a read of another incarnation than the store's, and a read from an offset that lies inside a message.
+/// Refuses a read of another incarnation than the store's, or of one whose log the upstream does not have, and a read from an
+/// offset that lies inside a message.
 async fn check_place(
     ctx: &StoreContext<'_>,
     stream: &Stream,
@@ -351,8 +357,12 @@ async fn check_place(
 ) -> Result<(), Failure> {
     let tip = told.tip.as_ref().map(|known| &known.tip);
     ctx.check_incarnation(tip)?;
+    let doubt = told.doubt();
+    if let (Some(_), Some(problem)) = (ctx.incarnation, &doubt) {
+        return Err(problem.clone().into());
+    }
     let is_recorded = match &told.located {
-        Some(Located::Found { incarnation, .. }) => {
+        Some(Located::Found { incarnation, .. }) if doubt.is_none() => {
             tip.is_some_and(|tip| tip.backend_id == incarnation.backend_id)
         }
         _ => false,
@@ -364,12 +374,14 @@ async fn check_place(
     Err(Problem::foreign_offset().of(tip.map(|tip| &tip.backend_id)).into())
 }
 
-/// The Sequencer's tip of a stream that it did not know before the read. `None` if the Sequencer can't tell: then the answer
+/// What the Sequencer tells of a stream that it did not know before the read. Without a tip if it can't tell: then the answer
 /// carries no backend id.
-async fn fresh_tip(ctx: &StoreContext<'_>) -> Result<Option<KnownTip>, Failure> {
-    match sequencer_client::call(ctx, Op::Look(Need::Fresh)).await {
-        Ok(Answer::Tip(tip)) => Ok(tip.map(KnownTip::from)),
-        Ok(_) | Err(Failure::Problem(_)) => Ok(None),
+async fn fresh(ctx: &StoreContext<'_>) -> Result<Told, Failure> {
+    let told = |tip, halted| Ok(Told { tip, located: None, halted });
+    match sequencer_client::answer(ctx, Op::Look(Need::Fresh)).await {
+        Ok(Answer::Tip(tip)) => told(tip.map(KnownTip::from), None),
+        Ok(halted @ Answer::Halted(..)) => told(None, Some(halted)),
+        Ok(_) | Err(Failure::Problem(_)) => told(None, None),
         Err(error) => Err(error),
     }
 }

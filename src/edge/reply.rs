@@ -171,7 +171,8 @@ pub(super) fn problem(problem: &Problem) -> Result<Response> {
     Ok(response)
 }
 
-fn explain(headers: &Headers, problem: &Problem) -> Result<()> {
+/// Names a problem beside another answer.
+pub(super) fn explain(headers: &Headers, problem: &Problem) -> Result<()> {
     headers.set(PROBLEM, &problem.kind_and_reason())?;
     match problem.retry_after {
         Some(seconds) => headers.set("retry-after", &seconds.to_string()),

@@ -32,9 +32,10 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Whether the upstream has other events than the store's.
-    pub(super) fn is_of_another_log(&self) -> bool {
-        self.halted.as_ref().is_some_and(Answer::is_of_another_log)
+    /// The problem of a store in whose place the upstream has other events. Then nobody vouches for what the upstream answers,
+    /// and no place of the index is sure to be one of that log.
+    pub(super) fn doubt(&self) -> Option<Problem> {
+        self.halted.as_ref().filter(|halted| halted.is_of_another_log())?.problem()
     }
 }
 
@@ -47,7 +48,6 @@ pub(super) async fn tip(ctx: &StoreContext<'_>, position: &Position) -> Result<T
     if !is_recent {
         match told_now(ctx, position).await {
             Err(Failure::Problem(_)) => {}
-            Ok(told) if told.is_of_another_log() => {}
             told => return told,
         }
         // It counts as recent again, and spares other reads this wait.
@@ -65,14 +65,6 @@ pub(super) async fn told_now(ctx: &StoreContext<'_>, position: &Position) -> Res
         _ => Need::Known,
     };
     let (answer, located, halted) = ask_tip(ctx, need, Some(position.clone())).await;
-    let told = Told { tip: None, located, halted };
-    if told.is_of_another_log() {
-        return match ctx.incarnation.and(told.halted.as_ref()).and_then(Answer::problem) {
-            Some(problem) => Err(problem.into()),
-            // No place of the index is sure to be one of that log.
-            None => Ok(Told { located: None, ..told }),
-        };
-    }
     let tip = match (answer, remembered) {
         (Ok(Answer::Tip(Some(tip))), Some((known, true))) if tip == known.tip => Some(known),
         (Ok(answer @ Answer::Tip(_)), _) => {
@@ -92,7 +84,7 @@ pub(super) async fn told_now(ctx: &StoreContext<'_>, position: &Position) -> Res
         }
         (_, None) => None,
     };
-    Ok(Told { tip, ..told })
+    Ok(Told { tip, located, halted })
 }
 
 /// Makes the Sequencer look at the log, if a reader has seen more of it than the Sequencer told.

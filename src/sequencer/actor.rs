@@ -56,6 +56,8 @@ pub(super) struct Actor {
     /// The request that the core wants sent, until the upstream loop takes it, and the failures just before it.
     outgoing: RefCell<Option<(sequencer::Request, u8)>>,
     epochs: ProducerEpochs,
+    /// When a read last began a look because the upstream has another log, in milliseconds since 1970.
+    doubted_ms: Cell<u64>,
     /// The storage failed. The next call opens a new actor.
     abandoned: Cell<bool>,
     /// For the inspector. `None` if the deployment has none.
@@ -84,6 +86,9 @@ const WATCH_PAUSE: Duration = Duration::from_millis(100);
 
 /// A long-poll without news that ends sooner has not waited.
 const MIN_LONG_POLL_MS: u64 = 1_000;
+
+/// How often reads begin a look at another log in the place of the store's.
+const DOUBT_PAUSE_MS: u64 = 10_000;
 
 /// How long rows may lag behind their appends. In this time, one transaction collects them.
 const FLUSH_DELAY: Duration = Duration::from_millis(200);
@@ -116,6 +121,7 @@ impl Actor {
             next_ticket: Cell::new(0),
             outgoing: RefCell::default(),
             epochs: ProducerEpochs::default(),
+            doubted_ms: Cell::default(),
             abandoned: Cell::new(false),
             push_stats: settings::inspector(&vars)
                 .map_err(as_error)?
@@ -168,11 +174,13 @@ impl Actor {
         need: Need,
         position: &Position,
     ) -> Result<ReadStart> {
-        let answer = self.clone().look(need.clone()).await?;
+        let answer = self.clone().look(need).await?;
         let located = self.clone().locate(position).await?;
         let halted = self.core.borrow().halted();
-        if need == Need::Known && halted.as_ref().is_some_and(Answer::is_of_another_log) {
-            drop(self.begin(Op::Look(Need::Fresh), None));
+        let is_doubted = halted.as_ref().is_some_and(Answer::is_of_another_log);
+        if is_doubted && now_ms() >= self.doubted_ms.get() + DOUBT_PAUSE_MS {
+            self.doubted_ms.set(now_ms());
+            drop(self.clone().begin(Op::Look(Need::Fresh), None));
         }
         Ok(ReadStart { answer, located, halted })
     }

@@ -196,6 +196,25 @@ describe.each(upstreams)('with $name', ({ name, start }) => {
     90_000,
   )
 
+  test('sealed history of a store whose log was replaced comes from the cache, also after a restart', async () => {
+    const store = new Store(parts)
+    for (let head = 0; head < 60; head += 10) await store.pushed(chain(head, 10))
+    const incarnation = await store.currentIncarnation()
+    const [first] = await walk(incarnation)
+    await fetch(store.upstreamUrl, { method: 'DELETE' })
+    const body = JSON.stringify([{ livestore: { backendId: 'another', version: 1 } }, ...chain(0, 2)])
+    expect((await fetch(store.upstreamUrl, { method: 'PUT', headers: JSON_TYPE, body })).status).toBe(201)
+    await parts.worker.restart()
+    expect((await store.request('HEAD')).headers.get('livestore-problem')).toContain('replaced')
+    const page = await readPage(incarnation, 'offset=-1')
+    expect([page.cache, page.events]).toEqual(['HIT', first?.events])
+    const unvouched = await store.read('whole=true')
+    expect([unvouched.status, unvouched.headers.get('livestore-problem')]).toEqual([
+      200,
+      'store-halted; reason=replaced',
+    ])
+  })
+
   test('an offset that only a direct writer made is read from', async () => {
     const store = new Store(parts)
     await store.pushed(chain(0, 3))

@@ -53,13 +53,11 @@ export const vouchedHead = ({ headers }: AnswerHead): number | undefined => {
   return head !== null && /^\d+$/.test(head) && Number.isSafeInteger(Number(head)) ? Number(head) : undefined
 }
 
-/** The failure for an answer without the Worker's header. */
-export const unvouched = (answer: AnswerHead): ForeignAnswer =>
-  new ForeignAnswer(answer.url, answer.status, `it has no ${HEAD_HEADER} header, as every answer of the Worker has`)
-
-/** The refusal that an answer to `HEAD` names beside the log of a halted store. */
-export const refusalIn = (answer: AnswerHead): ResponseError =>
-  new ResponseError(answer.url, 503, typeInHeader(answer.headers), retryAfterMsOf(answer.headers))
+/** The failure for an answer without the Worker's head: the problem that the Worker names beside the log of a halted store, or a stranger's answer. */
+export const unvouched = ({ url, status, headers }: AnswerHead): ResponseError | ForeignAnswer =>
+  headers.has(PROBLEM_HEADER)
+    ? new ResponseError(url, 503, typeInHeader(headers), retryAfterMsOf(headers))
+    : new ForeignAnswer(url, status, `it has no ${HEAD_HEADER} header, as every answer of the Worker has`)
 
 export const isSuccess = ({ status, redirected }: Pick<AnswerHead, 'status' | 'redirected'>): boolean =>
   status >= 200 && status < 300 && !redirected

@@ -1,9 +1,9 @@
 /** Proxy mode: the Worker reads and writes the log. Hybrid mode writes so. */
-import { refusalIn, unvouched, vouchedHead } from '../http/authenticity.ts'
+import { unvouched, vouchedHead } from '../http/authenticity.ts'
 import { workerEndpoint } from '../http/endpoints.ts'
 import { authTokenOf, makeTransport, noStore } from '../http/transport.ts'
 import type { Settings, SyncBackendOptions } from '../options.ts'
-import { BACKEND_ID_HEADER, incarnationUrl, NEXT_OFFSET, PROBLEM_HEADER } from '../protocol/index.js'
+import { BACKEND_ID_HEADER, incarnationUrl, NEXT_OFFSET } from '../protocol/index.js'
 import type { DirectLog, LogIdentity } from '../reading/source.ts'
 import { makeStoreSocket } from '../socket/store-socket.ts'
 import { makeWorkerPush } from '../writing/worker-push.ts'
@@ -32,10 +32,8 @@ export const workerRoute = (
       { method, ...noStore() },
       { timeoutMs, signal },
     )
-    const { headers } = answer
-    // The log of a halted store can still be read, so `HEAD` describes it. Beside that it names the problem.
-    if (headers.has(PROBLEM_HEADER)) throw refusalIn(answer)
     if (vouchedHead(answer) === undefined) throw unvouched(answer)
+    const { headers } = answer
     const backendId = headers.get(BACKEND_ID_HEADER) ?? undefined
     return { backendId, tail: backendId === undefined ? undefined : (headers.get(NEXT_OFFSET) ?? undefined) }
   }

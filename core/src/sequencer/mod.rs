@@ -193,7 +193,10 @@ impl Core {
     /// Why the store takes no pushes, as the last look at the log found it; `None` if that look found no fault. It holds
     /// while the next look is under way. Looks may still receive the tip that was known.
     pub fn halted(&self) -> Option<Answer> {
-        self.last_halt.as_ref().map(|(halt, _)| halted_answer(halt, self.tip()))
+        match (&self.tip_state, &self.last_halt) {
+            (TipState::NoStream(_), _) | (_, None) => None,
+            (_, Some((halt, _))) => Some(halted_answer(halt, self.tip())),
+        }
     }
 
     /// Looks in a row that found the store halted.

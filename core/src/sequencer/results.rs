@@ -135,11 +135,13 @@ impl Core {
         if !is_ours || tail.offset < tip.offset {
             return self.tip_state = TipState::Unknown(Some(tip));
         }
-        let (is_behind, sent_nothing_beyond) = (tail.offset > tip.offset, self.sent_nothing_beyond);
+        let is_behind = tail.offset > tip.offset;
+        let before = (self.sent_nothing_beyond, self.last_halt.clone());
         self.set_tip(Tip { closed: tail.closed, ..tip }, effects);
         if is_behind {
             self.update_tip_state(TipState::behind);
-            self.sent_nothing_beyond = sent_nothing_beyond;
+            // Only the read that follows finds out whether the log goes on from the tip.
+            (self.sent_nothing_beyond, self.last_halt) = before;
         }
     }
 

@@ -1,6 +1,7 @@
 //! Logs that make the Sequencer halt the store, and what ends a halt.
 
-use headwater_core::sequencer::{Answer, Halt, Input, Need, Op, Ticket, UpstreamResult};
+use headwater_core::event::Offset;
+use headwater_core::sequencer::{Answer, Halt, Input, Need, Op, Tail, Ticket, UpstreamResult};
 
 use super::rig::{Rig, chain, head, incarnation, missing, replaced, rig};
 use crate::support::upstream::event;
@@ -64,6 +65,21 @@ fn a_halted_store_says_so_while_the_next_look_is_under_way_and_until_it_is_reset
     assert_eq!(rig.call(Op::Look(Need::Fresh)), replaced(2));
     rig.call(Op::Reset);
     assert_eq!(rig.core.halted(), None);
+}
+
+#[test]
+fn a_log_that_has_moved_on_ends_no_halt_before_it_is_read() {
+    let mut rig = Rig::warm(3);
+    // A tip of a read of the whole log: the next look only checks the id and the tail.
+    rig.stored = None;
+    rig.restart();
+    assert_eq!(head(&rig.call(Op::Look(Need::Fresh))), 3);
+    rig.upstream.recreate(chain(0, 2, "new"));
+    assert_eq!(rig.call(Op::Look(Need::Fresh)), replaced(2));
+    rig.begin(Op::Look(Need::Fresh), Vec::new());
+    let tail = Tail { offset: Offset("00000099".into()), closed: false };
+    rig.step(Some(UpstreamResult::Checked(Some(incarnation(1)), tail)));
+    assert_eq!(rig.core.halted(), Some(replaced(2)));
 }
 
 #[test]
