@@ -13,7 +13,7 @@ export const stores: Scenario = {
   id: 'stores',
   title: (quick) => {
     const { stores, events } = sizes(quick)
-    return `${stores} LiveStore stores, each with ${events} events from offline, reconnect at once`
+    return `${stores} LiveStore stores reconnect, with ${events} events each`
   },
   metrics: [
     seconds('total', 'until all are equal'),
