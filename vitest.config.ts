@@ -6,6 +6,8 @@ const LONG = [
   'browser/todo',
   'chaos/chaos',
   'conformance/',
+  'wire/lifecycle',
+  'wire/foreign',
   'wire/segments',
   'livestore/identity',
   'livestore/wedge',

@@ -98,6 +98,7 @@ async function constructorOf(
   const common = fetch === undefined ? {} : { fetch }
   switch (system) {
     case 'headwater':
+    case 'headwater-built-in':
       return headwater({ url: workerUrl, ...common })
     case 'headwater-hybrid':
       return headwater({ mode: 'hybrid', url: workerUrl, upstream: { url: upstreamUrl }, ...common })

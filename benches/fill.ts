@@ -4,15 +4,11 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { chain } from './events.ts'
 import { runClient } from './rounds.ts'
-import type { SystemId } from './systems/model.ts'
+import type { Storage, SystemId } from './systems/model.ts'
 import { start } from './systems/start.ts'
 
-export async function fillStores(
-  storage: 'streams' | 'sync-cf' | 'sync-s2',
-  folder: string,
-  stores: Readonly<Record<string, number>>,
-) {
-  const system: SystemId = storage === 'streams' ? 'headwater' : storage === 'sync-cf' ? 'sync-cf-ws' : 'sync-s2'
+export async function fillStores(storage: Storage, folder: string, stores: Readonly<Record<string, number>>) {
+  const system: SystemId = storage === 'streams' ? 'headwater' : storage === 'sync-cf' ? 'sync-cf-ws' : storage
   // sync-cf accepts a thousand events per second, so pushes would take minutes. One push creates each store, and the rest
   // goes into its tables
   const pushed = storage === 'sync-cf' ? Object.fromEntries(Object.keys(stores).map((store) => [store, 1])) : stores

@@ -28,7 +28,7 @@ const field = (name) => /** @type {any} */ (form.elements.namedItem(name))
  * @typedef {{ from: string, end: string, last: number, events: number, bytes: number }} Segment
  * @typedef {{ backend_id: string, head: number, offset: string, events: number, bytes: number, sealed: { events: number, bytes: number } }} Tip
  * @typedef {object} Inspected the answer of src/edge/inspect.rs
- * @property {{ state: string, detail: string | null, tip: Tip | null, segments: Segment[], sealed: number, sockets: number, waiting: number, pushes: PushStats | null }} store
+ * @property {{ state: string, detail: string | null, tip: Tip | null, segments: Segment[], sealed: number, sockets: number, waiting: number, pushes: PushStats | null, storage?: { bytes: number, most: number } | null }} store
  * @property {boolean[]} cached
  * @property {number | null} age
  * @property {number | null} head
@@ -340,6 +340,10 @@ function showFigures({ store, age, head }) {
       ['Backend id', tip.backend_id, 'wide mono'],
       ['Tail offset', tip.offset, 'wide mono'],
     )
+  }
+  if (store.storage) {
+    const { bytes, most } = store.storage
+    figures.push(['Storage', `${formatBytes(bytes)} of ${formatBytes(most)}`, bytes > 0.8 * most ? 'bad' : ''])
   }
   if (store.waiting > 0) figures.push(['Waiting for a turn', formatNumber(store.waiting), 'large'])
   if (age !== null && head !== null)

@@ -10,6 +10,7 @@ const HELP = `npm run chaos -- [options]
   --minutes N   how long to run (default 3), in rounds of at most 45 s, each with new stores
   --seed S      the seed of all randomness, and of the first round (default: random)
   --no-kills    cause network faults only, and kill no process
+  --built-in    keep the log in the Worker's own storage, without an upstream
   --help
 
 The last line is one JSON object. The exit code is 1 if anything was lost, duplicated, stuck or otherwise wrong.`
@@ -28,6 +29,7 @@ function readOptions() {
       minutes: { type: 'string', default: '3' },
       seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 32)) },
       'no-kills': { type: 'boolean', default: false },
+      'built-in': { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   })
@@ -40,5 +42,6 @@ function readOptions() {
   if (!(minutes > 0)) throw new Error(`--minutes must be a number above 0, not ${values.minutes}`)
   if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32)
     throw new Error(`--seed must be a whole number below 2^32, not ${values.seed}`)
-  return ['--minutes', String(minutes), '--seed', String(seed), ...(values['no-kills'] ? ['--no-kills'] : [])]
+  const flags = [...(values['no-kills'] ? ['--no-kills'] : []), ...(values['built-in'] ? ['--built-in'] : [])]
+  return ['--minutes', String(minutes), '--seed', String(seed), ...flags]
 }

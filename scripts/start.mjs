@@ -15,6 +15,7 @@ const HELP = `npm start -- [options]
   --port N             the Worker's port (default 8787, or PORT in the environment)
   --upstream URL       use the Durable Streams server at this URL (with the path prefix), and start none
                        (or UPSTREAM_URL in the environment)
+  --built-in           keep each log in the Worker's own storage, and start no upstream
   --upstream-port N    the port of the upstream that this command starts (default 4437)
   --app-port N         the port of the to-do app in examples/todo (default 5173)
   --verbose            show the output of the Worker, the upstream and the app
@@ -38,7 +39,7 @@ async function main() {
   if (!(await setUp())) return fail('the setup failed')
   if (!(await build()) || !(await buildClient())) return fail('the build failed')
 
-  const upstreamUrl = options.upstream ?? (await startUpstream(options))
+  const upstreamUrl = options.builtIn ? '' : (options.upstream ?? (await startUpstream(options)))
   if (options.upstream && (await statusOf(options.upstream)) === undefined) {
     return fail(`the upstream ${options.upstream} does not answer`)
   }
@@ -64,6 +65,7 @@ async function main() {
  * @property {number} upstreamPort
  * @property {number} appPort
  * @property {string | undefined} upstream
+ * @property {boolean} builtIn
  * @property {boolean} verbose
  * @returns {Options}
  */
@@ -72,6 +74,7 @@ function readOptions() {
     options: {
       port: { type: 'string' },
       upstream: { type: 'string' },
+      'built-in': { type: 'boolean', default: false },
       'upstream-port': { type: 'string' },
       'app-port': { type: 'string' },
       verbose: { type: 'boolean', default: false },
@@ -82,7 +85,8 @@ function readOptions() {
     console.log(HELP)
     process.exit(0)
   }
-  const upstream = (values.upstream ?? process.env.UPSTREAM_URL) || undefined
+  if (values['built-in'] && values.upstream) throw new Error('--built-in needs no --upstream; give one of them')
+  const upstream = (values['built-in'] ? undefined : (values.upstream ?? process.env.UPSTREAM_URL)) || undefined
   if (upstream !== undefined && !/^https?:\/\/./.test(upstream)) {
     throw new Error(`the upstream must be an http or https URL, not ${upstream}`)
   }
@@ -91,6 +95,7 @@ function readOptions() {
     upstreamPort: portNumber('--upstream-port', values['upstream-port'] ?? '4437'),
     appPort: portNumber('--app-port', values['app-port'] ?? '5173'),
     upstream: upstream?.replace(/\/+$/, ''),
+    builtIn: values['built-in'],
     verbose: values.verbose,
   }
 }
@@ -106,7 +111,7 @@ function portNumber(flag, text) {
 }
 
 /** @param {Options} options */
-async function checkPorts({ port, upstream, upstreamPort, appPort }) {
+async function checkPorts({ port, upstream, builtIn, upstreamPort, appPort }) {
   if (!(await isFree(port))) {
     throw new Error(`port ${port} is in use; choose another for the Worker: npm start -- --port ${port + 1}`)
   }
@@ -115,7 +120,7 @@ async function checkPorts({ port, upstream, upstreamPort, appPort }) {
       `port ${appPort} is in use; choose another for the to-do app: npm start -- --app-port ${appPort + 1}`,
     )
   }
-  if (upstream === undefined && !(await isFree(upstreamPort))) {
+  if (upstream === undefined && !builtIn && !(await isFree(upstreamPort))) {
     throw new Error(
       `port ${upstreamPort} is in use; choose another for the upstream: npm start -- --upstream-port ${upstreamPort + 1}\n` +
         `  or, if a Durable Streams server listens there, use it: npm start -- --upstream http://127.0.0.1:${upstreamPort}/v1/stream`,
@@ -132,7 +137,8 @@ function dataFolder(...path) {
 
 // A Sequencer remembers where its stream ends. Therefore each upstream has its own Durable Object storage.
 /** @param {Options} options */
-function workerData({ upstream }) {
+function workerData({ upstream, builtIn }) {
+  if (builtIn) return dataFolder('worker-built-in')
   if (upstream === undefined) return dataFolder('worker')
   return dataFolder(`worker-${createHash('sha256').update(upstream).digest('hex').slice(0, 12)}`)
 }
@@ -222,7 +228,7 @@ Headwater is running.
   to-do app  ${appUrl}${needsToken && !process.env['VITE_AUTH_TOKEN'] ? ' (needs a token: examples/todo/README.md)' : ''}
   Worker     ${workerUrl}
   inspector  ${workerUrl}/inspect
-  upstream   ${upstreamUrl}${upstream === undefined ? '' : ' (started elsewhere)'}
+  upstream   ${upstreamUrl === '' ? 'none: the log is built in' : upstreamUrl}${upstream === undefined ? '' : ' (started elsewhere)'}
 ${needsToken ? token : ''}
 Open the app and press "Second device" to see two devices in sync.
 

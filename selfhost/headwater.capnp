@@ -28,6 +28,7 @@ const worker :Workerd.Worker = (
     (name = "UPSTREAM_URL", fromEnvironment = "UPSTREAM_URL"),
     (name = "UPSTREAM_TOKEN", fromEnvironment = "UPSTREAM_TOKEN"),
     (name = "UPSTREAM_TIMEOUT_MS", fromEnvironment = "UPSTREAM_TIMEOUT_MS"),
+    (name = "MAX_LOG_BYTES", fromEnvironment = "MAX_LOG_BYTES"),
     (name = "AUTH_MODE", fromEnvironment = "AUTH_MODE"),
     (name = "ALLOW_INSECURE", fromEnvironment = "ALLOW_INSECURE"),
     (name = "ALLOWED_ORIGINS", fromEnvironment = "ALLOWED_ORIGINS"),

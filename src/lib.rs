@@ -15,6 +15,7 @@ mod failpoints;
 mod failure;
 mod isolate;
 mod lease;
+mod log;
 mod rate_limit;
 mod request_log;
 mod sequencer;

@@ -31,6 +31,9 @@ pub(crate) const ANALYTICS_BINDING: &str = "ANALYTICS";
 /// The name of the binding of the inspector's files. [`Settings::inspector`] needs it.
 pub(crate) const ASSETS_BINDING: &str = "ASSETS";
 
+/// The longest row of a built-in log. A Durable Object's row holds at most 2 MB. No batch may be longer, so that every row ends with a message.
+pub(crate) const MAX_ROW: usize = 3 << 19;
+
 /// The settings of the Worker.
 pub(crate) struct Settings {
     /// `MAX_BATCH_EVENTS` (default 100), `MAX_BATCH_BYTES` and `MAX_EVENT_BYTES` (default 1 MiB).
@@ -85,13 +88,15 @@ pub(crate) struct Jwt {
 /// The settings of the upstream.
 #[derive(Clone)]
 pub(crate) struct UpstreamSettings {
-    /// `UPSTREAM_URL`, without a slash at its end.
-    pub(crate) url: String,
+    /// `UPSTREAM_URL`, without a slash at its end; `None` if the log is built in.
+    pub(crate) url: Option<String>,
     /// `UPSTREAM_TOKEN` (a secret): the bearer token for the upstream.
     pub(crate) token: Option<String>,
     /// `UPSTREAM_TIMEOUT_MS` (default 10,000): how long the upstream may take for the head of an answer, and for each chunk
     /// of its body.
     pub(crate) timeout: Duration,
+    /// `MAX_LOG_BYTES` (default 9.9 GB): the most bytes that a Sequencer's storage may hold if the log is built in.
+    pub(crate) max_log_bytes: u64,
 }
 
 /// The origins that a browser may call from.
@@ -136,6 +141,12 @@ impl Settings {
                 format!("may be at most a quarter of MAX_IN_FLIGHT_BYTES, which is {largest}.");
             return Err(table::MAX_BATCH_BYTES.wrong(&detail));
         }
+        let upstream = UpstreamSettings::read(vars)?;
+        if upstream.url.is_none() && limits.bytes > MAX_ROW {
+            let detail =
+                format!("may be at most {MAX_ROW} without UPSTREAM_URL: a batch is a row then.");
+            return Err(table::MAX_BATCH_BYTES.wrong(&detail));
+        }
         Ok(Self {
             limits,
             max_name,
@@ -147,7 +158,7 @@ impl Settings {
             log_requests: log_requests(vars)?,
             inspector: inspector(vars)?,
             auth: Auth::read(vars)?,
-            upstream: UpstreamSettings::read(vars)?,
+            upstream,
         })
     }
 }
@@ -253,16 +264,17 @@ impl UpstreamSettings {
             let is_http = url.starts_with("http://") || url.starts_with("https://");
             is_http && !Target::of(url).host.is_empty() && !url.contains(['@', '?', '#', ' '])
         };
-        let url = table::UPSTREAM_URL.text(vars).filter(is_base);
-        let url = url.ok_or_else(|| {
+        let url = table::UPSTREAM_URL.text(vars);
+        if url.as_ref().is_some_and(|url| !is_base(url)) {
             let detail = "must be the http(s) URL of a Durable Streams server, without a query or credentials \
                         (those go into UPSTREAM_TOKEN).";
-            table::UPSTREAM_URL.wrong(detail)
-        })?;
+            return Err(table::UPSTREAM_URL.wrong(detail));
+        }
         Ok(Self {
-            url: url.trim_end_matches('/').to_string(),
+            url: url.map(|url| url.trim_end_matches('/').to_string()),
             token: table::UPSTREAM_TOKEN.text(vars),
             timeout: Duration::from_millis(table::UPSTREAM_TIMEOUT_MS.number(vars)?),
+            max_log_bytes: table::MAX_LOG_BYTES.number(vars)?,
         })
     }
 }

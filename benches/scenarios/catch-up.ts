@@ -43,7 +43,8 @@ export const catchUpLong = catchUp('c200k', 200_000, 'catch-up of 200,000 events
 
 /** Starts the Sequencer: only the cache should be cold, and sync-cf's object also starts before the read, as a client connects. */
 async function wake({ system, workerUrl }: Endpoint, storeId: string): Promise<void> {
-  if (system === 'headwater') await fetch(`${workerUrl}/v1/stream/default/${storeId}`, { method: 'HEAD' })
+  if (system === 'headwater' || system === 'headwater-built-in')
+    await fetch(`${workerUrl}/v1/stream/default/${storeId}`, { method: 'HEAD' })
 }
 
 async function read(round: Round, storeId: string, expected: number) {

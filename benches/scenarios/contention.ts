@@ -72,7 +72,7 @@ export const contentionTen = contention('e10', 10)
  * a refusal costs the server nothing. Only Headwater's Worker counts; its inspector shows the counts.
  */
 async function refusedByServer({ endpoint }: Round, storeId: string): Promise<number | undefined> {
-  if (endpoint.system !== 'headwater' && endpoint.system !== 'headwater-hybrid') return undefined
+  if (!['headwater', 'headwater-built-in', 'headwater-hybrid'].includes(endpoint.system)) return undefined
   const answer = await fetch(`${endpoint.workerUrl}/inspect/api/default/${storeId}`)
   const { store, refused } = (await answer.json()) as { store: { pushes: Pushes | null }; refused: Pushes | null }
   const counts = [...(store.pushes?.counts ?? []), ...(refused?.counts ?? [])]

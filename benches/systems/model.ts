@@ -2,6 +2,7 @@
 
 export const SYSTEMS = {
   headwater: { title: 'Headwater', role: 'ours' },
+  'headwater-built-in': { title: 'Headwater, built-in log', role: 'ours' },
   'headwater-hybrid': { title: 'Headwater, hybrid', role: 'ours' },
   'headwater-direct': { title: 'Headwater, direct', role: 'ours' },
   'sync-cf-ws': { title: 'sync-cf, WebSocket', role: 'rival' },
@@ -29,5 +30,9 @@ export type Processes = Readonly<Record<string, number | undefined>>
 export type Metadata = any
 
 /** The way in which a system stores its data. Stores that are filled for one system serve all systems with the same storage. */
-export const storageOf = (system: SystemId): 'streams' | 'sync-cf' | 'sync-s2' =>
-  system === 'sync-s2' ? 'sync-s2' : system.startsWith('sync-cf') ? 'sync-cf' : 'streams'
+export const storageOf = (system: SystemId): Storage => {
+  if (system === 'sync-s2' || system === 'headwater-built-in') return system
+  return system.startsWith('sync-cf') ? 'sync-cf' : 'streams'
+}
+
+export type Storage = 'streams' | 'headwater-built-in' | 'sync-cf' | 'sync-s2'

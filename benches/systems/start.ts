@@ -74,6 +74,8 @@ export async function start(system: SystemId, folder: string, options: StartOpti
       worker = await runWorker(await bundled('sync-s2'), { S2_URL: `${s2.url}/v1` })
     } else if (system.startsWith('sync-cf')) {
       worker = await runWorker(await bundled('sync-cf'))
+    } else if (system === 'headwater-built-in') {
+      worker = await runWorker(headwaterFiles)
     } else {
       upstreamUrl = (await upstream()).url
       if (system !== 'floor' && system !== 'headwater-direct')

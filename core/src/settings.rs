@@ -121,13 +121,17 @@ macro_rules! settings {
 settings! {
     WORKER: "The settings of every deployment, and what each means." {
         /// the URL of the Durable Streams server: with the path prefix, without query or credentials. A store's stream is
-        /// `{UPSTREAM_URL}/{tenant}/{store}`, [names encoded](http-api.md#upstream)
+        /// `{UPSTREAM_URL}/{tenant}/{store}`, [names encoded](http-api.md#upstream). Without it, [the log is built
+        /// in](built-in-log.md)
         UPSTREAM_URL = None, Values::Text;
         /// a secret: the bearer token for the upstream
         UPSTREAM_TOKEN = None, Values::Secret;
         /// how long the upstream may take to answer, and may pause inside an answer, in milliseconds. An append that takes
         /// longer has an unknown outcome; the Sequencer then reads the log to settle it
         UPSTREAM_TIMEOUT_MS = Some("10000"), ANY;
+        /// the most bytes that a store may take while [the log is built in](built-in-log.md#limits). A Durable Object holds
+        /// 10 GB
+        MAX_LOG_BYTES = Some("9900000000"), ANY;
         /// `jwt` admits callers with [a token](security.md#tokens); `none` admits everyone, on local hosts only
         AUTH_MODE = Some("none"), Values::OneOf(&["none", "jwt"]);
         /// `true`: with `AUTH_MODE=none`, the Worker serves every host and page. Only for networks in which you trust

@@ -7,9 +7,6 @@ use std::path::PathBuf;
 use headwater_core::settings::{Setting, TOKENS, Values, Variables, WORKER};
 use serde_json::{Value, json};
 
-/// The upstream of the development server. A deployment has another one.
-const LOCAL_UPSTREAM: &str = "http://127.0.0.1:4437/v1/stream";
-
 /// Compares a file, or its part between two texts, with `made`. `HEADWATER_UPDATE=1` writes the file instead.
 #[track_caller]
 fn is_made_of_the_table(file: &str, between: Option<(&str, &str)>, made: &str) {
@@ -39,10 +36,9 @@ fn is_made_of_the_table(file: &str, between: Option<(&str, &str)>, made: &str) {
 fn rows(table: &[(Setting, &str)]) -> String {
     let mut rows = String::from("\n");
     for (setting, docs) in table {
-        let default = match (setting.name, setting.default) {
-            ("UPSTREAM_URL", _) => "must be set".into(),
-            (_, Some(default)) => format!("`{default}`"),
-            (_, None) => "none".into(),
+        let default = match setting.default {
+            Some(default) => format!("`{default}`"),
+            None => "none".into(),
         };
         writeln!(rows, "| `{}` | {default} |{docs} |", setting.name).unwrap();
     }
@@ -95,9 +91,7 @@ fn without_links(docs: &str) -> String {
 fn wrangler_toml_holds_the_settings_with_defaults() {
     let mut vars = String::from("\n");
     for (setting, docs) in WORKER {
-        let value =
-            if setting.name == "UPSTREAM_URL" { Some(LOCAL_UPSTREAM) } else { setting.default };
-        let Some(value) = value else { continue };
+        let Some(value) = setting.default else { continue };
         let docs = without_links(docs);
         let mut letters = docs.trim().chars();
         let first: String = letters.next().into_iter().flat_map(char::to_uppercase).collect();

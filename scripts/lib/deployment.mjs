@@ -35,7 +35,9 @@ export function problems(values) {
     name === 'DOMAIN' ? [] : settingProblems(name, value),
   )
   const upstream = URL.parse(values['UPSTREAM_URL'] ?? '')
-  if (!upstream || !/^https?:$/.test(upstream.protocol)) {
+  if (!values['UPSTREAM_URL']) {
+    // The log is built in.
+  } else if (!upstream || !/^https?:$/.test(upstream.protocol)) {
     found.push(
       'UPSTREAM_URL must be the URL of your Durable Streams server, such as https://streams.example.com/v1/stream.',
     )
@@ -113,7 +115,7 @@ export function wranglerDeploy(environment, { DOMAIN: domain, ...values }, vars,
     '--env',
     environment,
     ...(domain ? ['--domain', domain] : []),
-    ...all.flatMap(([name, value]) => ['--var', `${name}:${value}`]),
+    ...all.flatMap(([name, value]) => (value === undefined ? [] : ['--var', `${name}:${value}`])),
     ...more,
   ]
 }

@@ -8,7 +8,7 @@ use headwater_core::route::{Target, incarnation_url};
 use headwater_core::sequencer::Tip;
 use worker::{Context, Env, Headers};
 
-use super::reply;
+use super::{reply, sequencer_client};
 use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::upstream::Stream;
@@ -68,7 +68,11 @@ impl StoreContext<'_> {
     }
 
     /// The store's stream at the upstream.
-    pub(super) fn stream(&self) -> Stream {
-        Stream::new(self.settings.upstream.clone(), self.store.as_str())
+    pub(super) fn stream(&self) -> worker::Result<Stream> {
+        let (settings, path) = (self.settings.upstream.clone(), self.store.as_str());
+        match settings.url.clone() {
+            Some(base) => Ok(Stream::new(settings, &base, path)),
+            None => sequencer_client::stream(self, settings),
+        }
     }
 }

@@ -91,7 +91,7 @@ pub(super) async fn read(
         }
         let known = told.tip;
         ctx.check_incarnation(known.as_ref().map(|known| &known.tip))?;
-        let Some(response) = remainder::after(interior, read.live, &ctx.stream()).await? else {
+        let Some(response) = remainder::after(interior, read.live, &ctx.stream()?).await? else {
             return match sequencer_client::call(ctx, Op::Look(Need::Fresh)).await? {
                 Answer::Tip(None) => {
                     ctx.check_incarnation(None)?;
@@ -170,7 +170,7 @@ async fn log_that_ends_at(
     known: &KnownTip,
 ) -> Option<Metadata> {
     let end = Offset(end.filter(|end| *end >= known.tip.offset.0)?);
-    let stream = ctx.stream();
+    let stream = ctx.stream().ok()?;
     let log = within(TAIL_TIMEOUT, Box::pin(stream.metadata())).await.ok()?.ok()?;
     (log.tail.offset == end).then_some(log)
 }
@@ -259,7 +259,7 @@ async fn answer_of_log(
     read: &UpstreamRead,
     mut before: Option<KnownTip>,
 ) -> Result<Option<(Response, Told)>, Failure> {
-    let stream = ctx.stream();
+    let stream = ctx.stream()?;
     for _ in 0..MAX_ROUNDS {
         let (response, told) = fetch_and_ask(ctx, &stream, read).await?;
         let status = response.status_code();

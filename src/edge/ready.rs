@@ -57,9 +57,11 @@ async fn is_reachable(settings: &Settings) -> bool {
 }
 
 async fn probe(settings: &Settings) -> bool {
+    let Some(base) = &settings.upstream.url else { return true };
     let timeout = settings.upstream.timeout.min(TIMEOUT);
     LAST.set(Probe { until_ms: now_ms() + as_ms(timeout), ..LAST.get() });
-    let stream = Stream::new(UpstreamSettings { timeout, ..settings.upstream.clone() }, PROBE_PATH);
+    let stream =
+        Stream::new(UpstreamSettings { timeout, ..settings.upstream.clone() }, base, PROBE_PATH);
     let answer = stream.send(StreamRequest::new(Method::Head)).await;
     let reachable = answer.is_ok_and(|response| {
         discard(&response);

@@ -19,7 +19,8 @@ use super::tip_cache::{self, KnownTip};
 use crate::failure::Failure;
 use crate::isolate::{TimedOut, within};
 use crate::lease::Lease;
-use crate::settings::SEQUENCER_BINDING;
+use crate::settings::{SEQUENCER_BINDING, UpstreamSettings};
+use crate::upstream::{SEQUENCER_URL, Stream};
 
 /// What the Sequencer tells a reader.
 pub(super) struct Told {
@@ -193,8 +194,11 @@ pub(super) async fn connect(
     Err(answer.problem().unwrap_or_else(Problem::too_many_sockets).into())
 }
 
-/// The address of every call: the binding alone says which Sequencer it reaches.
-const SEQUENCER_URL: &str = "http://sequencer/";
+/// The log in the Sequencer's storage.
+pub(super) fn stream(ctx: &StoreContext<'_>, settings: UpstreamSettings) -> worker::Result<Stream> {
+    let call = Call { version: VERSION, path: ctx.store.as_str().into(), ask: Ask::Log };
+    Ok(Stream::built_in(settings, sequencer(ctx)?, serde_json::to_string(&call)?))
+}
 
 fn sequencer(ctx: &StoreContext<'_>) -> worker::Result<Stub> {
     ctx.env.durable_object(SEQUENCER_BINDING)?.get_by_name(ctx.store.as_str())

@@ -43,7 +43,7 @@ pub(super) async fn serve(
     // A catch-up serves the log of a halted store as long as the upstream has it. Therefore `HEAD` describes that log.
     let log = match &answer {
         Answer::Halted(..) if verb == Verb::Head && ctx.incarnation.is_none() => {
-            ctx.stream().metadata().await.ok().filter(|log| log.is_json)
+            ctx.stream()?.metadata().await.ok().filter(|log| log.is_json)
         }
         _ => None,
     };

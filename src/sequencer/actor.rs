@@ -9,7 +9,6 @@ use futures::channel::oneshot;
 use headwater_core::batch::Batch;
 use headwater_core::budget::BudgetLimits;
 use headwater_core::event::{BackendId, Offset, Position, ROOT, SeqNum};
-use headwater_core::log::LogScanner;
 use headwater_core::problem::Problem;
 use headwater_core::push_stats::PushStats;
 use headwater_core::sequencer::call::{
@@ -20,16 +19,16 @@ use headwater_core::sequencer::{
 };
 use headwater_core::socket::Bye;
 use serde_json::value::to_raw_value;
-use worker::wasm_bindgen::prelude::wasm_bindgen;
 use worker::wasm_bindgen_futures::spawn_local;
-use worker::{Delay, Env, Error, Request, Result, State, console_error};
+use worker::{Delay, Env, Error, Request, Response, Result, State, console_error};
 
 use super::sockets::{Socket, Sockets};
 use super::storage::Rows;
 use crate::isolate::now_ms;
 use crate::lease::{BATCHES, Lease};
+use crate::log::Log;
 use crate::settings::{self, DeploymentVars, UpstreamSettings};
-use crate::upstream::{NoAnswer, ProducerEpochs, Stream};
+use crate::upstream::NoAnswer;
 
 /// A core, and everything that it needs to act.
 pub(super) struct Actor {
@@ -43,7 +42,7 @@ pub(super) struct Actor {
     is_watching: Cell<bool>,
     /// The push that was accepted last, until the sockets are told.
     landed: RefCell<Option<(Ticket, Held)>>,
-    stream: Stream,
+    log: Log,
     /// The store's encoded path.
     path: String,
     /// How long the lease of a batch lasts between two answers of the upstream.
@@ -55,7 +54,6 @@ pub(super) struct Actor {
     next_ticket: Cell<u64>,
     /// The request that the core wants sent, until the upstream loop takes it, and the failures just before it.
     outgoing: RefCell<Option<(sequencer::Request, u8)>>,
-    epochs: ProducerEpochs,
     /// When a read last began a look because the upstream has another log, in milliseconds since 1970.
     doubted_ms: Cell<u64>,
     /// The storage failed. The next call opens a new actor.
@@ -102,7 +100,9 @@ impl Actor {
     ) -> Result<Self> {
         let vars = DeploymentVars(env);
         let settings = UpstreamSettings::read(&vars).map_err(as_error)?;
-        let mut rows = Rows::open(state.storage().sql())?;
+        let lease_duration = settings.sequencer_timeout();
+        let log = Log::open(&settings, path, state.storage())?;
+        let mut rows = Rows::open(state.storage().sql(), log.built_in().is_some())?;
         let limits = settings::sequencer_limits(&vars).map_err(as_error)?;
         let core = Core::new(rows.load()?, BackendId::implicit(path), limits);
         Ok(Self {
@@ -113,14 +113,13 @@ impl Actor {
             sockets,
             is_watching: Cell::new(false),
             landed: RefCell::default(),
-            lease_duration: settings.sequencer_timeout(),
-            stream: Stream::new(settings, path),
+            lease_duration,
+            log,
             path: path.into(),
             in_flight: settings::in_flight(limits),
             waiting: RefCell::default(),
             next_ticket: Cell::new(0),
             outgoing: RefCell::default(),
-            epochs: ProducerEpochs::default(),
             doubted_ms: Cell::default(),
             abandoned: Cell::new(false),
             push_stats: settings::inspector(&vars)
@@ -209,6 +208,7 @@ impl Actor {
             sockets: self.sockets.len(),
             waiting: self.sockets.waiting(),
             pushes: push_stats.as_deref(),
+            storage: self.log.built_in().map(|log| log.room()),
         };
         let shown = to_raw_value(&shown)?;
         Ok(Inspection {
@@ -329,10 +329,21 @@ impl Actor {
             }
             self.renew_leases();
             self.handle(Input::Upstream(result));
+            self.merge_sealed();
             self.flush_soon();
             self.watch();
             let Some(next) = self.outgoing.take() else { return };
             (request, failures) = next;
+        }
+    }
+
+    /// Merges the built-in log's rows of a segment that is sealed now.
+    fn merge_sealed(&self) {
+        let core = self.core.borrow();
+        if let (Some(log), Some(tip)) = (self.log.built_in(), core.tip().filter(|tip| tip.seals()))
+            && let Err(error) = log.merge(&tip.offset)
+        {
+            console_error!("a segment could not be merged: {error}");
         }
     }
 
@@ -367,7 +378,7 @@ impl Actor {
             let tip = self.core.borrow().tip().filter(|tip| !tip.closed).cloned();
             let Some(Tip { offset: tail, .. }) = tip else { break };
             let began_ms = now_ms();
-            let is_well = match self.stream.wait_for_append(&tail).await {
+            let is_well = match self.log.wait_for_append(&tail).await {
                 Ok(seen) if seen > tail => {
                     let looked = self.clone().call(Op::Look(Need::Reaching(seen))).await;
                     matches!(looked, Ok(Answer::Tip(_)))
@@ -384,23 +395,18 @@ impl Actor {
     }
 
     async fn perform(&self, request: sequencer::Request) -> UpstreamResult {
-        match request {
-            sequencer::Request::Check => self.stream.check().await,
-            sequencer::Request::ReadAll { known, probe } => {
-                self.stream
-                    .scan(None, LogScanner::from_start().expecting(known).probing(probe))
-                    .await
-            }
-            sequencer::Request::ReadOn { from, known, probe } => {
-                self.stream.scan(Some(from), LogScanner::onward(probe).expecting(known)).await
-            }
-            sequencer::Request::Create => self.stream.create(BackendId(random_uuid())).await,
-            sequencer::Request::Close => self.stream.close().await,
-            sequencer::Request::Delete => self.stream.delete().await,
-            sequencer::Request::Append { ticket, parent, producer_seq } => {
-                let batch = self.batch(ticket).expect("a batch is kept until its push is answered");
-                self.stream.append(parent, &self.epochs, producer_seq, &batch).await
-            }
+        let batch = match &request {
+            sequencer::Request::Append { ticket, .. } => self.batch(*ticket),
+            _ => None,
+        };
+        self.log.perform(request, batch.as_ref().map(|batch| batch.as_slice())).await
+    }
+
+    /// Answers a read of the built-in log.
+    pub(super) async fn serve_log(self: Rc<Self>, request: &Request) -> Result<Response> {
+        match self.log.built_in() {
+            Some(log) => log.clone().serve(request).await,
+            None => Err("the log is at the upstream".into()),
         }
     }
 
@@ -525,11 +531,4 @@ fn head_of(answer: &Answer) -> Option<SeqNum> {
 
 fn as_error(problem: Problem) -> Error {
     Error::from(problem.detail)
-}
-
-#[wasm_bindgen]
-extern "C" {
-    /// The runtime's `crypto.randomUUID()`.
-    #[wasm_bindgen(js_namespace = crypto, js_name = randomUUID)]
-    fn random_uuid() -> String;
 }

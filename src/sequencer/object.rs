@@ -56,6 +56,7 @@ impl DurableObject for Sequencer {
                 serde_json::to_string(&actor.read_start(need, &position).await?)
             }
             Ask::Locate(position) => serde_json::to_string(&actor.locate(&position).await?),
+            Ask::Log => return actor.serve_log(&request).await,
             Ask::Inspect => serde_json::to_string(&actor.inspect().await?),
         };
         Response::ok(answer?)

@@ -81,6 +81,8 @@ pub(super) struct Rows {
     has_direct_writer: bool,
     /// Tips whose rows are not written yet. Losing them is safe: the log says the same.
     pending: Vec<Tip>,
+    /// How many tips may wait for their rows.
+    max_pending: usize,
 }
 
 #[derive(Deserialize)]
@@ -113,7 +115,9 @@ impl Row {
 
 impl Rows {
     /// Opens the storage. A store without any record has no tables.
-    pub(super) fn open(sql: SqlStorage) -> Result<Self> {
+    pub(super) fn open(sql: SqlStorage, beside_log: bool) -> Result<Self> {
+        // A built-in log and its index change in one transaction.
+        let max_pending = if beside_log { 1 } else { MAX_PENDING };
         let tables: Vec<Count> = sql.exec(COUNT_TABLES, None)?.to_array()?;
         let has_tables = tables.first().is_some_and(|row| row.count > 0);
         let rows = Self {
@@ -124,6 +128,7 @@ impl Rows {
             has_tables,
             has_direct_writer: false,
             pending: Vec::new(),
+            max_pending,
         };
         if rows.has_tables {
             rows.sql.exec(SCHEMA, None)?;
@@ -180,7 +185,7 @@ impl Rows {
     pub(super) fn record(&mut self, tip: Tip) -> Result<()> {
         let is_stored = self.incarnation.as_ref() == Some(&Incarnation::of(&tip));
         self.pending.push(tip);
-        if is_stored && !self.deleting && self.pending.len() < MAX_PENDING {
+        if is_stored && !self.deleting && self.pending.len() < self.max_pending {
             return Ok(());
         }
         self.flush()

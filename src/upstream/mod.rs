@@ -18,7 +18,7 @@ use headwater_core::messages::SplitError;
 use headwater_core::problem::Problem;
 use headwater_core::sequencer::{Refusal, Tail, UpstreamResult};
 use serde::de::IgnoredAny;
-use worker::{Method, Response};
+use worker::{Method, Response, Stub};
 
 use self::answer::{expect, is_closed, is_json, next_offset, tail};
 use self::body::{PageError, first_message, for_each_message};
@@ -33,6 +33,8 @@ pub(crate) use self::request::{NoAnswer, StreamRequest};
 pub(crate) const NEXT_OFFSET: &str = "stream-next-offset";
 /// The response header of a read that reached the tail (protocol §5.6).
 pub(crate) const UP_TO_DATE: &str = "stream-up-to-date";
+/// The cursor of a live read (protocol §10.1).
+pub(crate) const CURSOR: &str = "stream-cursor";
 /// The response header of a stream that takes no more appends (protocol §4.1).
 pub(crate) const CLOSED: &str = "stream-closed";
 
@@ -54,14 +56,29 @@ const PRODUCER_ID: &str = "headwater-sequencer";
 /// The stream of a store at the upstream.
 pub(crate) struct Stream {
     settings: UpstreamSettings,
-    url: String,
+    address: Address,
+}
+
+/// The address of every call to a Sequencer: the binding alone says which one it reaches.
+pub(crate) const SEQUENCER_URL: &str = "http://sequencer/";
+
+/// Where a stream is.
+enum Address {
+    /// The URL of a Durable Streams server's stream.
+    Url(String),
+    /// The Sequencer whose storage holds the log, and the call that asks for it.
+    Sequencer(Stub, String),
 }
 
 impl Stream {
-    /// `path` is the store's encoded path.
-    pub(crate) fn new(settings: UpstreamSettings, path: &str) -> Self {
-        let url = format!("{}/{path}", settings.url);
-        Self { settings, url }
+    /// The stream at the upstream. `path` is the store's encoded path.
+    pub(crate) fn new(settings: UpstreamSettings, base: &str, path: &str) -> Self {
+        Self { address: Address::Url(format!("{base}/{path}")), settings }
+    }
+
+    /// The log in a Sequencer's storage, which `call` asks for.
+    pub(crate) fn built_in(settings: UpstreamSettings, sequencer: Stub, call: String) -> Self {
+        Self { address: Address::Sequencer(sequencer, call), settings }
     }
 
     /// Finds out whose log it is, and where it ends. Most servers tell both in one read. A server that

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use headwater_core::sequencer::call::CALL_HEADER;
 use worker::js_sys::Uint8Array;
 use worker::{
     AbortController, CacheMode, Fetch, Headers, Method, Request, RequestInit, RequestRedirect,
     Response,
 };
 
-use super::Stream;
+use super::{Address, SEQUENCER_URL, Stream};
 use crate::isolate::{TimedOut, within};
 
 /// The upstream gave no answer: it refused or broke the connection, or took too long.
@@ -42,7 +43,20 @@ impl Stream {
     /// Sends a request, and waits for the head of the answer.
     pub(crate) async fn send(&self, request: StreamRequest<'_>) -> Result<Response, NoAnswer> {
         let timeout = self.settings.timeout + request.extra_time;
-        let request = self.prepared(request).map_err(|_| NoAnswer)?;
+        let (sequencer, url, headers) = match &self.address {
+            Address::Url(url) => (None, url.as_str(), request.headers.to_vec()),
+            Address::Sequencer(stub, call) => {
+                let mut headers = request.headers.to_vec();
+                headers.push((CALL_HEADER, call));
+                (Some(stub), SEQUENCER_URL, headers)
+            }
+        };
+        let request = StreamRequest { headers: &headers, ..request };
+        let request = self.prepared(url, request).map_err(|_| NoAnswer)?;
+        if let Some(sequencer) = sequencer {
+            let answer = within(timeout, Box::pin(sequencer.fetch_with_request(request))).await?;
+            return answer.map_err(|_| NoAnswer);
+        }
         let abort = AbortController::default();
         let signal = abort.signal();
         let fetch = Fetch::Request(request);
@@ -56,7 +70,7 @@ impl Stream {
         }
     }
 
-    fn prepared(&self, request: StreamRequest<'_>) -> worker::Result<Request> {
+    fn prepared(&self, url: &str, request: StreamRequest<'_>) -> worker::Result<Request> {
         let headers = Headers::new();
         for (name, value) in request.headers {
             headers.set(name, value)?;
@@ -72,6 +86,6 @@ impl Stream {
             // The runtime would cache by file extension, and a store may have the name `notes.js`.
             .with_cache(CacheMode::NoStore)
             .with_body(request.body.map(|bytes| Uint8Array::from(bytes).into()));
-        Request::new_with_init(&format!("{}{}", self.url, request.query), &init)
+        Request::new_with_init(&format!("{url}{}", request.query), &init)
     }
 }

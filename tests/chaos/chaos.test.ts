@@ -35,3 +35,18 @@ describe('no event is lost or doubled, and no client is stuck', () => {
     expect(TROUBLE_KINDS.filter((kind) => faultsByKind[kind] === 0)).toEqual([])
   })
 })
+
+describe('no event is lost or doubled, and no client is stuck, with the built-in log', () => {
+  let parts: Parts
+  beforeAll(async () => {
+    parts = await startParts({ builtIn: true })
+  })
+  afterAll(() => parts && stopParts(parts))
+
+  test('with seed 4, 30 s, kills: true', { timeout: 180_000 }, async () => {
+    console.log('seed 4')
+    const round = await runRound(parts, { seed: 4, seconds: 30, kills: true })
+    expect(complaints(round)).toBe('')
+    expect(round.tally.acknowledged).toBeGreaterThan(100)
+  })
+})

@@ -9,13 +9,20 @@ import { isGood, type Round, runRound } from './round.ts'
 const ROUND_SECONDS = 45
 
 const { values } = parseArgs({
-  options: { minutes: { type: 'string' }, seed: { type: 'string' }, 'no-kills': { type: 'boolean', default: false } },
+  options: {
+    minutes: { type: 'string' },
+    seed: { type: 'string' },
+    'no-kills': { type: 'boolean', default: false },
+    'built-in': { type: 'boolean', default: false },
+  },
 })
 const minutes = Number(values.minutes)
 const seed = Number(values.seed)
 
-console.log(`[chaos] seed ${seed}, ${minutes} minutes${values['no-kills'] ? ', no kills' : ''}`)
-const parts = await startParts()
+console.log(
+  `[chaos] seed ${seed}, ${minutes} minutes${values['no-kills'] ? ', no kills' : ''}${values['built-in'] ? ', built-in log' : ''}`,
+)
+const parts = await startParts({ builtIn: values['built-in'] })
 onEndSignal(async () => {
   await stopParts(parts)
   process.exit(130)

@@ -5,6 +5,7 @@ import { setTimeout as pause } from 'node:timers/promises'
 import {
   type CountingProxy,
   makeFolder,
+  noUpstream,
   removeFolder,
   type Server,
   startCountingProxy,
@@ -16,6 +17,7 @@ import { UPSTREAM_TIMEOUT_MS } from './faults.ts'
 import type { Tally } from './tally.ts'
 
 export interface Parts {
+  /** {@link noUpstream} if the log is built in: then nobody uses the ways there. */
   upstream: Server
   /** The folder of the upstream's data. */
   dataDir: string
@@ -28,20 +30,34 @@ export interface Parts {
   aside: { upstream: CountingProxy; worker: CountingProxy }
 }
 
-export async function startParts(): Promise<Parts> {
+export interface PartsOptions {
+  /** Whether the log is built in. */
+  builtIn?: boolean
+}
+
+// With segments this short, most reads come from the edge cache
+const VARS = { UPSTREAM_TIMEOUT_MS: String(UPSTREAM_TIMEOUT_MS), SEGMENT_EVENTS: '10' }
+
+export async function startParts({ builtIn = false }: PartsOptions = {}): Promise<Parts> {
   const dataDir = join(await makeFolder('chaos'), 'upstream')
+  if (builtIn) return partsWithoutUpstream(dataDir)
   const upstream = await startRustUpstream({ dataDir })
   const proxy = await startCountingProxy(upstream.url)
-  // With segments this short, most reads come from the edge cache
-  const vars = { UPSTREAM_TIMEOUT_MS: String(UPSTREAM_TIMEOUT_MS), SEGMENT_EVENTS: '10' }
   try {
-    const worker = await startWorker({ upstreamUrl: proxy.url, vars })
+    const worker = await startWorker({ upstreamUrl: proxy.url, vars: VARS })
     const aside = { upstream: await startCountingProxy(upstream.url), worker: await startCountingProxy(worker.url) }
     return { upstream, dataDir, proxy, worker, front: await startCountingProxy(worker.url), aside }
   } catch (error) {
     await Promise.all([proxy.stop(), upstream.stop()])
     throw error
   }
+}
+
+async function partsWithoutUpstream(dataDir: string): Promise<Parts> {
+  const worker = await startWorker({ upstreamUrl: '', vars: VARS })
+  const way = () => startCountingProxy(worker.url)
+  const aside = { upstream: await way(), worker: await way() }
+  return { upstream: noUpstream, dataDir, proxy: await way(), worker, front: await way(), aside }
 }
 
 export async function stopParts({ upstream, dataDir, proxy, worker, front, aside }: Parts): Promise<void> {
@@ -68,8 +84,10 @@ export async function crashNowAndThen(
     await pause(random.between(1_500, 5_000), undefined, { signal: over }).catch(() => {})
     if (over.aborted) return
     const what =
-      ['worker', 'upstream', 'emptied'][crashes] ??
-      random.pick(['worker', 'worker', 'upstream', 'upstream', 'both', 'emptied'])
+      parts.upstream === noUpstream
+        ? 'worker'
+        : (['worker', 'upstream', 'emptied'][crashes] ??
+          random.pick(['worker', 'worker', 'upstream', 'upstream', 'both', 'emptied']))
     const downMs = random.pick([0, 200, 1_500])
     if (what === 'emptied' && mayEmpty()) {
       await emptyUpstream(parts, random, tally)

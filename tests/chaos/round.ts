@@ -1,7 +1,7 @@
 // One round: fresh stores with writers and readers, and faults and crashes for a while. Then calm, until every client has every
 // event. Then the judgment.
 import { setTimeout as pause } from 'node:timers/promises'
-import type { CountingProxy, RecordedRequest } from '../harness/index.ts'
+import { type CountingProxy, noUpstream, type RecordedRequest } from '../harness/index.ts'
 import { Random } from '../support/random.ts'
 import { walk } from '../support/store.ts'
 import { Device } from './device.ts'
@@ -236,9 +236,10 @@ async function judgeAll(parts: Parts, stores: Store[], tally: Tally): Promise<Ve
   return all
 }
 
-/** The store's events at the upstream, past the Worker and the proxy. */
-async function readLog({ upstream }: Parts, store: string): Promise<ChaosEvent[]> {
-  const read = (query: string) => fetch(`${upstream.url}/${TENANT}/${store}?${query}`)
+/** The store's events at the upstream, past the Worker and the proxy. Only the Worker reaches a built-in log. */
+async function readLog({ upstream, worker }: Parts, store: string): Promise<ChaosEvent[]> {
+  const url = upstream === noUpstream ? `${worker.url}/v1/stream` : upstream.url
+  const read = (query: string) => fetch(`${url}/${TENANT}/${store}?whole=true&${query}`)
   return (await walk({ read })).flatMap(({ events }) => events as ChaosEvent[])
 }
 

@@ -2,7 +2,7 @@
 interface Reason {
   readonly reason: string
   /** The only upstream on which the tests do not apply. */
-  readonly only?: 'rust' | 'node'
+  readonly only?: 'rust' | 'node' | 'built-in'
   /** Each test's name, with the names of the groups around it. */
   readonly names: readonly string[]
 }

@@ -10,7 +10,8 @@ const ADDRESSING: Addressing = 'incarnation'
 
 type StartUpstream = (options: { longPollTimeoutMs: number }) => Promise<Server>
 
-export function runSuite(upstreamName: string, startUpstream: StartUpstream): void {
+/** Without `startUpstream`, the log is built in. */
+export function runSuite(upstreamName: string, startUpstream?: StartUpstream): void {
   // The properties try more inputs where the machine is fast. One that does not apply stops at its first failure
   configureGlobal({ interruptAfterTimeLimit: 10_000, endOnFailure: true })
   describe(upstreamName, () => {
@@ -18,9 +19,12 @@ export function runSuite(upstreamName: string, startUpstream: StartUpstream): vo
     const running: Pick<Listening, 'stop'>[] = []
     beforeAll(async () => {
       // Some tests wait for the end of a long-poll. Others need the time to append during one
-      const upstream = await startUpstream({ longPollTimeoutMs: 3_000 })
-      running.push(upstream)
-      const worker = await startWorker({ upstreamUrl: upstream.url, vars: { ALLOWED_ORIGINS: 'https://example.com' } })
+      const upstream = await startUpstream?.({ longPollTimeoutMs: 3_000 })
+      if (upstream !== undefined) running.push(upstream)
+      const worker = await startWorker({
+        upstreamUrl: upstream?.url ?? '',
+        vars: { ALLOWED_ORIGINS: 'https://example.com' },
+      })
       running.push(worker)
       const proxy = await startProxy(worker.url, ADDRESSING)
       running.push(proxy)

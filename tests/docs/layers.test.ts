@@ -37,6 +37,7 @@ const LAYERS = {
     'request_log',
     'lease',
     'upstream',
+    'log',
     'sequencer',
     'edge',
   ],

@@ -6,6 +6,7 @@ export type { Answer, Fault, RecordedRequest } from './exchange.ts'
 export { makeFolder, removeFolder } from './folder.ts'
 export { type Listening, listen } from './listen.ts'
 export {
+  noUpstream,
   type Server,
   startNodeUpstream,
   startRustUpstream,

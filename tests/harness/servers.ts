@@ -49,6 +49,18 @@ export async function startRustUpstream(options: UpstreamOptions = {}): Promise<
   return startServer(rustUpstream({ ...options, port, dataDir: data.path }), port, data)
 }
 
+/** In the place of an upstream: the log is built in, and no server is there. */
+export const noUpstream: Server = {
+  url: '',
+  port: 0,
+  logs: () => '',
+  jsonLines: () => [],
+  stop: async () => {},
+  kill: async () => {},
+  restart: async () => {},
+  memory: async () => 0,
+}
+
 /** The reference server of the protocol. It stores to files, so that a test can restart it. */
 export async function startNodeUpstream(options: UpstreamOptions = {}): Promise<Server> {
   const port = options.port ?? (await freePort())

@@ -91,9 +91,21 @@ export class Store {
     await (await this.read('after=0')).text()
   }
 
-  /** All events from the upstream itself. */
-  async eventsUpstream(): Promise<Event[]> {
-    return eventsIn(await json(await fetch(`${this.upstreamUrl}?offset=-1`)))
+  get #isBuiltIn(): boolean {
+    return this.#parts.upstream.url === ''
+  }
+
+  /** All events from the log itself. Only the Worker reaches a built-in log. */
+  async eventsInLog(): Promise<Event[]> {
+    return eventsIn(
+      await json(this.#isBuiltIn ? await this.read('whole=true') : await fetch(`${this.upstreamUrl}?offset=-1`)),
+    )
+  }
+
+  /** Whether the store has a log. */
+  async hasLog(): Promise<boolean> {
+    if (this.#isBuiltIn) return (await this.request('HEAD')).headers.get('stream-next-offset') !== '-1'
+    return (await fetch(this.upstreamUrl, { method: 'HEAD' })).status === 200
   }
 
   request(method: string, init: RequestInit = {}): Promise<Response> {

@@ -4,6 +4,7 @@
 import type { DirectOptions, HybridOptions, ProxyOptions } from '../../client/src/index.ts'
 import {
   type CountingProxy,
+  noUpstream,
   type Server,
   startCountingProxy,
   startRustUpstream,
@@ -52,7 +53,7 @@ export const accessBy = (mode: Mode, network: CountingProxy, bypass: CountingPro
 interface WorldOptions {
   /** These override those of wrangler.toml. */
   readonly vars?: Record<string, string>
-  /** The world stops it. By default the world starts the Rust server. */
+  /** The world stops it. By default the world starts the Rust server. With {@link noUpstream} the log is built in, and there is no way past the Worker. */
   readonly upstream?: Server
   /** The Worker's way to the upstream. */
   readonly upstreamUrl?: string
@@ -70,7 +71,8 @@ export const startWorld = async ({ vars = {}, ...options }: WorldOptions = {}): 
     networks.push(network)
     return network
   }
-  const [network, bypass] = [await newNetwork(), await newNetwork(upstream)]
+  const isBuiltIn = upstream === noUpstream
+  const [network, bypass] = [await newNetwork(), await newNetwork(isBuiltIn ? worker : upstream)]
   const run = Math.random().toString(36).slice(2, 8)
   let stores = 0
   return {
@@ -82,7 +84,8 @@ export const startWorld = async ({ vars = {}, ...options }: WorldOptions = {}): 
     access: (mode) => accessBy(mode, network, bypass),
     newStore: () => `store-${run}-${++stores}`,
     atWorker: (name) => new Store({ worker, upstream }, { name, tenant: 'default' }),
-    atUpstream: (storeId, tenant = 'default') => upstreamStream(`${upstream.url}/${tenant}/${storeId}`),
+    atUpstream: (storeId, tenant = 'default') =>
+      upstreamStream(`${isBuiltIn ? `${worker.url}/v1/stream` : upstream.url}/${tenant}/${storeId}`),
     stop: async () => {
       for (const network of networks) await network.stop()
       await worker.stop()
@@ -98,7 +101,7 @@ const upstreamStream = (url: string): UpstreamStream => {
     return response
   }
   return {
-    messages: async () => (await ask({}, '?offset=-1')).json() as Promise<unknown[]>,
+    messages: async () => (await ask({}, '?whole=true&offset=-1')).json() as Promise<unknown[]>,
     append: async (messages) => {
       const headers = { 'content-type': 'application/json' }
       await ask({ method: 'POST', headers, body: JSON.stringify(messages) })

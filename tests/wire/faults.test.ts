@@ -14,7 +14,7 @@ describe.each(upstreams)('with faults, on $name:', ({ start }) => {
     parts.proxy.next({ method: 'POST' }, 'drop response')
     await s.pushed(chain(1, 2))
     expect(parts.proxy.requests.map(({ method }) => method)).toEqual(['POST', 'GET'])
-    expect(await s.eventsUpstream()).toEqual(chain(0, 3))
+    expect(await s.eventsInLog()).toEqual(chain(0, 3))
   })
 
   test('a lost append is repeated after a look at the log', async () => {
@@ -24,7 +24,7 @@ describe.each(upstreams)('with faults, on $name:', ({ start }) => {
     parts.proxy.next({ method: 'POST' }, 'drop request')
     await s.pushed(chain(1, 2))
     expect(parts.proxy.requests.map(({ method }) => method)).toEqual(['POST', 'GET', 'POST'])
-    expect(await s.eventsUpstream()).toEqual(chain(0, 3))
+    expect(await s.eventsInLog()).toEqual(chain(0, 3))
   })
 
   test('an append that arrives after its time-out is refused', async () => {
@@ -37,7 +37,7 @@ describe.each(upstreams)('with faults, on $name:', ({ start }) => {
     held.release()
     await expect.poll(() => late.status).toBe(403) // of an older epoch; the fence would be next
     await s.pushed(chain(3, 1))
-    expect(await s.eventsUpstream()).toEqual(chain(0, 4))
+    expect(await s.eventsInLog()).toEqual(chain(0, 4))
   })
 
   test('a stale push does not wait for an append in flight', async () => {
@@ -68,7 +68,7 @@ describe.each(upstreams)('with faults, on $name:', ({ start }) => {
     const next = s.push(chain(1, 1, 'next'))
     held.release()
     const status = (await next).status
-    const events = await s.eventsUpstream()
+    const events = await s.eventsInLog()
     checkChain(events)
     expect(events.slice(1)).toEqual(status === 200 ? chain(1, 1, 'next') : chain(1, 3, 'left'))
     await s.pushed(chain(events.length, 1))
@@ -85,7 +85,7 @@ describe.each(upstreams)('with faults, on $name:', ({ start }) => {
     }
     parts.proxy.setOnline(true)
     await s.pushed(chain(1, 1))
-    expect(await s.eventsUpstream()).toEqual(chain(0, 2))
+    expect(await s.eventsInLog()).toEqual(chain(0, 2))
   })
 
   test('a read that the upstream refuses receives a problem', async () => {
@@ -124,7 +124,7 @@ describe.each(upstreams)('with faults, on $name:', ({ start }) => {
     await parts.worker.restart()
     await s.pushed(chain(10, 1))
     expect(await s.events()).toEqual(chain(0, 11))
-    expect(await s.eventsUpstream()).toEqual(chain(0, 11))
+    expect(await s.eventsInLog()).toEqual(chain(0, 11))
   })
 })
 
@@ -196,7 +196,7 @@ describe('a store that is flooded with pushes while the upstream hangs', { timeo
       )
       expect(after - full).toBeLessThan(160)
       await s.pushed(chain(2, 1))
-      const events = await s.eventsUpstream()
+      const events = await s.eventsInLog()
       expect(events.map(({ seqNum }) => seqNum)).toEqual([1, 2, 3])
       checkChain(events)
     },

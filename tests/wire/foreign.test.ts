@@ -65,7 +65,7 @@ describe.each(upstreams)('where others answer, on $name:', ({ start }) => {
     })
     const next = await s.pushed(chain(12, 1))
     expect(backendId(next)).toBe(backendId(before))
-    expect(await s.eventsUpstream()).toEqual(chain(0, 13))
+    expect(await s.eventsInLog()).toEqual(chain(0, 13))
     await halted(await empty.push(chain(1, 1)), 'event 1 was acknowledged')
     // Only an administrator can make the store start over.
     expect((await empty.request('DELETE')).status).toBe(204)
@@ -85,7 +85,7 @@ describe.each(upstreams)('where others answer, on $name:', ({ start }) => {
         '',
       ])
       await halted(await s.push(chain(3, 1), { 'livestore-backend-id': old }), 'backend another')
-      expect(await s.eventsUpstream()).toEqual(chain(0, length, { of: 'another' }))
+      expect(await s.eventsInLog()).toEqual(chain(0, length, { of: 'another' }))
       const adopted = await adopt(s)
       expect([adopted.status, backendId(adopted), adopted.headers.get('livestore-head')]).toEqual([
         200,
@@ -96,7 +96,7 @@ describe.each(upstreams)('where others answer, on $name:', ({ start }) => {
         _tag: 'BackendIdMismatchError',
       })
       await s.pushed([event(length + 1)])
-      expect((await s.eventsUpstream()).length).toBe(length + 1)
+      expect((await s.eventsInLog()).length).toBe(length + 1)
     }
   })
 
@@ -155,14 +155,14 @@ describe.each(upstreams)('where others answer, on $name:', ({ start }) => {
     for (const fault of [{ status: 404 }, { ...HTML }, { status: 204 }]) {
       parts.proxy.inject((request) => (deletes(request) ? fault : undefined))
       expect((await s.request('DELETE')).status).toBe(503)
-      expect(await s.eventsUpstream()).toEqual(chain(0, 3))
+      expect(await s.eventsInLog()).toEqual(chain(0, 3))
     }
     parts.proxy.inject()
     expect(backendId(await s.request('HEAD'))).toBe(id)
     const reset = await s.request('DELETE')
     expect(reset.status).toBe(204)
     expect(backendId(reset)).not.toBe(id)
-    expect(await s.eventsUpstream()).toEqual([])
+    expect(await s.eventsInLog()).toEqual([])
   })
 
   test('one stray 404 to an append costs two requests, and keeps the index', async () => {
@@ -202,7 +202,7 @@ describe.each(upstreams)('where others answer, on $name:', ({ start }) => {
         expect(methods(s)).toEqual(applied ? ['POST', 'GET'] : ['POST', 'GET', 'POST'])
       }
     }
-    expect(await s.eventsUpstream()).toEqual(chain(0, head))
+    expect(await s.eventsInLog()).toEqual(chain(0, head))
   })
 
   test('a portal before the upstream halts no store', async () => {
@@ -225,7 +225,7 @@ describe.each(upstreams)('where others answer, on $name:', ({ start }) => {
     }
     parts.proxy.inject()
     await s.pushed(chain(1, 1))
-    expect(await s.eventsUpstream()).toEqual(chain(0, 2))
+    expect(await s.eventsInLog()).toEqual(chain(0, 2))
   })
 
   test.each(['[]', '[ ]'])('the Worker gives up on pages without a message and without an end (%s)', async (body) => {
@@ -258,7 +258,7 @@ describe.each(upstreams)('where others answer, on $name:', ({ start }) => {
     expect(asked(s).length).toBeLessThan(50)
     parts.proxy.inject()
     await s.pushed(chain(12, 1))
-    expect(await s.eventsUpstream()).toEqual(chain(0, 13))
+    expect(await s.eventsInLog()).toEqual(chain(0, 13))
     expect((await s.read()).status).toBe(200)
   })
 
@@ -280,7 +280,7 @@ describe.each(upstreams)('where others answer, on $name:', ({ start }) => {
     parts.proxy.next({ method: 'POST', path: s.name }, { status: 403, headers: { 'producer-epoch': String(ahead) } })
     await s.pushed(chain(head, 1))
     expect(Number(asked(s).at(-1)?.headers['producer-epoch'])).toBe(ahead + 1)
-    expect(await s.eventsUpstream()).toEqual(chain(0, head + 1))
+    expect(await s.eventsInLog()).toEqual(chain(0, head + 1))
   })
 
   test('many reads of the tip are one upstream request, and a push does not wait for them', async () => {
@@ -333,6 +333,6 @@ describe.each(upstreams)('where others answer, on $name:', ({ start }) => {
     await halted(await s.push(chain(504, 1)), 'event 504 was acknowledged')
     await recreated(s, [...log, event(505)])
     await s.pushed(chain(505, 1))
-    checkChain(await s.eventsUpstream())
+    checkChain(await s.eventsInLog())
   })
 })

@@ -59,7 +59,7 @@ describe('a panic', () => {
     for (const each of [store, other]) {
       await each.pushed(chain(2, 1))
       await each.pushed(chain(3, 1))
-      expect(await each.eventsUpstream()).toEqual(chain(0, 4))
+      expect(await each.eventsInLog()).toEqual(chain(0, 4))
     }
   })
 })
@@ -70,7 +70,7 @@ test('a push to a Sequencer that never answers fails when the attempts are over,
   const ms = await isTold(store.push(chain(1, 1), { [HEADER]: 'silence' }), PATIENCE_MS + TOLD_MS)
   expect(ms).toBeGreaterThanOrEqual(PATIENCE_MS - 100)
   await store.pushed(chain(1, 1))
-  expect(await store.eventsUpstream()).toEqual(chain(0, 2))
+  expect(await store.eventsInLog()).toEqual(chain(0, 2))
 })
 
 test('the deployed build has no failpoints', async () => {

@@ -2,19 +2,17 @@
 import { afterAll, afterEach, beforeAll } from 'vitest'
 import {
   type CountingProxy,
+  noUpstream,
   type Server,
   startCountingProxy,
-  startNodeUpstream,
   startRustUpstream,
   startWorker,
 } from '../harness/index.ts'
 
-export const upstreams = [
-  { name: 'the Rust server', start: startRustUpstream },
-  { name: 'the Node reference server', start: startNodeUpstream },
-]
+export { logs, upstreams } from '../support/logs.ts'
 
 export interface Parts {
+  /** {@link noUpstream} if the log is built in. */
   upstream: Server
   /** Between the Worker and the upstream. */
   proxy: CountingProxy
@@ -23,16 +21,17 @@ export interface Parts {
 
 /** Starts the parts before the tests of this file or block, and stops them after. */
 export function useParts(
-  startUpstream: (typeof upstreams)[number]['start'] = startRustUpstream,
+  startUpstream: () => Promise<Server> = startRustUpstream,
   vars: Record<string, string> = {},
   variant?: string,
 ): Parts {
   const parts = {} as Parts
   beforeAll(async () => {
     parts.upstream = await startUpstream()
-    parts.proxy = await startCountingProxy(parts.upstream.url)
+    const isBuiltIn = parts.upstream === noUpstream
+    if (!isBuiltIn) parts.proxy = await startCountingProxy(parts.upstream.url)
     parts.worker = await startWorker({
-      upstreamUrl: parts.proxy.url,
+      upstreamUrl: isBuiltIn ? '' : parts.proxy.url,
       vars,
       ...(variant === undefined ? {} : { variant }),
     })

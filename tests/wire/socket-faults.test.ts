@@ -26,7 +26,7 @@ test('the seventeenth push that waits is refused, and the sixteen before it are 
   await held.met
   held.release()
   for (let id = 0; id < 16; id++) expect((await socket.next()).head).toMatchObject({ ack: { push: id, head: id + 2 } })
-  expect(await store.eventsUpstream()).toEqual(chain(0, 17))
+  expect(await store.eventsInLog()).toEqual(chain(0, 17))
   socket.close()
 })
 
@@ -70,7 +70,7 @@ describe('a panic', () => {
     expect((await writer.closed).code).toBe(1012)
     // The push may have landed. The same again is accepted either way.
     await store.pushed([event(2)])
-    expect(await store.eventsUpstream()).toEqual(chain(0, 2))
+    expect(await store.eventsInLog()).toEqual(chain(0, 2))
     // A socket of another store goes on with the next module.
     await idle.pushed([event(1)])
     expect((await other.next()).batch).toBe(JSON.stringify([event(1)]))
@@ -90,7 +90,7 @@ test('a killed Worker closes its sockets, and takes new ones when it is back', a
   const again = await openSocket(store.url)
   again.send({ push: { id: 1 } }, JSON.stringify([event(2)]))
   await again.until('ack')
-  expect(await store.eventsUpstream()).toEqual(chain(0, 2))
+  expect(await store.eventsInLog()).toEqual(chain(0, 2))
   again.close()
 })
 
@@ -141,7 +141,7 @@ describe('a failure of the storage', () => {
     held.release()
     expect((await waiting).status).toBe(200)
     await store.pushed([event(3)])
-    expect(await store.eventsUpstream()).toEqual(chain(0, 3))
+    expect(await store.eventsInLog()).toEqual(chain(0, 3))
   })
 
   test('under a look leaves no hole in the rows, which would halt the store', async () => {
@@ -155,7 +155,7 @@ describe('a failure of the storage', () => {
     await parts.worker.kill()
     await parts.worker.restart()
     await store.pushed([event(4)])
-    expect(await store.eventsUpstream()).toEqual(chain(0, 4))
+    expect(await store.eventsInLog()).toEqual(chain(0, 4))
   })
 })
 

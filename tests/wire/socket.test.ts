@@ -45,7 +45,7 @@ describe('a socket', () => {
     const news = await reader.next()
     expect(news.head).toEqual({ events: { parent: 0, head: 2, from: hello.offset, offset: ack.head['ack'].offset } })
     expect(news.batch).toBe(batch)
-    expect(await store.eventsUpstream()).toEqual(chain(0, 2))
+    expect(await store.eventsInLog()).toEqual(chain(0, 2))
   })
 
   test('brings what is pushed by HTTP', async () => {
@@ -99,7 +99,7 @@ describe('a socket', () => {
     socket.send({ push: { id: 1 } }, JSON.stringify([event(2)]))
     expect((await socket.closed).code).toBe(4400)
     await store.pushed([event(2, 'another')])
-    expect(await store.eventsUpstream()).toEqual([event(1), event(2, 'another')])
+    expect(await store.eventsInLog()).toEqual([event(1), event(2, 'another')])
   })
 
   test('learns of a reset', async () => {

@@ -163,7 +163,7 @@ test('a Worker works with the tables of an earlier and of a later build', async 
     CREATE TABLE later (one INTEGER);`),
   )
   await store.pushed(chain(6, 1))
-  expect(await store.eventsUpstream()).toEqual(chain(0, 7))
+  expect(await store.eventsInLog()).toEqual(chain(0, 7))
   const reset = await store.request('DELETE')
   expect(reset.status).toBe(204)
   expect(reset.headers.get('livestore-backend-id')).not.toBe(id)

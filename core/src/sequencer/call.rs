@@ -50,6 +50,8 @@ pub enum Ask {
     Read(Need, Position),
     /// The state that the inspector shows. Returns an [`Inspection`].
     Inspect,
+    /// Reads the built-in log. The URL's query is the protocol's, and so is the answer.
+    Log,
     /// Opens a socket. Returns it, or an [`Answer`] that says why not.
     Connect(SocketGrant),
 }
@@ -121,6 +123,29 @@ pub struct Shown<'a> {
     pub waiting: usize,
     /// The pushes since the Sequencer started; `None` if it counts none.
     pub pushes: Option<&'a PushStats>,
+    /// The room of a built-in log; `None` if the log is at an upstream.
+    pub storage: Option<Room>,
+}
+
+/// The room that a built-in log has.
+#[derive(Clone, Copy, Serialize)]
+pub struct Room {
+    /// The bytes that the storage takes.
+    pub bytes: u64,
+    /// The most bytes that it may take.
+    pub most: u64,
+}
+
+impl Room {
+    /// Whether so many bytes more have room.
+    pub fn has(&self, bytes: u64) -> bool {
+        self.bytes + bytes <= self.most
+    }
+
+    /// Whether less than a fifth of the room is left.
+    pub fn is_scarce(&self) -> bool {
+        self.bytes > self.most / 5 * 4
+    }
 }
 
 /// A sealed segment, as the index records it.

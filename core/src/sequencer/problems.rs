@@ -40,6 +40,10 @@ impl Answer {
                     "The log's server refused a batch of this size. Send fewer or smaller events.";
                 Problem::new(413, "too-large", "PayloadTooLargeError", detail)
             }
+            Answer::Refused(Refusal { status: 507, .. }) => {
+                let detail = "The log has no room for more events. The administrator can make room (docs/troubleshooting.md).";
+                Problem::new(507, "store-full", "StoreFullError", detail).retry_after(30)
+            }
             Answer::Refused(Refusal { status, .. }) => Problem::upstream_refused(*status),
             Answer::Halted(halt, backend_id) => halted(halt).of(backend_id.as_ref()),
             Answer::Closed(tip) => closed(tip),

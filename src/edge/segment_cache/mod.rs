@@ -71,7 +71,7 @@ pub(super) async fn read(
     let claims = claims.and_then(|claims| Some((claims, fill::lease(&cache, &plan)?)));
     let Some((mut claims, lease)) = claims else {
         return match is_segment {
-            true => passing::pass_segment(cache, ctx.stream(), plan).await,
+            true => passing::pass_segment(cache, ctx.stream()?, plan).await,
             false => Ok(None),
         };
     };
@@ -88,7 +88,7 @@ pub(super) async fn read(
     };
     let (to_reader, first_piece) = oneshot::channel();
     let fill =
-        Fill { cache, stream: ctx.stream(), from: from.clone(), begin, pieces, claims, lease };
+        Fill { cache, stream: ctx.stream()?, from: from.clone(), begin, pieces, claims, lease };
     ctx.runtime.wait_until(fill.run(to_reader));
     match first_piece.await {
         Ok(FillOutcome::Piece(response)) => Ok(Some(CachedPage { response, x_cache: "MISS" })),

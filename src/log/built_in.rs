@@ -1,0 +1,373 @@
+//! A log in the Sequencer's own storage.
+//!
+//! The log is a sequence of bytes: each message, and a comma behind it. An offset is a place in that sequence, in digits. A
+//! row holds the bytes of one append, or of several that were merged. The runtime writes all rows of one step in one transaction,
+//! the row of the append and the row of its tip among them. It holds back every answer until they are durable (the output
+//! gate).
+//!
+//! Only this Sequencer writes to its storage. Therefore an append needs no fence, and its outcome is never unknown.
+
+use std::cell::{Cell, RefCell};
+
+use futures::channel::oneshot;
+use headwater_core::event::{BackendId, Offset};
+use headwater_core::log::{LogScanner, header_message};
+use headwater_core::messages::MessageSplitter;
+use headwater_core::sequencer::call::Room;
+use headwater_core::sequencer::{Refusal, Request, Tail, UpstreamResult};
+use serde::Deserialize;
+use worker::{Error, Result, SqlStorage, SqlStorageValue, Storage, console_error, console_warn};
+
+use super::new_backend_id;
+use crate::settings::MAX_ROW;
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS stream (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        backend_id TEXT NOT NULL,
+        closed INTEGER NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS log (
+        end INTEGER PRIMARY KEY,
+        merged INTEGER NOT NULL,
+        body BLOB NOT NULL
+    );";
+
+const COUNT_TABLES: &str = "SELECT COUNT(*) AS number FROM sqlite_master WHERE name = 'stream'";
+const STREAM: &str = "SELECT backend_id, closed FROM stream";
+const TAIL: &str = "SELECT end AS number FROM log ORDER BY end DESC LIMIT 1";
+const MERGED: &str = "SELECT end AS number FROM log WHERE merged = 1 ORDER BY end DESC LIMIT 1";
+const PUT: &str = "INSERT OR REPLACE INTO log (end, merged, body) VALUES (?, ?, ?)";
+const ROWS_AFTER: &str = "SELECT end, body FROM log WHERE end > ? ORDER BY end LIMIT 256";
+
+/// The bytes from which on a step of a read takes no further row.
+const STEP_BYTES: usize = 256 << 10;
+
+/// The refusal of an append that the storage has no room for (RFC 4918 §11.5).
+const FULL: Refusal = Refusal { status: 507, retry_after: None };
+
+/// The digits of an offset: as many as the largest safe integer has. Offsets sort as their places do (protocol §8).
+const DIGITS: usize = 16;
+
+/// A store's log in its Sequencer's storage.
+pub(crate) struct BuiltInLog {
+    storage: Storage,
+    sql: SqlStorage,
+    stream: RefCell<Option<StreamRow>>,
+    tail: Cell<u64>,
+    /// How many streams this actor has deleted.
+    deletions: Cell<u32>,
+    has_tables: Cell<bool>,
+    /// Live readers that wait for the next change.
+    waiting: RefCell<Vec<oneshot::Sender<()>>>,
+    /// The most bytes that the storage may take.
+    max_bytes: u64,
+    has_warned: Cell<bool>,
+}
+
+/// The stream itself.
+#[derive(Clone, Deserialize)]
+struct StreamRow {
+    backend_id: BackendId,
+    closed: u8,
+}
+
+#[derive(Deserialize)]
+struct Number {
+    number: u64,
+}
+
+/// The end of a log that exists.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct End {
+    pub(super) at: u64,
+    pub(super) closed: bool,
+    /// Whose end it is: the same place of another stream has other bytes.
+    deletions: u32,
+}
+
+impl End {
+    /// Whether both are ends of one stream.
+    pub(super) fn is_of(&self, other: &Self) -> bool {
+        self.deletions == other.deletions
+    }
+}
+
+impl BuiltInLog {
+    pub(super) fn open(storage: Storage, max_bytes: u64) -> Result<Self> {
+        let sql = storage.sql();
+        let log = Self {
+            stream: RefCell::default(),
+            tail: Cell::default(),
+            deletions: Cell::default(),
+            has_tables: Cell::new(
+                one::<Number>(&sql, COUNT_TABLES)?.is_some_and(|row| row.number > 0),
+            ),
+            waiting: RefCell::default(),
+            max_bytes,
+            has_warned: Cell::default(),
+            storage,
+            sql,
+        };
+        if log.has_tables.get() {
+            log.stream.replace(one(&log.sql, STREAM)?);
+            log.tail.set(one::<Number>(&log.sql, TAIL)?.map_or(0, |row| row.number));
+        }
+        Ok(log)
+    }
+
+    /// The end of the log; `None` while there is no stream.
+    pub(super) fn end(&self) -> Option<End> {
+        let stream = self.stream.borrow();
+        stream.as_ref().map(|stream| End {
+            at: self.tail.get(),
+            closed: stream.closed != 0,
+            deletions: self.deletions.get(),
+        })
+    }
+
+    /// Waits for the next change of the log.
+    pub(super) fn change(&self) -> oneshot::Receiver<()> {
+        let (wake, woken) = oneshot::channel();
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.retain(|reader| !reader.is_canceled());
+        waiting.push(wake);
+        woken
+    }
+
+    /// Performs a request of the core. `scanner` takes the messages of a read.
+    pub(super) fn perform(
+        &self,
+        request: Request,
+        scanner: LogScanner,
+        batch: &[u8],
+    ) -> UpstreamResult {
+        let performed = match (&request, self.end()) {
+            (Request::Create, None) => self.create(),
+            (Request::Create, Some(_)) => return UpstreamResult::Exists,
+            (_, None) => return UpstreamResult::Missing,
+            (Request::Check, Some(end)) => {
+                let id = self.stream.borrow().as_ref().map(|stream| stream.backend_id.clone());
+                return UpstreamResult::Checked(id, tail(end));
+            }
+            (Request::ReadAll { .. }, Some(end)) => self.scan(0, end, scanner),
+            (Request::ReadOn { from, .. }, Some(end)) => match place(&from.0) {
+                Some(from) if from <= end.at => self.scan(from, end, scanner),
+                _ => Ok(UpstreamResult::Refused(Refusal { status: 400, retry_after: None })),
+            },
+            (Request::Append { .. }, Some(End { closed: true, .. })) => {
+                return UpstreamResult::Conflict;
+            }
+            (Request::Append { .. }, Some(_)) if !self.has_room(batch.len()) => {
+                return UpstreamResult::Refused(FULL);
+            }
+            (Request::Append { .. }, Some(_)) => self.append(batch),
+            (Request::Close, Some(_)) => self.close(),
+            (Request::Delete, Some(_)) => self.delete(),
+        };
+        if !matches!(request, Request::Check | Request::ReadAll { .. } | Request::ReadOn { .. }) {
+            for reader in self.waiting.take() {
+                let _ = reader.send(());
+            }
+        }
+        performed.unwrap_or_else(|error| {
+            console_error!("the log in the storage failed: {error}");
+            UpstreamResult::Failed
+        })
+    }
+
+    fn create(&self) -> Result<UpstreamResult> {
+        if !self.has_tables.get() {
+            self.sql.exec(SCHEMA, None)?;
+            self.has_tables.set(true);
+        }
+        self.sql.exec("DELETE FROM log", None)?;
+        self.tail.set(0);
+        let backend_id = new_backend_id();
+        let end = self.write(header_message(&backend_id).as_bytes())?;
+        // The log exists from here on.
+        let values = vec![backend_id.0.as_str().into()];
+        self.sql.exec("INSERT INTO stream (only, backend_id, closed) VALUES (1, ?, 0)", values)?;
+        self.stream.replace(Some(StreamRow { backend_id: backend_id.clone(), closed: 0 }));
+        Ok(UpstreamResult::Created(backend_id, offset(end)))
+    }
+
+    /// The room of the log.
+    pub(crate) fn room(&self) -> Room {
+        Room { bytes: self.sql.database_size() as u64, most: self.max_bytes }
+    }
+
+    /// Whether there is room for so many bytes more. Warns once before there is none.
+    fn has_room(&self, bytes: usize) -> bool {
+        let room = self.room();
+        if room.is_scarce() && !self.has_warned.replace(true) {
+            console_warn!("store nearly full: it takes {} of {} bytes", room.bytes, room.most);
+        }
+        room.has(bytes as u64)
+    }
+
+    fn append(&self, batch: &[u8]) -> Result<UpstreamResult> {
+        Ok(UpstreamResult::Appended(offset(self.write(batch)?)))
+    }
+
+    /// Writes the elements of a JSON array, and returns the new end.
+    fn write(&self, array: &[u8]) -> Result<u64> {
+        let inner = array.trim_ascii().strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
+        let inner = inner.ok_or_else(|| Error::from("an append that is no array"))?.trim_ascii();
+        let mut body = Vec::with_capacity(inner.len() + 1);
+        body.extend_from_slice(inner);
+        body.push(b',');
+        let end = self.tail.get() + body.len() as u64;
+        self.put(end, body, false)?;
+        self.tail.set(end);
+        Ok(end)
+    }
+
+    fn put(&self, end: u64, body: Vec<u8>, merged: bool) -> Result<()> {
+        let values = vec![integer(end)?, integer(merged.into())?, body.into()];
+        self.sql.exec(PUT, values)?;
+        Ok(())
+    }
+
+    fn close(&self) -> Result<UpstreamResult> {
+        self.sql.exec("UPDATE stream SET closed = 1", None)?;
+        if let Some(stream) = self.stream.borrow_mut().as_mut() {
+            stream.closed = 1;
+        }
+        Ok(UpstreamResult::Closed)
+    }
+
+    fn delete(&self) -> Result<UpstreamResult> {
+        self.sql.exec("DELETE FROM stream", None)?;
+        self.stream.take();
+        self.tail.set(0);
+        self.deletions.update(|deletions| deletions + 1);
+        // If that fails, the next stream deletes them.
+        let _ = self.sql.exec("DELETE FROM log", None);
+        Ok(UpstreamResult::Deleted)
+    }
+
+    /// Merges the rows up to `end`, where a segment ends, into few long ones. A row costs some bytes of its own, and a reader
+    /// some time.
+    pub(crate) fn merge(&self, end: &Offset) -> Result<()> {
+        let Some(end) = place(&end.0) else { return Ok(()) };
+        let start = one::<Number>(&self.sql, MERGED)?.map_or(0, |row| row.number);
+        let (mut at, mut from, mut body) = (start, start, Vec::new());
+        while at < end {
+            let rows = self.rows_after(at)?;
+            if rows.is_empty() {
+                break;
+            }
+            for (row_end, row) in rows {
+                let row = &row[row.len().saturating_sub((row_end - at) as usize)..];
+                if !body.is_empty() && body.len() + row.len() > MAX_ROW {
+                    self.replace(from, at, std::mem::take(&mut body))?;
+                    from = at;
+                }
+                body.extend_from_slice(row);
+                at = row_end;
+                if at >= end {
+                    break;
+                }
+            }
+        }
+        if body.is_empty() { Ok(()) } else { self.replace(from, at, body) }
+    }
+
+    /// Puts one row in the place of the rows from `from` to `end`. Each step leaves a whole log, because a failure undoes only the
+    /// step that fails: rows that overlap are read as well.
+    fn replace(&self, from: u64, end: u64, body: Vec<u8>) -> Result<()> {
+        self.put(end, body, true)?;
+        let others = vec![integer(from)?, integer(end)?];
+        self.sql.exec("DELETE FROM log WHERE end > ? AND end < ?", others)?;
+        Ok(())
+    }
+
+    /// The rows that end behind `at`, as many as one step takes, and where each ends.
+    fn rows_after(&self, at: u64) -> Result<Vec<(u64, Vec<u8>)>> {
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for row in self.sql.exec(ROWS_AFTER, vec![integer(at)?])?.raw() {
+            let Ok([SqlStorageValue::Integer(end), SqlStorageValue::Blob(body)]) =
+                <[SqlStorageValue; 2]>::try_from(row?)
+            else {
+                return Err("a row of the log".into());
+            };
+            bytes += body.len();
+            rows.push((end as u64, body));
+            if bytes >= STEP_BYTES {
+                break;
+            }
+        }
+        Ok(rows)
+    }
+
+    /// The bytes from `at` on, as many as one step takes, but none behind `end`. They end with the comma behind a message.
+    pub(super) fn bytes(&self, at: u64, end: End) -> Result<Vec<u8>> {
+        let gone = || Error::from("the log was deleted meanwhile");
+        if !self.end().is_some_and(|now| now.is_of(&end)) {
+            return Err(gone());
+        }
+        let (mut bytes, mut next) = (Vec::new(), at);
+        for (row_end, row) in self.rows_after(at)? {
+            let start = row_end.checked_sub(row.len() as u64).filter(|start| *start <= next);
+            let start = start.ok_or_else(gone)?;
+            // Rows may overlap.
+            let until = row_end.min(end.at).max(next);
+            bytes.extend_from_slice(&row[(next - start) as usize..(until - start) as usize]);
+            next = until;
+        }
+        if bytes.is_empty() { Err(gone()) } else { Ok(bytes) }
+    }
+
+    /// Waits until everything that was written is on disk. The runtime holds back answers until then, but not the further bytes of
+    /// an answer that has begun.
+    pub(super) async fn durable(&self) -> Result<()> {
+        self.storage.sync().await
+    }
+
+    fn scan(&self, from: u64, end: End, mut scanner: LogScanner) -> Result<UpstreamResult> {
+        let mut splitter = MessageSplitter::default();
+        let mut at = from;
+        let mut result = splitter.feed(b"[", |_| {});
+        while at < end.at && result.is_ok() {
+            let mut bytes = self.bytes(at, end)?;
+            at += bytes.len() as u64;
+            if at == end.at {
+                // The last comma.
+                bytes.pop();
+            }
+            result = splitter.feed(&bytes, |message| scanner.message(message));
+        }
+        let result = result.and_then(|()| splitter.feed(b"]", |message| scanner.message(message)));
+        Ok(match result.and_then(|()| splitter.finish()) {
+            Ok(()) => UpstreamResult::Read(scanner.finish(), tail(end)),
+            Err(_) => UpstreamResult::Unreadable,
+        })
+    }
+}
+
+fn tail(end: End) -> Tail {
+    Tail { offset: offset(end.at), closed: end.closed }
+}
+
+/// The offset of a place.
+pub(super) fn offset(place: u64) -> Offset {
+    Offset(format!("{place:0DIGITS$}"))
+}
+
+/// The place of an offset; `None` if the log gave no such offset.
+pub(super) fn place(offset: &str) -> Option<u64> {
+    if offset == Offset::START {
+        return Some(0);
+    }
+    let is_place = offset.len() == DIGITS && offset.bytes().all(|byte| byte.is_ascii_digit());
+    offset.parse().ok().filter(|_| is_place)
+}
+
+fn one<T: for<'de> Deserialize<'de>>(sql: &SqlStorage, query: &str) -> Result<Option<T>> {
+    Ok(sql.exec(query, None)?.to_array()?.into_iter().next())
+}
+
+fn integer(value: u64) -> Result<SqlStorageValue> {
+    SqlStorageValue::try_from_i64(value as i64)
+}

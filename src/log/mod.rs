@@ -1,0 +1,97 @@
+//! The log of a store: a stream of the upstream, or rows of the Sequencer's own storage.
+//!
+//! Both perform the same requests of the core. This module is the only place that knows the difference.
+
+mod built_in;
+mod serve;
+
+use std::rc::Rc;
+
+use headwater_core::event::{BackendId, Offset};
+use headwater_core::log::LogScanner;
+use headwater_core::sequencer::{Request, UpstreamResult};
+use worker::wasm_bindgen::prelude::wasm_bindgen;
+use worker::{Result, Storage};
+
+use crate::settings::UpstreamSettings;
+use crate::upstream::{NoAnswer, ProducerEpochs, Stream};
+
+pub(crate) use self::built_in::BuiltInLog;
+
+/// A store's log.
+pub(crate) enum Log {
+    /// A stream of the upstream.
+    Upstream(Box<Stream>, ProducerEpochs),
+    /// Rows of the Sequencer's storage.
+    BuiltIn(Rc<BuiltInLog>),
+}
+
+impl Log {
+    /// Opens the log of the store with this path. Without an upstream, it is built in.
+    pub(crate) fn open(settings: &UpstreamSettings, path: &str, storage: Storage) -> Result<Self> {
+        Ok(match &settings.url {
+            Some(base) => Self::Upstream(
+                Box::new(Stream::new(settings.clone(), base, path)),
+                ProducerEpochs::default(),
+            ),
+            None => Self::BuiltIn(Rc::new(BuiltInLog::open(storage, settings.max_log_bytes)?)),
+        })
+    }
+
+    /// The built-in log; `None` if the log is at the upstream.
+    pub(crate) fn built_in(&self) -> Option<&Rc<BuiltInLog>> {
+        match self {
+            Self::Upstream(..) => None,
+            Self::BuiltIn(log) => Some(log),
+        }
+    }
+
+    /// Performs one request of the core. `batch` is the batch of an append.
+    pub(crate) async fn perform(&self, request: Request, batch: Option<&[u8]>) -> UpstreamResult {
+        let scanner = match &request {
+            Request::ReadAll { known, probe } => {
+                LogScanner::from_start().expecting(*known).probing(*probe)
+            }
+            Request::ReadOn { known, probe, .. } => LogScanner::onward(*probe).expecting(*known),
+            _ => LogScanner::default(),
+        };
+        let batch = batch.unwrap_or_default();
+        match self {
+            Self::BuiltIn(log) => log.perform(request, scanner, batch),
+            Self::Upstream(stream, epochs) => match request {
+                Request::Check => stream.check().await,
+                Request::ReadAll { .. } => stream.scan(None, scanner).await,
+                Request::ReadOn { from, .. } => stream.scan(Some(from), scanner).await,
+                Request::Create => stream.create(new_backend_id()).await,
+                Request::Close => stream.close().await,
+                Request::Delete => stream.delete().await,
+                Request::Append { parent, producer_seq, .. } => {
+                    stream.append(parent, epochs, producer_seq, batch).await
+                }
+            },
+        }
+    }
+
+    /// Waits until the log goes on behind `tail`, but not for ever. Returns the end of the log then.
+    pub(crate) async fn wait_for_append(
+        &self,
+        tail: &Offset,
+    ) -> std::result::Result<Offset, NoAnswer> {
+        match self {
+            Self::Upstream(stream, _) => stream.wait_for_append(tail).await,
+            // Nobody else writes to it.
+            Self::BuiltIn(_) => Err(NoAnswer),
+        }
+    }
+}
+
+fn new_backend_id() -> BackendId {
+    BackendId(random_uuid())
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// The runtime's `crypto.randomUUID()`.
+    #[wasm_bindgen(js_namespace = crypto, js_name = randomUUID)]
+    fn random_uuid() -> String;
+}
