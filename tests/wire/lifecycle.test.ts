@@ -27,8 +27,8 @@ const controls = async (response: Response) => {
 }
 
 /** Waits for a long-poll at the upstream. A built-in log does not show who reads it. */
-const polling = async (store: Store, { proxy }: Partial<Parts>) => {
-  if (proxy !== undefined) await expect.poll(() => proxy.count({ path: store.name, live: 'long-poll' })).toBe(1)
+const polling = async (store: Store, { proxy }: Partial<Parts>, expectation = expect) => {
+  if (proxy !== undefined) await expectation.poll(() => proxy.count({ path: store.name, live: 'long-poll' })).toBe(1)
 }
 
 /** A live read of each kind, which has reached the tail. */
@@ -53,7 +53,7 @@ test.concurrent.for(onEachLog)(
     const offset = (await store.request('HEAD')).headers.get('stream-next-offset')
     const polled = store.read(`offset=${offset}&live=long-poll`)
     const streamed = controls(await store.read(`offset=${offset}&live=sse`))
-    await polling(store, parts)
+    await polling(store, parts, expect)
     const socket = await openSocket(store.url)
     expect((await socket.next()).head).toMatchObject({ hello: { backend: before } })
     const reset = await store.request('DELETE')
