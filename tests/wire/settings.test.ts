@@ -18,16 +18,17 @@ const sum = (numbers: readonly number[]) => numbers.reduce((sum, number) => sum 
 test('without an edge cache a history comes in the same pages, and each upstream read ends with its page', async () => {
   await deploy({}, { cache: false })
   const store = new Store(parts)
-  for (let head = 0; head < 10_000; head += 100) await store.pushed(chain(head, 100, { text: 'x'.repeat(2_000) }))
-  await store.pushed(chain(10_000, 1))
+  // Longer than what the buffers on the way to a reader may hold, also on a busy machine
+  for (let head = 0; head < 20_000; head += 100) await store.pushed(chain(head, 100, { text: 'x'.repeat(2_000) }))
+  await store.pushed(chain(20_000, 1))
   const before = await parts.worker.memory()
   for (const first of ['MISS', 'BYPASS']) {
     parts.proxy.clear()
     const pages = await readAll(store)
     const total = sum(pages.map(({ bytes }) => bytes))
     const sent = parts.proxy.requests.map((request) => request.sent)
-    expect(sum(pages.map(({ events }) => events.length))).toBe(10_001)
-    expect(pages.length).toBeGreaterThan(15)
+    expect(sum(pages.map(({ events }) => events.length))).toBe(20_001)
+    expect(pages.length).toBeGreaterThan(30)
     for (const { bytes } of pages) expect(bytes).toBeLessThan(1.3 * 2 ** 20)
     // A page from a cut read is final for the reader as well.
     expect(pages.map(({ cache }) => cache)).toEqual([...pages.slice(1).map(() => first), 'BYPASS'])
