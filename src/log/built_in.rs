@@ -82,7 +82,7 @@ struct Number {
 pub(super) struct End {
     pub(super) at: u64,
     pub(super) closed: bool,
-    /// Whose end it is: the same place of another stream has other bytes.
+    /// How many streams were deleted before this one. The same place of another stream has other bytes.
     deletions: u32,
 }
 
@@ -368,6 +368,7 @@ fn one<T: for<'de> Deserialize<'de>>(sql: &SqlStorage, query: &str) -> Result<Op
     Ok(sql.exec(query, None)?.to_array()?.into_iter().next())
 }
 
-fn integer(value: u64) -> Result<SqlStorageValue> {
+/// A number as a value of a query.
+pub(crate) fn integer(value: u64) -> Result<SqlStorageValue> {
     SqlStorageValue::try_from_i64(value as i64)
 }

@@ -16,7 +16,7 @@ use worker::{Result, Storage};
 use crate::settings::UpstreamSettings;
 use crate::upstream::{NoAnswer, ProducerEpochs, Stream};
 
-pub(crate) use self::built_in::BuiltInLog;
+pub(crate) use self::built_in::{BuiltInLog, integer};
 
 /// A store's log.
 pub(crate) enum Log {
@@ -79,7 +79,7 @@ impl Log {
     ) -> std::result::Result<Offset, NoAnswer> {
         match self {
             Self::Upstream(stream, _) => stream.wait_for_append(tail).await,
-            // Nobody else writes to it.
+            // Only this Sequencer writes to it.
             Self::BuiltIn(_) => Err(NoAnswer),
         }
     }

@@ -16,6 +16,8 @@ use headwater_core::sequencer::{Before, Recorded, Sealed, Tip};
 use serde::Deserialize;
 use worker::{Result, SqlStorage, SqlStorageValue};
 
+use crate::log::integer;
+
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS backend (
         only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -373,8 +375,4 @@ fn as_place(row: Row) -> Place {
         bytes: row.bytes_so_far,
         made_by,
     }
-}
-
-fn integer(value: u64) -> Result<SqlStorageValue> {
-    SqlStorageValue::try_from_i64(value as i64)
 }
