@@ -11,6 +11,7 @@ const HELP = `npm run chaos -- [options]
   --seed S      the seed of all randomness, and of the first round (default: random)
   --no-kills    cause network faults only, and kill no process
   --built-in    keep the log in the Worker's own storage, without an upstream
+  --moves       move logs between the upstream and the Worker's own storage meanwhile
   --help
 
 The last line is one JSON object. The exit code is 1 if anything was lost, duplicated, stuck or otherwise wrong.`
@@ -30,6 +31,7 @@ function readOptions() {
       seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 32)) },
       'no-kills': { type: 'boolean', default: false },
       'built-in': { type: 'boolean', default: false },
+      moves: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
   })
@@ -42,6 +44,9 @@ function readOptions() {
   if (!(minutes > 0)) throw new Error(`--minutes must be a number above 0, not ${values.minutes}`)
   if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32)
     throw new Error(`--seed must be a whole number below 2^32, not ${values.seed}`)
-  const flags = [...(values['no-kills'] ? ['--no-kills'] : []), ...(values['built-in'] ? ['--built-in'] : [])]
+  if (values['built-in'] && values.moves) throw new Error('--moves requires an upstream, which --built-in leaves out')
+  const flags = /** @type {const} */ (['no-kills', 'built-in', 'moves'])
+    .filter((name) => values[name])
+    .map((name) => `--${name}`)
   return ['--minutes', String(minutes), '--seed', String(seed), ...flags]
 }

@@ -1,3 +1,4 @@
+// npm run move -- URL --to PLACE: moves a store's log to its upstream, or into its Durable Object.
 // npm run move -- CONFIG --store ID: copies a store's events from one LiveStore sync backend to another, through their own
 // clients, and then compares the two. A second run continues where the target ends.
 import { createHash } from 'node:crypto'
@@ -7,8 +8,18 @@ import { parseArgs } from 'node:util'
 import { SyncBackend } from '@livestore/common'
 import { Effect, FetchHttpClient, KeyValueStore, Layer, Option, Stream } from '@livestore/utils/effect'
 import { firstBreak, headerBody, JSON_TYPE, storePath, urlPath } from '../client/src/protocol/index.js'
+import { moveTo, openStore, STORE_HELP } from './lib/store.mjs'
 
-const HELP = `npm run move -- CONFIG --store ID
+const HELP = `npm run move -- URL --to PLACE
+
+Moves a store's log, while its clients go on.
+
+${STORE_HELP}
+  --to PLACE     upstream, or built-in (docs/built-in-log.md)
+
+npm run move -- CONFIG --store ID
+
+Copies a store from another LiveStore backend.
 
   CONFIG       a module that exports two sync backends, 'from' and 'to'. It may also export 'fromPayload' and
                'toPayload', and 'adopt': { url, tenant, headers } of Headwater's upstream. With 'adopt', the store keeps
@@ -35,9 +46,15 @@ process.exit(0)
 async function main() {
   const { values, positionals } = parseArgs({
     allowPositionals: true,
-    options: { store: { type: 'string' }, help: { type: 'boolean', default: false } },
+    options: {
+      store: { type: 'string' },
+      to: { type: 'string' },
+      token: { type: 'string' },
+      help: { type: 'boolean', default: false },
+    },
   })
   if (values.help) return console.log(HELP)
+  if (values.to !== undefined) return moveTo(openStore(positionals[0], values.token), values.to)
   const [file] = positionals
   const storeId = values.store
   if (!file || !storeId) throw new Error(`${file ? '--store' : 'CONFIG'} is missing\n\n${HELP}`)

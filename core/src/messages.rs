@@ -59,6 +59,11 @@ pub const MAX_MESSAGE_BYTES: usize = 32 << 20;
 impl MessageSplitter {
     /// Takes the next chunk and hands each message that it completes to `sink`.
     pub fn feed(&mut self, chunk: &[u8], mut sink: impl FnMut(&[u8])) -> Result<(), SplitError> {
+        self.feed_to(chunk, &mut sink)
+    }
+
+    /// Not part of the generic [`Self::feed`], so that the module has this code only once.
+    fn feed_to(&mut self, chunk: &[u8], mut sink: &mut dyn FnMut(&[u8])) -> Result<(), SplitError> {
         // Where the current element begins in this chunk, if it does not begin in `held`.
         let mut start = 0;
         let mut at = 0;

@@ -260,7 +260,7 @@ impl Problem {
 
     /// The incarnation of the address has ended: the store was reset.
     pub fn incarnation_gone() -> Self {
-        let detail = "This incarnation has ended: the store was reset. Read the store's own URL.";
+        let detail = "This incarnation has ended: the store was reset, or its log was moved. Read the store's own URL.";
         Self::new(410, "incarnation-gone", "IncarnationGoneError", detail)
     }
 

@@ -2,6 +2,7 @@
 
 use crate::auth::Scope;
 use crate::event::{BackendId, MAX_SEQ_NUM, Offset, Position, SeqNum};
+use crate::log::{LogPart, LogPlace};
 use crate::names::{StorePath, percent_decode, percent_encode};
 use crate::problem::Problem;
 
@@ -75,6 +76,10 @@ pub enum Verb {
     Delete,
     /// `POST /v1/adopt/{tenant}/{store}`
     Adopt,
+    /// `POST /v1/move/{tenant}/{store}?to=built-in` or `?to=upstream`
+    Move(LogPlace),
+    /// `POST /v1/restore/{tenant}/{store}?after=N`, with `end=true` for the last part
+    Restore(LogPart),
     /// `GET /inspect/api/{tenant}/{store}`
     Inspect,
 }
@@ -92,6 +97,8 @@ impl Verb {
             Self::Close => "close",
             Self::Delete => "delete",
             Self::Adopt => "adopt",
+            Self::Move(_) => "move",
+            Self::Restore(_) => "restore",
             Self::Inspect => "inspect",
         }
     }
@@ -101,7 +108,13 @@ impl Verb {
         match self {
             Self::Read(_) | Self::Connect | Self::Head => Scope::Read,
             Self::Push | Self::Create => Scope::Write,
-            Self::Reset | Self::Close | Self::Delete | Self::Adopt | Self::Inspect => Scope::Admin,
+            Self::Reset
+            | Self::Close
+            | Self::Delete
+            | Self::Adopt
+            | Self::Move(_)
+            | Self::Restore(_)
+            | Self::Inspect => Scope::Admin,
         }
     }
 }
@@ -188,7 +201,7 @@ pub fn is_backend_id(text: &str) -> bool {
 }
 
 const READ_METHODS: &str = "GET, HEAD, OPTIONS";
-const ADOPT_METHODS: &str = "POST, OPTIONS";
+const POST_METHODS: &str = "POST, OPTIONS";
 const STORE_METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 
 /// The longest offset or cursor. The protocol asks servers to stay under 256 characters (§8).
@@ -209,13 +222,15 @@ pub fn route(method: &str, target: &Target<'_>, max_name: usize) -> Result<Route
             _ => Err(Problem::method_not_allowed(READ_METHODS)),
         };
     }
-    let (inspect_path, adopt_path) =
-        (path.strip_prefix("/inspect/api/"), path.strip_prefix("/v1/adopt/"));
+    let administration = Administration::of(path);
     let by_incarnation = path.strip_prefix(INCARNATION_PREFIX);
     let (names, incarnation) = match by_incarnation.map(|rest| rest.rsplit_once('/')) {
         Some(Some((names, id))) => (Some(names), Some(incarnation(id)?)),
         Some(None) => (None, None),
-        None => (inspect_path.or(adopt_path).or_else(|| path.strip_prefix(STREAM_PREFIX)), None),
+        None => match administration {
+            Some((_, names)) => (Some(names), None),
+            None => (path.strip_prefix(STREAM_PREFIX), None),
+        },
     };
     let (tenant, store) = names
         .and_then(|rest| rest.split_once('/'))
@@ -224,11 +239,11 @@ pub fn route(method: &str, target: &Target<'_>, max_name: usize) -> Result<Route
     let store = StorePath::from_url(tenant, store, max_name).map_err(|(field, error)| {
         Problem::bad_request(field, format!("The {field}'s name {error}."))
     })?;
+    if let Some((administration, _)) = administration {
+        let verb = administration.verb(method, query)?;
+        return Ok(Route::Store { store, incarnation, verb });
+    }
     let verb = match method {
-        "GET" | "HEAD" if inspect_path.is_some() => Verb::Inspect,
-        _ if inspect_path.is_some() => return Err(Problem::method_not_allowed(READ_METHODS)),
-        "POST" if adopt_path.is_some() => Verb::Adopt,
-        _ if adopt_path.is_some() => return Err(Problem::method_not_allowed(ADOPT_METHODS)),
         "POST" => Verb::Push,
         // The parameters of a read mean nothing here: a socket begins at the tail.
         "GET" if single(query, "live")? == Some("websocket") => Verb::Connect,
@@ -240,6 +255,63 @@ pub fn route(method: &str, target: &Target<'_>, max_name: usize) -> Result<Route
         _ => return Err(Problem::method_not_allowed(STORE_METHODS)),
     };
     Ok(Route::Store { store, incarnation, verb })
+}
+
+/// What only an administrator does, at routes beside those of the protocol.
+#[derive(Clone, Copy)]
+enum Administration {
+    Inspect,
+    Adopt,
+    Move,
+    Restore,
+}
+
+impl Administration {
+    /// What the path asks for, and the names behind it.
+    fn of(path: &str) -> Option<(Self, &str)> {
+        [
+            ("/inspect/api/", Self::Inspect),
+            ("/v1/adopt/", Self::Adopt),
+            ("/v1/move/", Self::Move),
+            ("/v1/restore/", Self::Restore),
+        ]
+        .into_iter()
+        .find_map(|(prefix, one)| Some((one, path.strip_prefix(prefix)?)))
+    }
+
+    fn verb(self, method: &str, query: &[(String, String)]) -> Result<Verb, Problem> {
+        match (self, method) {
+            (Self::Inspect, "GET" | "HEAD") => Ok(Verb::Inspect),
+            (Self::Inspect, _) => Err(Problem::method_not_allowed(READ_METHODS)),
+            (Self::Adopt, "POST") => Ok(Verb::Adopt),
+            (Self::Move, "POST") => Ok(Verb::Move(place(query)?)),
+            (Self::Restore, "POST") => Ok(Verb::Restore(part(query)?)),
+            _ => Err(Problem::method_not_allowed(POST_METHODS)),
+        }
+    }
+}
+
+fn place(query: &[(String, String)]) -> Result<LogPlace, Problem> {
+    single(query, "to")?
+        .and_then(LogPlace::named)
+        .ok_or_else(|| Problem::bad_request("to", "A move requires to=built-in or to=upstream."))
+}
+
+fn part(query: &[(String, String)]) -> Result<LogPart, Problem> {
+    let after = single(query, "after")?.map(seq_num).transpose()?.ok_or_else(|| {
+        let detail =
+            "A part requires after: the seqNum of the last event before it, 0 for the first part.";
+        Problem::bad_request("after", detail)
+    })?;
+    let is_last = match single(query, "end")? {
+        None => false,
+        Some("true") => true,
+        Some(other) => {
+            let detail = format!("end is {other:?}, but must be true, or left out.");
+            return Err(Problem::bad_request("end", detail));
+        }
+    };
+    Ok(LogPart { after, is_last })
 }
 
 /// The backend id in an incarnation's address.

@@ -37,6 +37,8 @@ fn a_call_of_an_earlier_build_is_understood() {
         r#"{"Look":"Known"}"#,
         r#"{"Look":{"Reaching":"0004"}}"#,
         r#"{"Locate":{"Offset":"-1"}}"#,
+        r#"{"Move":"built-in"}"#,
+        r#"{"Restore":{"after":0,"is_last":true}}"#,
         r#"{"Locate":{"After":7}}"#,
         r#"{"Read":["Known",{"Offset":"-1"}]}"#,
         r#""Inspect""#,

@@ -2,6 +2,7 @@
 
 use headwater_core::auth::Scope;
 use headwater_core::event::{BackendId, Offset, Position};
+use headwater_core::log::{LogPart, LogPlace};
 use headwater_core::names::{MAX_NAME_BYTES, StorePath};
 use headwater_core::problem::Problem;
 use headwater_core::route::{
@@ -105,6 +106,40 @@ fn each_method_of_a_store_has_its_verb() {
     );
     assert_eq!(route("POST", &Target::of("/health"), MAX_NAME_BYTES).unwrap_err().status, 405);
     assert_eq!(route("POST", &Target::of("/ready"), MAX_NAME_BYTES).unwrap_err().status, 405);
+}
+
+#[test]
+fn a_post_of_an_administrator_moves_or_restores_a_log() {
+    let verb = |url: &str| match route("POST", &Target::of(&format!("http://h/v1/{url}")), 100) {
+        Ok(Route::Store { verb, .. }) => {
+            assert_eq!(verb.scope(), Scope::Admin);
+            Ok(verb)
+        }
+        Ok(other) => panic!("{url}: {other:?}"),
+        Err(problem) => Err(problem.to_json()["field"].as_str().map(String::from)),
+    };
+    let field = |name: &str| Err(Some(name.to_string()));
+    assert_eq!(verb("move/t/s?to=upstream"), Ok(Verb::Move(LogPlace::Upstream)));
+    assert_eq!(verb("move/t/s?to=built-in"), Ok(Verb::Move(LogPlace::BuiltIn)));
+    for wrong in
+        ["move/t/s", "move/t/s?to=", "move/t/s?to=Upstream", "move/t/s?to=upstream&to=upstream"]
+    {
+        assert_eq!(verb(wrong), field("to"), "{wrong}");
+    }
+    let part = |after, is_last| Ok(Verb::Restore(LogPart { after, is_last }));
+    assert_eq!(verb("restore/t/s?after=0"), part(0, false));
+    assert_eq!(verb("restore/t/s?after=7&end=true"), part(7, true));
+    for wrong in
+        ["restore/t/s", "restore/t/s?after=", "restore/t/s?after=-1", "restore/t/s?after=1.5"]
+    {
+        assert_eq!(verb(wrong), field("after"), "{wrong}");
+    }
+    assert_eq!(verb("restore/t/s?after=0&end=false"), field("end"));
+    for path in ["move/t/s?to=upstream", "restore/t/s?after=0"] {
+        let target = format!("http://h/v1/{path}");
+        let refused = route("GET", &Target::of(&target), 100).expect_err("refused");
+        assert_eq!(refused.status, 405);
+    }
 }
 
 #[test]

@@ -2,13 +2,15 @@
 
 use headwater_core::auth::Grant;
 use headwater_core::event::BackendId;
+use headwater_core::log::LogPlace;
 use headwater_core::names::StorePath;
 use headwater_core::problem::Problem;
-use headwater_core::route::{Target, incarnation_url};
+use headwater_core::route::Target;
 use headwater_core::sequencer::Tip;
+use headwater_core::sequencer::copy::LogName;
 use worker::{Context, Env, Headers};
 
-use super::{reply, sequencer_client};
+use super::{reply, sequencer_client, tip_cache};
 use crate::failure::Failure;
 use crate::settings::Settings;
 use crate::upstream::Stream;
@@ -27,13 +29,16 @@ pub(super) struct StoreContext<'r> {
     pub(super) store: &'r StorePath,
     /// The incarnation that the address names; `None` for the store's own URL.
     pub(super) incarnation: Option<&'r BackendId>,
+    /// The copy that the address names, as [`LogName`] does.
+    pub(super) copy: Option<&'r str>,
     pub(super) grant: &'r Grant,
 }
 
 impl StoreContext<'_> {
     /// Whether the address names this log: the store's own URL names every log of the store.
     pub(super) fn names(&self, tip: &Tip) -> bool {
-        self.incarnation.is_none_or(|id| *id == tip.backend_id)
+        self.incarnation
+            .is_none_or(|id| *id == tip.backend_id && self.copy == LogName::of(tip).copy.as_deref())
     }
 
     /// Refuses a request whose address names another incarnation than the store's. `tip` is the store's, if it has a stream.
@@ -61,18 +66,26 @@ impl StoreContext<'_> {
     /// Sets the headers of identity: the backend id, the head, and the address of the incarnation.
     pub(super) fn identify(&self, headers: &Headers, tip: &Tip) -> worker::Result<()> {
         reply::identify(headers, tip)?;
-        match incarnation_url(Target::of(self.url).path, &tip.backend_id) {
+        match reply::address(Target::of(self.url).path, tip) {
             Some(path) => headers.set("content-location", &path),
             None => Ok(()),
         }
     }
 
-    /// The store's stream at the upstream.
+    /// Where the store's log is, as far as this isolate knows. A log that moved meanwhile is found at the next call of the Sequencer.
+    pub(super) fn place(&self) -> LogPlace {
+        tip_cache::place(self.store).unwrap_or(match self.settings.upstream.url {
+            Some(_) => LogPlace::Upstream,
+            None => LogPlace::BuiltIn,
+        })
+    }
+
+    /// The store's log.
     pub(super) fn stream(&self) -> worker::Result<Stream> {
         let (settings, path) = (self.settings.upstream.clone(), self.store.as_str());
-        match settings.url.clone() {
-            Some(base) => Ok(Stream::new(settings, &base, path)),
-            None => sequencer_client::stream(self, settings),
+        match (self.place(), settings.url.clone()) {
+            (LogPlace::Upstream, Some(base)) => Ok(Stream::new(settings, &base, path)),
+            _ => sequencer_client::stream(self, settings),
         }
     }
 }

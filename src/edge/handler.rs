@@ -3,11 +3,12 @@
 use headwater_core::problem::Problem;
 use headwater_core::request_log::{Entry, LogRequests};
 use headwater_core::route::{Route, Target, Verb, is_inspector, route};
+use headwater_core::sequencer::copy::LogName;
 use worker::{Context, Env, Request, Response, Result, console_error};
 
 use super::context::StoreContext;
 use super::write_headers::Asked;
-use super::{connect, inspect, push, read, ready, reply, stream_admin};
+use super::{connect, inspect, moving, push, read, ready, reply, stream_admin};
 use crate::auth;
 use crate::failure::Failure;
 use crate::isolate::now_ms;
@@ -107,6 +108,7 @@ async fn answer(
     rate_limit::check(env, &store).await?;
     let closes = asked.check()?;
     let verb = asked.verb;
+    let name = incarnation.map(|name| LogName::parse(&name.0));
     let ctx = StoreContext {
         env,
         runtime: context,
@@ -114,7 +116,8 @@ async fn answer(
         host: target.host,
         url: &url,
         store: &store,
-        incarnation: incarnation.as_ref(),
+        incarnation: name.as_ref().map(|name| &name.backend_id),
+        copy: name.as_ref().and_then(|name| name.copy.as_deref()),
         grant: &grant,
     };
     let answered = match verb {
@@ -130,6 +133,8 @@ async fn answer(
         | Verb::Close
         | Verb::Delete
         | Verb::Adopt) => stream_admin::serve(&ctx, verb, closes).await,
+        Verb::Move(to) => moving::move_to(&ctx, to).await,
+        Verb::Restore(part) => moving::restore(&ctx, part, request).await,
         Verb::Inspect => inspect::inspect(&ctx).await,
     };
     answered.map_err(|failure| ctx.refusal_of(failure))

@@ -6,6 +6,7 @@ mod context;
 mod handler;
 mod inspect;
 mod lifetime;
+mod moving;
 mod push;
 mod read;
 mod ready;

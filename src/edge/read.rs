@@ -13,6 +13,7 @@ use headwater_core::problem::Problem;
 use headwater_core::route::{Live, Read};
 use headwater_core::segments::pages::{self, Interior};
 use headwater_core::sequencer::call::Located;
+use headwater_core::sequencer::copy::LogName;
 use headwater_core::sequencer::{Answer, Need, Op};
 use headwater_core::timing::Timing;
 use worker::{Headers, Method, Response};
@@ -259,11 +260,13 @@ async fn answer_of_log(
     read: &UpstreamRead,
     mut before: Option<KnownTip>,
 ) -> Result<Option<(Response, Told)>, Failure> {
-    let stream = ctx.stream()?;
     for _ in 0..MAX_ROUNDS {
-        let (response, told) = fetch_and_ask(ctx, &stream, read).await?;
+        let (response, told, has_moved) = fetch_and_ask(ctx, read).await?;
         let status = response.status_code();
-        if status == 404 {
+        if has_moved {
+            discard(&response);
+            before = told.tip;
+        } else if status == 404 {
             discard(&response);
             // The Sequencer may not know yet that the stream is gone, or that it never existed.
             let creates = read.live.is_some() && ctx.incarnation.is_none();
@@ -299,29 +302,32 @@ async fn answer_of_log(
     Err(Problem::unavailable().into())
 }
 
-/// The upstream's answer, and what the Sequencer tells at the same time. A long-poll may take a minute. Its place is
-/// checked before it begins, and its tip is the one at its end.
+/// The upstream's answer, what the Sequencer tells at the same time, and whether the log has moved meanwhile. A long-poll may take a
+/// minute. Its place is checked before it begins, and its tip is the one at its end.
 async fn fetch_and_ask(
     ctx: &StoreContext<'_>,
-    stream: &Stream,
     read: &UpstreamRead,
-) -> Result<(Response, Told), Failure> {
+) -> Result<(Response, Told, bool), Failure> {
+    let mut place = ctx.place();
     let (response, told) = if read.live == Some(Live::LongPoll) {
         let begin = tell(ctx, read).await?;
-        check_place(ctx, stream, &read.from, &begin).await?;
-        let response = fetch(stream, read).await?;
+        place = ctx.place();
+        let stream = ctx.stream()?;
+        check_place(ctx, &stream, &read.from, &begin).await?;
+        let response = fetch(&stream, read).await?;
         let end = tell(ctx, read).await;
         (response, if begin.doubt().is_some() { Ok(begin) } else { end })
     } else {
-        let (response, told) = join(fetch(stream, read), Box::pin(tell(ctx, read))).await;
+        let stream = ctx.stream()?;
+        let (response, told) = join(fetch(&stream, read), Box::pin(tell(ctx, read))).await;
         let told = match told {
-            Ok(told) => check_place(ctx, stream, &read.from, &told).await.map(|()| told),
+            Ok(told) => check_place(ctx, &stream, &read.from, &told).await.map(|()| told),
             Err(error) => Err(error),
         };
         (response?, told)
     };
     match told {
-        Ok(told) => Ok((response, told)),
+        Ok(told) => Ok((response, told, ctx.place() != place)),
         Err(error) => {
             discard(&response);
             Err(error)
@@ -368,10 +374,24 @@ async fn check_place(
         _ => false,
     };
     let is_known = is_recorded || matches!(from.0.as_str(), Offset::START | "now");
-    if is_known || stream.has_boundary(from).await? {
+    let is_good = is_known
+        || if tip.is_some_and(|tip| LogName::of(tip).copy.is_some()) {
+            is_recorded_now(ctx, from).await?
+        } else {
+            stream.has_boundary(from).await?
+        };
+    if is_good {
         return Ok(());
     }
     Err(Problem::foreign_offset().of(tip.map(|tip| &tip.backend_id)).into())
+}
+
+/// Whether the index has the offset after a look at the log, which finds what direct writers have appended. An offset of another place
+/// of the log may mean something else at this one.
+async fn is_recorded_now(ctx: &StoreContext<'_>, offset: &Offset) -> Result<bool, Failure> {
+    sequencer_client::call(ctx, Op::Look(Need::Fresh)).await?;
+    let located = sequencer_client::locate(ctx, Position::Offset(offset.clone())).await?;
+    Ok(matches!(located, Located::Found { .. }))
 }
 
 /// What the Sequencer tells of a stream that it did not know before the read. Without a tip if it can't tell: then the answer

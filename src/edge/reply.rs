@@ -2,11 +2,12 @@
 
 use futures::stream::LocalBoxStream;
 use headwater_core::batch::Batch;
-use headwater_core::event::{Offset, ROOT};
+use headwater_core::event::{BackendId, Offset, ROOT};
 use headwater_core::headers;
 use headwater_core::problem::Problem;
 use headwater_core::route::incarnation_url;
 use headwater_core::sequencer::Tip;
+use headwater_core::sequencer::copy::LogName;
 use worker::{Headers, Request, Response, Result};
 
 use crate::settings::Origins;
@@ -82,10 +83,15 @@ pub(super) fn described(status: u16, tip: &Tip) -> Result<Response> {
 /// The answer to `PUT`. `url` is the request's.
 pub(super) fn created(url: &str, tip: &Tip) -> Result<Response> {
     let response = described(if tip.created { 201 } else { 200 }, tip)?;
-    if let Some(location) = incarnation_url(url, &tip.backend_id) {
+    if let Some(location) = address(url, tip) {
         response.headers().set("location", &location)?;
     }
     Ok(response)
+}
+
+/// The address of the log that ends at this tip. `url` is the store's own URL, or its path.
+pub(super) fn address(url: &str, tip: &Tip) -> Option<String> {
+    incarnation_url(url, &BackendId(LogName::of(tip).to_string()))
 }
 
 /// What the upstream has, for a store whose tip the Sequencer does not vouch for, and why not. Therefore the answer has no

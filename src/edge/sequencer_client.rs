@@ -108,7 +108,12 @@ async fn ask_tip(
         match ask_text(ctx, Ask::Read(need.clone(), position), None).await {
             Err(failure) => return (Err(failure), None, None),
             Ok(text) => {
-                if let Ok(ReadStart { answer, located, halted }) = serde_json::from_str(&text) {
+                if let Ok(ReadStart { answer, located, halted, place }) =
+                    serde_json::from_str(&text)
+                {
+                    if let Some(place) = place {
+                        tip_cache::learn_place(ctx.store, place);
+                    }
                     return (Ok(answer), Some(located), halted);
                 }
             }
@@ -137,7 +142,7 @@ pub(super) async fn push(
     batch: Vec<u8>,
     lease: &Lease,
 ) -> Result<Answer, Failure> {
-    let answer = ask(ctx, Ask::Op(op), Some((batch, lease))).await?;
+    let answer = ask(ctx, Ask::Op(op), Some((batch, Some(lease)))).await?;
     tip_cache::learn(ctx.store, &answer);
     unless_refused(answer)
 }
@@ -211,12 +216,13 @@ fn call_headers(ctx: &StoreContext<'_>, ask: Ask) -> Result<Headers, Failure> {
     Ok(headers)
 }
 
-async fn ask<A: DeserializeOwned>(
+/// Calls the Sequencer. `body` are the bytes that travel beside the call, and the lease on their memory.
+pub(super) async fn ask<A: DeserializeOwned>(
     ctx: &StoreContext<'_>,
     ask: Ask,
-    batch: Option<(Vec<u8>, &Lease)>,
+    body: Option<(Vec<u8>, Option<&Lease>)>,
 ) -> Result<A, Failure> {
-    let text = ask_text(ctx, ask, batch).await?;
+    let text = ask_text(ctx, ask, body).await?;
     serde_json::from_str(&text).map_err(|error| no_answer(&error.to_string()))
 }
 
@@ -224,17 +230,17 @@ async fn ask<A: DeserializeOwned>(
 async fn ask_text(
     ctx: &StoreContext<'_>,
     ask: Ask,
-    batch: Option<(Vec<u8>, &Lease)>,
+    body: Option<(Vec<u8>, Option<&Lease>)>,
 ) -> Result<String, Failure> {
     let headers = call_headers(ctx, ask)?;
-    if let Some((_, lease)) = &batch {
+    if let Some((_, Some(lease))) = &body {
         headers.set(LEASE_HEADER, &lease.name())?;
     }
     let mut init = RequestInit::new();
     init.with_method(Method::Post)
         .with_headers(headers)
-        // Drops the Worker's copy of the batch: the runtime has one, and the Sequencer gets its own.
-        .with_body(batch.map(|(bytes, _)| Uint8Array::from(bytes.as_slice()).into()));
+        // Drops the Worker's copy of the body: the runtime has one, and the Sequencer gets its own.
+        .with_body(body.map(|(bytes, _)| Uint8Array::from(bytes.as_slice()).into()));
     let request = Request::new_with_init(SEQUENCER_URL, &init)?;
     let object = sequencer(ctx)?;
     #[cfg(feature = "failpoints")]

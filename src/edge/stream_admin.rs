@@ -1,6 +1,6 @@
 //! `HEAD`, `PUT`, `DELETE`, archiving and adoption: the stream as a whole.
 
-use headwater_core::event::BackendId;
+use headwater_core::event::{BackendId, Offset, Position};
 use headwater_core::problem::Problem;
 use headwater_core::route::Verb;
 use headwater_core::sequencer::{Answer, Need, Op};
@@ -27,6 +27,12 @@ pub(super) async fn serve(
 ) -> Result<Response, Failure> {
     if let (Verb::Delete, Some(backend_id)) = (&verb, ctx.incarnation) {
         return delete(ctx, backend_id.clone()).await;
+    }
+    if verb == Verb::Close && ctx.incarnation.is_some() {
+        // The Sequencer knows the backend id only, which a log keeps when it moves.
+        let start = Position::Offset(Offset(Offset::START.into()));
+        let told = sequencer_client::told_now(ctx, &start).await?;
+        ctx.check_incarnation(told.tip.as_ref().map(|known| &known.tip))?;
     }
     let op = match verb {
         Verb::Reset => Op::Reset,

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use headwater_core::batch::Batch;
 use headwater_core::event::{BackendId, Offset, SeqNum};
+use headwater_core::log::LogPlace;
 use headwater_core::names::StorePath;
 use headwater_core::problem::Problem;
 use headwater_core::sequencer::call::Incarnation;
@@ -47,6 +48,21 @@ thread_local! {
     /// The time in milliseconds at which each tip was told, and the tip. The key is the store's whole path: one tenant never
     /// meets another.
     static TIPS: RefCell<Memory<StorePath, (u64, KnownTip), STORES>> = RefCell::default();
+}
+
+thread_local! {
+    /// Where the log of each store is.
+    static PLACES: RefCell<Memory<StorePath, LogPlace, STORES>> = RefCell::default();
+}
+
+/// Where the log was when the Sequencer last told; `None` if it has not told.
+pub(super) fn place(store: &StorePath) -> Option<LogPlace> {
+    PLACES.with_borrow(|all| all.get(store).copied())
+}
+
+/// Remembers where the log is.
+pub(super) fn learn_place(store: &StorePath, place: LogPlace) {
+    PLACES.with_borrow_mut(|all| all.insert(store.clone(), place));
 }
 
 /// The remembered tip, and whether it is recent.

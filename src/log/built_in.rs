@@ -31,6 +31,10 @@ const SCHEMA: &str = "
         end INTEGER PRIMARY KEY,
         merged INTEGER NOT NULL,
         body BLOB NOT NULL
+    );
+    CREATE TABLE IF NOT EXISTS leftover (
+        only INTEGER PRIMARY KEY CHECK (only = 1),
+        end_offset TEXT
     );";
 
 const COUNT_TABLES: &str = "SELECT COUNT(*) AS number FROM sqlite_master WHERE name = 'stream'";
@@ -38,6 +42,7 @@ const STREAM: &str = "SELECT backend_id, closed FROM stream";
 const TAIL: &str = "SELECT end AS number FROM log ORDER BY end DESC LIMIT 1";
 const MERGED: &str = "SELECT end AS number FROM log WHERE merged = 1 ORDER BY end DESC LIMIT 1";
 const PUT: &str = "INSERT OR REPLACE INTO log (end, merged, body) VALUES (?, ?, ?)";
+const TIDY: &str = "DELETE FROM log WHERE end IN (SELECT end FROM log ORDER BY end LIMIT 64)";
 const ROWS_AFTER: &str = "SELECT end, body FROM log WHERE end > ? ORDER BY end LIMIT 256";
 
 /// The bytes from which on a step of a read takes no further row.
@@ -45,6 +50,9 @@ const STEP_BYTES: usize = 256 << 10;
 
 /// The refusal of an append that the storage has no room for (RFC 4918 §11.5).
 const FULL: Refusal = Refusal { status: 507, retry_after: None };
+
+/// The refusal of a batch that no row has room for (RFC 9110 §15.5.14).
+pub(crate) const TOO_LARGE: Refusal = Refusal { status: 413, retry_after: None };
 
 /// The digits of an offset: as many as the largest safe integer has. Offsets sort as their places do (protocol §8).
 const DIGITS: usize = 16;
@@ -54,6 +62,7 @@ pub(crate) struct BuiltInLog {
     storage: Storage,
     sql: SqlStorage,
     stream: RefCell<Option<StreamRow>>,
+    leftover: RefCell<Option<Leftover>>,
     tail: Cell<u64>,
     /// How many streams this actor has deleted.
     deletions: Cell<u32>,
@@ -72,6 +81,14 @@ struct StreamRow {
     closed: u8,
 }
 
+/// What a move may have left of this log at the upstream.
+#[derive(Clone, Deserialize)]
+pub(crate) struct Leftover {
+    /// Where the log ended when it left the upstream; `None` for a copy that may be unfinished.
+    #[serde(rename = "end_offset")]
+    pub(crate) end: Option<Offset>,
+}
+
 #[derive(Deserialize)]
 struct Number {
     number: u64,
@@ -79,9 +96,9 @@ struct Number {
 
 /// The end of a log that exists.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct End {
-    pub(super) at: u64,
-    pub(super) closed: bool,
+pub(crate) struct End {
+    pub(crate) at: u64,
+    pub(crate) closed: bool,
     /// How many streams were deleted before this one. The same place of another stream has other bytes.
     deletions: u32,
 }
@@ -94,10 +111,11 @@ impl End {
 }
 
 impl BuiltInLog {
-    pub(super) fn open(storage: Storage, max_bytes: u64) -> Result<Self> {
+    pub(crate) fn open(storage: Storage, max_bytes: u64) -> Result<Self> {
         let sql = storage.sql();
         let log = Self {
             stream: RefCell::default(),
+            leftover: RefCell::default(),
             tail: Cell::default(),
             deletions: Cell::default(),
             has_tables: Cell::new(
@@ -110,6 +128,9 @@ impl BuiltInLog {
             sql,
         };
         if log.has_tables.get() {
+            // An earlier build made fewer tables.
+            log.sql.exec(SCHEMA, None)?;
+            log.leftover.replace(one(&log.sql, "SELECT end_offset FROM leftover")?);
             log.stream.replace(one(&log.sql, STREAM)?);
             log.tail.set(one::<Number>(&log.sql, TAIL)?.map_or(0, |row| row.number));
         }
@@ -117,13 +138,20 @@ impl BuiltInLog {
     }
 
     /// The end of the log; `None` while there is no stream.
-    pub(super) fn end(&self) -> Option<End> {
+    pub(crate) fn end(&self) -> Option<End> {
         let stream = self.stream.borrow();
         stream.as_ref().map(|stream| End {
             at: self.tail.get(),
             closed: stream.closed != 0,
             deletions: self.deletions.get(),
         })
+    }
+
+    /// Lets live readers see a change.
+    fn wake(&self) {
+        for reader in self.waiting.take() {
+            let _ = reader.send(());
+        }
     }
 
     /// Waits for the next change of the log.
@@ -147,8 +175,7 @@ impl BuiltInLog {
             (Request::Create, Some(_)) => return UpstreamResult::Exists,
             (_, None) => return UpstreamResult::Missing,
             (Request::Check, Some(end)) => {
-                let id = self.stream.borrow().as_ref().map(|stream| stream.backend_id.clone());
-                return UpstreamResult::Checked(id, tail(end));
+                return UpstreamResult::Checked(self.backend_id(), tail(end));
             }
             (Request::ReadAll { .. }, Some(end)) => self.scan(0, end, scanner),
             (Request::ReadOn { from, .. }, Some(end)) => match place(&from.0) {
@@ -158,17 +185,12 @@ impl BuiltInLog {
             (Request::Append { .. }, Some(End { closed: true, .. })) => {
                 return UpstreamResult::Conflict;
             }
-            (Request::Append { .. }, Some(_)) if !self.has_room(batch.len()) => {
-                return UpstreamResult::Refused(FULL);
-            }
             (Request::Append { .. }, Some(_)) => self.append(batch),
             (Request::Close, Some(_)) => self.close(),
             (Request::Delete, Some(_)) => self.delete(),
         };
         if !matches!(request, Request::Check | Request::ReadAll { .. } | Request::ReadOn { .. }) {
-            for reader in self.waiting.take() {
-                let _ = reader.send(());
-            }
+            self.wake();
         }
         performed.unwrap_or_else(|error| {
             console_error!("the log in the storage failed: {error}");
@@ -177,19 +199,85 @@ impl BuiltInLog {
     }
 
     fn create(&self) -> Result<UpstreamResult> {
+        let backend_id = new_backend_id();
+        let end = self.begin_copy(&backend_id)?;
+        self.begin_stream(&backend_id, false)?;
+        Ok(UpstreamResult::Created(backend_id, end))
+    }
+
+    /// Begins a log that does not exist before [`Self::begin_stream`]. Returns its end behind the header message.
+    pub(crate) fn begin_copy(&self, backend_id: &BackendId) -> Result<Offset> {
         if !self.has_tables.get() {
             self.sql.exec(SCHEMA, None)?;
             self.has_tables.set(true);
         }
         self.sql.exec("DELETE FROM log", None)?;
         self.tail.set(0);
-        let backend_id = new_backend_id();
-        let end = self.write(header_message(&backend_id).as_bytes())?;
-        // The log exists from here on.
-        let values = vec![backend_id.0.as_str().into()];
-        self.sql.exec("INSERT INTO stream (only, backend_id, closed) VALUES (1, ?, 0)", values)?;
-        self.stream.replace(Some(StreamRow { backend_id: backend_id.clone(), closed: 0 }));
-        Ok(UpstreamResult::Created(backend_id, offset(end)))
+        Ok(offset(self.write(header_message(backend_id).as_bytes(), true)?))
+    }
+
+    /// Makes the log exist.
+    pub(crate) fn begin_stream(&self, backend_id: &BackendId, closed: bool) -> Result<()> {
+        let values = vec![backend_id.0.as_str().into(), integer(closed.into())?];
+        let insert = "INSERT INTO stream (only, backend_id, closed) VALUES (1, ?, ?)";
+        self.sql.exec(insert, values)?;
+        let row = StreamRow { backend_id: backend_id.clone(), closed: closed.into() };
+        self.stream.replace(Some(row));
+        Ok(())
+    }
+
+    /// Leaves the log to the upstream: here it does not exist any more. Its rows stay until [`Self::tidy`].
+    pub(crate) fn leave(&self) -> Result<()> {
+        self.sql.exec("DELETE FROM stream; DELETE FROM leftover;", None)?;
+        self.stream.take();
+        self.deletions.update(|deletions| deletions + 1);
+        self.wake();
+        Ok(())
+    }
+
+    /// Deletes some of the rows that no log needs. Returns whether none is left.
+    pub(crate) fn tidy(&self) -> Result<bool> {
+        if !self.has_tables.get() || self.end().is_some() {
+            return Ok(true);
+        }
+        self.sql.exec(TIDY, None)?;
+        Ok(one::<Number>(&self.sql, TAIL)?.is_none())
+    }
+
+    pub(crate) fn backend_id(&self) -> Option<BackendId> {
+        self.stream.borrow().as_ref().map(|stream| stream.backend_id.clone())
+    }
+
+    /// What a move may have left of this log at the upstream.
+    pub(crate) fn leftover(&self) -> Option<Leftover> {
+        self.leftover.borrow().clone()
+    }
+
+    /// Records that a move leaves something of this log at the upstream: the log that ends at `end`, or a copy that may be unfinished.
+    pub(crate) fn leaves(&self, end: Option<&Offset>) -> Result<()> {
+        let text = end.map_or(SqlStorageValue::Null, |end| end.0.as_str().into());
+        let insert = "INSERT OR REPLACE INTO leftover (only, end_offset) VALUES (1, ?)";
+        self.sql.exec(insert, vec![text])?;
+        self.leftover.replace(Some(Leftover { end: end.cloned() }));
+        Ok(())
+    }
+
+    /// Records that nothing of this log is left at the upstream.
+    pub(crate) fn leaves_nothing(&self) -> Result<()> {
+        self.sql.exec("DELETE FROM leftover", None)?;
+        self.leftover.take();
+        Ok(())
+    }
+
+    /// The place behind the header message of such a log.
+    pub(crate) fn place_after_header(backend_id: &BackendId) -> u64 {
+        // A comma follows it, in place of the array's brackets.
+        header_message(backend_id).len() as u64 - 1
+    }
+
+    /// The place of an offset; `None` if no built-in log gave it.
+    pub(crate) fn place_of(offset: &Offset) -> Option<u64> {
+        place(&offset.0)
     }
 
     /// The room of the log.
@@ -206,19 +294,35 @@ impl BuiltInLog {
         room.has(bytes as u64)
     }
 
+    /// Appends a batch, if there is room.
     fn append(&self, batch: &[u8]) -> Result<UpstreamResult> {
-        Ok(UpstreamResult::Appended(offset(self.write(batch)?)))
+        self.append_row(batch, false)
+    }
+
+    /// Appends a part of a copy. Its row is long, and never merged.
+    pub(crate) fn append_copied(&self, part: &[u8]) -> Result<UpstreamResult> {
+        self.append_row(part, true)
+    }
+
+    fn append_row(&self, batch: &[u8], merged: bool) -> Result<UpstreamResult> {
+        if batch.len() > MAX_ROW {
+            return Ok(UpstreamResult::Refused(TOO_LARGE));
+        }
+        if !self.has_room(batch.len()) {
+            return Ok(UpstreamResult::Refused(FULL));
+        }
+        Ok(UpstreamResult::Appended(offset(self.write(batch, merged)?)))
     }
 
     /// Writes the elements of a JSON array, and returns the new end.
-    fn write(&self, array: &[u8]) -> Result<u64> {
+    fn write(&self, array: &[u8], merged: bool) -> Result<u64> {
         let inner = array.trim_ascii().strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
         let inner = inner.ok_or_else(|| Error::from("an append that is no array"))?.trim_ascii();
         let mut body = Vec::with_capacity(inner.len() + 1);
         body.extend_from_slice(inner);
         body.push(b',');
         let end = self.tail.get() + body.len() as u64;
-        self.put(end, body, false)?;
+        self.put(end, body, merged)?;
         self.tail.set(end);
         Ok(end)
     }
@@ -238,8 +342,9 @@ impl BuiltInLog {
     }
 
     fn delete(&self) -> Result<UpstreamResult> {
-        self.sql.exec("DELETE FROM stream", None)?;
+        self.sql.exec("DELETE FROM stream; DELETE FROM leftover;", None)?;
         self.stream.take();
+        self.leftover.take();
         self.tail.set(0);
         self.deletions.update(|deletions| deletions + 1);
         // If that fails, the next stream deletes them.
@@ -302,7 +407,7 @@ impl BuiltInLog {
     }
 
     /// The bytes from `at` on, as many as one step takes, but none behind `end`. They end with the comma behind a message.
-    pub(super) fn bytes(&self, at: u64, end: End) -> Result<Vec<u8>> {
+    pub(crate) fn bytes(&self, at: u64, end: End) -> Result<Vec<u8>> {
         let gone = || Error::from("the log was deleted meanwhile");
         if !self.end().is_some_and(|now| now.is_of(&end)) {
             return Err(gone());

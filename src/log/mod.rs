@@ -8,7 +8,7 @@ mod serve;
 use std::rc::Rc;
 
 use headwater_core::event::{BackendId, Offset};
-use headwater_core::log::LogScanner;
+use headwater_core::log::{LogPlace, LogScanner};
 use headwater_core::sequencer::{Request, UpstreamResult};
 use worker::wasm_bindgen::prelude::wasm_bindgen;
 use worker::{Result, Storage};
@@ -16,7 +16,7 @@ use worker::{Result, Storage};
 use crate::settings::UpstreamSettings;
 use crate::upstream::{NoAnswer, ProducerEpochs, Stream};
 
-pub(crate) use self::built_in::{BuiltInLog, integer};
+pub(crate) use self::built_in::{BuiltInLog, End, TOO_LARGE, integer};
 
 /// A store's log.
 pub(crate) enum Log {
@@ -27,15 +27,25 @@ pub(crate) enum Log {
 }
 
 impl Log {
-    /// Opens the log of the store with this path. Without an upstream, it is built in.
+    /// Opens the log of the store with this path. A store that has a built-in log keeps it, until it is moved. Any other one has its
+    /// log at the upstream, if the deployment has an upstream.
     pub(crate) fn open(settings: &UpstreamSettings, path: &str, storage: Storage) -> Result<Self> {
+        let built_in = BuiltInLog::open(storage, settings.max_log_bytes)?;
         Ok(match &settings.url {
-            Some(base) => Self::Upstream(
+            Some(base) if built_in.end().is_none() => Self::Upstream(
                 Box::new(Stream::new(settings.clone(), base, path)),
                 ProducerEpochs::default(),
             ),
-            None => Self::BuiltIn(Rc::new(BuiltInLog::open(storage, settings.max_log_bytes)?)),
+            _ => Self::BuiltIn(Rc::new(built_in)),
         })
+    }
+
+    /// Where the log is.
+    pub(crate) fn place(&self) -> LogPlace {
+        match self {
+            Self::Upstream(..) => LogPlace::Upstream,
+            Self::BuiltIn(_) => LogPlace::BuiltIn,
+        }
     }
 
     /// The built-in log; `None` if the log is at the upstream.
@@ -93,5 +103,5 @@ fn new_backend_id() -> BackendId {
 extern "C" {
     /// The runtime's `crypto.randomUUID()`.
     #[wasm_bindgen(js_namespace = crypto, js_name = randomUUID)]
-    fn random_uuid() -> String;
+    pub(crate) fn random_uuid() -> String;
 }

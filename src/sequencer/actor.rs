@@ -1,5 +1,7 @@
 //! The actor: hands calls and upstream results to the core, and carries out its effects. It decides nothing itself.
 
+mod moving;
+
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -15,13 +17,15 @@ use headwater_core::sequencer::call::{
     Incarnation, Inspection, LEASE_HEADER, Located, ReadStart, Shown,
 };
 use headwater_core::sequencer::{
-    self, Answer, Core, Effect, Foresight, Input, Need, News, Op, Ticket, Tip, UpstreamResult,
+    self, Answer, Core, Effect, Foresight, Input, Need, News, Op, SequencerLimits, Ticket, Tip,
+    UpstreamResult,
 };
 use headwater_core::socket::Bye;
 use serde_json::value::to_raw_value;
 use worker::wasm_bindgen_futures::spawn_local;
 use worker::{Delay, Env, Error, Request, Response, Result, State, console_error};
 
+use self::moving::Mover;
 use super::sockets::{Socket, Sockets};
 use super::storage::Rows;
 use crate::isolate::now_ms;
@@ -43,6 +47,9 @@ pub(super) struct Actor {
     /// The push that was accepted last, until the sockets are told.
     landed: RefCell<Option<(Ticket, Held)>>,
     log: Log,
+    mover: Mover,
+    upstream: UpstreamSettings,
+    limits: SequencerLimits,
     /// The store's encoded path.
     path: String,
     /// How long the lease of a batch lasts between two answers of the upstream.
@@ -64,6 +71,8 @@ pub(super) struct Actor {
 
 struct Waiting {
     to_caller: oneshot::Sender<Answer>,
+    /// Whether the call changes something.
+    changes: bool,
     /// Set for a push.
     held: Option<Held>,
     /// A push that is counted: its batch, and when it began to wait.
@@ -115,6 +124,9 @@ impl Actor {
             landed: RefCell::default(),
             lease_duration,
             log,
+            mover: Mover::default(),
+            upstream: settings,
+            limits,
             path: path.into(),
             in_flight: settings::in_flight(limits),
             waiting: RefCell::default(),
@@ -181,7 +193,7 @@ impl Actor {
             self.doubted_ms.set(now_ms());
             drop(self.clone().begin(Op::Look(Need::Fresh), None));
         }
-        Ok(ReadStart { answer, located, halted })
+        Ok(ReadStart { answer, located, halted, place: Some(self.log.place()) })
     }
 
     /// The Sequencer's part of the inspector's view.
@@ -300,7 +312,12 @@ impl Actor {
             Op::Push { batch, .. } if self.push_stats.is_some() => Some((*batch, now_ms())),
             _ => None,
         };
-        self.waiting.borrow_mut().insert(ticket, Waiting { to_caller, held, counted });
+        let changes = !matches!(op, Op::Look(_));
+        self.waiting.borrow_mut().insert(ticket, Waiting { to_caller, changes, held, counted });
+        if changes && self.mover.holds() {
+            self.reply(ticket, Answer::Unavailable);
+            return answer;
+        }
         self.handle(Input::Call(ticket, op));
         if let Some((request, failures)) = self.outgoing.take() {
             // The loop belongs to the object. This caller may leave at any time.
@@ -366,7 +383,8 @@ impl Actor {
     /// Watches the log of a store that has direct writers, for as long as it has sockets. Otherwise their readers would learn
     /// of a direct writer's event only by their next catch-up.
     pub(super) fn watch(self: &Rc<Self>) {
-        let is_due = self.sockets.len() > 0 && self.rows.borrow().has_direct_writer();
+        let is_shared = self.log.built_in().is_none() && self.rows.borrow().has_direct_writer();
+        let is_due = is_shared && self.sockets.len() > 0;
         if is_due && !self.is_watching.replace(true) {
             self.state.wait_until(self.clone().watch_loop());
         }
@@ -399,6 +417,11 @@ impl Actor {
             sequencer::Request::Append { ticket, .. } => self.batch(*ticket),
             _ => None,
         };
+        if request == sequencer::Request::Delete
+            && let Err(result) = self.delete_leftovers().await
+        {
+            return result;
+        }
         self.log.perform(request, batch.as_ref().map(|batch| batch.as_slice())).await
     }
 
@@ -406,7 +429,8 @@ impl Actor {
     pub(super) async fn serve_log(self: Rc<Self>, request: &Request) -> Result<Response> {
         match self.log.built_in() {
             Some(log) => log.clone().serve(request).await,
-            None => Err("the log is at the upstream".into()),
+            // It has moved there.
+            None => Ok(Response::empty()?.with_status(404)),
         }
     }
 
@@ -419,12 +443,18 @@ impl Actor {
     /// effect.
     fn handle(&self, input: Input) {
         let effects = self.core.borrow_mut().handle(input);
+        let is_deleted =
+            effects.iter().any(|effect| matches!(effect, Effect::Answer(_, Answer::Deleted)));
         for effect in effects {
             if let Err(error) = self.carry_out(effect) {
                 return self.abandon(&error);
             }
         }
         self.landed.take();
+        if is_deleted && self.log.built_in().is_some() && self.upstream.url.is_some() {
+            // The next log begins at the upstream.
+            self.end(Bye::Restarted, "The store was deleted. Connect again.");
+        }
     }
 
     fn carry_out(&self, effect: Effect) -> Result<()> {
@@ -510,14 +540,23 @@ impl Actor {
     /// the next call starts from the rows and the log.
     fn abandon(&self, error: &Error) {
         console_error!("storage failed: {error}");
+        self.end(Bye::Restarted, "The Sequencer starts again. Connect again.");
+    }
+
+    /// Ends this actor. No caller that waits receives an answer, and sockets are told to connect again.
+    fn end(&self, bye: Bye, reason: &str) {
         self.abandoned.set(true);
         self.outgoing.take();
         self.waiting.borrow_mut().clear();
-        self.sockets.close_all(Bye::Restarted, "The Sequencer starts again. Connect again.");
+        self.sockets.close_all(bye, reason);
+    }
+
+    fn has_no_change_under_way(&self) -> bool {
+        self.waiting.borrow().values().all(|waiting| !waiting.changes)
     }
 }
 
-fn interrupted(answer: std::result::Result<Answer, oneshot::Canceled>) -> Result<Answer> {
+fn interrupted<A>(answer: std::result::Result<A, oneshot::Canceled>) -> Result<A> {
     answer.map_err(|_| Error::from("the Sequencer was interrupted"))
 }
 

@@ -57,6 +57,8 @@ impl DurableObject for Sequencer {
             }
             Ask::Locate(position) => serde_json::to_string(&actor.locate(&position).await?),
             Ask::Log => return actor.serve_log(&request).await,
+            Ask::Move(place) => serde_json::to_string(&actor.move_to(place).await?),
+            Ask::Restore(part) => serde_json::to_string(&actor.restore(part, &mut request).await?),
             Ask::Inspect => serde_json::to_string(&actor.inspect().await?),
         };
         Response::ok(answer?)

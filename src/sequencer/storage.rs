@@ -61,6 +61,7 @@ const COUNT_ENDS: &str = "SELECT COUNT(*) AS count FROM append WHERE seals = 1";
 const ENDS_AFTER: &str =
     "SELECT * FROM append WHERE seals = 1 AND end_offset > ? ORDER BY end_offset LIMIT ?";
 const FIRST_FROM: &str = "SELECT * FROM append WHERE last_seq >= ? ORDER BY last_seq LIMIT 1";
+const AT_EVENT: &str = "SELECT * FROM append WHERE last_seq = ? LIMIT 1";
 const UP_TO_EVENT: &str = "SELECT * FROM append WHERE last_seq <= ? ORDER BY last_seq DESC LIMIT 1";
 
 /// The most rows that one transaction waits for.
@@ -358,6 +359,13 @@ impl Rows {
             }),
             last => Ok(last.filter(|last| last.offset == *offset)),
         }
+    }
+
+    /// The end of the append with this last event; `None` if no recorded append ends with it.
+    pub(super) fn end_of(&mut self, last: SeqNum) -> Result<Option<Offset>> {
+        self.flush()?;
+        let row = if self.has_tables { self.row(AT_EVENT, vec![integer(last)?])? } else { None };
+        Ok(row.map(|row| row.end_offset))
     }
 
     fn row(&self, query: &str, values: Vec<SqlStorageValue>) -> Result<Option<Row>> {

@@ -54,7 +54,7 @@ impl Body {
 /// Reads no further than the first message.
 pub(super) async fn first_message(mut body: Body) -> Result<Option<Vec<u8>>, PageError> {
     let mut first = None;
-    for_each_message(&mut body, |message| {
+    for_each_message(&mut body, &mut |message| {
         first.get_or_insert_with(|| message.to_vec());
         ControlFlow::Break(())
     })
@@ -65,7 +65,7 @@ pub(super) async fn first_message(mut body: Body) -> Result<Option<Vec<u8>>, Pag
 /// Hands each message of a page to `sink`, until `sink` breaks.
 pub(super) async fn for_each_message(
     body: &mut Body,
-    mut sink: impl FnMut(&[u8]) -> ControlFlow<()>,
+    sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
 ) -> Result<(), PageError> {
     let mut splitter = MessageSplitter::default();
     let mut flow = ControlFlow::Continue(());

@@ -242,29 +242,46 @@ impl Stream {
         from: Option<Offset>,
         mut scanner: LogScanner,
     ) -> UpstreamResult {
-        let is_resumed = from.is_some();
         let start = from.unwrap_or_else(|| Offset(Offset::START.into()));
-        let mut reader = match self.open(&start).await {
-            Ok(reader) => reader,
-            Err(result) => return result,
+        let mut sink = |message: &[u8]| {
+            scanner.message(message);
+            ControlFlow::Continue(())
         };
+        match self.read_messages(&start, &mut sink).await {
+            Ok(Reading { end: Some(end), .. }) => UpstreamResult::Read(scanner.finish(), end),
+            Ok(Reading { end: None, .. }) => UpstreamResult::Failed,
+            Err(result) => result,
+        }
+    }
+
+    /// Hands each message from an offset to the tail to `sink`, page by page, until `sink` breaks.
+    pub(crate) async fn read_messages(
+        &self,
+        from: &Offset,
+        sink: &mut dyn FnMut(&[u8]) -> ControlFlow<()>,
+    ) -> Result<Reading, UpstreamResult> {
+        let mut reader = self.open(from).await?;
+        let mut flow = ControlFlow::Continue(());
         loop {
-            let page_read = for_each_message(&mut reader.body, |message| {
-                scanner.message(message);
-                ControlFlow::Continue(())
-            });
-            match page_read.await {
+            let mut until_break = |message: &[u8]| {
+                if flow.is_continue() {
+                    flow = sink(message);
+                }
+                flow
+            };
+            match for_each_message(&mut reader.body, &mut until_break).await {
                 Ok(()) => {}
                 // The page is whole, but begins inside a message: the offset belongs to another log.
-                Err(PageError::Split(SplitError::Truncated)) if is_resumed => {
-                    return UpstreamResult::Unreadable;
+                Err(PageError::Split(SplitError::Truncated)) if from.0 != Offset::START => {
+                    return Err(UpstreamResult::Unreadable);
                 }
-                Err(error) => return error.into(),
+                Err(error) => return Err(error.into()),
             }
-            match self.next_page(&mut reader).await {
-                Ok(true) => {}
-                Ok(false) => return UpstreamResult::Read(scanner.finish(), reader.page.end()),
-                Err(result) => return result,
+            if flow.is_break() {
+                return Ok(Reading { page: reader.start, end: None });
+            }
+            if !self.next_page(&mut reader).await? {
+                return Ok(Reading { end: Some(reader.page.end()), page: reader.start });
             }
         }
     }
@@ -282,13 +299,13 @@ impl Stream {
                 Err(result) => return is_truth(result),
             };
             let (mut bytes, mut is_json) = (0, true);
-            let read = for_each_message(&mut reader.body, |message| {
+            let mut sink = |message: &[u8]| {
                 bytes += message.len();
                 is_json &= serde_json::from_slice::<IgnoredAny>(message).is_ok();
                 let goes_on = is_json && bytes <= LONGEST_EVENT;
                 if goes_on { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-            });
-            match read.await {
+            };
+            match for_each_message(&mut reader.body, &mut sink).await {
                 Ok(()) if reader.body.is_empty() && reader.page.up_to_date => {}
                 Ok(()) => return Ok(is_json),
                 Err(PageError::Split(_)) => return Ok(false),
@@ -346,6 +363,14 @@ impl Stream {
         let up_to_date = response.headers().has(UP_TO_DATE).unwrap_or(false);
         Ok(Page { response, next, up_to_date })
     }
+}
+
+/// How far [`Stream::read_messages`] has read.
+pub(crate) struct Reading {
+    /// The offset of the last page.
+    pub(crate) page: Offset,
+    /// The tail; `None` if the reading ended before.
+    pub(crate) end: Option<Tail>,
 }
 
 /// What `HEAD` tells of a stream.

@@ -36,6 +36,23 @@ describe('no event is lost or doubled, and no client is stuck', () => {
   })
 })
 
+describe('no event is lost or doubled, and no client is stuck, while logs move', () => {
+  let parts: Parts
+  beforeAll(async () => {
+    parts = await startParts()
+  })
+  afterAll(() => parts && stopParts(parts))
+
+  test('with seed 5, 30 s, kills: true', { timeout: 180_000 }, async () => {
+    console.log('seed 5')
+    const round = await runRound(parts, { seed: 5, seconds: 30, kills: true, moves: true })
+    console.log(`${round.tally.moves} moves`)
+    expect(complaints(round)).toBe('')
+    expect(round.tally.acknowledged).toBeGreaterThan(100)
+    expect(round.tally.moves).toBeGreaterThan(5)
+  })
+})
+
 describe('no event is lost or doubled, and no client is stuck, with the built-in log', () => {
   let parts: Parts
   beforeAll(async () => {

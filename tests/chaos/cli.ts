@@ -14,13 +14,14 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     'no-kills': { type: 'boolean', default: false },
     'built-in': { type: 'boolean', default: false },
+    moves: { type: 'boolean', default: false },
   },
 })
 const minutes = Number(values.minutes)
 const seed = Number(values.seed)
 
 console.log(
-  `[chaos] seed ${seed}, ${minutes} minutes${values['no-kills'] ? ', no kills' : ''}${values['built-in'] ? ', built-in log' : ''}`,
+  `[chaos] seed ${seed}, ${minutes} minutes${values['no-kills'] ? ', no kills' : ''}${values['built-in'] ? ', built-in log' : ''}${values.moves ? ', moves' : ''}`,
 )
 const parts = await startParts({ builtIn: values['built-in'] })
 onEndSignal(async () => {
@@ -33,7 +34,7 @@ try {
   // The first round has the given seed. So one can repeat a single failed round
   for (let next = seed; rounds.length === 0 || Date.now() < end - 10_000; next = new Random(next).fork('next').seed) {
     const seconds = Math.max(10, Math.min(ROUND_SECONDS, (end - Date.now()) / 1_000 - 5))
-    const round = await runRound(parts, { seed: next, seconds, kills: !values['no-kills'] })
+    const round = await runRound(parts, { seed: next, seconds, kills: !values['no-kills'], moves: values.moves })
     rounds.push(round)
     console.log(`[chaos] round ${rounds.length}, ${progress(round)}`)
     if (!isGood(round)) console.log(complaints(round))

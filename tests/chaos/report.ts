@@ -42,6 +42,7 @@ export function figures(seed: number, rounds: readonly Round[]) {
     answers: tally.answers,
     reconnects: tally.reconnects,
     sockets: tally.sockets,
+    moves: tally.moves,
     longestStallMs: tally.stalls.writer.ms,
     longestCalmStallMs: tally.stalls.writer.calmMs,
     longestStoreStallMs: tally.stalls.store.ms,
@@ -85,6 +86,7 @@ export function table(seed: number, rounds: readonly Round[]): string {
     section('clients', [
       ['live reads opened anew', rest.reconnects],
       ['sockets opened', rest.sockets],
+      ['logs moved', rest.moves],
       ['longest stall of a writer', seconds(rest.longestStallMs)],
       ['longest after the last fault', seconds(rest.longestCalmStallMs)],
       ['longest of all writers of a store', seconds(rest.longestStoreStallMs)],

@@ -7,6 +7,7 @@ import { walk } from '../support/store.ts'
 import { Device } from './device.ts'
 import { clientPlan, type Plan, upstreamPlan } from './faults.ts'
 import { type ChaosEvent, History } from './history.ts'
+import { moveNowAndThen, moveTo } from './moves.ts'
 import { acquittal, isClean, judge, type Verdict } from './oracle.ts'
 import { crashNowAndThen, type Parts } from './parts.ts'
 import { Reader } from './reader.ts'
@@ -29,6 +30,8 @@ export interface RoundOptions {
   seed: number
   seconds: number
   kills: boolean
+  /** Whether logs move between the upstream and the Durable Objects. The upstream then keeps its data. */
+  moves?: boolean
 }
 
 export interface Round {
@@ -60,7 +63,7 @@ interface Store {
  * not repeat how these meet, because several processes run on a real clock. The same seed makes the same kind of trouble, not
  * the same history.
  */
-export async function runRound(parts: Parts, { seed, seconds, kills }: RoundOptions): Promise<Round> {
+export async function runRound(parts: Parts, { seed, seconds, kills, moves = false }: RoundOptions): Promise<Round> {
   const random = new Random(seed)
   const tally = new Tally()
   const giveUp = new AbortController()
@@ -72,9 +75,10 @@ export async function runRound(parts: Parts, { seed, seconds, kills }: RoundOpti
   for (const run of running.values()) run.catch(() => {}) // a client that gives up counts as stuck below
 
   try {
-    await trouble(parts, random, tally, stores, { seconds, kills })
+    await trouble(parts, random, tally, stores, { seconds, kills, moves })
     endFaults(parts)
-    const stuck = await drain(parts, stores, running)
+    const away = moves ? await bringBack(parts, stores) : []
+    const stuck = [...away, ...(await drain(parts, stores, running))]
     const verdict = await judgeAll(parts, stores, tally)
     const anomalies = stores.flatMap(({ history }) => history.anomalies)
     const good = isGood({ verdict, stuck, anomalies })
@@ -162,15 +166,26 @@ async function trouble(
   random: Random,
   tally: Tally,
   stores: readonly Store[],
-  { seconds, kills }: { seconds: number; kills: boolean },
+  { seconds, kills, moves }: { seconds: number; kills: boolean; moves: boolean },
 ): Promise<void> {
   const over = new AbortController()
   const begun = () =>
+    !moves &&
     stores.every(({ history }) => [...history.attempts.values()].some(({ outcome }) => outcome === 'acknowledged'))
+  const moving = moves ? moveNowAndThen(parts, random.fork('moves'), tally, stores.map(pathOf), over.signal) : undefined
   const crashes = kills ? crashNowAndThen(parts, random.fork('crashes'), tally, begun, over.signal) : undefined
   await Promise.race([pause(seconds * 1_000), crashes ?? new Promise(() => {})])
   over.abort()
-  await crashes
+  await Promise.all([crashes, moving])
+}
+
+const pathOf = ({ name }: Store) => `${TENANT}/${name}`
+
+/** Moves every log to the upstream, where the judge reads it. Returns those that did not get there. */
+async function bringBack(parts: Parts, stores: readonly Store[]): Promise<string[]> {
+  const over = AbortSignal.timeout(DRAIN_MS)
+  const done = await Promise.all(stores.map((store) => moveTo(parts, pathOf(store), 'upstream', over)))
+  return stores.filter((_, index) => !done[index]).map(({ name }) => `the log of ${name} did not move to the upstream`)
 }
 
 /**

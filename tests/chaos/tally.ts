@@ -24,6 +24,8 @@ export class Tally {
   reconnects = 0
   /** The sockets of devices that the Worker opened. */
   sockets = 0
+  /** Moves of a log to another place. */
+  moves = 0
   /** The longest stall of any writer, and of all writers of any store together. */
   readonly stalls: Record<'writer' | 'store', LongestStall> = {
     writer: { ms: 0, calmMs: 0 },
@@ -42,7 +44,7 @@ export class Tally {
     for (const kind of TROUBLE_KINDS) this.troubles[kind] += other.troubles[kind]
     for (const [what, times] of Object.entries(other.answers)) this.answers[what] = (this.answers[what] ?? 0) + times
     for (const key of ['applied', 'fenced', 'cut by a crash'] as const) this.late[key] += other.late[key]
-    for (const key of ['acknowledged', 'refused', 'maybe', 'landed', 'reconnects', 'sockets'] as const)
+    for (const key of ['acknowledged', 'refused', 'maybe', 'landed', 'reconnects', 'sockets', 'moves'] as const)
       this[key] += other[key]
     for (const whose of ['writer', 'store'] as const) {
       const [mine, others] = [this.stalls[whose], other.stalls[whose]]

@@ -210,6 +210,8 @@ export class Writer {
       const response = await fetch(`${url}?offset=${this.#offset}`, { signal })
       const messages = messagesOf(await response.text())
       const offset = response.headers.get('stream-next-offset')
+      // The log has moved, and its offsets are others: a client begins again
+      if (response.status === 410) this.#offset = '-1'
       if (!isRead(response) || messages === undefined || offset === null) return false
       for (const message of messages) {
         if ('livestore' in message) this.#learn(message.livestore.backendId)

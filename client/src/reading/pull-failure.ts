@@ -10,10 +10,19 @@ import type { Moment, Outcome, PullSetup } from './pull-terms.ts'
 export const onFailure = (setup: PullSetup, state: PullState, failure: HttpFailure, moment: Moment): PullState => {
   if (failure._tag !== 'ResponseError' || isTransient(failure)) return retryLater(setup, state, failure, moment)
   if (setup.party === 'log' && failure.status === 404) return onMissingLog(setup, state, failure, moment)
-  // The store was deleted for good, or the Worker is older than the incarnation's address. The store's own URL tells which: there
-  // a live read begins another log, and the id of that one ends the pull.
-  if (setup.party === 'worker' && failure.status === 404 && moment.remembered !== undefined && !state.atStore)
-    return begin(setup, { ...state, atStore: true, fresh: true }, moment)
+  // The store was deleted for good, its log was moved, or the Worker is older than the incarnation's address. The store's own URL
+  // tells which: there a live read begins another log, and the id of that one ends the pull. A log that was moved has the same id.
+  const isMoved = failure.problem['_tag'] === 'IncarnationGoneError'
+  if (
+    setup.party === 'worker' &&
+    (failure.status === 404 || isMoved) &&
+    moment.remembered !== undefined &&
+    !state.atStore
+  ) {
+    // Offsets of the old place mean nothing at the new one
+    const elsewhere = isMoved ? (fallBack(setup, state) ?? state) : state
+    return begin(setup, { ...elsewhere, atStore: true, fresh: true }, moment)
+  }
   if (failure.problem['field'] === 'after') return confirmFirst(state, { _tag: 'Beyond', failure })
   const elsewhere = failure.status === 400 || failure.status === 410 ? fallBack(setup, state) : undefined
   if (elsewhere === undefined) return onRefusal(setup, state, failure, moment)

@@ -153,6 +153,11 @@ pub fn header_of(json: &[u8]) -> Option<BackendId> {
     }
 }
 
+/// The `parentSeqNum` and the `seqNum` of an event; `None` for any other message.
+pub fn link_of(json: &[u8]) -> Option<(SeqNum, SeqNum)> {
+    links_of(json).map(|Links { seq, parent }| (parent, seq))
+}
+
 fn links_of(json: &[u8]) -> Option<Links> {
     serde_json::from_slice::<Object<Links>>(json)
         .ok()

@@ -1,9 +1,11 @@
 //! The log as data: its chain of events, and how a read goes through it.
 
 mod chain;
+mod moving;
 mod paging;
 mod scan;
 
-pub use chain::{Break, ChainValidator, header_message, header_of};
+pub use chain::{Break, ChainValidator, header_message, header_of, link_of};
+pub use moving::{LogPart, LogPlace};
 pub use paging::Paging;
 pub use scan::{Known, LogRange, LogScanner, Probe};

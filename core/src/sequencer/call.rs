@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 
 use super::{Answer, Need, Op, Tip};
 use crate::event::{BackendId, Offset, Position, SeqNum};
+use crate::log::{LogPart, LogPlace};
 use crate::push_stats::PushStats;
 use crate::segments::plan::Plan;
 use crate::socket::SocketGrant;
@@ -52,8 +53,48 @@ pub enum Ask {
     Inspect,
     /// Reads the built-in log. The URL's query is the protocol's, and so is the answer.
     Log,
+    /// Copies a part of the log to another place. The store goes on there once all is copied. Returns a [`MoveAnswer`].
+    Move(LogPlace),
+    /// Takes a part of a log that is restored to the Sequencer's storage. Returns a [`MoveAnswer`].
+    Restore(LogPart),
     /// Opens a socket. Returns it, or an [`Answer`] that says why not.
     Connect(SocketGrant),
+}
+
+/// The answer to [`Ask::Move`] and [`Ask::Restore`].
+#[derive(Debug, Serialize, Deserialize)]
+pub enum MoveAnswer {
+    /// The move or the restore goes on, or is done.
+    Progress(Progress),
+    /// The Sequencer can't tell the log's end, or the other place refuses. Holds its answer.
+    Refused(Box<Answer>),
+    /// The other place holds something else: the log of this backend id, if it has one.
+    Taken(Option<BackendId>),
+    /// The store that shall be restored exists, with this backend id.
+    Exists(BackendId),
+    /// The part does not follow the last event that was restored, which is this one.
+    NotNext(SeqNum),
+    /// The deployment has no upstream.
+    NoUpstream,
+    /// After the move, somebody appended to the log at the upstream.
+    WentOn,
+    /// The part is no JSON array of events that follow one another, or the first part begins with no header.
+    Invalid,
+    /// A move or a restore of this store is under way.
+    Busy,
+}
+
+/// How far a move or a restore is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Where the log is now.
+    pub place: LogPlace,
+    /// The `seqNum` of the last event that was copied.
+    pub copied: SeqNum,
+    /// The log's head.
+    pub head: SeqNum,
+    /// Whether nothing is left to do.
+    pub done: bool,
 }
 
 /// The place of a position, as the Sequencer knows it.
@@ -90,6 +131,9 @@ pub struct ReadStart {
     /// Why the store is halted, if it is. Older builds leave it out.
     #[serde(default)]
     pub halted: Option<Answer>,
+    /// Where the log is. Older builds leave it out.
+    #[serde(default)]
+    pub place: Option<LogPlace>,
 }
 
 /// The answer to [`Ask::Inspect`].

@@ -14,6 +14,7 @@
 //! - **Work ends, whatever the upstream answers.** Each piece of work has a budget of requests.
 
 pub mod call;
+pub mod copy;
 mod decide;
 mod problems;
 mod results;

@@ -1,5 +1,6 @@
 //! The problems that the Sequencer's refusals become.
 
+use super::call::MoveAnswer;
 use super::{Answer, Halt, Refusal, Tip};
 use crate::event::SeqNum;
 use crate::problem::Problem;
@@ -49,6 +50,62 @@ impl Answer {
             Answer::Closed(tip) => closed(tip),
         })
     }
+}
+
+impl MoveAnswer {
+    /// The problem of a move or a restore that can't go on; `None` for one that goes on.
+    pub fn problem(&self) -> Option<Problem> {
+        let (reason, detail) = match self {
+            Self::Progress(_) => return None,
+            Self::Refused(answer) if **answer == Answer::Tip(None) => {
+                return Some(Problem::no_stream());
+            }
+            Self::Refused(answer) => return answer.problem(),
+            Self::Taken(backend_id) => {
+                let whose = backend_id.as_ref().map_or("without a header", |id| id.0.as_str());
+                let detail = format!(
+                    "The upstream has another log at the store's path (backend {whose}). If nobody needs it, delete that \
+                     stream at the upstream itself, and begin again. Nothing was moved."
+                );
+                ("taken", detail)
+            }
+            Self::Exists(backend_id) => {
+                let detail = format!(
+                    "The store exists (backend {}). Delete it for good first, or restore to another store.",
+                    backend_id.0
+                );
+                ("exists", detail)
+            }
+            Self::NotNext(copied) => {
+                let detail = format!(
+                    "The part does not follow event {copied}, the last one that was restored. Send the part after it, or \
+                     begin again with after=0."
+                );
+                return Some(move_refused("not-next", &detail).with("copied", *copied));
+            }
+            Self::NoUpstream => ("no-upstream", "The deployment has no UPSTREAM_URL.".into()),
+            Self::WentOn => {
+                let detail = "Somebody appended to the log at the upstream after it was moved. Compare the two logs, and \
+                              delete the stream at the upstream itself.";
+                ("went-on", detail.into())
+            }
+            Self::Invalid => {
+                let detail = "The part is no JSON array of events that follow one another. The first part begins with the \
+                              log's header message.";
+                ("invalid", detail.into())
+            }
+            Self::Busy => {
+                let detail = "Another request changes this store now. Send the same request again.";
+                let busy = Problem::new(503, "busy", "BusyError", detail);
+                return Some(busy.retry_after(1));
+            }
+        };
+        Some(move_refused(reason, &detail))
+    }
+}
+
+fn move_refused(reason: &'static str, detail: &str) -> Problem {
+    Problem::new(409, "move-refused", "MoveRefusedError", detail).with("reason", reason)
 }
 
 fn closed(tip: &Tip) -> Problem {

@@ -1,8 +1,9 @@
 //! What each result of an upstream request changes in the Sequencer's state.
 
+use super::copy::renewed;
 use super::tip_state::TipState;
 use super::{
-    Answer, Core, Effect, Halt, Job, MAX_HALTS, News, Op, Refusal, Request, Sealed, Tail, Tip,
+    Answer, Core, Effect, Halt, Job, MAX_HALTS, News, Op, Refusal, Request, Tail, Tip,
     UpstreamResult,
 };
 use crate::event::{BackendId, Offset, ROOT};
@@ -197,7 +198,8 @@ impl Core {
             return self.halt(Halt::Broken(broken.to_string()));
         }
         let head = range.link.map_or(ROOT, |(_, last)| last);
-        let backend_id = range.header.unwrap_or_else(|| self.implicit_id.clone());
+        let backend_id = range.header.clone().unwrap_or_else(|| self.implicit_id.clone());
+        let mut index = end.offset.clone();
         if let Some(old) = self.tip().cloned() {
             let acknowledged = old.head;
             if old.backend_id != backend_id && !self.may_replace(&old, range.known_found) {
@@ -213,19 +215,13 @@ impl Core {
                 if head == acknowledged && end.offset == old.offset {
                     return self.set_tip(Tip { closed: end.closed, ..old }, effects);
                 }
+                index = renewed(&index, &old.sealed.index);
             }
             // The rows describe another incarnation, or offsets that the log may no longer know.
             effects.push(Effect::Forget);
         }
-        let tip = Tip {
-            head,
-            events: range.events,
-            bytes: range.bytes,
-            made_by: range.link.map(|(parent, _)| (parent, range.fingerprint)),
-            closed: end.closed,
-            ..empty_log(backend_id, end.offset)
-        };
-        let tip = tip.sealing(self.limits.segment);
+        let mut tip = Tip::of_whole_log(backend_id, &range, end).sealing(self.limits.segment);
+        tip.sealed.index = index;
         self.publish_change(&tip, effects);
         self.record_tip(tip.clone(), effects);
         self.answer_if_found(range.probe_found, tip, effects);
@@ -241,7 +237,7 @@ impl Core {
         {
             look.created = true;
         }
-        let tip = empty_log(backend_id, offset);
+        let tip = Tip::of_empty_log(backend_id, offset);
         self.publish_change(&tip, effects);
         self.record_tip(tip, effects);
     }
@@ -353,21 +349,5 @@ impl Core {
     fn update_tip_state(&mut self, update: impl FnOnce(TipState) -> TipState) {
         let tip_state = std::mem::replace(&mut self.tip_state, TipState::Unknown(None));
         self.tip_state = update(tip_state);
-    }
-}
-
-/// The tip of a log without events that ends at `offset`.
-fn empty_log(backend_id: BackendId, offset: Offset) -> Tip {
-    Tip {
-        backend_id,
-        head: ROOT,
-        sealed: Sealed::nothing(offset.clone()),
-        offset,
-        events: 0,
-        bytes: 0,
-        made_by: None,
-        before: None,
-        created: false,
-        closed: false,
     }
 }

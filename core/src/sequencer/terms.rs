@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
-use crate::event::{BackendId, Fingerprint, Offset, SeqNum};
+use crate::event::{BackendId, Fingerprint, Offset, ROOT, SeqNum};
 use crate::log::{Known, LogRange, Probe};
 use crate::segments::plan::SegmentSize;
 
@@ -120,8 +120,8 @@ const MAX_VERIFICATION_BYTES: u64 = 1 << 20;
 /// How far the log is cut into segments.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sealed {
-    /// The end of the first append in the index. A rebuilt index mostly has another value. Therefore segments of the
-    /// old index and of the new one are never mixed.
+    /// Names the index: the end of the first append in it, and a text of its own if the log was copied. A rebuilt index mostly has another
+    /// value. Therefore segments of the old index and of the new one are never mixed.
     pub index: Offset,
     /// The end of the last segment; [`Offset::START`] while there is none.
     pub offset: Offset,
@@ -132,6 +132,34 @@ pub struct Sealed {
 }
 
 impl Tip {
+    /// The tip of a log without events that ends at `offset`.
+    pub(super) fn of_empty_log(backend_id: BackendId, offset: Offset) -> Self {
+        Self {
+            backend_id,
+            head: ROOT,
+            sealed: Sealed::nothing(offset.clone()),
+            offset,
+            events: 0,
+            bytes: 0,
+            made_by: None,
+            before: None,
+            created: false,
+            closed: false,
+        }
+    }
+
+    /// The tip of a log that was read from its start to `end`.
+    pub(super) fn of_whole_log(backend_id: BackendId, range: &LogRange, end: Tail) -> Self {
+        Self {
+            head: range.link.map_or(ROOT, |(_, last)| last),
+            events: range.events,
+            bytes: range.bytes,
+            made_by: range.link.map(|(parent, _)| (parent, range.fingerprint)),
+            closed: end.closed,
+            ..Self::of_empty_log(backend_id, end.offset)
+        }
+    }
+
     /// The same tip, which seals the run before it if that is long enough.
     pub(super) fn sealing(mut self, size: SegmentSize) -> Self {
         let events = self.events.saturating_sub(self.sealed.events);

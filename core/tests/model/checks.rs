@@ -23,6 +23,7 @@ fn world(sequencers: usize, clients: &[u8], faults: Faults) -> World {
         mutation: Mutation::None,
         clock_stands: false,
         administers: None,
+        built_in: false,
     }
 }
 
@@ -100,6 +101,34 @@ fn an_archive_a_reset_and_a_deletion_break_no_property_and_succeed() {
     let losses = u8::from(large());
     let faults = Faults { losses, delays: 1, crashes: 1, ..NONE };
     holds("a zombie", Administration::Archive, world(2, &[1, 1], faults));
+}
+
+/// A crash of the runtime at any moment, and a write that fails, cost a built-in log no acknowledged event.
+#[test]
+fn crashes_break_no_property_of_a_built_in_log() {
+    let built_in = |clients: &[u8], faults| World { built_in: true, ..world(1, clients, faults) };
+    let faults = Faults { losses: 1, crashes: 2, leaves: 1, ..NONE };
+    holds("built in", built_in(&[2, 1], faults));
+    for administers in [Administration::Archive, Administration::Reset, Administration::Delete] {
+        let world = World { administers: Some(administers), ..built_in(&[2, 1], faults) };
+        holds("built in, with an administrator", world);
+    }
+    if large() {
+        holds("built in, three clients", built_in(&[2, 1, 1], Faults { crashes: 3, ..faults }));
+    }
+}
+
+#[test]
+fn with_an_answer_before_the_commit_acknowledged_events_are_lost() {
+    let world = World {
+        mutation: Mutation::AnswerBeforeCommit,
+        built_in: true,
+        ..world(1, &[1], Faults { crashes: 1, ..NONE })
+    };
+    assert!(
+        broken("answer before commit", world)
+            .contains(&"an acknowledged event is in the log exactly once")
+    );
 }
 
 #[test]

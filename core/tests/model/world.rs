@@ -27,6 +27,9 @@ pub struct World {
     pub clock_stands: bool,
     /// What an administrator does to the store, again until it is done.
     pub administers: Option<Administration>,
+    /// Whether the log is built in. Then the log and the rows change in one transaction, and no answer leaves before it is durable. A
+    /// request that the network loses is a write that failed.
+    pub built_in: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +84,8 @@ pub enum Mutation {
     MissingIsReset,
     /// The Sequencer does not store that it is about to delete the stream.
     IntentIsNotStored,
+    /// Answers leave before the transaction is durable.
+    AnswerBeforeCommit,
 }
 
 /// A foreign answer.
@@ -172,12 +177,12 @@ struct Sequencer {
 
 impl Sequencer {
     /// The first row of an incarnation is durable at once. Later rows may lag.
-    fn record(&mut self, recorded: Recorded) {
+    fn record(&mut self, recorded: Recorded, may_lag: bool) {
         let last = self.rows.last().and_then(Option::as_ref);
         let goes_on = last.is_some_and(|last| {
             last.tip.backend_id == recorded.tip.backend_id && last.deleting == recorded.deleting
         });
-        if !goes_on {
+        if !goes_on || !may_lag {
             self.rows.clear();
         }
         self.rows.push(Some(recorded));
@@ -269,16 +274,22 @@ fn new_core(stored: Option<Recorded>) -> Core {
 }
 
 impl World {
-    /// Hands an input to a core, and carries out the first `survive` effects. Returns the number of all effects.
+    /// Hands an input to a core, and carries out the first `survive` effects. A built-in log's transaction has all rows or none.
+    /// Returns the number of all effects.
     fn handle(&self, state: &mut State, sequencer: usize, input: Input, survive: usize) -> usize {
         let effects = state.sequencers[sequencer].core.handle(input);
         let all = effects.len();
-        for effect in effects.into_iter().take(survive) {
+        for (at, effect) in effects.into_iter().enumerate() {
+            let is_row = matches!(effect, Effect::Record(_) | Effect::Forget | Effect::Deleting);
+            if at >= survive && !(self.built_in && is_row) {
+                continue;
+            }
             let s = &mut state.sequencers[sequencer];
             match effect {
                 Effect::Record(tip) => {
                     let tip = Tip { closed: false, ..tip };
-                    s.record(Recorded { tip, deleting: self.mutation == Mutation::MissingIsReset });
+                    let deleting = self.mutation == Mutation::MissingIsReset;
+                    s.record(Recorded { tip, deleting }, !self.built_in);
                 }
                 Effect::Publish(_) | Effect::MetDirectWriter => {}
                 Effect::Forget => s.rows = vec![None],
@@ -451,11 +462,17 @@ impl World {
                 state.late.sort();
             }
             Moment::After(survive) => {
+                let before = state.clone();
                 let (request, event) = self.take_open(state, sequencer);
                 let result = self.upstream(state, &request, event);
                 let effects = self.handle(state, sequencer, Input::Upstream(result), survive);
                 if survive > effects {
                     return None;
+                }
+                if self.mutation == Mutation::AnswerBeforeCommit {
+                    state.log = before.log;
+                    state.admission = before.admission;
+                    state.sequencers[sequencer].rows.clone_from(&before.sequencers[sequencer].rows);
                 }
             }
         }
@@ -598,7 +615,7 @@ impl Model for World {
             }
             if losses > 0 {
                 actions.push(Action::LoseRequest(sequencer));
-                if appends || administers {
+                if (appends || administers) && !self.built_in {
                     actions.push(Action::LoseResponse(sequencer));
                 }
             }

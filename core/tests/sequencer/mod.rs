@@ -1,6 +1,7 @@
 //! The Sequencer's core without a runtime: its steps one by one with the requests that they cost, simulated worlds with
 //! faults, and arbitrary results of the upstream.
 
+mod copies;
 mod faults;
 mod halts;
 mod lifecycle;
