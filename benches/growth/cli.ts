@@ -6,11 +6,20 @@ import { figure, machine } from '../report.ts'
 import { stopAll } from '../systems/start.ts'
 import { cold } from './cold.ts'
 import { costs, weight } from './costs.ts'
-import { history } from './history.ts'
+import { builtIn, history } from './history.ts'
 import type { Figure } from './measure.ts'
 import { memory } from './memory.ts'
+import { moving } from './moving.ts'
 
-const PARTS: Record<string, (quick: boolean) => Promise<Figure[]>> = { weight, costs, cold, memory, history }
+const PARTS: Record<string, (quick: boolean) => Promise<Figure[]>> = {
+  weight,
+  costs,
+  cold,
+  memory,
+  history,
+  'built-in': builtIn,
+  moving,
+}
 
 const { values } = parseArgs({
   options: {
@@ -43,6 +52,8 @@ const conditions = `${report.at}: ${cores} × ${cpu}; load before ${loadBefore.t
 const results = { name: 'growth', report, text: `${lines.join('\n')}\n\n${conditions}` }
 save(results)
 if (values.publish) publish(results)
+// End here, because a part that failed may leave a client open
+process.exit()
 
 function print(text: string): void {
   lines.push(text)

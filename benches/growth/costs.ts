@@ -1,12 +1,11 @@
 // Measures the processor time and the storage that a push takes, and the size of the Worker.
-import { readdir, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { workerSize } from '../../scripts/lib/size.mjs'
 import { chain } from '../events.ts'
 import { cpuMs } from '../processes.ts'
 import { percentile, pushAccepted } from '../scenarios/scenario.ts'
-import { type Figure, followed, withHeadwater } from './measure.ts'
+import { bytesIn, type Figure, followed, withHeadwater } from './measure.ts'
 import { readWal } from './transactions.ts'
 
 /** `npm test` checks a budget of its own, which is smaller: scripts/lib/size.mjs. */
@@ -103,17 +102,4 @@ export async function weight(quick: boolean): Promise<Figure[]> {
     { what: 'start of workerd and the upstream, p50', value: percentile(starts, 50), unit: 'ms' },
     { what: 'first answer of a new isolate, p50', value: percentile(firsts, 50), unit: 'ms' },
   ]
-}
-
-async function bytesIn(folder: string): Promise<number> {
-  const names = await readdir(folder, { recursive: true })
-  const sizes = await Promise.all(
-    names.map(async (name) =>
-      stat(join(folder, name)).then(
-        (file) => (file.isFile() ? file.size : 0),
-        () => 0,
-      ),
-    ),
-  )
-  return sizes.reduce((sum, size) => sum + size, 0)
 }

@@ -1,10 +1,10 @@
 // Helpers of the measurements.
-import { mkdtemp, rm } from 'node:fs/promises'
+import { mkdtemp, readdir, rm, stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type Client, open } from '../client.ts'
 import { until } from '../scenarios/scenario.ts'
-import type { Endpoint } from '../systems/model.ts'
+import type { Endpoint, SystemId } from '../systems/model.ts'
 import { type Running, type StartOptions, start } from '../systems/start.ts'
 
 /** Opens a client that follows its store, as LiveStore's leader does. Its pushes go over the socket of the live pull. */
@@ -35,14 +35,14 @@ export interface Figure {
   readonly target?: number
 }
 
-/** Runs `work` with a newly started Headwater. */
+/** Runs `work` with a newly started Headwater. Its log is at an upstream, unless `system` says otherwise. */
 export async function withHeadwater<T>(
   work: (running: Running, folder: string) => Promise<T>,
-  options?: StartOptions,
+  { system = 'headwater', ...options }: StartOptions & { readonly system?: SystemId } = {},
 ): Promise<T> {
   const folder = await mkdtemp(join(tmpdir(), 'headwater-growth-'))
   try {
-    const running = await start('headwater', folder, options)
+    const running = await start(system, folder, options)
     try {
       return await work(running, folder)
     } finally {
@@ -51,4 +51,20 @@ export async function withHeadwater<T>(
   } finally {
     await rm(folder, { recursive: true, force: true, maxRetries: 5 })
   }
+}
+
+/** The size of the files in a folder whose names end so. */
+export async function bytesIn(folder: string, end = ''): Promise<number> {
+  const names = await readdir(folder, { recursive: true })
+  const sizes = await Promise.all(
+    names
+      .filter((name) => name.endsWith(end))
+      .map(async (name) =>
+        stat(join(folder, name)).then(
+          (file) => (file.isFile() ? file.size : 0),
+          () => 0,
+        ),
+      ),
+  )
+  return sizes.reduce((sum, size) => sum + size, 0)
 }

@@ -1,12 +1,10 @@
-// Measures the memory that a read of a long history takes, cold and then from the edge cache. There are two figures: the
-// Worker's isolate, by its V8 inspector, and the whole process, which includes the edge cache.
-import { setTimeout as sleep } from 'node:timers/promises'
+// Measures the memory that a read of a long history takes, cold and then from the edge cache.
 import { open } from '../client.ts'
 import { chain } from '../events.ts'
-import { residentMiB } from '../processes.ts'
 import { pushAccepted } from '../scenarios/scenario.ts'
 import type { Endpoint } from '../systems/model.ts'
 import { type Figure, withHeadwater } from './measure.ts'
+import { watchMemory } from './watch-memory.ts'
 
 const EVENT_BYTES = 10_000
 const EVENTS_PER_PUSH = 100
@@ -14,23 +12,12 @@ const EVENTS_PER_PUSH = 100
 export async function memory(quick: boolean): Promise<Figure[]> {
   const megabytes = quick ? 20 : 200
   return withHeadwater(
-    async ({ endpoint, processes, inspectorUrl }) => {
+    async (running) => {
+      const { endpoint } = running
       await write(endpoint, megabytes)
-      const inspector = await connectInspector(inspectorUrl ?? '')
-      const before = { resident: await residentMiB(processes['workerd']), isolate: await inspector.isolateMiB() }
-      const peak = { ...before }
-      const done = new AbortController()
-      const watching = (async () => {
-        while (!done.signal.aborted) {
-          peak.resident = Math.max(peak.resident, await residentMiB(processes['workerd']))
-          peak.isolate = Math.max(peak.isolate, await inspector.isolateMiB())
-          await sleep(5)
-        }
-      })()
+      const watch = await watchMemory(running)
       const read = [await readAll(endpoint), await readAll(endpoint)]
-      done.abort()
-      await watching
-      inspector.close()
+      const { before, peak } = await watch.end()
       if (read.some((bytes) => bytes < megabytes * 0.98e6))
         throw new Error(`read ${read} bytes instead of ${megabytes} MB`)
       const what = `while ${megabytes} MB are read twice`
@@ -67,43 +54,5 @@ async function readAll({ workerUrl }: Endpoint): Promise<number> {
     if (!answer.ok || next === '') throw new Error(`a read was answered ${answer.status}`)
     if (answer.headers.has('stream-up-to-date')) return bytes
     offset = next
-  }
-}
-
-interface Inspector {
-  isolateMiB(): Promise<number>
-  close(): void
-}
-
-async function connectInspector(url: string): Promise<Inspector> {
-  const listed = (await (await fetch(new URL('/json', url))).json()) as Array<{
-    id: string
-    webSocketDebuggerUrl: string
-  }>
-  const socket = new WebSocket(listed.find(({ id }) => id.endsWith('worker'))?.webSocketDebuggerUrl ?? '')
-  await new Promise((resolve, reject) => {
-    socket.onopen = resolve
-    socket.onerror = reject
-  })
-  const waiting = new Map<number, (result: Record<string, number>) => void>()
-  socket.onmessage = ({ data }) => {
-    const { id, result } = JSON.parse(String(data))
-    waiting.get(id)?.(result)
-    waiting.delete(id)
-  }
-  let asked = 0
-  return {
-    async isolateMiB() {
-      const usage = await new Promise<Record<string, number>>((resolve) => {
-        waiting.set(++asked, resolve)
-        socket.send(JSON.stringify({ id: asked, method: 'Runtime.getHeapUsage' }))
-      })
-      // The heap's pages, the memory that it uses outside of them, and the buffers, which include Wasm's memory
-      return (
-        ((usage['totalSize'] ?? 0) + (usage['embedderHeapUsedSize'] ?? 0) + (usage['backingStorageSize'] ?? 0)) /
-        2 ** 20
-      )
-    },
-    close: () => socket.close(),
   }
 }
