@@ -7,6 +7,7 @@ use std::time::Duration;
 use headwater_core::auth::claims::{Claim, Policy};
 use headwater_core::batch::BatchLimits;
 use headwater_core::budget::BudgetLimits;
+use headwater_core::log::{MAX_SHARDS, UpstreamUrl};
 use headwater_core::problem::Problem;
 use headwater_core::request_log::LogRequests;
 use headwater_core::route::Target;
@@ -88,8 +89,8 @@ pub(crate) struct Jwt {
 /// The settings of the upstream.
 #[derive(Clone)]
 pub(crate) struct UpstreamSettings {
-    /// `UPSTREAM_URL`, without a slash at its end; `None` if the log is built in.
-    pub(crate) url: Option<String>,
+    /// `UPSTREAM_URL`; `None` if the log is built in.
+    pub(crate) url: Option<UpstreamUrl>,
     /// `UPSTREAM_TOKEN` (a secret): the bearer token for the upstream.
     pub(crate) token: Option<String>,
     /// `UPSTREAM_TIMEOUT_MS` (default 10,000): how long the upstream may take for the head of an answer, and for each chunk
@@ -260,18 +261,26 @@ impl UpstreamSettings {
 
     /// Reads the settings. A problem names the setting that is wrong.
     pub(crate) fn read(vars: &DeploymentVars<'_>) -> Result<Self, Problem> {
-        let is_base = |url: &String| {
+        let is_base = |url: &str| {
             let is_http = url.starts_with("http://") || url.starts_with("https://");
             is_http && !Target::of(url).host.is_empty() && !url.contains(['@', '?', '#', ' '])
         };
-        let url = table::UPSTREAM_URL.text(vars);
-        if url.as_ref().is_some_and(|url| !is_base(url)) {
-            let detail = "must be the http(s) URL of a Durable Streams server, without a query or credentials \
-                        (those go into UPSTREAM_TOKEN).";
-            return Err(table::UPSTREAM_URL.wrong(detail));
-        }
+        let url = match table::UPSTREAM_URL.text(vars) {
+            None => None,
+            Some(text) if !is_base(&text) => {
+                let detail = "must be the http(s) URL of a Durable Streams server, without a query or credentials \
+                            (those go into UPSTREAM_TOKEN).";
+                return Err(table::UPSTREAM_URL.wrong(detail));
+            }
+            Some(text) => Some(UpstreamUrl::read(&text).ok_or_else(|| {
+                let detail = format!(
+                    "may have braces only as {{shard:N}}, once, with N from 2 to {MAX_SHARDS}."
+                );
+                table::UPSTREAM_URL.wrong(&detail)
+            })?),
+        };
         Ok(Self {
-            url: url.map(|url| url.trim_end_matches('/').to_string()),
+            url,
             token: table::UPSTREAM_TOKEN.text(vars),
             timeout: Duration::from_millis(table::UPSTREAM_TIMEOUT_MS.number(vars)?),
             max_log_bytes: table::MAX_LOG_BYTES.number(vars)?,

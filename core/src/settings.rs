@@ -121,8 +121,8 @@ macro_rules! settings {
 settings! {
     WORKER: "The settings of every deployment, and what each means." {
         /// the URL of the Durable Streams server: with the path prefix, without query or credentials. A store's stream is
-        /// `{UPSTREAM_URL}/{tenant}/{store}`, [names encoded](http-api.md#upstream). Without it, [the log is built
-        /// in](built-in-log.md)
+        /// `{UPSTREAM_URL}/{tenant}/{store}`, [names encoded](http-api.md#upstream). With `{shard:N}` in it, it names [N
+        /// servers](deployment.md#several-servers). Without it, [the log is built in](built-in-log.md)
         UPSTREAM_URL = None, Values::Text;
         /// a secret: the bearer token for the upstream
         UPSTREAM_TOKEN = None, Values::Secret;

@@ -20,4 +20,5 @@ mod settings;
 mod socket;
 mod support;
 mod turns;
+mod upstream_url;
 mod vectors;

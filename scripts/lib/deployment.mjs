@@ -34,13 +34,16 @@ export function problems(values) {
   const found = Object.entries(values).flatMap(([name, value = '']) =>
     name === 'DOMAIN' ? [] : settingProblems(name, value),
   )
-  const upstream = URL.parse(values['UPSTREAM_URL'] ?? '')
+  const oneShard = (values['UPSTREAM_URL'] ?? '').replace(/\{shard:([2-9]|[1-5]\d|6[0-4])\}/, '0')
+  const upstream = URL.parse(oneShard)
   if (!values['UPSTREAM_URL']) {
     // The log is built in.
   } else if (!upstream || !/^https?:$/.test(upstream.protocol)) {
     found.push(
       'UPSTREAM_URL must be the URL of your Durable Streams server, such as https://streams.example.com/v1/stream.',
     )
+  } else if (/[{}]/.test(oneShard)) {
+    found.push('UPSTREAM_URL may have braces only as {shard:N}, once, with N from 2 to 64.')
   } else if (upstream.username || upstream.password) {
     found.push(
       'UPSTREAM_URL has a user or a password in it. Remove it, and give the Worker a token to send: npx wrangler secret put UPSTREAM_TOKEN --env ENVIRONMENT',

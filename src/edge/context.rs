@@ -2,7 +2,7 @@
 
 use headwater_core::auth::Grant;
 use headwater_core::event::BackendId;
-use headwater_core::log::LogPlace;
+use headwater_core::log::{LogAddress, LogPlace};
 use headwater_core::names::StorePath;
 use headwater_core::problem::Problem;
 use headwater_core::route::Target;
@@ -73,18 +73,20 @@ impl StoreContext<'_> {
     }
 
     /// Where the store's log is, as far as this isolate knows. A log that moved meanwhile is found at the next call of the Sequencer.
-    pub(super) fn place(&self) -> LogPlace {
-        tip_cache::place(self.store).unwrap_or(match self.settings.upstream.url {
-            Some(_) => LogPlace::Upstream,
-            None => LogPlace::BuiltIn,
+    pub(super) fn address(&self) -> LogAddress {
+        tip_cache::address(self.store).unwrap_or_else(|| match &self.settings.upstream.url {
+            Some(url) => LogAddress::at(url.shard_of(self.store.as_str())),
+            None => LogAddress::BUILT_IN,
         })
     }
 
     /// The store's log.
     pub(super) fn stream(&self) -> worker::Result<Stream> {
         let (settings, path) = (self.settings.upstream.clone(), self.store.as_str());
-        match (self.place(), settings.url.clone()) {
-            (LogPlace::Upstream, Some(base)) => Ok(Stream::new(settings, &base, path)),
+        match (self.address(), settings.url.clone()) {
+            (LogAddress { place: LogPlace::Upstream, shard }, Some(url)) => {
+                Ok(Stream::new(settings, &url.of(shard), path))
+            }
             _ => sequencer_client::stream(self, settings),
         }
     }

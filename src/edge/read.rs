@@ -308,10 +308,10 @@ async fn fetch_and_ask(
     ctx: &StoreContext<'_>,
     read: &UpstreamRead,
 ) -> Result<(Response, Told, bool), Failure> {
-    let mut place = ctx.place();
+    let mut address = ctx.address();
     let (response, told) = if read.live == Some(Live::LongPoll) {
         let begin = tell(ctx, read).await?;
-        place = ctx.place();
+        address = ctx.address();
         let stream = ctx.stream()?;
         check_place(ctx, &stream, &read.from, &begin).await?;
         let response = fetch(&stream, read).await?;
@@ -327,7 +327,7 @@ async fn fetch_and_ask(
         (response?, told)
     };
     match told {
-        Ok(told) => Ok((response, told, ctx.place() != place)),
+        Ok(told) => Ok((response, told, ctx.address() != address)),
         Err(error) => {
             discard(&response);
             Err(error)

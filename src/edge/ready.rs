@@ -1,4 +1,4 @@
-//! `GET /ready`: whether the upstream can be reached. The route is open to everyone. Therefore it tells nothing else, and
+//! `GET /ready`: whether the upstream can be reached, and each of its shards. The route is open to everyone. Therefore it tells nothing else, and
 //! asks the upstream at most once a second.
 
 use std::cell::Cell;
@@ -57,16 +57,22 @@ async fn is_reachable(settings: &Settings) -> bool {
 }
 
 async fn probe(settings: &Settings) -> bool {
-    let Some(base) = &settings.upstream.url else { return true };
+    let Some(url) = &settings.upstream.url else { return true };
     let timeout = settings.upstream.timeout.min(TIMEOUT);
     LAST.set(Probe { until_ms: now_ms() + as_ms(timeout), ..LAST.get() });
-    let stream =
-        Stream::new(UpstreamSettings { timeout, ..settings.upstream.clone() }, base, PROBE_PATH);
-    let answer = stream.send(StreamRequest::new(Method::Head)).await;
-    let reachable = answer.is_ok_and(|response| {
-        discard(&response);
-        response.status_code() < 500
-    });
+    let mut reachable = true;
+    for shard in 0..url.shards() {
+        let settings = UpstreamSettings { timeout, ..settings.upstream.clone() };
+        let stream = Stream::new(settings, &url.of(shard), PROBE_PATH);
+        let answer = stream.send(StreamRequest::new(Method::Head)).await;
+        reachable = answer.is_ok_and(|response| {
+            discard(&response);
+            response.status_code() < 500
+        });
+        if !reachable {
+            break;
+        }
+    }
     LAST.set(Probe { reachable: Some(reachable), until_ms: now_ms() + FRESH_MS });
     reachable
 }

@@ -1,6 +1,7 @@
 //! Calls to a store's Sequencer.
 
 use headwater_core::event::Position;
+use headwater_core::log::LogAddress;
 use headwater_core::problem::Problem;
 use headwater_core::sequencer::call::{
     Ask, CALL_HEADER, Call, Inspection, LEASE_HEADER, Located, ReadStart, VERSION,
@@ -108,11 +109,11 @@ async fn ask_tip(
         match ask_text(ctx, Ask::Read(need.clone(), position), None).await {
             Err(failure) => return (Err(failure), None, None),
             Ok(text) => {
-                if let Ok(ReadStart { answer, located, halted, place }) =
+                if let Ok(ReadStart { answer, located, halted, place, shard }) =
                     serde_json::from_str(&text)
                 {
                     if let Some(place) = place {
-                        tip_cache::learn_place(ctx.store, place);
+                        tip_cache::learn_address(ctx.store, LogAddress { place, shard });
                     }
                     return (Ok(answer), Some(located), halted);
                 }

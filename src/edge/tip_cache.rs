@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use headwater_core::batch::Batch;
 use headwater_core::event::{BackendId, Offset, SeqNum};
-use headwater_core::log::LogPlace;
+use headwater_core::log::LogAddress;
 use headwater_core::names::StorePath;
 use headwater_core::problem::Problem;
 use headwater_core::sequencer::call::Incarnation;
@@ -52,17 +52,17 @@ thread_local! {
 
 thread_local! {
     /// Where the log of each store is.
-    static PLACES: RefCell<Memory<StorePath, LogPlace, STORES>> = RefCell::default();
+    static ADDRESSES: RefCell<Memory<StorePath, LogAddress, STORES>> = RefCell::default();
 }
 
 /// Where the log was when the Sequencer last told; `None` if it has not told.
-pub(super) fn place(store: &StorePath) -> Option<LogPlace> {
-    PLACES.with_borrow(|all| all.get(store).copied())
+pub(super) fn address(store: &StorePath) -> Option<LogAddress> {
+    ADDRESSES.with_borrow(|all| all.get(store).copied())
 }
 
 /// Remembers where the log is.
-pub(super) fn learn_place(store: &StorePath, place: LogPlace) {
-    PLACES.with_borrow_mut(|all| all.insert(store.clone(), place));
+pub(super) fn learn_address(store: &StorePath, address: LogAddress) {
+    ADDRESSES.with_borrow_mut(|all| all.insert(store.clone(), address));
 }
 
 /// The remembered tip, and whether it is recent.

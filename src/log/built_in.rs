@@ -89,9 +89,9 @@ pub(crate) struct Leftover {
     pub(crate) end: Option<Offset>,
 }
 
-#[derive(Deserialize)]
-struct Number {
-    number: u64,
+#[derive(Clone, Copy, Deserialize)]
+pub(super) struct Number {
+    pub(super) number: u64,
 }
 
 /// The end of a log that exists.
@@ -469,7 +469,10 @@ pub(super) fn place(offset: &str) -> Option<u64> {
     offset.parse().ok().filter(|_| is_place)
 }
 
-fn one<T: for<'de> Deserialize<'de>>(sql: &SqlStorage, query: &str) -> Result<Option<T>> {
+pub(super) fn one<T: for<'de> Deserialize<'de>>(
+    sql: &SqlStorage,
+    query: &str,
+) -> Result<Option<T>> {
     Ok(sql.exec(query, None)?.to_array()?.into_iter().next())
 }
 

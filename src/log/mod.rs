@@ -4,11 +4,12 @@
 
 mod built_in;
 mod serve;
+mod shard;
 
 use std::rc::Rc;
 
 use headwater_core::event::{BackendId, Offset};
-use headwater_core::log::{LogPlace, LogScanner};
+use headwater_core::log::{LogAddress, LogScanner};
 use headwater_core::sequencer::{Request, UpstreamResult};
 use worker::wasm_bindgen::prelude::wasm_bindgen;
 use worker::{Result, Storage};
@@ -17,34 +18,43 @@ use crate::settings::UpstreamSettings;
 use crate::upstream::{NoAnswer, ProducerEpochs, Stream};
 
 pub(crate) use self::built_in::{BuiltInLog, End, TOO_LARGE, integer};
+pub(crate) use self::shard::Shard;
 
 /// A store's log.
 pub(crate) enum Log {
     /// A stream of the upstream.
-    Upstream(Box<Stream>, ProducerEpochs),
+    Upstream(Box<Stream>, ProducerEpochs, Rc<Shard>),
     /// Rows of the Sequencer's storage.
     BuiltIn(Rc<BuiltInLog>),
 }
 
 impl Log {
     /// Opens the log of the store with this path. A store that has a built-in log keeps it, until it is moved. Any other one has its
-    /// log at the upstream, if the deployment has an upstream.
-    pub(crate) fn open(settings: &UpstreamSettings, path: &str, storage: Storage) -> Result<Self> {
+    /// log at the upstream, if the deployment has an upstream. Also returns the shard of the upstream that the log is on, or would
+    /// move to.
+    pub(crate) fn open(
+        settings: &UpstreamSettings,
+        path: &str,
+        storage: Storage,
+    ) -> Result<(Self, Option<Rc<Shard>>)> {
+        let sql = storage.sql();
         let built_in = BuiltInLog::open(storage, settings.max_log_bytes)?;
-        Ok(match &settings.url {
-            Some(base) if built_in.end().is_none() => Self::Upstream(
-                Box::new(Stream::new(settings.clone(), base, path)),
-                ProducerEpochs::default(),
-            ),
-            _ => Self::BuiltIn(Rc::new(built_in)),
-        })
+        let Some(url) = &settings.url else { return Ok((Self::BuiltIn(Rc::new(built_in)), None)) };
+        let shard = Rc::new(Shard::open(sql, url, path, &built_in)?);
+        let log = if built_in.end().is_some() {
+            Self::BuiltIn(Rc::new(built_in))
+        } else {
+            let stream = Stream::new(settings.clone(), &url.of(shard.number()), path);
+            Self::Upstream(Box::new(stream), ProducerEpochs::default(), shard.clone())
+        };
+        Ok((log, Some(shard)))
     }
 
     /// Where the log is.
-    pub(crate) fn place(&self) -> LogPlace {
+    pub(crate) fn address(&self) -> LogAddress {
         match self {
-            Self::Upstream(..) => LogPlace::Upstream,
-            Self::BuiltIn(_) => LogPlace::BuiltIn,
+            Self::Upstream(_, _, shard) => LogAddress::at(shard.number()),
+            Self::BuiltIn(_) => LogAddress::BUILT_IN,
         }
     }
 
@@ -68,17 +78,30 @@ impl Log {
         let batch = batch.unwrap_or_default();
         match self {
             Self::BuiltIn(log) => log.perform(request, scanner, batch),
-            Self::Upstream(stream, epochs) => match request {
-                Request::Check => stream.check().await,
-                Request::ReadAll { .. } => stream.scan(None, scanner).await,
-                Request::ReadOn { from, .. } => stream.scan(Some(from), scanner).await,
-                Request::Create => stream.create(new_backend_id()).await,
-                Request::Close => stream.close().await,
-                Request::Delete => stream.delete().await,
-                Request::Append { parent, producer_seq, .. } => {
-                    stream.append(parent, epochs, producer_seq, batch).await
+            Self::Upstream(stream, epochs, shard) => {
+                let is_read = matches!(
+                    request,
+                    Request::Check | Request::ReadAll { .. } | Request::ReadOn { .. }
+                );
+                // A read of a store that does not exist leaves nothing behind.
+                if !is_read && shard.keep().is_err() {
+                    return UpstreamResult::Failed;
                 }
-            },
+                let result = match request {
+                    Request::Check => stream.check().await,
+                    Request::ReadAll { .. } => stream.scan(None, scanner).await,
+                    Request::ReadOn { from, .. } => stream.scan(Some(from), scanner).await,
+                    Request::Create => stream.create(new_backend_id()).await,
+                    Request::Close => stream.close().await,
+                    Request::Delete => stream.delete().await,
+                    Request::Append { parent, producer_seq, .. } => {
+                        stream.append(parent, epochs, producer_seq, batch).await
+                    }
+                };
+                let is_found =
+                    matches!(result, UpstreamResult::Checked(..) | UpstreamResult::Read(..));
+                if is_found && shard.keep().is_err() { UpstreamResult::Failed } else { result }
+            }
         }
     }
 
@@ -88,7 +111,7 @@ impl Log {
         tail: &Offset,
     ) -> std::result::Result<Offset, NoAnswer> {
         match self {
-            Self::Upstream(stream, _) => stream.wait_for_append(tail).await,
+            Self::Upstream(stream, ..) => stream.wait_for_append(tail).await,
             // Only this Sequencer writes to it.
             Self::BuiltIn(_) => Err(NoAnswer),
         }

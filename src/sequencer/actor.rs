@@ -11,6 +11,7 @@ use futures::channel::oneshot;
 use headwater_core::batch::Batch;
 use headwater_core::budget::BudgetLimits;
 use headwater_core::event::{BackendId, Offset, Position, ROOT, SeqNum};
+use headwater_core::log::LogAddress;
 use headwater_core::problem::Problem;
 use headwater_core::push_stats::PushStats;
 use headwater_core::sequencer::call::{
@@ -30,7 +31,7 @@ use super::sockets::{Socket, Sockets};
 use super::storage::Rows;
 use crate::isolate::now_ms;
 use crate::lease::{BATCHES, Lease};
-use crate::log::Log;
+use crate::log::{Log, Shard};
 use crate::settings::{self, DeploymentVars, UpstreamSettings};
 use crate::upstream::NoAnswer;
 
@@ -47,6 +48,8 @@ pub(super) struct Actor {
     /// The push that was accepted last, until the sockets are told.
     landed: RefCell<Option<(Ticket, Held)>>,
     log: Log,
+    /// The shard of the upstream that the log is on, or would move to; `None` without an upstream.
+    shard: Option<Rc<Shard>>,
     mover: Mover,
     upstream: UpstreamSettings,
     limits: SequencerLimits,
@@ -110,7 +113,7 @@ impl Actor {
         let vars = DeploymentVars(env);
         let settings = UpstreamSettings::read(&vars).map_err(as_error)?;
         let lease_duration = settings.sequencer_timeout();
-        let log = Log::open(&settings, path, state.storage())?;
+        let (log, shard) = Log::open(&settings, path, state.storage())?;
         let mut rows = Rows::open(state.storage().sql(), log.built_in().is_some())?;
         let limits = settings::sequencer_limits(&vars).map_err(as_error)?;
         let core = Core::new(rows.load()?, BackendId::implicit(path), limits);
@@ -124,6 +127,7 @@ impl Actor {
             landed: RefCell::default(),
             lease_duration,
             log,
+            shard,
             mover: Mover::default(),
             upstream: settings,
             limits,
@@ -193,7 +197,8 @@ impl Actor {
             self.doubted_ms.set(now_ms());
             drop(self.clone().begin(Op::Look(Need::Fresh), None));
         }
-        Ok(ReadStart { answer, located, halted, place: Some(self.log.place()) })
+        let LogAddress { place, shard } = self.log.address();
+        Ok(ReadStart { answer, located, halted, place: Some(place), shard })
     }
 
     /// The Sequencer's part of the inspector's view.

@@ -69,6 +69,8 @@ test('values that can work pass, and each other value is refused with advice', (
   expect(wrong({ JWT_JWKS: '{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AA","kid":"d"}]}' })).toBe('')
   expect(wrong({ UPSTREAM_URL: 'http://172.20.0.2:4437/v1/stream' })).toContain("Cloudflare can't reach")
   expect(wrong({ UPSTREAM_URL: 'https://streams.myexample.com/v1/stream' })).toBe('')
+  expect(wrong({ UPSTREAM_URL: 'https://streams-{shard:16}.acme.dev/v1/stream' })).toBe('')
+  expect(wrong({ UPSTREAM_URL: 'https://streams-{shard}.acme.dev/v1/stream' })).toContain('{shard:N}')
   expect(wrong({ LOG_REQUESTS: 'some' })).toContain('LOG_REQUESTS is "some", but must be one of: all, errors, none')
   expect(wrong({ MAX_IN_FLIGHT: '0' })).toContain('MAX_IN_FLIGHT is "0", but must be a whole number from 1')
   expect(wrong({ SEGMENT_BYTES: '8388608' })).toContain('SEGMENT_BYTES is "8388608", but may be at most 4194304')

@@ -78,6 +78,8 @@ test.each<[setting: string, value: string, others?: Record<string, string>]>([
   ['UPSTREAM_TIMEOUT_MS', '-1'],
   ['UPSTREAM_URL', 'https://user:password@streams.example.com'],
   ['UPSTREAM_URL', 'https://'],
+  ['UPSTREAM_URL', 'https://streams-{shard}.example.com'],
+  ['UPSTREAM_URL', 'https://streams-{shard:65}.example.com'],
   ['MAX_NAME_BYTES', '5000'],
   ['MAX_BATCH_BYTES', '16777216'],
   ['LOG_REQUESTS', 'some'],

@@ -134,6 +134,9 @@ pub struct ReadStart {
     /// Where the log is. Older builds leave it out.
     #[serde(default)]
     pub place: Option<LogPlace>,
+    /// The shard of the upstream that has the log.
+    #[serde(default)]
+    pub shard: u32,
 }
 
 /// The answer to [`Ask::Inspect`].

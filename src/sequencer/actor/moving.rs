@@ -133,8 +133,17 @@ impl Actor {
 
     /// The store's stream at the upstream; `None` if the deployment has no upstream.
     fn upstream(&self) -> Option<Stream> {
-        let base = self.upstream.url.clone()?;
+        let base = self.upstream.url.as_ref()?.of(self.shard.as_ref()?.number());
         Some(Stream::new(self.upstream.clone(), &base, &self.path))
+    }
+
+    /// Records that nothing of a built-in log is left at the upstream.
+    fn leaves_nothing(&self, log: &BuiltInLog) -> Step<()> {
+        log.leaves_nothing().map_err(|error| self.storage_failed(error))?;
+        if let Some(shard) = &self.shard {
+            shard.leave();
+        }
+        Ok(())
     }
 
     fn built_in_log(&self) -> Result<BuiltInLog> {

@@ -21,7 +21,7 @@ const LAST_LOOKS: usize = 5;
 
 impl Actor {
     pub(super) async fn move_to_built_in(self: &Rc<Self>) -> Step<MoveAnswer> {
-        let Log::Upstream(upstream, _) = &self.log else {
+        let Log::Upstream(upstream, ..) = &self.log else {
             let head = self.fresh_tip().await?.head;
             self.delete_source().await?;
             return Ok(arrived(LogPlace::BuiltIn, head, true));
@@ -143,6 +143,6 @@ impl Actor {
             result => return Err(refused(result)),
         }
         self.goes_on()?;
-        log.leaves_nothing().map_err(|error| self.storage_failed(error))
+        self.leaves_nothing(log)
     }
 }

@@ -105,20 +105,20 @@ impl Actor {
         // First, so that a deletion of the store deletes the copy as well.
         let is_new = log.leftover().is_none();
         if is_new {
-            log.leaves(None).map_err(|error| self.storage_failed(error))?;
+            let kept = self.shard.as_ref().map_or(Ok(()), |shard| shard.keep());
+            kept.and_then(|()| log.leaves(None)).map_err(|error| self.storage_failed(error))?;
         }
         if let Some(copy) = self.new_copy(upstream, tip).await? {
             return Ok(copy);
         }
         let found = self.found_copy(upstream, log, tip).await;
         let is_anothers = matches!(found, Err(Stopped::Early(MoveAnswer::Taken(_))));
-        let recorded = match &found {
-            Err(_) if is_anothers && is_new => log.leaves_nothing(),
+        match &found {
+            Err(_) if is_anothers && is_new => self.leaves_nothing(log)?,
             // It is the beginning of this log, whatever it was before.
-            Ok(_) => log.leaves(None),
-            Err(_) => Ok(()),
-        };
-        recorded.map_err(|error| self.storage_failed(error))?;
+            Ok(_) => log.leaves(None).map_err(|error| self.storage_failed(error))?,
+            Err(_) => {}
+        }
         match found? {
             Some(copy) => Ok(copy),
             None => {
