@@ -42,9 +42,9 @@ export default defineConfig({
   test: {
     // Every test file starts its own servers as processes. The Worker must be built before the first one.
     globalSetup: 'tests/harness/global-setup.ts',
-    // Test files wait more than they work. Therefore three run at a time, also on a machine with two cores.
-    maxWorkers: 3,
-    minWorkers: 3,
+    // Test files wait more than they work. Therefore four run at a time, also on a machine with two cores.
+    maxWorkers: 4,
+    minWorkers: 4,
     sequence: { sequencer: LongFirst },
     projects: [
       project('wire', ['tests/harness/**/*.test.ts', 'tests/wire/**/*.test.ts']),

@@ -11,6 +11,7 @@ const HELP = `npm run chaos -- [options]
   --seed S      the seed of all randomness, and of the first round (default: random)
   --no-kills    cause network faults only, and kill no process
   --built-in    keep the log in the Worker's own storage, without an upstream
+  --replicas    let two Workers serve every store, each with Durable Objects of its own
   --moves       move logs between the upstream and the Worker's own storage meanwhile
   --help
 
@@ -31,6 +32,7 @@ function readOptions() {
       seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 32)) },
       'no-kills': { type: 'boolean', default: false },
       'built-in': { type: 'boolean', default: false },
+      replicas: { type: 'boolean', default: false },
       moves: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
     },
@@ -45,7 +47,11 @@ function readOptions() {
   if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32)
     throw new Error(`--seed must be a whole number below 2^32, not ${values.seed}`)
   if (values['built-in'] && values.moves) throw new Error('--moves requires an upstream, which --built-in leaves out')
-  const flags = /** @type {const} */ (['no-kills', 'built-in', 'moves'])
+  if (values.replicas && (values['built-in'] || values.moves))
+    throw new Error(
+      '--replicas goes with neither --built-in nor --moves: then a log has one place, in one Durable Object',
+    )
+  const flags = /** @type {const} */ (['no-kills', 'built-in', 'replicas', 'moves'])
     .filter((name) => values[name])
     .map((name) => `--${name}`)
   return ['--minutes', String(minutes), '--seed', String(seed), ...flags]

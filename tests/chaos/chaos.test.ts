@@ -53,6 +53,21 @@ describe('no event is lost or doubled, and no client is stuck, while logs move',
   })
 })
 
+describe('no event is lost or doubled, and no client is stuck, while two Workers serve every store', () => {
+  let parts: Parts
+  beforeAll(async () => {
+    parts = await startParts({ replicas: true })
+  })
+  afterAll(() => parts && stopParts(parts))
+
+  test('with seed 6, 30 s, kills: true', { timeout: 180_000 }, async () => {
+    console.log('seed 6')
+    const round = await runRound(parts, { seed: 6, seconds: 30, kills: true })
+    expect(complaints(round)).toBe('')
+    expect(round.tally.acknowledged).toBeGreaterThan(100)
+  })
+})
+
 describe('no event is lost or doubled, and no client is stuck, with the built-in log', () => {
   let parts: Parts
   beforeAll(async () => {

@@ -14,6 +14,7 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     'no-kills': { type: 'boolean', default: false },
     'built-in': { type: 'boolean', default: false },
+    replicas: { type: 'boolean', default: false },
     moves: { type: 'boolean', default: false },
   },
 })
@@ -21,9 +22,9 @@ const minutes = Number(values.minutes)
 const seed = Number(values.seed)
 
 console.log(
-  `[chaos] seed ${seed}, ${minutes} minutes${values['no-kills'] ? ', no kills' : ''}${values['built-in'] ? ', built-in log' : ''}${values.moves ? ', moves' : ''}`,
+  `[chaos] seed ${seed}, ${minutes} minutes${values['no-kills'] ? ', no kills' : ''}${values['built-in'] ? ', built-in log' : ''}${values.replicas ? ', replicas' : ''}${values.moves ? ', moves' : ''}`,
 )
-const parts = await startParts({ builtIn: values['built-in'] })
+const parts = await startParts({ builtIn: values['built-in'], replicas: values.replicas })
 onEndSignal(async () => {
   await stopParts(parts)
   process.exit(130)

@@ -9,11 +9,13 @@ import {
   removeFolder,
   type Server,
   startCountingProxy,
+  startNodeUpstream,
   startRustUpstream,
   startWorker,
 } from '../harness/index.ts'
 import type { Random } from '../support/random.ts'
 import { UPSTREAM_TIMEOUT_MS } from './faults.ts'
+import { startReplicas } from './replicas.ts'
 import type { Tally } from './tally.ts'
 
 export interface Parts {
@@ -24,6 +26,7 @@ export interface Parts {
   /** Between the Worker and the upstream. */
   proxy: CountingProxy
   worker: Server
+  replicas: boolean
   /** Between the clients and the Worker. */
   front: CountingProxy
   /** The upstream and the Worker by another name, the target of redirects. */
@@ -33,20 +36,24 @@ export interface Parts {
 export interface PartsOptions {
   /** Whether the log is built in. */
   builtIn?: boolean
+  /** Whether two Workers serve every store, each with a Sequencer of its own. */
+  replicas?: boolean
 }
 
 // With segments this short, most reads come from the edge cache
 const VARS = { UPSTREAM_TIMEOUT_MS: String(UPSTREAM_TIMEOUT_MS), SEGMENT_EVENTS: '10' }
 
-export async function startParts({ builtIn = false }: PartsOptions = {}): Promise<Parts> {
+export async function startParts({ builtIn = false, replicas = false }: PartsOptions = {}): Promise<Parts> {
   const dataDir = join(await makeFolder('chaos'), 'upstream')
   if (builtIn) return partsWithoutUpstream(dataDir)
-  const upstream = await startRustUpstream({ dataDir })
+  // The Rust server forgets its fence when it is killed, and a Sequencer that has not heard of another one's appends relies on it
+  const upstream = await (replicas ? startNodeUpstream : startRustUpstream)({ dataDir })
   const proxy = await startCountingProxy(upstream.url)
   try {
-    const worker = await startWorker({ upstreamUrl: proxy.url, vars: VARS })
+    const options = { upstreamUrl: proxy.url, vars: VARS }
+    const worker = await (replicas ? startReplicas(options) : startWorker(options))
     const aside = { upstream: await startCountingProxy(upstream.url), worker: await startCountingProxy(worker.url) }
-    return { upstream, dataDir, proxy, worker, front: await startCountingProxy(worker.url), aside }
+    return { upstream, dataDir, proxy, worker, replicas, front: await startCountingProxy(worker.url), aside }
   } catch (error) {
     await Promise.all([proxy.stop(), upstream.stop()])
     throw error
@@ -57,7 +64,7 @@ async function partsWithoutUpstream(dataDir: string): Promise<Parts> {
   const worker = await startWorker({ upstreamUrl: '', vars: VARS })
   const way = () => startCountingProxy(worker.url)
   const aside = { upstream: await way(), worker: await way() }
-  return { upstream: noUpstream, dataDir, proxy: await way(), worker, front: await way(), aside }
+  return { upstream: noUpstream, dataDir, proxy: await way(), worker, replicas: false, front: await way(), aside }
 }
 
 export async function stopParts({ upstream, dataDir, proxy, worker, front, aside }: Parts): Promise<void> {

@@ -171,6 +171,7 @@ async function trouble(
   const over = new AbortController()
   const begun = () =>
     !moves &&
+    !parts.replicas &&
     stores.every(({ history }) => [...history.attempts.values()].some(({ outcome }) => outcome === 'acknowledged'))
   const moving = moves ? moveNowAndThen(parts, random.fork('moves'), tally, stores.map(pathOf), over.signal) : undefined
   const crashes = kills ? crashNowAndThen(parts, random.fork('crashes'), tally, begun, over.signal) : undefined
