@@ -28,7 +28,7 @@ const field = (name) => /** @type {any} */ (form.elements.namedItem(name))
  * @typedef {{ from: string, end: string, last: number, events: number, bytes: number }} Segment
  * @typedef {{ backend_id: string, head: number, offset: string, events: number, bytes: number, sealed: { events: number, bytes: number } }} Tip
  * @typedef {object} Inspected the answer of src/edge/inspect.rs
- * @property {{ state: string, detail: string | null, tip: Tip | null, segments: Segment[], sealed: number, sockets: number, waiting: number, pushes: PushStats | null, storage?: { bytes: number, most: number } | null }} store
+ * @property {{ state: string, detail: string | null, tip: Tip | null, segments: Segment[], sealed: number, sockets: number, waiting: number, pushes: PushStats | null, storage?: { bytes: number, most: number } | null, shard?: number | null }} store
  * @property {boolean[]} cached
  * @property {number | null} age
  * @property {number | null} head
@@ -345,6 +345,7 @@ function showFigures({ store, age, head }) {
     const { bytes, most } = store.storage
     figures.push(['Storage', `${formatBytes(bytes)} of ${formatBytes(most)}`, bytes > 0.8 * most ? 'bad' : ''])
   }
+  if (typeof store.shard === 'number') figures.push(['Shard of the upstream', formatNumber(store.shard), 'large'])
   if (store.waiting > 0) figures.push(['Waiting for a turn', formatNumber(store.waiting), 'large'])
   if (age !== null && head !== null)
     figures.push(['Tip in this isolate', `head ${formatNumber(head)}, ${formatNumber(Math.round(age / 1000))} s old`])

@@ -40,7 +40,7 @@ async function main() {
   if (!(await build()) || !(await buildClient())) return fail('the build failed')
 
   const upstreamUrl = options.builtIn ? '' : (options.upstream ?? (await startUpstream(options)))
-  if (options.upstream && (await statusOf(options.upstream)) === undefined) {
+  if (options.upstream && (await statusOf(options.upstream.replace(/\{shard:\d+\}/, '0'))) === undefined) {
     return fail(`the upstream ${options.upstream} does not answer`)
   }
   const persistTo = workerData(options)

@@ -34,7 +34,7 @@ export function problems(values) {
   const found = Object.entries(values).flatMap(([name, value = '']) =>
     name === 'DOMAIN' ? [] : settingProblems(name, value),
   )
-  const oneShard = (values['UPSTREAM_URL'] ?? '').replace(/\{shard:([2-9]|[1-5]\d|6[0-4])\}/, '0')
+  const oneShard = (values['UPSTREAM_URL'] ?? '').replace(/\{shard:([2-9]|[12]\d|3[0-2])\}/, '0')
   const upstream = URL.parse(oneShard)
   if (!values['UPSTREAM_URL']) {
     // The log is built in.
@@ -43,7 +43,7 @@ export function problems(values) {
       'UPSTREAM_URL must be the URL of your Durable Streams server, such as https://streams.example.com/v1/stream.',
     )
   } else if (/[{}]/.test(oneShard)) {
-    found.push('UPSTREAM_URL may have braces only as {shard:N}, once, with N from 2 to 64.')
+    found.push('UPSTREAM_URL may have braces only as {shard:N}, once, with N from 2 to 32.')
   } else if (upstream.username || upstream.password) {
     found.push(
       'UPSTREAM_URL has a user or a password in it. Remove it, and give the Worker a token to send: npx wrangler secret put UPSTREAM_TOKEN --env ENVIRONMENT',

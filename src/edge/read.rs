@@ -261,12 +261,13 @@ async fn answer_of_log(
     mut before: Option<KnownTip>,
 ) -> Result<Option<(Response, Told)>, Failure> {
     for _ in 0..MAX_ROUNDS {
-        let (response, told, has_moved) = fetch_and_ask(ctx, read).await?;
-        let status = response.status_code();
-        if has_moved {
-            discard(&response);
+        let (response, told) = fetch_and_ask(ctx, read).await?;
+        let Some(response) = response else {
             before = told.tip;
-        } else if status == 404 {
+            continue;
+        };
+        let status = response.status_code();
+        if status == 404 {
             discard(&response);
             // The Sequencer may not know yet that the stream is gone, or that it never existed.
             let creates = read.live.is_some() && ctx.incarnation.is_none();
@@ -302,35 +303,45 @@ async fn answer_of_log(
     Err(Problem::unavailable().into())
 }
 
-/// The upstream's answer, what the Sequencer tells at the same time, and whether the log has moved meanwhile. A long-poll may take a
-/// minute. Its place is checked before it begins, and its tip is the one at its end.
+/// The upstream's answer, and what the Sequencer tells at the same time. No answer counts if the log is at another address than the
+/// isolate thought. A long-poll may take a minute. Its place is checked before it begins, and its tip is the one at its end.
 async fn fetch_and_ask(
     ctx: &StoreContext<'_>,
     read: &UpstreamRead,
-) -> Result<(Response, Told, bool), Failure> {
+) -> Result<(Option<Response>, Told), Failure> {
     let mut address = ctx.address();
     let (response, told) = if read.live == Some(Live::LongPoll) {
         let begin = tell(ctx, read).await?;
         address = ctx.address();
         let stream = ctx.stream()?;
         check_place(ctx, &stream, &read.from, &begin).await?;
-        let response = fetch(&stream, read).await?;
+        let response = fetch(&stream, read).await;
         let end = tell(ctx, read).await;
         (response, if begin.doubt().is_some() { Ok(begin) } else { end })
     } else {
         let stream = ctx.stream()?;
         let (response, told) = join(fetch(&stream, read), Box::pin(tell(ctx, read))).await;
         let told = match told {
-            Ok(told) => check_place(ctx, &stream, &read.from, &told).await.map(|()| told),
-            Err(error) => Err(error),
+            Ok(told) if ctx.address() == address => {
+                check_place(ctx, &stream, &read.from, &told).await.map(|()| told)
+            }
+            told => told,
         };
-        (response?, told)
+        (response, told)
     };
-    match told {
-        Ok(told) => Ok((response, told, ctx.address() != address)),
-        Err(error) => {
-            discard(&response);
-            Err(error)
+    let has_moved = ctx.address() != address;
+    match (response, told) {
+        (Ok(response), Ok(told)) if !has_moved => Ok((Some(response), told)),
+        (response, told) => {
+            if let Ok(response) = &response {
+                discard(response);
+            }
+            let told = told?;
+            if has_moved {
+                Ok((None, told))
+            } else {
+                response.map(|response| (Some(response), told))
+            }
         }
     }
 }

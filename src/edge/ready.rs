@@ -1,10 +1,12 @@
-//! `GET /ready`: whether the upstream can be reached, and each of its shards. The route is open to everyone. Therefore it tells nothing else, and
-//! asks the upstream at most once a second.
+//! `GET /ready`: whether the upstream can be reached, and each of its shards. The route is open to everyone. Therefore it tells
+//! nothing else, and asks the upstream at most once a second.
 
 use std::cell::Cell;
 use std::time::Duration;
 
+use futures::channel::oneshot;
 use headwater_core::problem::Problem;
+use worker::wasm_bindgen_futures::spawn_local;
 use worker::{Method, Response};
 
 use super::reply;
@@ -60,18 +62,24 @@ async fn probe(settings: &Settings) -> bool {
     let Some(url) = &settings.upstream.url else { return true };
     let timeout = settings.upstream.timeout.min(TIMEOUT);
     LAST.set(Probe { until_ms: now_ms() + as_ms(timeout), ..LAST.get() });
-    let mut reachable = true;
+    // All at the same time. Each answers within its time-out.
+    let mut answers = Vec::new();
     for shard in 0..url.shards() {
         let settings = UpstreamSettings { timeout, ..settings.upstream.clone() };
         let stream = Stream::new(settings, &url.of(shard), PROBE_PATH);
-        let answer = stream.send(StreamRequest::new(Method::Head)).await;
-        reachable = answer.is_ok_and(|response| {
-            discard(&response);
-            response.status_code() < 500
+        let (to_probe, answer) = oneshot::channel();
+        answers.push(answer);
+        spawn_local(async move {
+            let answer = stream.send(StreamRequest::new(Method::Head)).await;
+            let _ = to_probe.send(answer.is_ok_and(|response| {
+                discard(&response);
+                response.status_code() < 500
+            }));
         });
-        if !reachable {
-            break;
-        }
+    }
+    let mut reachable = true;
+    for answer in answers {
+        reachable &= answer.await.unwrap_or(false);
     }
     LAST.set(Probe { reachable: Some(reachable), until_ms: now_ms() + FRESH_MS });
     reachable

@@ -45,7 +45,8 @@ impl Told {
 ///
 /// A remembered tip may be older than a reset. It is good enough for sealed history, which stays what it was.
 pub(super) async fn tip(ctx: &StoreContext<'_>, position: &Position) -> Result<Told, Failure> {
-    let remembered = tip_cache::get(ctx.store).filter(|(known, _)| ctx.names(&known.tip));
+    let remembered = tip_cache::get(ctx.store)
+        .filter(|(known, _)| ctx.names(&known.tip) && tip_cache::address(ctx.store).is_some());
     let Some((known, is_recent)) = remembered else { return told_now(ctx, position).await };
     if !is_recent {
         match told_now(ctx, position).await {

@@ -65,6 +65,11 @@ pub(super) fn learn_address(store: &StorePath, address: LogAddress) {
     ADDRESSES.with_borrow_mut(|all| all.insert(store.clone(), address));
 }
 
+/// Forgets where the log is, so that the next read asks.
+pub(super) fn forget_address(store: &StorePath) {
+    ADDRESSES.with_borrow_mut(|all| all.remove(store));
+}
+
 /// The remembered tip, and whether it is recent.
 pub(super) fn get(store: &StorePath) -> Option<(KnownTip, bool)> {
     TIPS.with_borrow(|all| {

@@ -79,12 +79,7 @@ impl Log {
         match self {
             Self::BuiltIn(log) => log.perform(request, scanner, batch),
             Self::Upstream(stream, epochs, shard) => {
-                let is_read = matches!(
-                    request,
-                    Request::Check | Request::ReadAll { .. } | Request::ReadOn { .. }
-                );
-                // A read of a store that does not exist leaves nothing behind.
-                if !is_read && shard.keep().is_err() {
+                if request == Request::Create && shard.begin().is_err() {
                     return UpstreamResult::Failed;
                 }
                 let result = match request {
@@ -100,7 +95,7 @@ impl Log {
                 };
                 let is_found =
                     matches!(result, UpstreamResult::Checked(..) | UpstreamResult::Read(..));
-                if is_found && shard.keep().is_err() { UpstreamResult::Failed } else { result }
+                if is_found && shard.find().is_err() { UpstreamResult::Failed } else { result }
             }
         }
     }

@@ -7,6 +7,7 @@ use worker::{Result, SqlStorage};
 
 use super::built_in::{BuiltInLog, Number, integer, one};
 
+/// No row means that the log began when the upstream had one server, which is shard 0.
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS shard (
         only INTEGER PRIMARY KEY CHECK (only = 1),
@@ -23,15 +24,12 @@ const COUNT_LOGS: &str = "SELECT COUNT(*) AS number FROM backend";
 pub(crate) struct Shard {
     sql: SqlStorage,
     number: Cell<u32>,
-    /// The number that a new log gets.
-    of_new: u32,
-    is_sharded: bool,
-    /// Whether the row has to be written.
-    is_due: Cell<bool>,
+    stored: Cell<Option<u32>>,
+    /// The number that a new log gets; `None` if the upstream is one server.
+    of_new: Option<u32>,
 }
 
 impl Shard {
-    /// Finds the shard. A log that began when the upstream had one server is on shard 0.
     pub(super) fn open(
         sql: SqlStorage,
         url: &UpstreamUrl,
@@ -40,40 +38,68 @@ impl Shard {
     ) -> Result<Self> {
         let count =
             |query| -> Result<u64> { Ok(one::<Number>(&sql, query)?.map_or(0, |row| row.number)) };
-        let is_sharded = url.shards() > 1;
-        // Nothing of a built-in log is at the upstream, unless a move has left it.
-        let begins = log.end().is_some() && log.leftover().is_none();
-        let is_stored = is_sharded && !begins && count(COUNT_TABLES)? > 0;
-        let stored = if is_stored { one::<Number>(&sql, STORED)? } else { None };
-        let of_new = url.shard_of(path);
-        let number = match stored {
-            Some(row) => row.number as u32,
-            None if !is_sharded || begins => of_new,
-            None if count(COUNT_INDEX_TABLES)? == 0 || count(COUNT_LOGS)? == 0 => of_new,
+        let of_new = (url.shards() > 1).then(|| url.shard_of(path));
+        let stored = if count(COUNT_TABLES)? > 0 { one::<Number>(&sql, STORED)? } else { None };
+        let stored = stored.map(|row| row.number as u32);
+        let number = match of_new {
             None => 0,
+            Some(of_new) => {
+                let has_index = count(COUNT_INDEX_TABLES)? > 0 && count(COUNT_LOGS)? > 0;
+                let is_at_upstream = match log.end() {
+                    // A move may have left something there.
+                    Some(_) => log.leftover().is_some(),
+                    None => has_index,
+                };
+                match stored {
+                    Some(number) if is_at_upstream || number < url.shards() => number,
+                    None if is_at_upstream => 0,
+                    _ => of_new,
+                }
+            }
         };
-        let is_due = Cell::new(is_sharded && stored.is_none());
-        Ok(Self { sql, number: Cell::new(number), of_new, is_sharded, is_due })
+        Ok(Self { sql, number: Cell::new(number), stored: Cell::new(stored), of_new })
     }
 
     pub(crate) fn number(&self) -> u32 {
         self.number.get()
     }
 
-    /// Chooses anew: nothing of the store is at the upstream any more.
-    pub(crate) fn leave(&self) {
-        self.number.set(self.of_new);
-        self.is_due.set(self.is_sharded);
+    /// Stores the number of a log that begins. Must come before the upstream keeps anything of it.
+    pub(crate) fn begin(&self) -> Result<()> {
+        match self.of_new {
+            Some(_) => self.store(Some(self.number())),
+            None => self.store(None),
+        }
     }
 
-    /// Stores the number. Must come before anything that the upstream keeps.
-    pub(crate) fn keep(&self) -> Result<()> {
-        if self.is_due.get() {
-            self.sql.exec(SCHEMA, None)?;
-            let insert = "INSERT OR REPLACE INTO shard (only, number) VALUES (1, ?)";
-            self.sql.exec(insert, vec![integer(self.number().into())?])?;
-            self.is_due.set(false);
+    /// Stores the number of a log that is there.
+    pub(super) fn find(&self) -> Result<()> {
+        match (self.of_new, self.stored.get()) {
+            (Some(_), None) => self.store(Some(self.number())),
+            _ => Ok(()),
         }
+    }
+
+    /// Forgets the number: nothing of the store is at the upstream any more. Returns whether the next log begins on another shard.
+    pub(crate) fn leave(&self) -> Result<bool> {
+        self.store(None)?;
+        let of_new = self.of_new.unwrap_or_default();
+        Ok(self.number.replace(of_new) != of_new)
+    }
+
+    fn store(&self, number: Option<u32>) -> Result<()> {
+        if number == self.stored.get() {
+            return Ok(());
+        }
+        match number {
+            None => self.sql.exec("DELETE FROM shard", None)?,
+            Some(number) => {
+                self.sql.exec(SCHEMA, None)?;
+                let insert = "INSERT OR REPLACE INTO shard (only, number) VALUES (1, ?)";
+                self.sql.exec(insert, vec![integer(number.into())?])?
+            }
+        };
+        self.stored.set(number);
         Ok(())
     }
 }

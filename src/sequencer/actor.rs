@@ -11,7 +11,7 @@ use futures::channel::oneshot;
 use headwater_core::batch::Batch;
 use headwater_core::budget::BudgetLimits;
 use headwater_core::event::{BackendId, Offset, Position, ROOT, SeqNum};
-use headwater_core::log::LogAddress;
+use headwater_core::log::{LogAddress, LogPlace};
 use headwater_core::problem::Problem;
 use headwater_core::push_stats::PushStats;
 use headwater_core::sequencer::call::{
@@ -214,6 +214,7 @@ impl Actor {
         };
         let archived = tip.filter(|tip| tip.closed).map(|tip| Answer::Closed(tip.clone()));
         let problem = halted.as_ref().or(archived.as_ref()).unwrap_or(&answer).problem();
+        let LogAddress { place, shard } = self.log.address();
         let shown = Shown {
             state: problem
                 .as_ref()
@@ -226,6 +227,7 @@ impl Actor {
             waiting: self.sockets.waiting(),
             pushes: push_stats.as_deref(),
             storage: self.log.built_in().map(|log| log.room()),
+            shard: (place == LogPlace::Upstream).then_some(shard),
         };
         let shown = to_raw_value(&shown)?;
         Ok(Inspection {
@@ -456,9 +458,15 @@ impl Actor {
             }
         }
         self.landed.take();
-        if is_deleted && self.log.built_in().is_some() && self.upstream.url.is_some() {
-            // The next log begins at the upstream.
-            self.end(Bye::Restarted, "The store was deleted. Connect again.");
+        if is_deleted && let Some(shard) = &self.shard {
+            match shard.leave() {
+                // The next log begins at the upstream, on the shard of a new store.
+                Ok(moves) if moves || self.log.built_in().is_some() => {
+                    self.end(Bye::Restarted, "The store was deleted. Connect again.");
+                }
+                Ok(_) => {}
+                Err(error) => self.abandon(&error),
+            }
         }
     }
 

@@ -41,6 +41,8 @@ test.each(['websocket', 'sse', 'long-poll'] as const)(
       device.note(count)
       notes[device === a ? 'a' : 'b'] += count
     }
+    note(a, 1)
+    await whole(devices, 1)
     for (const [to, writer, other] of [
       ['built-in', a, b],
       ['upstream', b, a],

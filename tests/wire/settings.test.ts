@@ -79,7 +79,7 @@ test.each<[setting: string, value: string, others?: Record<string, string>]>([
   ['UPSTREAM_URL', 'https://user:password@streams.example.com'],
   ['UPSTREAM_URL', 'https://'],
   ['UPSTREAM_URL', 'https://streams-{shard}.example.com'],
-  ['UPSTREAM_URL', 'https://streams-{shard:65}.example.com'],
+  ['UPSTREAM_URL', 'https://streams-{shard:33}.example.com'],
   ['MAX_NAME_BYTES', '5000'],
   ['MAX_BATCH_BYTES', '16777216'],
   ['LOG_REQUESTS', 'some'],

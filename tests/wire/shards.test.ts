@@ -2,9 +2,9 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { isFree } from '../../scripts/lib/ports.mjs'
 import { freePort, makeFolder, removeFolder, type Server, startRustUpstream, startWorker } from '../harness/index.ts'
-import { eventsIn, numbers } from '../support/events.ts'
+import { numbers } from '../support/events.ts'
 import { runScript } from '../support/run-script.ts'
-import { chain, type Event, json, Store } from '../support/store.ts'
+import { chain, json, Store, walk } from '../support/store.ts'
 
 let folder: string
 let servers: Server[]
@@ -15,9 +15,9 @@ let base: string
 const urlOf = (digit: string) => `${base}${digit}/v1/stream`
 
 /** Starts a Worker on the same Durable Objects, in new isolates. */
-const deploy = async (upstreamUrl: string) => {
+const deploy = async (upstreamUrl: string, vars = {}) => {
   await worker?.stop()
-  worker = await startWorker({ upstreamUrl, persistTo: folder })
+  worker = await startWorker({ upstreamUrl, persistTo: folder, vars: { INSPECTOR: 'on', ...vars } })
 }
 
 /** Two free ports that differ in the last digit only, which is 0 or 1. */
@@ -69,7 +69,7 @@ const shardsOf = async (store: Store) => {
   const found = await Promise.all([0, 1].map(ask))
   return found.flatMap(({ status }, shard) => (status === 200 ? [shard] : []))
 }
-const seqs = async (store: Store) => eventsIn<Event>(await json(await store.read())).map(({ seqNum }) => seqNum)
+const seqs = async (store: Store) => (await walk(store)).flatMap(({ events }) => events.map(({ seqNum }) => seqNum))
 
 test('new stores begin on the server that their hash names', async () => {
   await deploy(urlOf('{shard:2}'))
@@ -139,6 +139,57 @@ test('a move into the Durable Object and back chooses the server anew, and keeps
   expect(await backendId()).toBe(before)
   await deploy(urlOf('{shard:3}'))
   expect(await seqs(store)).toEqual(numbers(1, 5))
+})
+
+test('a stored number is forgotten with the log that it was for', async () => {
+  await deploy(urlOf('{shard:2}'))
+  const [moved, deleted] = [newStore({ 2: 1 }), newStore({ 2: 1 })]
+  const refused = newStore({ 2: 1 })
+  for (const store of [moved, deleted]) await store.pushed(chain(0, 3))
+  await runScript('move', moved.url, '--to', 'built-in')
+  expect((await (await deleted.currentIncarnation()).request('DELETE')).status).toBe(204)
+  expect(await shardsOf(deleted)).toEqual([])
+  await servers[1]?.kill()
+  expect((await refused.push(chain(0, 1))).status).toBe(503)
+  await servers[1]?.restart()
+  // One server again: what begins there is on shard 0
+  await deploy(urlOf('0'))
+  await runScript('move', moved.url, '--to', 'upstream')
+  for (const store of [deleted, refused]) await store.pushed(chain(0, 2))
+  await deploy(urlOf('{shard:2}'))
+  expect(await seqs(moved)).toEqual(numbers(1, 3))
+  for (const store of [deleted, refused]) expect(await seqs(store)).toEqual([1, 2])
+  for (const store of [moved, deleted, refused]) expect(await shardsOf(store)).toEqual([0])
+})
+
+test('a store that was deleted for good begins on a server that still counts', async () => {
+  await deploy(urlOf('{shard:2}'))
+  const store = newStore({ 2: 1 })
+  await store.pushed(chain(0, 3))
+  await deploy(urlOf('{shard:3}'))
+  expect((await (await store.currentIncarnation()).request('DELETE')).status).toBe(204)
+  await deploy(urlOf('0'))
+  await store.pushed(chain(0, 1))
+  expect(await shardsOf(store)).toEqual([0])
+})
+
+test('an isolate that knows only the tip reads sealed history where it is, while the server of its guess is down', async () => {
+  await deploy(urlOf('{shard:3}'), { SEGMENT_EVENTS: '10' })
+  const store = newStore({ 3: 0, 2: 1 })
+  await store.pushed(chain(0, 20))
+  await servers[1]?.kill()
+  await deploy(urlOf('{shard:2}'), { SEGMENT_EVENTS: '10' })
+  await store.pushed(chain(20, 1))
+  expect(await seqs(store)).toEqual(numbers(1, 21))
+  await servers[1]?.restart()
+})
+
+test('the inspector tells the shard', async () => {
+  await deploy(urlOf('{shard:2}'))
+  const store = newStore({ 2: 1 })
+  await store.pushed(chain(0, 1))
+  const answer = await json(await fetch(store.url.replace('/v1/stream/', '/inspect/api/')))
+  expect(answer).toMatchObject({ store: { shard: 1 } })
 })
 
 test('a store that began in its Durable Object moves to the server that its hash names', async () => {

@@ -1,7 +1,7 @@
 //! The URL of the upstream, which may have several servers: shards.
 
-/// The most shards that an upstream may have.
-pub const MAX_SHARDS: u32 = 64;
+/// The most shards that an upstream may have. `/ready` asks each, and Workers Free allows 50 requests.
+pub const MAX_SHARDS: u32 = 32;
 
 /// `UPSTREAM_URL`. With `{shard:N}` in it, it names N servers, and each store's log is on one of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl UpstreamUrl {
                 .then(|| Self { before: text.into(), shards: None });
         };
         let (count, after) = rest.split_once('}')?;
-        let is_number = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+        let is_number = count.bytes().all(|byte| byte.is_ascii_digit()) && !count.starts_with('0');
         let count = count.parse().ok().filter(|n| is_number && (2..=MAX_SHARDS).contains(n))?;
         let is_alone = ![before, after].iter().any(|part| part.contains(['{', '}']));
         is_alone.then(|| Self { before: before.into(), shards: Some((after.into(), count)) })

@@ -172,6 +172,8 @@ pub struct Shown<'a> {
     pub pushes: Option<&'a PushStats>,
     /// The room of a built-in log; `None` if the log is at an upstream.
     pub storage: Option<Room>,
+    /// The shard of the upstream that has the log; `None` if the log is built in.
+    pub shard: Option<u32>,
 }
 
 /// The room that a built-in log has.

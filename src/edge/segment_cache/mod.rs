@@ -93,7 +93,11 @@ pub(super) async fn read(
     match first_piece.await {
         Ok(FillOutcome::Piece(response)) => Ok(Some(CachedPage { response, x_cache: "MISS" })),
         Ok(FillOutcome::Mismatch) => Ok(None),
-        Ok(FillOutcome::NoAnswer) | Err(_) => Err(Problem::unavailable().into()),
+        Ok(FillOutcome::NoAnswer) | Err(_) => {
+            // The log may have moved away from a server that is gone.
+            tip_cache::forget_address(ctx.store);
+            Err(Problem::unavailable().into())
+        }
     }
 }
 

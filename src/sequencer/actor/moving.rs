@@ -15,7 +15,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use futures::channel::oneshot;
-use headwater_core::event::{BackendId, SeqNum};
+use headwater_core::event::{BackendId, Offset, SeqNum};
 use headwater_core::log::LogPlace;
 use headwater_core::sequencer::call::{Incarnation, MoveAnswer, Progress};
 use headwater_core::sequencer::copy::LogCopy;
@@ -139,11 +139,12 @@ impl Actor {
 
     /// Records that nothing of a built-in log is left at the upstream.
     fn leaves_nothing(&self, log: &BuiltInLog) -> Step<()> {
-        log.leaves_nothing().map_err(|error| self.storage_failed(error))?;
-        if let Some(shard) = &self.shard {
-            shard.leave();
-        }
-        Ok(())
+        self.mover.copy.take();
+        let left = log.leaves_nothing().and_then(|()| match &self.shard {
+            Some(shard) => shard.leave().map(drop),
+            None => Ok(()),
+        });
+        left.map_err(|error| self.storage_failed(error))
     }
 
     fn built_in_log(&self) -> Result<BuiltInLog> {
@@ -187,19 +188,37 @@ impl Actor {
             return Ok(());
         };
         let (Some(_), Some(upstream)) = (log.leftover(), self.upstream()) else { return Ok(()) };
-        match upstream.check().await {
-            UpstreamResult::Checked(header, _) if self.is_ours(log, header.as_ref()) => {
-                match upstream.delete().await {
-                    UpstreamResult::Deleted | UpstreamResult::Missing => Ok(()),
-                    result => Err(result),
+        self.delete_at_upstream(&upstream, log, None).await.map(drop)
+    }
+
+    /// Deletes what the upstream has of a built-in log. Keeps it, and returns false, if it does not end where it should. Looks
+    /// twice, because somebody else may answer for the server once.
+    async fn delete_at_upstream(
+        &self,
+        upstream: &Stream,
+        log: &BuiltInLog,
+        end: Option<&Offset>,
+    ) -> std::result::Result<bool, UpstreamResult> {
+        for _ in 0..2 {
+            match upstream.check().await {
+                UpstreamResult::Checked(header, tail) if self.is_ours(log, header.as_ref()) => {
+                    if end.is_some_and(|end| *end != tail.offset) {
+                        return Ok(false);
+                    }
+                    match upstream.delete().await {
+                        UpstreamResult::Deleted | UpstreamResult::Missing => {}
+                        result => return Err(result),
+                    }
                 }
+                // It is gone, or is another log.
+                UpstreamResult::Checked(..)
+                | UpstreamResult::Unreadable
+                | UpstreamResult::Missing
+                | UpstreamResult::Gone => {}
+                result => return Err(result),
             }
-            UpstreamResult::Checked(..)
-            | UpstreamResult::Unreadable
-            | UpstreamResult::Missing
-            | UpstreamResult::Gone => Ok(()),
-            result => Err(result),
         }
+        Ok(true)
     }
 
     /// Replaces the index by that of the copy, and then the log by `switch`, in one transaction. It ends this actor: the next call opens

@@ -5,7 +5,6 @@ use std::rc::Rc;
 
 use headwater_core::event::{Offset, Position};
 use headwater_core::log::LogPlace;
-use headwater_core::sequencer::UpstreamResult;
 use headwater_core::sequencer::call::{Incarnation, MoveAnswer, Progress};
 use headwater_core::sequencer::copy::LogCopy;
 use worker::Error;
@@ -125,22 +124,9 @@ impl Actor {
         let (Some(leftover), Some(upstream)) = (log.leftover(), self.upstream()) else {
             return Ok(());
         };
-        match upstream.check().await {
-            UpstreamResult::Checked(header, end) if self.is_ours(log, header.as_ref()) => {
-                if leftover.end.is_some_and(|source| source != end.offset) {
-                    return Err(MoveAnswer::WentOn.into());
-                }
-                match upstream.delete().await {
-                    UpstreamResult::Deleted | UpstreamResult::Missing => {}
-                    result => return Err(refused(result)),
-                }
-            }
-            // It is gone, or is another log.
-            UpstreamResult::Checked(..)
-            | UpstreamResult::Unreadable
-            | UpstreamResult::Missing
-            | UpstreamResult::Gone => {}
-            result => return Err(refused(result)),
+        let deleted = self.delete_at_upstream(&upstream, log, leftover.end.as_ref()).await;
+        if !deleted.map_err(refused)? {
+            return Err(MoveAnswer::WentOn.into());
         }
         self.goes_on()?;
         self.leaves_nothing(log)

@@ -105,8 +105,8 @@ impl Actor {
         // First, so that a deletion of the store deletes the copy as well.
         let is_new = log.leftover().is_none();
         if is_new {
-            let kept = self.shard.as_ref().map_or(Ok(()), |shard| shard.keep());
-            kept.and_then(|()| log.leaves(None)).map_err(|error| self.storage_failed(error))?;
+            let begun = self.shard.as_ref().map_or(Ok(()), |shard| shard.begin());
+            begun.and_then(|()| log.leaves(None)).map_err(|error| self.storage_failed(error))?;
         }
         if let Some(copy) = self.new_copy(upstream, tip).await? {
             return Ok(copy);
