@@ -170,6 +170,46 @@ describe('a break of the chain is never applied', () => {
     ))
 })
 
+// A Worker on another machine, or a cache, may answer with an end of the log that is long past
+test.each(['the live read', 'the catch-up'])(
+  'an older end of the log in the place of %s moves no device back',
+  (which) =>
+    run(
+      Effect.gen(function* () {
+        const network = makeNetwork()
+        const storeId = world.newStore()
+        const writer = yield* open({ url: world.network.url }, storeId)
+        yield* writer.push(eventsFrom(0, 3))
+        let older: Headers | undefined
+        network.intercept((ask, next) => {
+          if (ask.method !== 'GET' || older !== undefined) return undefined
+          return next().then((response) => {
+            older = response.headers
+            return response
+          })
+        })
+        const live = { mode: 'long-poll' as const, renewInterval: 1_000 }
+        const backend = yield* openElsewhere({ url: world.network.url, fetch: network.fetch, live }, storeId)
+        const follower = yield* follow(backend)
+        yield* follower.until('the first events', () => follower.seqNums().length === 3)
+        yield* writer.push(eventsFrom(3, 7))
+        yield* follower.until('more events', () => follower.seqNums().length === 10)
+        let told = 0
+        network.intercept((ask) => {
+          const isIt = which === 'the live read' ? ask.live !== null : ask.live === null
+          if (ask.method !== 'GET' || !isIt || told > 0) return undefined
+          told += 1
+          return Promise.resolve(new Response('[]', { headers: older ?? {} }))
+        })
+        yield* follower.until('the older end', () => told === 1)
+        yield* writer.push(eventsFrom(10, 2))
+        yield* follower.until('the rest', () => follower.seqNums().length === 12)
+        expect(follower.seqNums()).toEqual(numbers(1, 12))
+        expect(follower.exit()).toBeUndefined()
+      }),
+    ),
+)
+
 describe('a pull that is not live', () => {
   test('tries again before it fails', () =>
     run(

@@ -3,7 +3,7 @@ import { ForeignAnswer, type HttpFailure, TransportError } from '../http/errors.
 import { isHaltedProblem } from '../store/problem.ts'
 import { applyPage, onTruncatedLog, readFrom } from './pull-page.ts'
 import { endPull, retryLater } from './pull-retry.ts'
-import { type Doubt, fallBack, isAnotherBackend, type PullState } from './pull-state.ts'
+import { begin, type Doubt, fallBack, isAnotherBackend, type PullState } from './pull-state.ts'
 import type { Moment, Outcome, PullSetup } from './pull-terms.ts'
 
 /**
@@ -57,6 +57,9 @@ const resolve = (
       return onUnconfirmed(setup, state, doubt.backendId, doubt.url, moment)
     case 'Backwards': {
       const read = readFrom(state, doubt.page)
+      // An older end of the same log says nothing about the position of this device.
+      if (setup.party === 'worker' && doubt.page.messages.length === 0)
+        return begin(setup, fallBack(setup, state) ?? state, moment)
       return read._tag === 'Foreign' ? state : applyPage(setup, state, read, doubt.page, doubt.from, moment)
     }
     case 'Broken': {

@@ -7,6 +7,7 @@ import { cutPage, EMPTY_ITEM, type Page, readPage, START_OFFSET } from './page.t
 import { endPull, retryLater } from './pull-retry.ts'
 import {
   begin,
+  canFindBySeqNum,
   confirmFirst,
   fallBack,
   goLive,
@@ -136,7 +137,9 @@ const onBrokenChain = (
   if (state.run.caughtUp)
     return retryLater(setup, withoutSpread(suspect), new TransportError(`expected ${expected}, found ${found}`), moment)
   if (!state.suspect) return begin(setup, suspect, moment)
-  const elsewhere = state.isHint ? fallBack(setup, state) : undefined
+  // An answer of an older state of the log may have moved the position. The last event is sure.
+  const isSure = !state.isHint && (state.bySeqNum || !canFindBySeqNum(setup, state.seqNum))
+  const elsewhere = isSure ? undefined : fallBack(setup, state)
   if (elsewhere !== undefined) return begin(setup, elsewhere, moment)
   const note = `the log is broken after offset ${state.offset}: expected ${expected}, found ${found}`
   return confirmFirst(state, {
