@@ -13,7 +13,7 @@ type StartUpstream = (options: { longPollTimeoutMs: number }) => Promise<Server>
 /** Without `startUpstream`, the log is built in. */
 export function runSuite(upstreamName: string, startUpstream?: StartUpstream): void {
   // The properties try more inputs where the machine is fast. One that does not apply stops at its first failure
-  configureGlobal({ interruptAfterTimeLimit: 3_000, endOnFailure: true })
+  configureGlobal({ interruptAfterTimeLimit: 10_000, endOnFailure: true })
   describe(upstreamName, () => {
     const options = { baseUrl: '' }
     const running: Pick<Listening, 'stop'>[] = []

@@ -1,6 +1,7 @@
 /** A doubt whether a log is the right one. The server has been asked, past every cache, which backend it has now. */
 import { ForeignAnswer, type HttpFailure, TransportError } from '../http/errors.ts'
 import { isHaltedProblem } from '../store/problem.ts'
+import { START_OFFSET } from './page.ts'
 import { applyPage, onTruncatedLog, readFrom } from './pull-page.ts'
 import { endPull, retryLater } from './pull-retry.ts'
 import { begin, type Doubt, fallBack, isAnotherBackend, type PullState } from './pull-state.ts'
@@ -57,8 +58,8 @@ const resolve = (
       return onUnconfirmed(setup, state, doubt.backendId, doubt.url, moment)
     case 'Backwards': {
       const read = readFrom(state, doubt.page)
-      // An older end of the same log says nothing about the position of this device.
-      if (setup.party === 'worker' && doubt.page.messages.length === 0)
+      // An older end of the same log says nothing about the position of this device. A store without a log ends at the start.
+      if (setup.party === 'worker' && doubt.page.messages.length === 0 && doubt.page.next !== START_OFFSET)
         return begin(setup, fallBack(setup, state) ?? state, moment)
       return read._tag === 'Foreign' ? state : applyPage(setup, state, read, doubt.page, doubt.from, moment)
     }
