@@ -32,6 +32,9 @@ pub(crate) const ANALYTICS_BINDING: &str = "ANALYTICS";
 /// The name of the binding of the inspector's files. [`Settings::inspector`] needs it.
 pub(crate) const ASSETS_BINDING: &str = "ASSETS";
 
+/// The name of the binding of the R2 bucket for the older parts of built-in logs. A deployment may lack it.
+pub(crate) const LOG_BUCKET_BINDING: &str = "LOG_BUCKET";
+
 /// The longest row of a built-in log. A Durable Object's row holds at most 2 MB. No batch may be longer, so that every row ends with a message.
 pub(crate) const MAX_ROW: usize = 3 << 19;
 

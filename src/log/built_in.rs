@@ -8,6 +8,7 @@
 //! Only this Sequencer writes to its storage. Therefore an append needs no fence, and its outcome is never unknown.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use futures::channel::oneshot;
 use headwater_core::event::{BackendId, Offset};
@@ -18,6 +19,7 @@ use headwater_core::sequencer::{Refusal, Request, Tail, UpstreamResult};
 use serde::Deserialize;
 use worker::{Error, Result, SqlStorage, SqlStorageValue, Storage, console_error, console_warn};
 
+use super::bucket::LogBucket;
 use super::new_backend_id;
 use crate::settings::MAX_ROW;
 
@@ -43,6 +45,8 @@ const TAIL: &str = "SELECT end AS number FROM log ORDER BY end DESC LIMIT 1";
 const MERGED: &str = "SELECT end AS number FROM log WHERE merged = 1 ORDER BY end DESC LIMIT 1";
 const PUT: &str = "INSERT OR REPLACE INTO log (end, merged, body) VALUES (?, ?, ?)";
 const TIDY: &str = "DELETE FROM log WHERE end IN (SELECT end FROM log ORDER BY end LIMIT 64)";
+const OLDEST_MERGED: &str =
+    "SELECT end, body FROM log WHERE merged = 1 AND end < ? ORDER BY end LIMIT 8";
 const ROWS_AFTER: &str = "SELECT end, body FROM log WHERE end > ? ORDER BY end LIMIT 256";
 
 /// The bytes from which on a step of a read takes no further row.
@@ -72,6 +76,9 @@ pub(crate) struct BuiltInLog {
     /// The most bytes that the storage may take.
     max_bytes: u64,
     has_warned: Cell<bool>,
+    bucket: Rc<LogBucket>,
+    /// Whether parts go to the bucket now.
+    is_shelving: Cell<bool>,
 }
 
 /// The stream itself.
@@ -111,7 +118,7 @@ impl End {
 }
 
 impl BuiltInLog {
-    pub(crate) fn open(storage: Storage, max_bytes: u64) -> Result<Self> {
+    pub(crate) fn open(storage: Storage, max_bytes: u64, bucket: Rc<LogBucket>) -> Result<Self> {
         let sql = storage.sql();
         let log = Self {
             stream: RefCell::default(),
@@ -124,6 +131,8 @@ impl BuiltInLog {
             waiting: RefCell::default(),
             max_bytes,
             has_warned: Cell::default(),
+            bucket,
+            is_shelving: Cell::default(),
             storage,
             sql,
         };
@@ -164,7 +173,7 @@ impl BuiltInLog {
     }
 
     /// Performs a request of the core. `scanner` takes the messages of a read.
-    pub(super) fn perform(
+    pub(super) async fn perform(
         &self,
         request: Request,
         scanner: LogScanner,
@@ -177,9 +186,9 @@ impl BuiltInLog {
             (Request::Check, Some(end)) => {
                 return UpstreamResult::Checked(self.backend_id(), tail(end));
             }
-            (Request::ReadAll { .. }, Some(end)) => self.scan(0, end, scanner),
+            (Request::ReadAll { .. }, Some(end)) => self.scan(0, end, scanner).await,
             (Request::ReadOn { from, .. }, Some(end)) => match place(&from.0) {
-                Some(from) if from <= end.at => self.scan(from, end, scanner),
+                Some(from) if from <= end.at => self.scan(from, end, scanner).await,
                 _ => Ok(UpstreamResult::Refused(Refusal { status: 400, retry_after: None })),
             },
             (Request::Append { .. }, Some(End { closed: true, .. })) => {
@@ -212,6 +221,7 @@ impl BuiltInLog {
             self.has_tables.set(true);
         }
         self.sql.exec("DELETE FROM log", None)?;
+        self.bucket.forget()?;
         self.tail.set(0);
         Ok(offset(self.write(header_message(backend_id).as_bytes(), true)?))
     }
@@ -229,6 +239,7 @@ impl BuiltInLog {
     /// Leaves the log to the upstream: here it does not exist any more. Its rows stay until [`Self::tidy`].
     pub(crate) fn leave(&self) -> Result<()> {
         self.sql.exec("DELETE FROM stream; DELETE FROM leftover;", None)?;
+        self.bucket.forget()?;
         self.stream.take();
         self.deletions.update(|deletions| deletions + 1);
         self.wake();
@@ -343,6 +354,7 @@ impl BuiltInLog {
 
     fn delete(&self) -> Result<UpstreamResult> {
         self.sql.exec("DELETE FROM stream; DELETE FROM leftover;", None)?;
+        self.bucket.forget()?;
         self.stream.take();
         self.leftover.take();
         self.tail.set(0);
@@ -356,7 +368,8 @@ impl BuiltInLog {
     /// some time.
     pub(crate) fn merge(&self, end: &Offset) -> Result<()> {
         let Some(end) = place(&end.0) else { return Ok(()) };
-        let start = one::<Number>(&self.sql, MERGED)?.map_or(0, |row| row.number);
+        let merged = one::<Number>(&self.sql, MERGED)?.map_or(0, |row| row.number);
+        let start = merged.max(self.bucket.end()?);
         let (mut at, mut from, mut body) = (start, start, Vec::new());
         while at < end {
             let rows = self.rows_after(at)?;
@@ -379,6 +392,46 @@ impl BuiltInLog {
         if body.is_empty() { Ok(()) } else { self.replace(from, at, body) }
     }
 
+    /// Moves merged rows to the bucket, if there is one. The last row stays: it tells where the log ends.
+    pub(crate) async fn shelve(&self) -> Result<()> {
+        if !self.bucket.is_bound() || self.is_shelving.replace(true) {
+            return Ok(());
+        }
+        let shelved = self.shelve_parts().await;
+        self.is_shelving.set(false);
+        shelved
+    }
+
+    async fn shelve_parts(&self) -> Result<()> {
+        while self.end().is_some()
+            && let Some((from, to, part)) = self.oldest_part()?
+        {
+            let key = self.bucket.put(part).await?;
+            if !self.bucket.record(from, to, &key)? {
+                break;
+            }
+            self.sql.exec("DELETE FROM log WHERE end <= ?", vec![integer(to)?])?;
+        }
+        self.bucket.sweep().await
+    }
+
+    /// The oldest merged rows, enough for an object. `None` if there are too few.
+    fn oldest_part(&self) -> Result<Option<(u64, u64, Vec<u8>)>> {
+        let from = self.bucket.end()?;
+        let (mut to, mut part) = (from, Vec::new());
+        for row in self.sql.exec(OLDEST_MERGED, vec![integer(self.tail.get())?])?.raw() {
+            let (end, body) = end_and_body(row?)?;
+            // Rows may overlap.
+            let body = &body[body.len().saturating_sub((end - to) as usize)..];
+            if part.len() + body.len() > MAX_ROW {
+                return Ok(Some((from, to, part)));
+            }
+            part.extend_from_slice(body);
+            to = end;
+        }
+        Ok((part.len() >= MAX_ROW / 2).then_some((from, to, part)))
+    }
+
     /// Puts one row in the place of the rows from `from` to `end`. Each step leaves a whole log, because a failure undoes only the
     /// step that fails: rows that overlap are read as well.
     fn replace(&self, from: u64, end: u64, body: Vec<u8>) -> Result<()> {
@@ -392,13 +445,9 @@ impl BuiltInLog {
     fn rows_after(&self, at: u64) -> Result<Vec<(u64, Vec<u8>)>> {
         let (mut rows, mut bytes) = (Vec::new(), 0);
         for row in self.sql.exec(ROWS_AFTER, vec![integer(at)?])?.raw() {
-            let Ok([SqlStorageValue::Integer(end), SqlStorageValue::Blob(body)]) =
-                <[SqlStorageValue; 2]>::try_from(row?)
-            else {
-                return Err("a row of the log".into());
-            };
+            let (end, body) = end_and_body(row?)?;
             bytes += body.len();
-            rows.push((end as u64, body));
+            rows.push((end, body));
             if bytes >= STEP_BYTES {
                 break;
             }
@@ -407,13 +456,23 @@ impl BuiltInLog {
     }
 
     /// The bytes from `at` on, as many as one step takes, but none behind `end`. They end with the comma behind a message.
-    pub(crate) fn bytes(&self, at: u64, end: End) -> Result<Vec<u8>> {
+    pub(crate) async fn bytes(&self, at: u64, end: End) -> Result<Vec<u8>> {
         let gone = || Error::from("the log was deleted meanwhile");
-        if !self.end().is_some_and(|now| now.is_of(&end)) {
+        let is_there = || self.end().is_some_and(|now| now.is_of(&end));
+        if !is_there() {
             return Err(gone());
         }
+        let mut rows = self.rows_after(at)?;
+        if rows.first().is_none_or(|(row_end, row)| row_end - row.len() as u64 > at) {
+            let part = self.bucket.part_after(at)?.ok_or_else(gone)?;
+            let body = self.bucket.read(&part).await;
+            if !is_there() {
+                return Err(gone());
+            }
+            rows = vec![(part.end, body?)];
+        }
         let (mut bytes, mut next) = (Vec::new(), at);
-        for (row_end, row) in self.rows_after(at)? {
+        for (row_end, row) in rows {
             let start = row_end.checked_sub(row.len() as u64).filter(|start| *start <= next);
             let start = start.ok_or_else(gone)?;
             // Rows may overlap.
@@ -430,12 +489,12 @@ impl BuiltInLog {
         self.storage.sync().await
     }
 
-    fn scan(&self, from: u64, end: End, mut scanner: LogScanner) -> Result<UpstreamResult> {
+    async fn scan(&self, from: u64, end: End, mut scanner: LogScanner) -> Result<UpstreamResult> {
         let mut splitter = MessageSplitter::default();
         let mut at = from;
         let mut result = splitter.feed(b"[", |_| {});
         while at < end.at && result.is_ok() {
-            let mut bytes = self.bytes(at, end)?;
+            let mut bytes = self.bytes(at, end).await?;
             at += bytes.len() as u64;
             if at == end.at {
                 // The last comma.
@@ -474,6 +533,13 @@ pub(super) fn one<T: for<'de> Deserialize<'de>>(
     query: &str,
 ) -> Result<Option<T>> {
     Ok(sql.exec(query, None)?.to_array()?.into_iter().next())
+}
+
+fn end_and_body(row: Vec<SqlStorageValue>) -> Result<(u64, Vec<u8>)> {
+    match <[SqlStorageValue; 2]>::try_from(row) {
+        Ok([SqlStorageValue::Integer(end), SqlStorageValue::Blob(body)]) => Ok((end as u64, body)),
+        _ => Err("a row of the log".into()),
+    }
 }
 
 /// A number as a value of a query.

@@ -2,6 +2,7 @@
 //!
 //! Both perform the same requests of the core. This module is the only place that knows the difference.
 
+mod bucket;
 mod built_in;
 mod serve;
 mod shard;
@@ -17,6 +18,7 @@ use worker::{Result, Storage};
 use crate::settings::UpstreamSettings;
 use crate::upstream::{NoAnswer, ProducerEpochs, Stream};
 
+pub(crate) use self::bucket::LogBucket;
 pub(crate) use self::built_in::{BuiltInLog, End, TOO_LARGE, integer};
 pub(crate) use self::shard::Shard;
 
@@ -36,9 +38,10 @@ impl Log {
         settings: &UpstreamSettings,
         path: &str,
         storage: Storage,
+        bucket: Rc<LogBucket>,
     ) -> Result<(Self, Option<Rc<Shard>>)> {
         let sql = storage.sql();
-        let built_in = BuiltInLog::open(storage, settings.max_log_bytes)?;
+        let built_in = BuiltInLog::open(storage, settings.max_log_bytes, bucket)?;
         let Some(url) = &settings.url else { return Ok((Self::BuiltIn(Rc::new(built_in)), None)) };
         let shard = Rc::new(Shard::open(sql, url, path, &built_in)?);
         let log = if built_in.end().is_some() {
@@ -77,7 +80,7 @@ impl Log {
         };
         let batch = batch.unwrap_or_default();
         match self {
-            Self::BuiltIn(log) => log.perform(request, scanner, batch),
+            Self::BuiltIn(log) => log.perform(request, scanner, batch).await,
             Self::Upstream(stream, epochs, shard) => {
                 if request == Request::Create && shard.begin().is_err() {
                     return UpstreamResult::Failed;

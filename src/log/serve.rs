@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use futures::future::ready;
 use futures::stream;
 use headwater_core::event::Offset;
 use headwater_core::route::Target;
@@ -85,7 +84,7 @@ impl BuiltInLog {
         headers.set(UP_TO_DATE, "true")?;
         headers.set("content-type", "application/json")?;
         let page = Page { log: self, at: from, end, part: Part::Begin };
-        let body = stream::try_unfold(page, |page| ready(page.step()));
+        let body = stream::try_unfold(page, Page::step);
         Ok(Response::from_stream(Box::pin(body))?.with_headers(headers))
     }
 
@@ -135,7 +134,7 @@ struct Page {
 }
 
 impl Page {
-    fn step(mut self) -> Result<Option<(Vec<u8>, Self)>> {
+    async fn step(mut self) -> Result<Option<(Vec<u8>, Self)>> {
         let bytes = match self.part {
             Part::Done => return Ok(None),
             Part::Begin if self.at == self.end.at => {
@@ -147,7 +146,7 @@ impl Page {
                 b"[".to_vec()
             }
             Part::Messages => {
-                let mut bytes = self.log.bytes(self.at, self.end)?;
+                let mut bytes = self.log.bytes(self.at, self.end).await?;
                 self.at += bytes.len() as u64;
                 if self.at == self.end.at {
                     self.part = Part::Done;
@@ -183,7 +182,7 @@ impl Follower {
             follower.end = end;
             if follower.at < end.at || end.closed || !follower.has_sent {
                 follower.log.durable().await?;
-                let text = follower.events()?;
+                let text = follower.events().await?;
                 let is_over = end.closed && follower.at == end.at;
                 return Ok(Some((text, (!is_over).then_some(follower))));
             }
@@ -196,10 +195,10 @@ impl Follower {
     }
 
     /// The messages of the next rows, and the event that says where the client is now.
-    fn events(&mut self) -> Result<Vec<u8>> {
+    async fn events(&mut self) -> Result<Vec<u8>> {
         let (mut text, end) = (Vec::new(), self.end);
         if self.at < end.at {
-            let mut messages = self.log.bytes(self.at, end)?;
+            let mut messages = self.log.bytes(self.at, end).await?;
             self.at += messages.len() as u64;
             messages.pop();
             // A line's end would end the event's line. JSON has none inside of strings.

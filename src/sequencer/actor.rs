@@ -31,8 +31,8 @@ use super::sockets::{Socket, Sockets};
 use super::storage::Rows;
 use crate::isolate::now_ms;
 use crate::lease::{BATCHES, Lease};
-use crate::log::{Log, Shard};
-use crate::settings::{self, DeploymentVars, UpstreamSettings};
+use crate::log::{Log, LogBucket, Shard};
+use crate::settings::{self, DeploymentVars, LOG_BUCKET_BINDING, UpstreamSettings};
 use crate::upstream::NoAnswer;
 
 /// A core, and everything that it needs to act.
@@ -48,6 +48,8 @@ pub(super) struct Actor {
     /// The push that was accepted last, until the sockets are told.
     landed: RefCell<Option<(Ticket, Held)>>,
     log: Log,
+    /// Where the older parts of a built-in log are.
+    bucket: Rc<LogBucket>,
     /// The shard of the upstream that the log is on, or would move to; `None` without an upstream.
     shard: Option<Rc<Shard>>,
     mover: Mover,
@@ -113,7 +115,9 @@ impl Actor {
         let vars = DeploymentVars(env);
         let settings = UpstreamSettings::read(&vars).map_err(as_error)?;
         let lease_duration = settings.sequencer_timeout();
-        let (log, shard) = Log::open(&settings, path, state.storage())?;
+        let bucket = env.bucket(LOG_BUCKET_BINDING).ok();
+        let bucket = Rc::new(LogBucket::new(state.storage().sql(), bucket, path));
+        let (log, shard) = Log::open(&settings, path, state.storage(), bucket.clone())?;
         let mut rows = Rows::open(state.storage().sql(), log.built_in().is_some())?;
         let limits = settings::sequencer_limits(&vars).map_err(as_error)?;
         let core = Core::new(rows.load()?, BackendId::implicit(path), limits);
@@ -127,6 +131,7 @@ impl Actor {
             landed: RefCell::default(),
             lease_duration,
             log,
+            bucket,
             shard,
             mover: Mover::default(),
             upstream: settings,
@@ -361,14 +366,30 @@ impl Actor {
         }
     }
 
-    /// Merges the built-in log's rows of a segment that is sealed now.
+    /// Merges the built-in log's rows of a segment that is sealed now, and moves older ones to the bucket.
     fn merge_sealed(&self) {
         let core = self.core.borrow();
-        if let (Some(log), Some(tip)) = (self.log.built_in(), core.tip().filter(|tip| tip.seals()))
-            && let Err(error) = log.merge(&tip.offset)
-        {
+        let Some(tip) = core.tip().filter(|tip| tip.seals()) else { return };
+        let Some(log) = self.log.built_in() else { return };
+        if let Err(error) = log.merge(&tip.offset) {
             console_error!("a segment could not be merged: {error}");
         }
+        let log = log.clone();
+        self.state.wait_until(async move {
+            if let Err(error) = log.shelve().await {
+                console_error!("the bucket failed: {error}");
+            }
+        });
+    }
+
+    /// Deletes what nobody needs in the bucket.
+    pub(super) fn sweep_bucket(&self) {
+        let bucket = self.bucket.clone();
+        self.state.wait_until(async move {
+            if let Err(error) = bucket.sweep().await {
+                console_error!("the bucket failed: {error}");
+            }
+        });
     }
 
     /// Writes the rows a little later, together with those of the appends that come until then.
@@ -429,7 +450,12 @@ impl Actor {
         {
             return result;
         }
-        self.log.perform(request, batch.as_ref().map(|batch| batch.as_slice())).await
+        let is_deletion = request == sequencer::Request::Delete;
+        let result = self.log.perform(request, batch.as_ref().map(|batch| batch.as_slice())).await;
+        if is_deletion {
+            self.sweep_bucket();
+        }
+        result
     }
 
     /// Answers a read of the built-in log.

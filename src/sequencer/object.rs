@@ -153,6 +153,7 @@ impl Sequencer {
         let actor = Actor::open(self.state.clone(), &self.env, path, self.sockets.clone())?;
         let actor = Rc::new(actor);
         actor.watch();
+        actor.sweep_bucket();
         Ok(self.actor.borrow_mut().insert(actor).clone())
     }
 }

@@ -95,13 +95,15 @@ interface WorkerOptions {
   cache?: boolean
   /** The rate limiter that wrangler.toml has as a comment, with its period in seconds. The default is no limiter. */
   rateLimit?: { limit: number; period: 10 | 60 }
+  /** Binds an R2 bucket for the older parts of built-in logs. Its objects are in `persistTo`. */
+  bucket?: boolean
   /** Binds the dataset of Workers Analytics Engine that wrangler.toml has as a comment. The local one takes points and drops them. */
   analytics?: boolean
 }
 
 /** Has the bindings of wrangler.toml, but does without wrangler, which starts slowly and puts a proxy before the Worker. */
 export async function startWorker(options: WorkerOptions): Promise<Server> {
-  const { upstreamUrl, vars = {}, variant, cache = true, rateLimit, analytics = false } = options
+  const { upstreamUrl, vars = {}, variant, cache = true, rateLimit, bucket = false, analytics = false } = options
   const port = options.port ?? (await freePort())
   const data = await dataFolder(options.persistTo)
   const url = `http://127.0.0.1:${port}`
@@ -121,6 +123,7 @@ export async function startWorker(options: WorkerOptions): Promise<Server> {
     resourcePersistencePath: data.path,
     cacheAPI: cache,
     ...(rateLimit === undefined ? {} : { ratelimits: { RATE_LIMITER: { namespace_id: '1', simple: rateLimit } } }),
+    ...(bucket ? { r2Buckets: { LOG_BUCKET: 'headwater-logs' } } : {}),
     ...(analytics ? { analyticsEngineDatasets: { ANALYTICS: { dataset: 'headwater' } } } : {}),
   }
   const service: Service = {

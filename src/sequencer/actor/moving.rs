@@ -148,7 +148,7 @@ impl Actor {
     }
 
     fn built_in_log(&self) -> Result<BuiltInLog> {
-        BuiltInLog::open(self.state.storage(), self.upstream.max_log_bytes)
+        BuiltInLog::open(self.state.storage(), self.upstream.max_log_bytes, self.bucket.clone())
     }
 
     /// A built-in log without rows.
@@ -244,6 +244,7 @@ impl Actor {
         };
         replace().map_err(|error| self.storage_failed(error))?;
         self.end(Bye::Restarted, "The store's log has moved. Connect again.");
+        self.sweep_bucket();
         Ok(())
     }
 

@@ -87,8 +87,8 @@ pub(super) struct Part {
 
 impl Part {
     /// Reads the part behind a place.
-    pub(super) fn read(log: &BuiltInLog, from: u64, end: End) -> Result<Self> {
-        let mut bytes = log.bytes(from, end)?;
+    pub(super) async fn read(log: &BuiltInLog, from: u64, end: End) -> Result<Self> {
+        let mut bytes = log.bytes(from, end).await?;
         let end = from + bytes.len() as u64;
         // Behind the last event is a comma.
         bytes.pop();
@@ -112,7 +112,7 @@ pub(super) async fn summary(log: &BuiltInLog, mut at: u64, events: u64) -> Step<
     while taken < events {
         let end = log.end().filter(|end| at < end.at);
         let Some(end) = end else { break };
-        let bytes = log.bytes(at, end)?;
+        let bytes = log.bytes(at, end).await?;
         at += bytes.len() as u64;
         let split = splitter.feed(&bytes, |message| {
             if taken < events {

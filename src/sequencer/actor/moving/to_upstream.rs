@@ -77,7 +77,7 @@ impl Actor {
                     self.mover.hold();
                 }
             }
-            let part = Part::read(&log, *from, end)?;
+            let part = Part::read(&log, *from, end).await?;
             if !part.range.continues(copy.log.tip().head) {
                 return Err(Error::from("the log is no chain").into());
             }
