@@ -58,6 +58,10 @@ export class Sequencer extends DurableObject {
     return this.#guarded((sequencer) => sequencer.fetch(request))
   }
 
+  alarm() {
+    return this.#guarded((sequencer) => sequencer.alarm())
+  }
+
   webSocketMessage(socket, message) {
     return this.#guarded((sequencer) => sequencer.webSocketMessage(socket, message))
   }

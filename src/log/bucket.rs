@@ -4,13 +4,18 @@
 //! step that deletes them. Therefore a reader finds each part in one of the two places at any moment. The key of an object is
 //! noted as unneeded before the object exists, and from the moment when nobody needs it, so that no object is forgotten.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
+use std::future::Future;
+use std::time::Duration;
 
 use serde::Deserialize;
-use worker::{Bucket, Error, Result, SqlStorage, SqlStorageValue};
+use worker::{Bucket, Env, Error, Result, SqlStorage, SqlStorageValue, State};
 
 use super::built_in::{Number, integer, one};
 use super::random_uuid;
+use crate::isolate::within;
+use crate::settings::LOG_BUCKET_BINDING;
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS object (
@@ -20,22 +25,29 @@ const SCHEMA: &str = "
     );
     CREATE TABLE IF NOT EXISTS unneeded (
         key TEXT PRIMARY KEY,
-        is_deleting INTEGER NOT NULL DEFAULT 0
+        is_for_ever INTEGER NOT NULL
     ) WITHOUT ROWID;";
 
-const COUNT_TABLES: &str = "SELECT COUNT(*) AS number FROM sqlite_master WHERE name = 'object'";
+const COUNT_TABLES: &str = "SELECT COUNT(*) AS number FROM sqlite_master WHERE name = 'unneeded'";
 const AFTER: &str = "SELECT end, start, key FROM object WHERE end > ? ORDER BY end LIMIT 1";
 const LAST: &str = "SELECT end AS number FROM object ORDER BY end DESC LIMIT 1";
 const FORGET: &str = "
-    INSERT OR IGNORE INTO unneeded (key) SELECT key FROM object;
+    INSERT OR REPLACE INTO unneeded (key, is_for_ever) SELECT key, 1 FROM object;
     DELETE FROM object;
-    UPDATE unneeded SET is_deleting = 1;";
-const NOTE: &str = "INSERT INTO unneeded (key) VALUES (?)";
-const UNNEEDED: &str = "SELECT key FROM unneeded LIMIT 1";
-const TAKE: &str = "DELETE FROM unneeded WHERE key = ? AND is_deleting = 0 RETURNING key";
-const BEGIN_DELETING: &str = "UPDATE unneeded SET is_deleting = 1 WHERE key = ?";
+    UPDATE unneeded SET is_for_ever = 1;";
+const NOTE: &str = "INSERT OR REPLACE INTO unneeded (key, is_for_ever) VALUES (?, ?)";
+const UNNEEDED: &str = "SELECT key FROM unneeded LIMIT 1000";
+const TAKE: &str = "DELETE FROM unneeded WHERE key = ? AND is_for_ever = 0 RETURNING key";
 const DELETED: &str = "DELETE FROM unneeded WHERE key = ?";
 const RECORD: &str = "INSERT INTO object (end, start, key) VALUES (?, ?, ?)";
+
+/// How long R2 may take for one operation.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+thread_local! {
+    /// The keys of objects that are being written. All actors of a store are in one isolate.
+    static IN_FLIGHT: RefCell<HashSet<String>> = RefCell::default();
+}
 
 /// A part of a log in the bucket.
 #[derive(Deserialize)]
@@ -55,14 +67,28 @@ pub(crate) struct LogBucket {
     sql: SqlStorage,
     /// `None` if the deployment has no bucket.
     bucket: Option<Bucket>,
-    /// The store's encoded path, with which its keys begin.
-    path: String,
+    /// The id of the Durable Object, with which its keys begin. A store's names may be longer than a key.
+    id: String,
     has_tables: Cell<bool>,
 }
 
+/// An object that was written, and that nobody needs until it is [recorded](LogBucket::record).
+pub(super) struct Written(String);
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        IN_FLIGHT.with_borrow_mut(|keys| keys.remove(&self.0));
+    }
+}
+
 impl LogBucket {
-    pub(crate) fn new(sql: SqlStorage, bucket: Option<Bucket>, path: &str) -> Self {
-        Self { sql, bucket, path: path.into(), has_tables: Cell::default() }
+    pub(crate) fn of(state: &State, env: &Env) -> Self {
+        Self {
+            sql: state.storage().sql(),
+            bucket: env.bucket(LOG_BUCKET_BINDING).ok(),
+            id: state.id().to_string(),
+            has_tables: Cell::default(),
+        }
     }
 
     /// Whether there are tables. An earlier actor of the store may make them at any time.
@@ -79,8 +105,7 @@ impl LogBucket {
     }
 
     fn bound(&self) -> Result<&Bucket> {
-        let error = || Error::from("a part of the log is in a bucket, and LOG_BUCKET is not bound");
-        self.bucket.as_ref().ok_or_else(error)
+        self.bucket.as_ref().ok_or_else(|| Error::from("the binding LOG_BUCKET is missing"))
     }
 
     /// Where the parts end; 0 if there are none.
@@ -91,13 +116,13 @@ impl LogBucket {
         Ok(one::<Number>(&self.sql, LAST)?.map_or(0, |row| row.number))
     }
 
-    /// The part that ends first behind a place.
-    pub(super) fn part_after(&self, place: u64) -> Result<Option<Part>> {
+    /// The part that has the byte behind a place.
+    pub(super) fn part_at(&self, place: u64) -> Result<Option<Part>> {
         if !self.has_tables()? {
             return Ok(None);
         }
         let parts: Vec<Part> = self.sql.exec(AFTER, vec![integer(place)?])?.to_array()?;
-        Ok(parts.into_iter().next())
+        Ok(parts.into_iter().next().filter(|part| part.start <= place))
     }
 
     pub(super) async fn read(&self, part: &Part) -> Result<Vec<u8>> {
@@ -108,41 +133,54 @@ impl LogBucket {
     }
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
-        let Some(object) = self.bound()?.get(key).execute().await? else { return Ok(None) };
+        let Some(object) = in_time(self.bound()?.get(key).execute()).await? else {
+            return Ok(None);
+        };
         let Some(body) = object.body() else { return Ok(None) };
-        body.bytes().await.map(Some)
+        in_time(body.bytes()).await.map(Some)
     }
 
-    /// Writes an object that nobody needs yet, and reads it back. Returns its key.
-    pub(super) async fn put(&self, bytes: Vec<u8>) -> Result<String> {
-        if !self.has_tables.replace(true) {
+    /// Writes an object that nobody needs yet, and reads it back.
+    pub(super) async fn put(&self, bytes: Vec<u8>) -> Result<Written> {
+        if !self.has_tables()? {
             self.sql.exec(SCHEMA, None)?;
         }
-        let key = format!("{}/{}", self.path, random_uuid());
-        self.sql.exec(NOTE, vec![key.as_str().into()])?;
-        self.bound()?.put(&key, bytes.clone()).execute().await?;
-        match self.get(&key).await? {
-            Some(stored) if stored == bytes => Ok(key),
-            _ => Err(format!("the object {key} is not what was written").into()),
+        let key = format!("{}/{}", self.id, random_uuid());
+        self.note(&key, false)?;
+        IN_FLIGHT.with_borrow_mut(|keys| keys.insert(key.clone()));
+        let written = Written(key);
+        in_time(self.bound()?.put(&written.0, bytes.clone()).execute()).await?;
+        match self.get(&written.0).await? {
+            Some(stored) if stored == bytes => Ok(written),
+            _ => Err(format!("the object {} is not what was written", written.0).into()),
         }
+    }
+
+    fn note(&self, key: &str, is_for_ever: bool) -> Result<()> {
+        self.sql.exec(NOTE, vec![key.into(), integer(is_for_ever.into())?])?;
+        Ok(())
     }
 
     /// Records that an object is the next part of the log. Returns false if it is not: an actor that was replaced may still be at work, and
     /// the log may be gone meanwhile.
-    pub(super) fn record(&self, start: u64, end: u64, key: &str) -> Result<bool> {
+    pub(super) fn record(&self, start: u64, end: u64, Written(key): &Written) -> Result<bool> {
         if self.end()? != start {
             return Ok(false);
         }
-        let taken: Vec<Key> = self.sql.exec(TAKE, vec![key.into()])?.to_array()?;
+        let taken: Vec<Key> = self.sql.exec(TAKE, vec![key.as_str().into()])?.to_array()?;
         if taken.is_empty() {
             return Ok(false);
         }
-        let values: Vec<SqlStorageValue> = vec![integer(end)?, integer(start)?, key.into()];
-        self.sql.exec(RECORD, values)?;
+        let values: Vec<SqlStorageValue> =
+            vec![integer(end)?, integer(start)?, key.as_str().into()];
+        if let Err(error) = self.sql.exec(RECORD, values) {
+            self.note(key, true)?;
+            return Err(error);
+        }
         Ok(true)
     }
 
-    /// Records that the log is gone, and needs no object.
+    /// Records that there is no log, and that nobody needs any object.
     pub(super) fn forget(&self) -> Result<()> {
         if self.has_tables()? {
             self.sql.exec(FORGET, None)?;
@@ -150,16 +188,39 @@ impl LogBucket {
         Ok(())
     }
 
+    fn unneeded(&self) -> Result<Vec<String>> {
+        if !self.has_tables()? {
+            return Ok(Vec::new());
+        }
+        let keys: Vec<Key> = self.sql.exec(UNNEEDED, None)?.to_array()?;
+        Ok(IN_FLIGHT.with_borrow(|in_flight| {
+            keys.into_iter().map(|row| row.key).filter(|key| !in_flight.contains(key)).collect()
+        }))
+    }
+
+    /// Whether there are objects that nobody needs.
+    pub(crate) fn has_unneeded(&self) -> bool {
+        self.unneeded().is_ok_and(|keys| !keys.is_empty())
+    }
+
     /// Deletes the objects that nobody needs.
     pub(crate) async fn sweep(&self) -> Result<()> {
-        while self.has_tables()?
-            && let Some(Key { key }) = one(&self.sql, UNNEEDED)?
-        {
-            let name = || vec![key.as_str().into()];
-            self.sql.exec(BEGIN_DELETING, name())?;
-            self.bound()?.delete(&key).await?;
-            self.sql.exec(DELETED, name())?;
+        loop {
+            let keys = self.unneeded()?;
+            if keys.is_empty() {
+                return Ok(());
+            }
+            let names: Vec<&str> = keys.iter().map(String::as_str).collect();
+            in_time(self.bound()?.delete_multiple(names)).await?;
+            for key in keys {
+                self.sql.exec(DELETED, vec![key.into()])?;
+            }
         }
-        Ok(())
     }
+}
+
+async fn in_time<T>(operation: impl Future<Output = Result<T>>) -> Result<T> {
+    within(TIMEOUT, Box::pin(operation))
+        .await
+        .unwrap_or_else(|_| Err("the bucket did not answer in time".into()))
 }

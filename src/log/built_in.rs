@@ -46,7 +46,7 @@ const MERGED: &str = "SELECT end AS number FROM log WHERE merged = 1 ORDER BY en
 const PUT: &str = "INSERT OR REPLACE INTO log (end, merged, body) VALUES (?, ?, ?)";
 const TIDY: &str = "DELETE FROM log WHERE end IN (SELECT end FROM log ORDER BY end LIMIT 64)";
 const OLDEST_MERGED: &str =
-    "SELECT end, body FROM log WHERE merged = 1 AND end < ? ORDER BY end LIMIT 8";
+    "SELECT end, body FROM log WHERE merged = 1 AND end > ? AND end < ? ORDER BY end";
 const ROWS_AFTER: &str = "SELECT end, body FROM log WHERE end > ? ORDER BY end LIMIT 256";
 
 /// The bytes from which on a step of a read takes no further row.
@@ -77,8 +77,6 @@ pub(crate) struct BuiltInLog {
     max_bytes: u64,
     has_warned: Cell<bool>,
     bucket: Rc<LogBucket>,
-    /// Whether parts go to the bucket now.
-    is_shelving: Cell<bool>,
 }
 
 /// The stream itself.
@@ -132,7 +130,6 @@ impl BuiltInLog {
             max_bytes,
             has_warned: Cell::default(),
             bucket,
-            is_shelving: Cell::default(),
             storage,
             sql,
         };
@@ -142,6 +139,9 @@ impl BuiltInLog {
             log.leftover.replace(one(&log.sql, "SELECT end_offset FROM leftover")?);
             log.stream.replace(one(&log.sql, STREAM)?);
             log.tail.set(one::<Number>(&log.sql, TAIL)?.map_or(0, |row| row.number));
+        }
+        if log.end().is_none() {
+            log.bucket.forget()?;
         }
         Ok(log)
     }
@@ -239,11 +239,17 @@ impl BuiltInLog {
     /// Leaves the log to the upstream: here it does not exist any more. Its rows stay until [`Self::tidy`].
     pub(crate) fn leave(&self) -> Result<()> {
         self.sql.exec("DELETE FROM stream; DELETE FROM leftover;", None)?;
-        self.bucket.forget()?;
+        self.retire();
+        // If that fails, the next actor does it.
+        let _ = self.bucket.forget();
+        Ok(())
+    }
+
+    /// Takes the log for gone. An actor that was replaced must not read what its successor writes.
+    pub(crate) fn retire(&self) {
         self.stream.take();
         self.deletions.update(|deletions| deletions + 1);
         self.wake();
-        Ok(())
     }
 
     /// Deletes some of the rows that no log needs. Returns whether none is left.
@@ -354,13 +360,12 @@ impl BuiltInLog {
 
     fn delete(&self) -> Result<UpstreamResult> {
         self.sql.exec("DELETE FROM stream; DELETE FROM leftover;", None)?;
-        self.bucket.forget()?;
-        self.stream.take();
         self.leftover.take();
         self.tail.set(0);
-        self.deletions.update(|deletions| deletions + 1);
-        // If that fails, the next stream deletes them.
+        self.retire();
+        // If that fails, the next stream or the next actor does it.
         let _ = self.sql.exec("DELETE FROM log", None);
+        let _ = self.bucket.forget();
         Ok(UpstreamResult::Deleted)
     }
 
@@ -392,34 +397,33 @@ impl BuiltInLog {
         if body.is_empty() { Ok(()) } else { self.replace(from, at, body) }
     }
 
-    /// Moves merged rows to the bucket, if there is one. The last row stays: it tells where the log ends.
+    /// Moves merged rows to the bucket, if there is one. The last row stays: it tells where the log ends. In an isolate, one store does so
+    /// at a time, because each part takes memory.
     pub(crate) async fn shelve(&self) -> Result<()> {
-        if !self.bucket.is_bound() || self.is_shelving.replace(true) {
+        if !self.bucket.is_bound() {
             return Ok(());
         }
-        let shelved = self.shelve_parts().await;
-        self.is_shelving.set(false);
-        shelved
-    }
-
-    async fn shelve_parts(&self) -> Result<()> {
+        let Some(_permit) = Permit::take() else { return Ok(()) };
+        // A failure may have left them.
+        self.sql.exec("DELETE FROM log WHERE end <= ?", vec![integer(self.bucket.end()?)?])?;
         while self.end().is_some()
             && let Some((from, to, part)) = self.oldest_part()?
         {
-            let key = self.bucket.put(part).await?;
-            if !self.bucket.record(from, to, &key)? {
+            let written = self.bucket.put(part).await?;
+            if !self.bucket.record(from, to, &written)? {
                 break;
             }
             self.sql.exec("DELETE FROM log WHERE end <= ?", vec![integer(to)?])?;
         }
-        self.bucket.sweep().await
+        Ok(())
     }
 
     /// The oldest merged rows, enough for an object. `None` if there are too few.
     fn oldest_part(&self) -> Result<Option<(u64, u64, Vec<u8>)>> {
         let from = self.bucket.end()?;
         let (mut to, mut part) = (from, Vec::new());
-        for row in self.sql.exec(OLDEST_MERGED, vec![integer(self.tail.get())?])?.raw() {
+        let between = vec![integer(from)?, integer(self.tail.get())?];
+        for row in self.sql.exec(OLDEST_MERGED, between)?.raw() {
             let (end, body) = end_and_body(row?)?;
             // Rows may overlap.
             let body = &body[body.len().saturating_sub((end - to) as usize)..];
@@ -462,15 +466,16 @@ impl BuiltInLog {
         if !is_there() {
             return Err(gone());
         }
-        let mut rows = self.rows_after(at)?;
-        if rows.first().is_none_or(|(row_end, row)| row_end - row.len() as u64 > at) {
-            let part = self.bucket.part_after(at)?.ok_or_else(gone)?;
-            let body = self.bucket.read(&part).await;
-            if !is_there() {
-                return Err(gone());
+        let rows = match self.bucket.part_at(at)? {
+            None => self.rows_after(at)?,
+            Some(part) => {
+                let body = self.bucket.read(&part).await;
+                if !is_there() {
+                    return Err(gone());
+                }
+                vec![(part.end, body?)]
             }
-            rows = vec![(part.end, body?)];
-        }
+        };
         let (mut bytes, mut next) = (Vec::new(), at);
         for (row_end, row) in rows {
             let start = row_end.checked_sub(row.len() as u64).filter(|start| *start <= next);
@@ -507,6 +512,25 @@ impl BuiltInLog {
             Ok(()) => UpstreamResult::Read(scanner.finish(), tail(end)),
             Err(_) => UpstreamResult::Unreadable,
         })
+    }
+}
+
+/// The permission to move rows to the bucket.
+struct Permit;
+
+thread_local! {
+    static IS_TAKEN: Cell<bool> = Cell::default();
+}
+
+impl Permit {
+    fn take() -> Option<Self> {
+        (!IS_TAKEN.replace(true)).then_some(Self)
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        IS_TAKEN.set(false);
     }
 }
 

@@ -32,7 +32,7 @@ use super::storage::Rows;
 use crate::isolate::now_ms;
 use crate::lease::{BATCHES, Lease};
 use crate::log::{Log, LogBucket, Shard};
-use crate::settings::{self, DeploymentVars, LOG_BUCKET_BINDING, UpstreamSettings};
+use crate::settings::{self, DeploymentVars, UpstreamSettings};
 use crate::upstream::NoAnswer;
 
 /// A core, and everything that it needs to act.
@@ -105,6 +105,9 @@ const DOUBT_PAUSE_MS: u64 = 10_000;
 /// How long rows may lag behind their appends. In this time, one transaction collects them.
 const FLUSH_DELAY: Duration = Duration::from_millis(200);
 
+/// When objects that could not be deleted are tried again.
+const SWEEP_AGAIN: Duration = Duration::from_mins(5);
+
 impl Actor {
     pub(super) fn open(
         state: Rc<State>,
@@ -115,8 +118,7 @@ impl Actor {
         let vars = DeploymentVars(env);
         let settings = UpstreamSettings::read(&vars).map_err(as_error)?;
         let lease_duration = settings.sequencer_timeout();
-        let bucket = env.bucket(LOG_BUCKET_BINDING).ok();
-        let bucket = Rc::new(LogBucket::new(state.storage().sql(), bucket, path));
+        let bucket = Rc::new(LogBucket::of(&state, env));
         let (log, shard) = Log::open(&settings, path, state.storage(), bucket.clone())?;
         let mut rows = Rows::open(state.storage().sql(), log.built_in().is_some())?;
         let limits = settings::sequencer_limits(&vars).map_err(as_error)?;
@@ -377,19 +379,17 @@ impl Actor {
         let log = log.clone();
         self.state.wait_until(async move {
             if let Err(error) = log.shelve().await {
-                console_error!("the bucket failed: {error}");
+                console_error!("older history did not move to the bucket: {error}");
             }
         });
     }
 
-    /// Deletes what nobody needs in the bucket.
+    /// Deletes what nobody needs in the bucket, now or at an alarm.
     pub(super) fn sweep_bucket(&self) {
-        let bucket = self.bucket.clone();
-        self.state.wait_until(async move {
-            if let Err(error) = bucket.sweep().await {
-                console_error!("the bucket failed: {error}");
-            }
-        });
+        if self.bucket.has_unneeded() {
+            let (bucket, state) = (self.bucket.clone(), self.state.clone());
+            self.state.wait_until(async move { sweep(&bucket, &state).await });
+        }
     }
 
     /// Writes the rows a little later, together with those of the appends that come until then.
@@ -452,7 +452,7 @@ impl Actor {
         }
         let is_deletion = request == sequencer::Request::Delete;
         let result = self.log.perform(request, batch.as_ref().map(|batch| batch.as_slice())).await;
-        if is_deletion {
+        if is_deletion && result == UpstreamResult::Deleted {
             self.sweep_bucket();
         }
         result
@@ -585,6 +585,9 @@ impl Actor {
     /// Ends this actor. No caller that waits receives an answer, and sockets are told to connect again.
     fn end(&self, bye: Bye, reason: &str) {
         self.abandoned.set(true);
+        if let Some(log) = self.log.built_in() {
+            log.retire();
+        }
         self.outgoing.take();
         self.waiting.borrow_mut().clear();
         self.sockets.close_all(bye, reason);
@@ -592,6 +595,17 @@ impl Actor {
 
     fn has_no_change_under_way(&self) -> bool {
         self.waiting.borrow().values().all(|waiting| !waiting.changes)
+    }
+}
+
+/// Deletes the objects that nobody needs. An alarm goes on if that fails, or if nobody asks for the store any more.
+pub(super) async fn sweep(bucket: &LogBucket, state: &State) {
+    if let Err(error) = state.storage().set_alarm(SWEEP_AGAIN).await {
+        console_error!("no alarm could be set: {error}");
+    }
+    match bucket.sweep().await {
+        Ok(()) => drop(state.storage().delete_alarm().await),
+        Err(error) => console_error!("the bucket keeps objects that nobody needs: {error}"),
     }
 }
 

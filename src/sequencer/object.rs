@@ -11,14 +11,15 @@ use worker::{
     WebSocketIncomingMessage, WebSocketPair, durable_object,
 };
 
-use super::actor::Actor;
+use super::actor::{Actor, sweep};
 use super::frames::FrameContext;
 use super::sockets::Sockets;
 use crate::isolate::now_ms;
+use crate::log::LogBucket;
 use crate::settings::Settings;
 
 /// The Sequencer of a store. Only the Worker calls it, with a [`Call`] in a header.
-#[durable_object(websocket)]
+#[durable_object]
 pub struct Sequencer {
     state: Rc<State>,
     env: Env,
@@ -46,7 +47,9 @@ impl DurableObject for Sequencer {
         crate::failpoints::on_arrival().await;
         let actor = self.actor(&call.path)?;
         let answer = match call.ask {
-            Ask::Connect(grant) => return self.connect(actor, &call.path, grant, &request).await,
+            Ask::Connect(grant) => {
+                return self.open_socket(actor, &call.path, grant, &request).await;
+            }
             Ask::Op(Op::Push { batch, backend_id }) => {
                 serde_json::to_string(&actor.push(batch, backend_id, &mut request).await?)
             }
@@ -62,6 +65,12 @@ impl DurableObject for Sequencer {
             Ask::Inspect => serde_json::to_string(&actor.inspect().await?),
         };
         Response::ok(answer?)
+    }
+
+    /// Deletes what is left in the bucket.
+    async fn alarm(&self) -> Result<Response> {
+        sweep(&LogBucket::of(&self.state, &self.env), &self.state).await;
+        Response::empty()
     }
 
     async fn websocket_message(
@@ -107,7 +116,7 @@ impl DurableObject for Sequencer {
 
 impl Sequencer {
     /// Opens a socket, unless the store's tip can't be told.
-    async fn connect(
+    async fn open_socket(
         &self,
         actor: Rc<Actor>,
         path: &str,

@@ -14,12 +14,13 @@ let store: Store
 interface Deployment {
   bucket?: boolean
   upstreamUrl?: string
+  vars?: Record<string, string>
 }
 
 /** Starts a Worker on the same Durable Objects and the same bucket. */
-const deploy = async ({ bucket = true, upstreamUrl = '' }: Deployment = {}) => {
+const deploy = async ({ bucket = true, upstreamUrl = '', vars = {} }: Deployment = {}) => {
   await worker?.stop()
-  worker = await startWorker({ upstreamUrl, persistTo: folder, bucket, vars: { INSPECTOR: 'on' } })
+  worker = await startWorker({ upstreamUrl, persistTo: folder, bucket, vars: { INSPECTOR: 'on', ...vars } })
 }
 
 beforeEach(async () => {
@@ -120,4 +121,23 @@ test('a reset and a move leave no object', async () => {
     await worker.stop()
     await upstream.stop()
   }
+}, 60_000)
+
+test('a deletion without the bucket leaves no object once it is back', async () => {
+  await push(11)
+  await expect.poll(objects, { timeout: 10_000 }).toBeGreaterThanOrEqual(2)
+  await deploy({ bucket: false })
+  expect((await (await store.currentIncarnation()).request('DELETE')).status).toBe(204)
+  await deploy()
+  await store.request('HEAD')
+  await expect.poll(objects, { timeout: 10_000 }).toBe(0)
+}, 60_000)
+
+test('short segments of a store with long names go there, too', async () => {
+  await deploy({ vars: { SEGMENT_BYTES: '20000' } })
+  const parts = { worker, upstream: noUpstream }
+  store = new Store(parts, { name: 'x'.repeat(1_500), tenant: 'ü'.repeat(300) })
+  for (let head = 0; head < 300; head += 2) await store.pushed(chain(head, 2, { text: 'x'.repeat(10_000) }))
+  await expect.poll(objects, { timeout: 10_000 }).toBeGreaterThanOrEqual(1)
+  expect(await seqs()).toEqual(numbers(1, 300))
 }, 60_000)

@@ -77,7 +77,14 @@ impl Actor {
                     self.mover.hold();
                 }
             }
-            let part = Part::read(&log, *from, end).await?;
+            let part = match Part::read(&log, *from, end).await {
+                Ok(part) => part,
+                Err(error) => {
+                    // Nothing was sent. The next call goes on.
+                    self.mover.copy.replace(Some(copy));
+                    return Err(error.into());
+                }
+            };
             if !part.range.continues(copy.log.tip().head) {
                 return Err(Error::from("the log is no chain").into());
             }
