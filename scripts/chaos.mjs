@@ -11,8 +11,9 @@ const HELP = `npm run chaos -- [options]
   --seed S      the seed of all randomness, and of the first round (default: random)
   --no-kills    cause network faults only, and kill no process
   --built-in    keep the log in the Worker's own storage, without an upstream
+  --bucket      move the older parts of a built-in log to an R2 bucket, and make longer events (only with --built-in)
   --replicas    let two Workers serve every store, each with Durable Objects of its own
-  --moves       move logs between the upstream and the Worker's own storage meanwhile
+  --moves       keep moving logs between the upstream and the Worker's own storage during the run
   --help
 
 The last line is one JSON object. The exit code is 1 if anything was lost, duplicated, stuck or otherwise wrong.`
@@ -32,6 +33,7 @@ function readOptions() {
       seed: { type: 'string', default: String(Math.floor(Math.random() * 2 ** 32)) },
       'no-kills': { type: 'boolean', default: false },
       'built-in': { type: 'boolean', default: false },
+      bucket: { type: 'boolean', default: false },
       replicas: { type: 'boolean', default: false },
       moves: { type: 'boolean', default: false },
       help: { type: 'boolean', default: false },
@@ -46,12 +48,15 @@ function readOptions() {
   if (!(minutes > 0)) throw new Error(`--minutes must be a number above 0, not ${values.minutes}`)
   if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32)
     throw new Error(`--seed must be a whole number below 2^32, not ${values.seed}`)
-  if (values['built-in'] && values.moves) throw new Error('--moves requires an upstream, which --built-in leaves out')
+  if (values['built-in'] && values.moves)
+    throw new Error('--moves requires an upstream, but --built-in starts none: give only one of them')
+  if (values.bucket && !values['built-in'])
+    throw new Error('--bucket requires --built-in: only a built-in log uses a bucket')
   if (values.replicas && (values['built-in'] || values.moves))
     throw new Error(
-      '--replicas goes with neither --built-in nor --moves: then a log has one place, in one Durable Object',
+      "--replicas excludes --built-in and --moves: the two Workers share no storage, so a built-in log can't be on both",
     )
-  const flags = /** @type {const} */ (['no-kills', 'built-in', 'replicas', 'moves'])
+  const flags = /** @type {const} */ (['no-kills', 'built-in', 'bucket', 'replicas', 'moves'])
     .filter((name) => values[name])
     .map((name) => `--${name}`)
   return ['--minutes', String(minutes), '--seed', String(seed), ...flags]

@@ -1,6 +1,6 @@
 // The real parts under faults and crashes, with fixed seeds. `npm run chaos` does the same for as long as its options say.
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type Parts, startParts, stopParts } from './parts.ts'
+import { objectsInBucket, type Parts, type PartsOptions, startParts, stopParts } from './parts.ts'
 import { complaints, figures, table } from './report.ts'
 import { type Round, runRound } from './round.ts'
 import { TROUBLE_KINDS } from './tally.ts'
@@ -36,49 +36,27 @@ describe('no event is lost or doubled, and no client is stuck', () => {
   })
 })
 
-describe('no event is lost or doubled, and no client is stuck, while logs move', () => {
-  let parts: Parts
-  beforeAll(async () => {
-    parts = await startParts()
-  })
-  afterAll(() => parts && stopParts(parts))
+describe.each([
+  { where: 'with the built-in log', seed: 4, on: { builtIn: true } },
+  { where: 'while older history moves to a bucket', seed: 7, on: { builtIn: true, bucket: true } },
+  { where: 'while logs move', seed: 5, moves: true },
+  { where: 'while two Workers serve every store', seed: 6, on: { replicas: true } },
+] satisfies { where: string; seed: number; on?: PartsOptions; moves?: boolean }[])(
+  'no event is lost or doubled, and no client is stuck, $where',
+  ({ seed, on, moves = false }) => {
+    let parts: Parts
+    beforeAll(async () => {
+      parts = await startParts(on)
+    })
+    afterAll(() => parts && stopParts(parts))
 
-  test('with seed 5, 30 s, kills: true', { timeout: 180_000 }, async () => {
-    console.log('seed 5')
-    const round = await runRound(parts, { seed: 5, seconds: 30, kills: true, moves: true })
-    console.log(`${round.tally.moves} moves`)
-    expect(complaints(round)).toBe('')
-    expect(round.tally.acknowledged).toBeGreaterThan(100)
-    expect(round.tally.moves).toBeGreaterThan(5)
-  })
-})
-
-describe('no event is lost or doubled, and no client is stuck, while two Workers serve every store', () => {
-  let parts: Parts
-  beforeAll(async () => {
-    parts = await startParts({ replicas: true })
-  })
-  afterAll(() => parts && stopParts(parts))
-
-  test('with seed 6, 30 s, kills: true', { timeout: 180_000 }, async () => {
-    console.log('seed 6')
-    const round = await runRound(parts, { seed: 6, seconds: 30, kills: true })
-    expect(complaints(round)).toBe('')
-    expect(round.tally.acknowledged).toBeGreaterThan(100)
-  })
-})
-
-describe('no event is lost or doubled, and no client is stuck, with the built-in log', () => {
-  let parts: Parts
-  beforeAll(async () => {
-    parts = await startParts({ builtIn: true })
-  })
-  afterAll(() => parts && stopParts(parts))
-
-  test('with seed 4, 30 s, kills: true', { timeout: 180_000 }, async () => {
-    console.log('seed 4')
-    const round = await runRound(parts, { seed: 4, seconds: 30, kills: true })
-    expect(complaints(round)).toBe('')
-    expect(round.tally.acknowledged).toBeGreaterThan(100)
-  })
-})
+    test(`with seed ${seed}, 30 s, kills: true`, { timeout: 180_000 }, async () => {
+      console.log(`seed ${seed}`)
+      const round = await runRound(parts, { seed, seconds: 30, kills: true, moves })
+      expect(complaints(round)).toBe('')
+      expect(round.tally.acknowledged).toBeGreaterThan(100)
+      if (moves) expect(round.tally.moves).toBeGreaterThan(5)
+      if (on?.bucket) expect(await objectsInBucket(parts)).toBeGreaterThan(0)
+    })
+  },
+)

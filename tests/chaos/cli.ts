@@ -2,7 +2,7 @@
 import { parseArgs } from 'node:util'
 import { onEndSignal } from '../../scripts/lib/steps.mjs'
 import { Random } from '../support/random.ts'
-import { startParts, stopParts } from './parts.ts'
+import { objectsInBucket, startParts, stopParts } from './parts.ts'
 import { complaints, figures, progress, table } from './report.ts'
 import { isGood, type Round, runRound } from './round.ts'
 
@@ -14,6 +14,7 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     'no-kills': { type: 'boolean', default: false },
     'built-in': { type: 'boolean', default: false },
+    bucket: { type: 'boolean', default: false },
     replicas: { type: 'boolean', default: false },
     moves: { type: 'boolean', default: false },
   },
@@ -21,10 +22,17 @@ const { values } = parseArgs({
 const minutes = Number(values.minutes)
 const seed = Number(values.seed)
 
-console.log(
-  `[chaos] seed ${seed}, ${minutes} minutes${values['no-kills'] ? ', no kills' : ''}${values['built-in'] ? ', built-in log' : ''}${values.replicas ? ', replicas' : ''}${values.moves ? ', moves' : ''}`,
-)
-const parts = await startParts({ builtIn: values['built-in'], replicas: values.replicas })
+const FLAGS = {
+  'no-kills': 'no kills',
+  'built-in': 'built-in log',
+  bucket: 'bucket',
+  replicas: 'replicas',
+  moves: 'moves',
+} as const
+const given = Object.entries(FLAGS).filter(([flag]) => values[flag as keyof typeof FLAGS])
+console.log(`[chaos] ${[`seed ${seed}`, `${minutes} minutes`, ...given.map(([, name]) => name)].join(', ')}`)
+const { bucket, replicas } = values
+const parts = await startParts({ builtIn: values['built-in'], bucket, replicas })
 onEndSignal(async () => {
   await stopParts(parts)
   process.exit(130)
@@ -32,7 +40,7 @@ onEndSignal(async () => {
 const rounds: Round[] = []
 const end = Date.now() + minutes * 60_000
 try {
-  // The first round has the given seed. So one can repeat a single failed round
+  // The first round has the given seed. Therefore a single failed round can be repeated
   for (let next = seed; rounds.length === 0 || Date.now() < end - 10_000; next = new Random(next).fork('next').seed) {
     const seconds = Math.max(10, Math.min(ROUND_SECONDS, (end - Date.now()) / 1_000 - 5))
     const round = await runRound(parts, { seed: next, seconds, kills: !values['no-kills'], moves: values.moves })
@@ -40,6 +48,7 @@ try {
     console.log(`[chaos] round ${rounds.length}, ${progress(round)}`)
     if (!isGood(round)) console.log(complaints(round))
   }
+  if (bucket) console.log(`[chaos] ${await objectsInBucket(parts)} objects in the bucket`)
 } finally {
   await stopParts(parts)
 }

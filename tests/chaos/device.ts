@@ -24,6 +24,7 @@ interface DeviceOptions {
   storeId: string
   /** Without it the device only reads. */
   writes: boolean
+  mostPadding: number
   random: Random
   history: History
   tally: Tally
@@ -157,13 +158,13 @@ export class Device {
 
   /** The first pending events on the head. The provider may push them in parts, so each is a batch to the oracle. */
   #nextBatch(): ChaosEvent[] {
-    const { name, random, history } = this.#options
+    const { name, random, history, mostPadding } = this.#options
     const id = `${name}/${++this.#batches}`
     const { head } = this.view
     return this.#pending.slice(0, random.between(1, BATCH_CAP)).map((event, index) => {
       const attempt = `${event}@${id}`
       history.attempts.set(attempt, { event, batch: attempt, outcome: 'maybe' })
-      const args = { event, attempt, padding: 'x'.repeat(random.between(0, 200)) }
+      const args = { event, attempt, padding: 'x'.repeat(random.between(0, mostPadding)) }
       return {
         name: 'chaos',
         args,

@@ -2,7 +2,7 @@
 import { answers, type CountingProxy, type Fault, type RecordedRequest, type Says } from '../harness/index.ts'
 import type { Random } from '../support/random.ts'
 
-/** The time-out of these tests' Worker. A late request or answer is later. */
+/** The timeout of these tests' Worker. A late request or answer is later. */
 export const UPSTREAM_TIMEOUT_MS = 1_000
 
 /** Faults of connections, and answers of a server that has a problem itself. */
@@ -181,5 +181,5 @@ function foreign(kind: ForeignKind, aside: CountingProxy): Says {
 /** The break is within a page or the first events, or later in a live read. */
 const bytes = (random: Random) => random.between(0, random.pick([500, 20_000]))
 
-/** Past the time-out: sometimes just past it, sometimes long enough for other writers to move the head. */
+/** Past the timeout: sometimes just past it, sometimes long enough for other writers to move the head. */
 const late = (random: Random) => UPSTREAM_TIMEOUT_MS + random.pick([10, 300, 1_000, 3_000])

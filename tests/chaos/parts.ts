@@ -1,5 +1,5 @@
 // The real parts and their crashes: workerd, the Rust server, and the proxies before both.
-import { rename } from 'node:fs/promises'
+import { readdir, rename } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import {
@@ -27,6 +27,8 @@ export interface Parts {
   proxy: CountingProxy
   worker: Server
   replicas: boolean
+  /** The most characters of padding in an event, but for a few long ones. */
+  mostPadding: number
   /** Between the clients and the Worker. */
   front: CountingProxy
   /** The upstream and the Worker by another name, the target of redirects. */
@@ -36,6 +38,8 @@ export interface Parts {
 export interface PartsOptions {
   /** Whether the log is built in. */
   builtIn?: boolean
+  /** Whether the older parts of a built-in log move to an R2 bucket. The events are longer then, so that there are such parts. */
+  bucket?: boolean
   /** Whether two Workers serve every store, each with a Sequencer of its own. */
   replicas?: boolean
 }
@@ -43,9 +47,12 @@ export interface PartsOptions {
 // With segments this short, most reads come from the edge cache
 const VARS = { UPSTREAM_TIMEOUT_MS: String(UPSTREAM_TIMEOUT_MS), SEGMENT_EVENTS: '10' }
 
-export async function startParts({ builtIn = false, replicas = false }: PartsOptions = {}): Promise<Parts> {
+const PADDING = 200
+
+export async function startParts(options: PartsOptions = {}): Promise<Parts> {
+  const { builtIn = false, bucket = false, replicas = false } = options
   const dataDir = join(await makeFolder('chaos'), 'upstream')
-  if (builtIn) return partsWithoutUpstream(dataDir)
+  if (builtIn) return partsWithoutUpstream(dataDir, bucket)
   // The Rust server forgets its fence when it is killed, and a Sequencer that has not heard of another one's appends relies on it
   const upstream = await (replicas ? startNodeUpstream : startRustUpstream)({ dataDir })
   const proxy = await startCountingProxy(upstream.url)
@@ -53,18 +60,27 @@ export async function startParts({ builtIn = false, replicas = false }: PartsOpt
     const options = { upstreamUrl: proxy.url, vars: VARS }
     const worker = await (replicas ? startReplicas(options) : startWorker(options))
     const aside = { upstream: await startCountingProxy(upstream.url), worker: await startCountingProxy(worker.url) }
-    return { upstream, dataDir, proxy, worker, replicas, front: await startCountingProxy(worker.url), aside }
+    const front = await startCountingProxy(worker.url)
+    return { upstream, dataDir, proxy, worker, replicas, mostPadding: PADDING, front, aside }
   } catch (error) {
     await Promise.all([proxy.stop(), upstream.stop()])
     throw error
   }
 }
 
-async function partsWithoutUpstream(dataDir: string): Promise<Parts> {
-  const worker = await startWorker({ upstreamUrl: '', vars: VARS })
+async function partsWithoutUpstream(dataDir: string, bucket: boolean): Promise<Parts> {
+  const worker = await startWorker({ upstreamUrl: '', persistTo: dataDir, bucket, vars: VARS })
   const way = () => startCountingProxy(worker.url)
   const aside = { upstream: await way(), worker: await way() }
-  return { upstream: noUpstream, dataDir, proxy: await way(), worker, replicas: false, front: await way(), aside }
+  const [proxy, front] = [await way(), await way()]
+  const mostPadding = bucket ? 40 * PADDING : PADDING
+  return { upstream: noUpstream, dataDir, proxy, worker, replicas: false, mostPadding, front, aside }
+}
+
+/** How many objects the bucket has. */
+export async function objectsInBucket({ dataDir }: Parts): Promise<number> {
+  const names = await readdir(dataDir, { recursive: true })
+  return names.filter((name) => /^r2\/.*\bblobs\/[0-9a-f]+$/.test(name)).length
 }
 
 export async function stopParts({ upstream, dataDir, proxy, worker, front, aside }: Parts): Promise<void> {

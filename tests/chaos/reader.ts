@@ -1,5 +1,5 @@
 // A client that catches up page by page, and then follows a store by server-sent events through the Worker. When the connection
-// ends, it goes on from the last offset, or now and then from the start, as a new device would. It has no time-out of its own:
+// ends, it goes on from the last offset, or now and then from the start, as a new device would. It has no timeout of its own:
 // the test must find a silent stream, not heal it.
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Random } from '../support/random.ts'
@@ -91,13 +91,13 @@ export class Reader {
     const messages = messagesOf(data)
     if (messages !== undefined) return messages
     // Somebody else may have answered the Worker, which passes a live read on as it is
-    if (!isWhole(data)) this.view.breaks.push(`after ${this.#offset} came what is no JSON: ${data.slice(0, 200)}`)
-    throw new Error(`no messages: ${data.slice(0, 200)}`)
+    if (!isWhole(data)) this.view.breaks.push(`what followed ${this.#offset} is not JSON: ${data.slice(0, 200)}`)
+    throw new Error(`the data has no messages: ${data.slice(0, 200)}`)
   }
 
   #nextOffset(data: string): string {
     const { streamNextOffset } = JSON.parse(data) as { streamNextOffset?: unknown }
-    if (typeof streamNextOffset !== 'string') throw new Error(`no offset: ${data.slice(0, 200)}`)
+    if (typeof streamNextOffset !== 'string') throw new Error(`the control event has no offset: ${data.slice(0, 200)}`)
     return streamNextOffset
   }
 

@@ -71,7 +71,7 @@ export function table(seed: number, rounds: readonly Round[]): string {
       ...TROUBLE_KINDS.map((kind) => [kind, faultsByKind[kind]] as const),
       ['all', rest.faults],
     ]) +
-    section('appends that came after the time-out', Object.entries(lateAppends)) +
+    section('appends that came after the timeout', Object.entries(lateAppends)) +
     section('answers to pushes', answered) +
     section('events, by attempt', [
       ['acknowledged', rest.acknowledged],
@@ -84,7 +84,7 @@ export function table(seed: number, rounds: readonly Round[]): string {
       WRONGS.map((key) => [key, rest[key]]),
     ) +
     section('clients', [
-      ['live reads opened anew', rest.reconnects],
+      ['live reads reopened', rest.reconnects],
       ['sockets opened', rest.sockets],
       ['logs moved', rest.moves],
       ['longest stall of a writer', seconds(rest.longestStallMs)],

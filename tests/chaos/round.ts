@@ -97,7 +97,7 @@ export async function runRound(parts: Parts, { seed, seconds, kills, moves = fal
   }
 }
 
-/** Returns the appends that a proxy holds past the Worker's time-out. Their outcomes are known later. */
+/** Returns the appends that a proxy holds past the Worker's timeout. Their outcomes are known later. */
 function beginFaults({ proxy, front, aside }: Parts, random: Random, tally: Tally): RecordedRequest[] {
   const lateAppends: RecordedRequest[] = []
   const inject = (road: CountingProxy, { decide, kindOf }: Plan) =>
@@ -122,7 +122,7 @@ function countLate(tally: Tally, lateAppends: RecordedRequest[]): void {
   }
 }
 
-function makeStores({ front }: Parts, random: Random, tally: Tally, giveUp: AbortSignal): Store[] {
+function makeStores({ front, mostPadding }: Parts, random: Random, tally: Tally, giveUp: AbortSignal): Store[] {
   const stores = Array.from({ length: STORES }, (_, index): Store => {
     const name = `seed-${random.seed}-${index}`
     return {
@@ -139,6 +139,7 @@ function makeStores({ front }: Parts, random: Random, tally: Tally, giveUp: Abor
     url: `${front.url}/v1/stream/${TENANT}/${name}`,
     random: random.fork(client),
     tally,
+    mostPadding,
   })
   for (const [index, store] of dealt(stores, WRITERS)) {
     const { history, stalls: storeStalls } = store
@@ -151,7 +152,7 @@ function makeStores({ front }: Parts, random: Random, tally: Tally, giveUp: Abor
     const { name: storeId, history, stalls: storeStalls } = store
     const { name, random: own } = common(store, `d${index}`)
     const writes = index < (DEVICES * 2) / 3
-    const options = { name, workerUrl: front.url, tenant: TENANT, storeId, writes, random: own }
+    const options = { name, workerUrl: front.url, tenant: TENANT, storeId, writes, random: own, mostPadding }
     store.devices.push(new Device({ ...options, history, tally, storeStalls, giveUp }))
   }
   return stores

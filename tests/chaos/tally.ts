@@ -18,7 +18,7 @@ export class Tally {
   maybe = 0
   /** The maybes that are in the log. */
   landed = 0
-  /** Appends that the proxy passed on after the Worker's time-out, by their outcome. */
+  /** Appends that the proxy passed on after the Worker's timeout, by their outcome. */
   readonly late = { applied: 0, fenced: 0, 'cut by a crash': 0 }
   /** Reconnects of live reads. */
   reconnects = 0

@@ -18,6 +18,7 @@ interface WriterOptions {
   /** The store's URL at the Worker. */
   url: string
   random: Random
+  mostPadding: number
   history: History
   tally: Tally
   /** The stalls of all the store's writers together. */
@@ -92,12 +93,12 @@ export class Writer {
 
   /** The first pending events on the head, in an attempt of their own. */
   #nextBatch(): Batch {
-    const { name, random, history } = this.#options
+    const { name, random, history, mostPadding } = this.#options
     const id = `${name}/${++this.#batches}`
     const events = this.#pending.slice(0, random.between(1, BATCH_CAP)).map((event, index): ChaosEvent => {
       const attempt = `${event}@${id}`
       history.attempts.set(attempt, { event, batch: id, outcome: 'maybe' })
-      const padding = 'x'.repeat(random.chance(0.03) ? random.between(5_000, 20_000) : random.between(0, 200))
+      const padding = 'x'.repeat(random.chance(0.03) ? random.between(5_000, 20_000) : random.between(0, mostPadding))
       const parentSeqNum = this.view.head + index
       const args = { event, attempt, padding }
       return { name: 'chaos', args, seqNum: parentSeqNum + 1, parentSeqNum, clientId: name, sessionId: 's' }
@@ -180,7 +181,7 @@ export class Writer {
   async #behind({ id, events, doubtful }: Batch, parent: number): Promise<void> {
     if (!doubtful) for (const event of events) this.#outcome(event, 'refused')
     await this.#pull()
-    // LiveStore waits for the events that the refusal names. Without a pull that brings them, it would wait for ever
+    // LiveStore waits for the events that the refusal names. Without a pull that brings them, it would wait forever
     if (this.view.head === parent)
       this.#options.history.anomalies.push(`${id} on ${parent} was refused, but a pull brought nothing`)
   }
