@@ -7,7 +7,7 @@ const HELP = `npm run bench -- [options]          Headwater and other sync backe
 npm run bench -- growth [options]   how Headwater's costs grow with a store
 
   --only a,b        a b c c200k d e e10 f f5000 g h stores (default: all; a letter selects its variants: c is c and c200k);
-                    of growth: weight costs cold memory history
+                    of growth: weight costs cold memory history built-in moving
   --systems s,t     headwater headwater-built-in headwater-hybrid headwater-direct sync-cf-ws sync-cf-http sync-s2 floor (default: all)
   --rounds N        (default 5)
   --quick           one short round of everything, to see that it works

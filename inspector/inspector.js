@@ -118,7 +118,9 @@ async function showStore(tenant, store) {
       if (backendId === '')
         showMessage(
           'following',
-          state === 'no-stream' ? 'The store has no stream yet.' : 'Waiting until the end of the log is known.',
+          state === 'no-stream'
+            ? 'The store has no stream yet.'
+            : 'Waiting for the Sequencer to learn where the log ends.',
         )
     } catch (error) {
       if (signal.aborted) return
@@ -345,8 +347,8 @@ function showFigures({ store, age, head }) {
     const { bytes, most } = store.storage
     figures.push(['Storage', `${formatBytes(bytes)} of ${formatBytes(most)}`, bytes > 0.8 * most ? 'bad' : ''])
   }
-  if (typeof store.shard === 'number') figures.push(['Shard of the upstream', formatNumber(store.shard), 'large'])
-  if (store.waiting > 0) figures.push(['Waiting for a turn', formatNumber(store.waiting), 'large'])
+  if (typeof store.shard === 'number') figures.push(['Upstream shard', formatNumber(store.shard), 'large'])
+  if (store.waiting > 0) figures.push(['Clients waiting for a turn', formatNumber(store.waiting), 'large'])
   if (age !== null && head !== null)
     figures.push(['Tip in this isolate', `head ${formatNumber(head)}, ${formatNumber(Math.round(age / 1000))} s old`])
   setChildren(
@@ -376,7 +378,7 @@ function showLog({ store: { tip, segments, sealed }, cached }) {
     return {
       ...segment,
       kind,
-      what: `${formatNumber(segment.events)} events, the last is ${formatNumber(segment.last)}`,
+      what: `${formatNumber(segment.events)} events, up to event ${formatNumber(segment.last)}`,
     }
   })
   /** @type {{ kind: Kind, bytes: number, what: string }[]} */

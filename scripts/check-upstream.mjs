@@ -259,7 +259,7 @@ if (values.help || base === undefined || !/^https?:\/\/./.test(base)) {
   process.exit(values.help ? 0 : 2)
 }
 if (secondToken && (!token || secondToken === token)) {
-  console.log('The second token needs a first token that differs from it.')
+  console.log('--second-token requires --token, and the two tokens must differ.')
   process.exit(2)
 }
 const stream = `${base.replace(/\/+$/, '')}/headwater-check/${randomUUID()}`

@@ -1,29 +1,26 @@
-// npm run import -- URL FILE: makes a store from the JSON lines of an export.
+// npm run import -- URL FILE: creates a store from the JSON lines of an export.
 import { randomUUID } from 'node:crypto'
 import { open } from 'node:fs/promises'
 import { parseArgs } from 'node:util'
 import { headerBody } from '../client/src/protocol/index.js'
-import { moveTo, openStore, STORE_HELP, unlessRefused } from './lib/store.mjs'
+import { lastWanted, moveTo, openStore, runMain, STORE_HELP, unlessRefused } from './lib/store.mjs'
 
 const HELP = `npm run import -- URL FILE [options]
 
 ${STORE_HELP}
-  FILE           what npm run export wrote
+  FILE           a file that npm run export wrote
   --until N      the seqNum of the last event to take (default: all events). Implies --new-id
-  --new-id       gives the store a new backend id, so that every device starts over. Without it, devices go on
+  --new-id       gives the store a new backend id, so that every device starts over. Without it,
+                 devices keep their events, and go on
   --help
 
-The store must not exist: delete it for good before (docs/lifecycle.md). It begins to exist with the last event.`
+The store must not exist yet: delete it for good first (docs/lifecycle.md). Until the last event is restored, the store does
+not exist. If the deployment has an upstream, the command then moves the log there.`
 
 /** The bytes of a part. */
 const PART = 1 << 20
 
-try {
-  await main()
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error)
-  process.exit(1)
-}
+await runMain(main)
 
 async function main() {
   const { values, positionals } = parseArgs({
@@ -38,8 +35,7 @@ async function main() {
   if (values.help) return console.log(HELP)
   const [url, name] = positionals
   if (name === undefined) throw new Error(`FILE is missing\n\n${HELP}`)
-  const until = values.until === undefined ? Number.POSITIVE_INFINITY : Number(values.until)
-  if (!(until >= 0)) throw new Error(`--until must be a seqNum, not ${values.until}`)
+  const until = lastWanted(values.until)
   const isNew = values['new-id'] || values.until !== undefined
   const store = openStore(url, values.token)
   const file = await open(name)
@@ -61,13 +57,15 @@ async function main() {
     copied = answer.status === 409 && isRepeated ? head : unlessRefused(answer).copied
     part = []
     size = 0
-    console.log(`restored ${copied}`)
+    console.log(`restored up to event ${copied}`)
   }
   for await (const line of linesOf(file.createReadStream())) {
     if (line === '') continue
     const { seqNum, livestore } = JSON.parse(line)
     if (part.length === 0 && head === 0 && livestore === undefined)
-      throw new Error(`${name} does not begin with a log's header message`)
+      throw new Error(
+        `${name} does not begin with a log's header message. FILE must be a file that npm run export wrote`,
+      )
     if (seqNum > until) break
     if (livestore !== undefined) {
       backendId = isNew ? randomUUID() : livestore.backendId
@@ -81,7 +79,7 @@ async function main() {
   }
   await send(true)
   const moved = await store.order('move', 'to=upstream')
-  if (moved.body.reason === 'no-upstream') return
+  if (moved.body.reason === 'no-upstream') return console.log('done')
   unlessRefused(moved)
   await moveTo(store, 'upstream')
 }

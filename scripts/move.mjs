@@ -2,14 +2,14 @@
 // npm run move -- CONFIG --store ID: copies a store's events from one LiveStore sync backend to another, through their own
 // clients, and then compares the two. A second run continues where the target ends.
 import { parseArgs } from 'node:util'
-import { moveTo, openStore, STORE_HELP } from './lib/store.mjs'
+import { moveTo, openStore, runMain, STORE_HELP } from './lib/store.mjs'
 
 const HELP = `npm run move -- URL --to PLACE
 
-Moves a store's log, while its clients go on.
+Moves a store's log to another place, while its clients keep working.
 
 ${STORE_HELP}
-  --to PLACE     upstream, or built-in (docs/built-in-log.md)
+  --to PLACE     the new place: upstream or built-in (docs/built-in-log.md)
 
 npm run move -- CONFIG --store ID
 
@@ -23,12 +23,7 @@ Copies a store from another LiveStore backend.
 
 docs/migration.md has all steps of a migration.`
 
-try {
-  await main()
-} catch (error) {
-  console.error(error instanceof Error ? error.message : error)
-  process.exit(1)
-}
+await runMain(main)
 // End here, because a backend's client may leave a timer or a socket open
 process.exit(0)
 

@@ -18,7 +18,7 @@ async function main() {
   })
   if (values.help)
     return console.log(
-      'npm run selfhost -- [--out FOLDER]    (default dist/selfhost)\n\ndocs/deployment.md says how to run it.',
+      'npm run selfhost -- [--out FOLDER]    (default dist/selfhost)\n\nPacks a self-hosted Headwater into the folder. docs/deployment.md says how to run it.',
     )
   if (!(await setUp()) || !(await build())) throw new Error('the build failed')
   const { packSelfhost } = await import('./lib/selfhost.mjs') // its dependencies are installed only now

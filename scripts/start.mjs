@@ -85,7 +85,8 @@ function readOptions() {
     console.log(HELP)
     process.exit(0)
   }
-  if (values['built-in'] && values.upstream) throw new Error('--built-in needs no --upstream; give one of them')
+  if (values['built-in'] && values.upstream)
+    throw new Error('--built-in and --upstream exclude each other: give only one of them')
   const upstream = (values['built-in'] ? undefined : (values.upstream ?? process.env.UPSTREAM_URL)) || undefined
   if (upstream !== undefined && !/^https?:\/\/./.test(upstream)) {
     throw new Error(`the upstream must be an http or https URL, not ${upstream}`)

@@ -11,7 +11,7 @@ const HELP = `JWT_SECRET=… npm run --silent token -- --tenant NAME [options]
   --seconds N      how long the token is valid (default 3600)
   --help
 
-If JWT_ISSUER and JWT_AUDIENCE are set, they go into the token. Of a list, the token gets the first entry.`
+If JWT_ISSUER and JWT_AUDIENCE are set, they go into the token. If one of them is a list, its first entry goes there.`
 
 try {
   main()

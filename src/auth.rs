@@ -78,7 +78,7 @@ async fn check_signature(token: &str, parsed: &Token<'_>, jwt: &Jwt) -> Result<(
     Err(match verdict.as_string().as_deref() {
         Some("right") => return Ok(()),
         Some("JWT_JWKS") => {
-            Problem::misconfigured("JWT_JWKS", "has keys, but none that is what it says.")
+            Problem::misconfigured("JWT_JWKS", "has only malformed keys. Replace them.")
         }
         Some("algorithm") => {
             Problem::unauthorized("algorithm", "This server has no keys for the token's algorithm.")

@@ -1,7 +1,7 @@
 // The entry: hands requests to the Rust module, and answers callers when the module has panicked.
 //
 // A panic, a trap or an unexpected exception ends the Wasm module. The module then leaves every open call of its isolate
-// without an answer, calls for other stores too. The runtime would let a Sequencer and its callers wait for ever.
+// without an answer, calls for other stores too. The runtime would let a Sequencer and its callers wait forever.
 // Therefore the entry fails those calls. The next call starts a new module, and each Sequencer starts from its rows.
 import { DurableObject, WorkerEntrypoint } from 'cloudflare:workers'
 import * as rust from 'wasm-module'

@@ -1,4 +1,5 @@
-//! Panics, traps, silences and failures of the storage on request, for the wire tests. Only builds with the feature `failpoints` have them.
+//! Panics, traps, silences and failures of the storage on request, for the wire tests. Only builds with the feature
+//! `failpoints` have them.
 
 use std::cell::RefCell;
 

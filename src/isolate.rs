@@ -73,7 +73,7 @@ pub(crate) async fn wait_while(mut is_under_way: impl FnMut() -> bool, timeout: 
     }
 }
 
-/// The work took longer than its time-out.
+/// The work took longer than its timeout.
 #[derive(Debug)]
 pub(crate) struct TimedOut;
 

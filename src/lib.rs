@@ -21,6 +21,7 @@ mod request_log;
 mod sequencer;
 mod settings;
 mod signature;
+mod sql;
 mod upstream;
 
 use worker::{Context, Env, Request, Response, Result, event};

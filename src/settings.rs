@@ -35,7 +35,8 @@ pub(crate) const ASSETS_BINDING: &str = "ASSETS";
 /// The name of the binding of the R2 bucket for the older parts of built-in logs. A deployment may lack it.
 pub(crate) const LOG_BUCKET_BINDING: &str = "LOG_BUCKET";
 
-/// The longest row of a built-in log. A Durable Object's row holds at most 2 MB. No batch may be longer, so that every row ends with a message.
+/// The longest row of a built-in log. A Durable Object's row holds at most 2 MB. No batch may be longer, so that every
+/// row ends with a message.
 pub(crate) const MAX_ROW: usize = 3 << 19;
 
 /// The settings of the Worker.
@@ -84,8 +85,8 @@ pub(crate) struct Jwt {
     pub(crate) jwks_url: Option<String>,
     /// `JWT_HEADER` (default `authorization`), in lower case.
     pub(crate) header: String,
-    /// `JWT_ISSUER` and `JWT_AUDIENCE`. For tenant, stores and scope: the claim's name (`JWT_TENANT_CLAIM` …), and the value
-    /// for tokens without that claim (`JWT_TENANT` …).
+    /// `JWT_ISSUER` and `JWT_AUDIENCE`. For tenant, stores and scope: the claim's name (`JWT_TENANT_CLAIM` …), and the
+    /// value for tokens without that claim (`JWT_TENANT` …).
     pub(crate) policy: Policy,
 }
 
@@ -147,8 +148,9 @@ impl Settings {
         }
         let upstream = UpstreamSettings::read(vars)?;
         if upstream.url.is_none() && limits.bytes > MAX_ROW {
-            let detail =
-                format!("may be at most {MAX_ROW} without UPSTREAM_URL: a batch is a row then.");
+            let detail = format!(
+                "may be at most {MAX_ROW} without UPSTREAM_URL: each batch is then one row."
+            );
             return Err(table::MAX_BATCH_BYTES.wrong(&detail));
         }
         Ok(Self {
@@ -256,7 +258,7 @@ fn is_header_name(name: &str) -> bool {
 
 impl UpstreamSettings {
     /// How long the Worker waits for the Sequencer. While the upstream fails, the Sequencer answers after its attempts, and
-    /// each of them ends with the upstream's time-out. Longer work goes on: a long queue, or a history that is read for the
+    /// each of them ends with the upstream's timeout. Longer work goes on: a long queue, or a history that is read for the
     /// first time. The caller finds that work done when it asks again.
     pub(crate) fn sequencer_timeout(&self) -> Duration {
         self.timeout * u32::from(SequencerLimits::default().attempts) + Duration::from_secs(5)

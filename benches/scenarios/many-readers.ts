@@ -16,7 +16,7 @@ const TIMEOUT_MS = 30_000
 
 export const manyReaders: Scenario = {
   id: 'f5000',
-  title: (quick) => `${quick ? 'some hundred' : '10,000'} plain sockets of one store`,
+  title: (quick) => `${quick ? 'a few hundred' : '10,000'} plain sockets of one store`,
   metrics: [
     count('memory', 'workerd, KiB per idle socket'),
     count('readers'),

@@ -32,7 +32,7 @@ const s2Lite = process.env['S2_LITE'] ?? join(toolchain, 's2-lite/bin/server')
 /** The reason why a system can't run on this machine; undefined if it can. */
 export const missing = (system: SystemId): string | undefined =>
   system === 'sync-s2' && !existsSync(s2Lite)
-    ? `found no s2-lite at ${s2Lite.replace(root, '')} (docs/performance.md)`
+    ? `s2-lite is not installed at ${s2Lite.replace(root, '')} (docs/performance.md says how)`
     : undefined
 
 const running = new Set<Running>()

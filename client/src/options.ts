@@ -54,30 +54,30 @@ export interface CommonOptions {
     readonly requestTimeout?: Duration.DurationInput
   }
   readonly pull?: {
-    /** LiveStore receives a page in items of at most so many events. @default 500 */
+    /** LiveStore receives each page in items of at most this many events. @default 500 */
     readonly maxItemEvents?: number
-    /** A pull that is not live fails with `IsOfflineError` after so many failures in a row. @default 3 */
+    /** A pull that is not live fails with `IsOfflineError` after this many failures in a row. @default 3 */
     readonly attempts?: number
   }
   readonly live?: {
     /**
-     * The best way to receive events that the provider tries. Where connections are cut at once or held back, it falls back
-     * from `websocket` to `sse`, and from there to `long-poll`, for some minutes. Only a Worker has WebSockets. An open one
-     * carries the pushes, too. @default 'websocket' in proxy mode, 'sse' in the others
+     * The best way of receiving events that the provider tries. Where connections are cut at once or held back, it falls
+     * back from `websocket` to `sse`, and from there to `long-poll`, for some minutes. Only a Worker has WebSockets. An open
+     * one carries the pushes, too. @default 'websocket' in proxy mode, 'sse' in the others
      */
     readonly mode?: LiveMode
     /**
-     * Servers send something at once when a live connection begins. If a socket takes longer, or SSE twice in a row, the
+     * How long the first byte of a live connection may take. If it takes longer on a socket, or twice in a row on SSE, the
      * provider falls back. @default 5 seconds
      */
     readonly firstByteTimeout?: Duration.DurationInput
-    /** The provider repeats a read that brings no byte for so long. @default 45 seconds */
+    /** The provider restarts a read that receives no byte for this long. @default 45 seconds */
     readonly stallTimeout?: Duration.DurationInput
-    /** A catch-up renews a live read at least so often. It notices a reset. @default 60 seconds */
+    /** The provider renews a live read by a catch-up at least this often, and so notices a reset. @default 60 seconds */
     readonly renewInterval?: Duration.DurationInput
     /**
-     * Readers whose live connections are cut at the same moment come back spread over so long, or over more if the server
-     * asks for it. A push that finds the server ahead does not wait for it. @default 2 seconds
+     * Readers whose live connections are cut at the same moment reconnect spread over this time, or over more if the server
+     * asks for it. A push that finds the server ahead makes its device reconnect at once. @default 2 seconds
      */
     readonly reconnectSpread?: Duration.DurationInput
   }

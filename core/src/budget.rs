@@ -62,7 +62,7 @@ impl Budget {
         (is_fair && own_leases < limits.own_leases).then(|| self.insert(owner.into(), bytes, until))
     }
 
-    /// Moves a lease to another holder, under a new id. To give back the old id then has no effect. `None` if the lease is
+    /// Moves a lease to another holder, under a new id. Giving back the old id then has no effect. `None` if the lease is
     /// over.
     pub fn adopt(&mut self, id: LeaseId, until: u64) -> Option<LeaseId> {
         let at = self.all.iter().position(|lease| lease.id == id)?;

@@ -50,8 +50,9 @@ pub fn fence(parent: SeqNum) -> String {
     format!("{parent:016}")
 }
 
-/// A hash of the bytes of a batch's events (XXH3, 128 bits). It recognizes a batch that is pushed again, or that is read
-/// back after an append with an unknown outcome. It guards against accident, not against a client that forges its own batch.
+/// A hash of the bytes of a batch's events (XXH3, 128 bits). It recognizes a batch that is pushed again, or that is
+/// read back after an append with an unknown outcome. It guards against accident, not against a client that forges its
+/// own batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Fingerprint(#[serde(with = "hex")] pub u128);
 

@@ -1,8 +1,9 @@
 //! The core of Headwater: every decision, without IO, clock or randomness. The core builds and runs on any host. The
 //! Worker (the crate `headwater`) performs what the core decides.
 //!
-//! The modules follow the data. [`route`], [`headers`], [`auth`], [`names`] and [`batch`] understand a request. [`sequencer`] puts
-//! pushes in order. [`socket`] knows the frames of a live connection. [`log`] and [`segments`] read events back. Each refusal becomes a [`problem`].
+//! The modules follow the data. [`route`], [`headers`], [`auth`], [`names`] and [`batch`] understand a request.
+//! [`sequencer`] puts pushes in order. [`socket`] knows the frames of a live connection. [`log`] and [`segments`] read
+//! events back. Each refusal becomes a [`problem`].
 
 pub mod auth;
 pub mod batch;

@@ -115,9 +115,10 @@ fn check(name: &str, max: usize) -> Result<&str, NameError> {
 
 /// Encodes a name into `[A-Za-z0-9._~-]`.
 ///
-/// Letters, digits and `-` stay. `_` and `.` stay except at the start: no name becomes `.`, `..` or the protocol's reserved
-/// `__ds` (§6). Every other byte of the UTF-8 becomes `~` and two upper-case hex digits. A name that would take more than
-/// 200 characters becomes `~h` and its SHA-256, and no other name is encoded like that. Therefore the encoding is injective.
+/// Letters, digits and `-` stay. `_` and `.` stay except at the start: no name becomes `.`, `..` or the protocol's
+/// reserved `__ds` (§6). Every other byte of the UTF-8 becomes `~` and two upper-case hex digits. A name that would
+/// take more than 200 characters becomes `~h` and its SHA-256, and no other name is encoded like that. Therefore the
+/// encoding is injective.
 pub fn encode(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for (i, byte) in name.bytes().enumerate() {

@@ -142,7 +142,7 @@ impl Problem {
 
     /// The body is larger than a batch may be.
     pub fn too_large(max: usize) -> Self {
-        let detail = format!("The batch is larger than {max} bytes. Send fewer or smaller events.");
+        let detail = format!("The body is larger than {max} bytes. Send fewer or smaller events.");
         Self::new(413, "too-large", "PayloadTooLargeError", detail).with("maxBytes", max)
     }
 
@@ -166,20 +166,22 @@ impl Problem {
     /// The body is compressed.
     pub fn unsupported_media_type(encoding: &str) -> Self {
         let detail =
-            format!("The body is sent as {encoding:?}, but a batch must be sent uncompressed.");
+            format!("The body has the Content-Encoding {encoding:?}. Send the batch uncompressed.");
         Self::new(415, "unsupported-media-type", "UnsupportedMediaTypeError", detail)
     }
 
     /// The request opens a socket, but does not ask for the upgrade (RFC 6455 §4.2.1).
     pub fn upgrade_required() -> Self {
-        let detail = "live=websocket must be requested with a WebSocket, as `Upgrade: websocket`.";
+        let detail =
+            "live=websocket requires a WebSocket: a request with the header `Upgrade: websocket`.";
         Self::new(426, "upgrade-required", "UpgradeRequiredError", detail)
             .with_header("upgrade", "websocket")
     }
 
     /// The store has too many sockets.
     pub fn too_many_sockets() -> Self {
-        let detail = "This store has too many open sockets. Read it by server-sent events.";
+        let detail =
+            "This store has too many open sockets. Read it by server-sent events (live=sse).";
         Self::new(503, "overloaded", "OverloadedError", detail)
             .with("reason", "sockets")
             .retry_after(30)
@@ -253,8 +255,7 @@ impl Problem {
 
     /// The offset is not one of this log.
     pub fn foreign_offset() -> Self {
-        let detail =
-            "This offset is not one of the store's present log. Read from the start (offset=-1).";
+        let detail = "This offset does not belong to the store's current log. Read from the start (offset=-1).";
         Self::new(410, "gone", "OffsetGoneError", detail)
     }
 
@@ -301,11 +302,14 @@ impl Problem {
 
     /// The upstream does not know the offset.
     pub fn unknown_offset() -> Self {
-        Self::bad_request("offset", "The log's server does not know this offset.")
+        Self::bad_request(
+            "offset",
+            "The log's server does not know this offset. Use an offset from an earlier answer, or read from the start (offset=-1).",
+        )
     }
 
-    /// The store, or the isolate, has too many pushes under way. `reason` is `arriving` if the Worker refused the push before
-    /// it read the body, and `waiting` if the Sequencer refused it.
+    /// The store, or the isolate, has too many pushes under way. `reason` is `arriving` if the Worker refused the push
+    /// before it read the body, and `waiting` if the Sequencer refused it.
     pub fn overloaded(reason: &'static str) -> Self {
         let detail = format!(
             "Too many pushes are {reason}. Nothing was appended: send the same push again."

@@ -181,8 +181,8 @@ pub fn is_inspector(path: &str) -> bool {
 const STREAM_PREFIX: &str = "/v1/stream/";
 const INCARNATION_PREFIX: &str = "/v1/incarnation/";
 
-/// The address of an incarnation. `url` is the store's own URL, or its path. `None` if it is not, or if a foreign header's id
-/// fits no address. The names in it are whole; in the upstream's path, a name may be a hash.
+/// The address of an incarnation. `url` is the store's own URL, or its path. `None` if it is not, or if a foreign
+/// header's id fits no address. The names in it are whole; in the upstream's path, a name may be a hash.
 pub fn incarnation_url(url: &str, backend_id: &BackendId) -> Option<String> {
     let url = url.split(['?', '#']).next().filter(|_| is_backend_id(&backend_id.0))?;
     let path = Target::of(url).path;
@@ -193,7 +193,8 @@ pub fn incarnation_url(url: &str, backend_id: &BackendId) -> Option<String> {
 /// The longest backend id that an address or a header may carry.
 const MAX_BACKEND_ID: usize = 1024;
 
-/// Whether the text can be a backend id: no server gives one that is longer, or not plain ASCII. URLs can't carry `.` and `..`.
+/// Whether the text can be a backend id: no server gives one that is longer, or not plain ASCII. URLs can't carry `.`
+/// and `..`.
 pub fn is_backend_id(text: &str) -> bool {
     (1..=MAX_BACKEND_ID).contains(&text.len())
         && !matches!(text, "." | "..")
@@ -300,7 +301,7 @@ fn place(query: &[(String, String)]) -> Result<LogPlace, Problem> {
 fn part(query: &[(String, String)]) -> Result<LogPart, Problem> {
     let after = single(query, "after")?.map(seq_num).transpose()?.ok_or_else(|| {
         let detail =
-            "A part requires after: the seqNum of the last event before it, 0 for the first part.";
+            "A restore requires after=N, the seqNum of the last event before the part (0 for the first).";
         Problem::bad_request("after", detail)
     })?;
     let is_last = match single(query, "end")? {

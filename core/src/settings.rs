@@ -1,8 +1,8 @@
 //! The settings of a deployment, in one table. The Worker reads its settings by this table, and the documentation is made
 //! of it.
 //!
-//! `core/tests/settings.rs` writes `docs/configuration.md`, `wrangler.toml` and `scripts/lib/settings.json`, and fails while
-//! one of them is stale.
+//! `core/tests/settings.rs` writes `docs/configuration.md`, `wrangler.toml` and `scripts/lib/settings.json`, and fails
+//! while one of them is stale.
 
 use std::str::FromStr;
 
@@ -61,7 +61,7 @@ impl Setting {
         let list: Vec<String> = text.split(',').map(|one| one.trim().to_string()).collect();
         if list.iter().any(String::is_empty) {
             return Err(self.wrong(&format!(
-                "is {text:?}, but must be a list with commas between its members, none of them empty."
+                "is {text:?}, but must be a list of values separated by commas, none of them empty."
             )));
         }
         Ok(list)
@@ -88,7 +88,7 @@ impl Setting {
             .ok()
             .and_then(|n| n.try_into().ok().filter(|n| *n >= 1).map(|as_u64| (n, as_u64)));
         let (number, as_u64) = number.ok_or_else(|| {
-            self.wrong(&format!("is {value:?}, but must be a whole number from 1."))
+            self.wrong(&format!("is {value:?}, but must be a whole number, 1 or more."))
         })?;
         match self.values {
             Values::Number { at_most: Some(most) } if as_u64 > most => {
@@ -137,11 +137,12 @@ settings! {
         /// `true`: with `AUTH_MODE=none`, the Worker serves every host and page. Only for networks in which you trust
         /// everyone
         ALLOW_INSECURE = None, Values::Text;
-        /// origins whose pages may call, separated by commas. With `AUTH_MODE=none`, pages that are not local must be named
-        /// here
+        /// origins whose pages may call the Worker, separated by commas. With `AUTH_MODE=none`, pages that are not local
+        /// must be named here
         ALLOWED_ORIGINS = Some("*"), Values::Text;
-        /// further headers that a page may send, separated by commas. The headers that Headwater reads are always allowed. So
-        /// are those of common tracing libraries (`traceparent`, `baggage`, `sentry-trace`, `b3`, `x-datadog-…` and others)
+        /// further headers that a page may send, separated by commas. The headers that Headwater reads are always
+        /// allowed. So are those of common tracing libraries (`traceparent`, `baggage`, `sentry-trace`, `b3`,
+        /// `x-datadog-…` and others)
         ALLOWED_HEADERS = None, Values::List;
         /// the most events in one push
         MAX_BATCH_EVENTS = Some("100"), ANY;
@@ -157,8 +158,8 @@ settings! {
         /// the most pushes of one store that may be under way in one isolate: arriving at the Worker, or waiting in a
         /// Sequencer. All stores together may have eight times as many
         MAX_IN_FLIGHT = Some("256"), ANY;
-        /// the most bytes of pushes, of all stores, in one isolate, which has 128 MB. A store with a push under way may hold a
-        /// quarter of what then remains free
+        /// the most bytes that the pushes of all stores may take in one isolate, which has 128 MB. A store that already has
+        /// a push under way may hold at most a quarter of what is still free
         MAX_IN_FLIGHT_BYTES = Some("33554432"), ANY;
         /// a segment is sealed when it has this many bytes; at most 4 MiB
         SEGMENT_BYTES = Some("1048576"), Values::Number { at_most: Some(MAX_SEGMENT_BYTES / 2) };
@@ -178,9 +179,9 @@ settings! {
         JWT_JWKS_URL = None, Values::Text;
         /// the header that carries the token
         JWT_HEADER = Some("authorization"), Values::Text;
-        /// the accepted values of `iss`, separated by commas; without it any
+        /// the accepted values of `iss`, separated by commas. Without it, any value is accepted
         JWT_ISSUER = None, Values::List;
-        /// the accepted values of `aud`, separated by commas; without it any
+        /// the accepted values of `aud`, separated by commas. Without it, any value is accepted
         JWT_AUDIENCE = None, Values::List;
         /// the claim that holds the tenant
         JWT_TENANT_CLAIM = Some("tenant"), Values::Text;

@@ -1,7 +1,7 @@
 //! The frames of a socket: a live read and pushes over one WebSocket (docs/http-api.md, "The socket").
 //!
-//! A frame is one line of JSON. `\n` and the bytes of a batch may follow, which nobody changes on the way. A receiver ignores
-//! a frame whose kind it does not know, because a newer build may have sent it.
+//! A frame is one line of JSON. `\n` and the bytes of a batch may follow, which nobody changes on the way. A receiver
+//! ignores a frame whose kind it does not know, because a newer build may have sent it.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

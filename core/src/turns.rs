@@ -58,8 +58,8 @@ impl<W: Copy + PartialEq> Turns<W> {
         if self.line.front().copied() == writer && writer.is_some() {
             self.answer_ms = (3 * self.answer_ms + waited_ms) / 4;
         } else {
-            // These had their time. One that is only slow is refused, and stands in line again. A writer that somebody overtook
-            // before its time was over keeps its place.
+            // These had their time. One that is only slow is refused, and stands in line again. A writer that somebody
+            // overtook before its time was over keeps its place.
             let missed = usize::try_from(waited_ms / self.patience_ms()).unwrap_or(usize::MAX);
             self.line.drain(..missed.min(self.line.len()));
         }

@@ -81,8 +81,8 @@ fn an_adopted_lease_counts_once_and_belongs_to_its_new_holder() {
 }
 
 proptest! {
-    /// All leases together stay within the limit. An owner with several leases holds at most a quarter of the bytes that were
-    /// free after its last one.
+    /// All leases together stay within the limit. An owner with several leases holds at most a quarter of the bytes
+    /// that were free after its last one.
     #[test]
     fn no_owner_takes_more_than_its_share(
         steps in prop::collection::vec((0..6_u8, 1..900_u64, any::<prop::sample::Index>(), any::<bool>()), 1..80),

@@ -28,7 +28,7 @@ fn pushes_are_counted_by_outcome_and_shown_without_their_events() {
     assert_eq!(push["detail"], Value::Null);
     assert_eq!(
         shown["recent"][1]["detail"],
-        "The batch is larger than 5 bytes. Send fewer or smaller events."
+        "The body is larger than 5 bytes. Send fewer or smaller events."
     );
     assert_eq!(shown["recent"][1]["batch"], Value::Null);
     assert!(!shown.to_string().contains("secret") && !shown.to_string().contains("hunter2"));

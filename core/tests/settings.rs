@@ -104,7 +104,7 @@ fn wrangler_toml_holds_the_settings_with_defaults() {
         )
         .unwrap();
     }
-    let begin = "# Made of core/src/settings.rs by `npm run settings`. docs/configuration.md has the other settings.\n[vars]";
+    let begin = "# Generated from core/src/settings.rs by `npm run settings`. docs/configuration.md has the other settings.\n[vars]";
     is_made_of_the_table("wrangler.toml", Some((begin, "\n\n")), vars.trim_end());
 }
 
@@ -177,7 +177,8 @@ fn a_wrong_value_is_refused_with_the_setting_the_value_and_the_rule() {
     };
     let wrong = |detail: &str| Err(detail.to_string());
     for value in ["0", "-1", "1MB", "1.5", " 1", "18446744073709551616"] {
-        let expected = format!("SEGMENT_EVENTS is {value:?}, but must be a whole number from 1.");
+        let expected =
+            format!("SEGMENT_EVENTS is {value:?}, but must be a whole number, 1 or more.");
         assert_eq!(detail(SEGMENT_EVENTS, value), wrong(&expected));
     }
     assert_eq!(detail(SEGMENT_EVENTS, ""), Ok(()), "an empty value is refused");

@@ -57,7 +57,7 @@ export async function copyStore(file, storeId) {
   const [before, after] = [await read('from'), await read('to')]
   if (before.events.length !== events.length) {
     throw new Error(
-      `the source has changed meanwhile, to ${summaryOf(before.events)}. Stop its writers, and run the command again: it continues from there`,
+      `the source changed during the copy: it now has ${summaryOf(before.events)}. Stop its writers, and run the command again: it continues from there`,
     )
   }
   if (digest(before.events) !== digest(after.events)) {

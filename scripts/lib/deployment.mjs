@@ -60,7 +60,7 @@ export function problems(values) {
   }
   if (/"(d|k)"\s*:/.test(values['JWT_JWKS'] ?? ''))
     found.push(
-      'JWT_JWKS has a secret or private key in it ("k" or "d"). Use the public keys only. A secret belongs into JWT_SECRET.',
+      'JWT_JWKS has a secret or private key in it ("k" or "d"). Use the public keys only. A secret belongs in JWT_SECRET.',
     )
   if (values['JWT_JWKS_URL']?.includes('YOUR-'))
     found.push('JWT_JWKS_URL is still the example. Set the URL of your sign-in service, or remove the line.')
@@ -88,11 +88,11 @@ function settingProblems(name, value) {
     return [`${name} is ${JSON.stringify(value)}, but must be one of: ${values.join(', ')}.`]
   if (kind === 'list' && value.split(',').some((one) => one.trim() === ''))
     return [
-      `${name} is ${JSON.stringify(value)}, but must be a list with commas between its members, none of them empty.`,
+      `${name} is ${JSON.stringify(value)}, but must be a list of values separated by commas, none of them empty.`,
     ]
   if (kind !== 'number') return []
   if (!/^\+?\d+$/.test(value) || Number(value) < 1)
-    return [`${name} is ${JSON.stringify(value)}, but must be a whole number from 1.`]
+    return [`${name} is ${JSON.stringify(value)}, but must be a whole number, 1 or more.`]
   return Number(value) > atMost ? [`${name} is ${JSON.stringify(value)}, but may be at most ${atMost}.`] : []
 }
 

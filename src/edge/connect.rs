@@ -22,8 +22,7 @@ pub(super) async fn connect(
     check_origin(ctx, request.headers().get("origin")?.as_deref(), &request.inner().url())?;
     // A reset would leave the socket open, and its pushes would land in the next log.
     if ctx.incarnation.is_some() {
-        let detail =
-            "A socket is opened at the store's own URL. It tells the backend id, and each reset.";
+        let detail = "Open the socket at the store's own URL, /v1/stream/{tenant}/{store}, without a backend id.";
         return Err(Problem::bad_request("live", detail).into());
     }
     let grant = SocketGrant {
@@ -46,6 +45,6 @@ fn check_origin(ctx: &StoreContext<'_>, origin: Option<&str>, url: &str) -> Resu
         return Ok(());
     }
     let detail =
-        format!("ALLOWED_ORIGINS must name the origin {origin}, whose page opens a socket.");
+        format!("Pages of {origin} may not open sockets. Add this origin to ALLOWED_ORIGINS.");
     Err(Problem::forbidden(detail))
 }

@@ -41,7 +41,8 @@ impl StoreContext<'_> {
             .is_none_or(|id| *id == tip.backend_id && self.copy == LogName::of(tip).copy.as_deref())
     }
 
-    /// Refuses a request whose address names another incarnation than the store's. `tip` is the store's, if it has a stream.
+    /// Refuses a request whose address names another incarnation than the store's. `tip` is the store's, if it has a
+    /// stream.
     pub(super) fn check_incarnation(&self, tip: Option<&Tip>) -> Result<(), Problem> {
         match tip {
             Some(tip) if self.names(tip) => Ok(()),
@@ -51,7 +52,8 @@ impl StoreContext<'_> {
         }
     }
 
-    /// A failure as the address has it: who writes to an incarnation that has ended names no wrong id, but a stream that is gone.
+    /// The failure that fits the address. A write to the address of an incarnation that has ended does not name a wrong
+    /// id: it names a stream that is gone.
     pub(super) fn refusal_of(&self, failure: Failure) -> Failure {
         match failure {
             Failure::Problem(problem)
@@ -72,7 +74,8 @@ impl StoreContext<'_> {
         }
     }
 
-    /// Where the store's log is, as far as this isolate knows. A log that moved meanwhile is found at the next call of the Sequencer.
+    /// Where the store's log is, as far as this isolate knows. A log that moved meanwhile is found at the next call of
+    /// the Sequencer.
     pub(super) fn address(&self) -> LogAddress {
         tip_cache::address(self.store).unwrap_or_else(|| match &self.settings.upstream.url {
             Some(url) => LogAddress::at(url.shard_of(self.store.as_str())),

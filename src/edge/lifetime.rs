@@ -7,8 +7,8 @@ use worker::{Response, ResponseBody, Result, web_sys};
 
 use crate::isolate::now_ms;
 
-/// The longest time that a read of server-sent events stays open. The upstream ends it after about a minute (protocol §5.8). But it
-/// may forget the readers of a stream that was deleted.
+/// The longest time that a read of server-sent events stays open. The upstream ends it after about a minute (protocol
+/// §5.8). But it may forget the readers of a stream that was deleted.
 const LONGEST_MS: u64 = 70_000;
 
 /// The same answer, which ends properly after [`LONGEST_MS`], or at `until_ms` (since 1970) if that is sooner.

@@ -249,12 +249,12 @@ async fn pass_through(
 /// How often a read begins again, because the store was reset or created meanwhile.
 const MAX_ROUNDS: usize = 4;
 
-/// The upstream's answer, and what the Sequencer tells of the log that gave it: no tip if nobody vouches for that log as the
-/// store's. `None` if the store has no stream.
+/// The upstream's answer, and what the Sequencer tells of the log that gave it: no tip if nobody vouches for that log
+/// as the store's. `None` if the store has no stream.
 ///
-/// The upstream does not say whose log it reads from, and an isolate may remember a log that was reset meanwhile. Therefore the
-/// Sequencer tells the incarnation while the upstream answers. If it is not the one from `before` the request, the read
-/// begins again.
+/// The upstream does not say whose log it reads from, and an isolate may remember a log that was reset meanwhile.
+/// Therefore the Sequencer tells the incarnation while the upstream answers. If it is not the one from `before` the
+/// request, the read begins again.
 async fn answer_of_log(
     ctx: &StoreContext<'_>,
     read: &UpstreamRead,
@@ -303,8 +303,9 @@ async fn answer_of_log(
     Err(Problem::unavailable().into())
 }
 
-/// The upstream's answer, and what the Sequencer tells at the same time. No answer counts if the log is at another address than the
-/// isolate thought. A long-poll may take a minute. Its place is checked before it begins, and its tip is the one at its end.
+/// The upstream's answer, and what the Sequencer tells at the same time. No answer counts if the log is at another
+/// address than the isolate thought. A long-poll may take a minute. Its place is checked before it begins, and its tip
+/// is the one at its end.
 async fn fetch_and_ask(
     ctx: &StoreContext<'_>,
     read: &UpstreamRead,
@@ -354,8 +355,8 @@ fn is_same(one: Option<&KnownTip>, other: Option<&KnownTip>) -> bool {
     one.map(|known| &known.tip.backend_id) == other.map(|known| &known.tip.backend_id)
 }
 
-/// Whether an answer up to the tail reaches the tip that the Sequencer told. If it does not, an append landed between the two
-/// answers, or the answer is of the next log.
+/// Whether an answer up to the tail reaches the tip that the Sequencer told. If it does not, an append landed between
+/// the two answers, or the answer is of the next log.
 fn reaches(response: &Response, tip: Option<&KnownTip>) -> bool {
     let header = |name| response.headers().get(name).ok().flatten();
     match (header(UP_TO_DATE), header(NEXT_OFFSET), tip) {
@@ -364,8 +365,8 @@ fn reaches(response: &Response, tip: Option<&KnownTip>) -> bool {
     }
 }
 
-/// Refuses a read of another incarnation than the store's, or of one whose log the upstream does not have, and a read from an
-/// offset that lies inside a message.
+/// Refuses a read of another incarnation than the store's, or of one whose log the upstream does not have, and a read
+/// from an offset that lies inside a message.
 async fn check_place(
     ctx: &StoreContext<'_>,
     stream: &Stream,
@@ -397,16 +398,16 @@ async fn check_place(
     Err(Problem::foreign_offset().of(tip.map(|tip| &tip.backend_id)).into())
 }
 
-/// Whether the index has the offset after a look at the log, which finds what direct writers have appended. An offset of another place
-/// of the log may mean something else at this one.
+/// Whether the index has the offset after a look at the log, which finds what direct writers have appended. An offset
+/// of another place of the log may mean something else at this one.
 async fn is_recorded_now(ctx: &StoreContext<'_>, offset: &Offset) -> Result<bool, Failure> {
     sequencer_client::call(ctx, Op::Look(Need::Fresh)).await?;
     let located = sequencer_client::locate(ctx, Position::Offset(offset.clone())).await?;
     Ok(matches!(located, Located::Found { .. }))
 }
 
-/// What the Sequencer tells of a stream that it did not know before the read. Without a tip if it can't tell: then the answer
-/// carries no backend id.
+/// What the Sequencer tells of a stream that it did not know before the read. Without a tip if it can't tell: then the
+/// answer carries no backend id.
 async fn fresh(ctx: &StoreContext<'_>) -> Result<Told, Failure> {
     let told = |tip, halted| Ok(Told { tip, located: None, halted });
     match sequencer_client::answer(ctx, Op::Look(Need::Fresh)).await {

@@ -1,5 +1,5 @@
-//! `GET /ready`: whether the upstream can be reached, and each of its shards. The route is open to everyone. Therefore it tells
-//! nothing else, and asks the upstream at most once a second.
+//! `GET /ready`: whether the upstream can be reached, and each of its shards. The route is open to everyone. Therefore
+//! it tells nothing else, and asks the upstream at most once a second.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -51,8 +51,8 @@ async fn is_reachable(settings: &Settings) -> bool {
         || matches!(LAST.get(), Probe { reachable: None, until_ms } if now_ms() < until_ms);
     wait_while(is_first_under_way, TIMEOUT).await;
     match LAST.get() {
-        // While a later probe is under way, the result before it is seconds old at most. Without a result, the first probe is
-        // slower than its time-out, or its request has ended. Its waiters must not all probe.
+        // While a later probe is under way, the result before it is seconds old at most. Without a result, the first
+        // probe is slower than its timeout, or its request has ended. Its waiters must not all probe.
         Probe { reachable, until_ms } if now_ms() < until_ms => reachable.unwrap_or(false),
         _ => probe(settings).await,
     }
@@ -62,7 +62,7 @@ async fn probe(settings: &Settings) -> bool {
     let Some(url) = &settings.upstream.url else { return true };
     let timeout = settings.upstream.timeout.min(TIMEOUT);
     LAST.set(Probe { until_ms: now_ms() + as_ms(timeout), ..LAST.get() });
-    // All at the same time. Each answers within its time-out.
+    // All at the same time. Each answers within its timeout.
     let mut answers = Vec::new();
     for shard in 0..url.shards() {
         let settings = UpstreamSettings { timeout, ..settings.upstream.clone() };

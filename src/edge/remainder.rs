@@ -21,7 +21,7 @@ pub(super) async fn after(
     stream: &Stream,
 ) -> Result<Option<Response>, Failure> {
     if live.is_some() {
-        let detail = "This offset lies inside of a run that is read in pages. Catch up from it, and follow from the end.";
+        let detail = "This offset lies inside a run that is read in pages. Catch up from it without live, and begin the live read at the end.";
         return Err(Problem::bad_request("offset", detail).into());
     }
     let mut reader = match stream.open(&position.run).await {
@@ -60,7 +60,7 @@ fn refused(result: UpstreamResult) -> Problem {
 
 /// The log holds something else at the position.
 fn unknown(mismatch: &SegmentMismatch) -> Problem {
-    console_error!("an offset inside a run is unknown: {mismatch}");
+    console_error!("the log no longer matches an offset inside a run: {mismatch}");
     Problem::unknown_offset()
 }
 

@@ -28,8 +28,9 @@ pub(super) const CACHE: &str = "x-cache";
 const METHODS: &str = "GET, HEAD, POST, PUT, DELETE, OPTIONS";
 /// Headers of reads. Those of writes are in the core's table: a page must see why one of them is refused.
 const READ_HEADERS: &str = "accept, cache-control, last-event-id, pragma";
-/// Headers that tracing libraries add to every request of a page: W3C, Sentry, Zipkin (B3), Datadog, New Relic, Elastic,
-/// Jaeger, AWS X-Ray, Google Cloud, Azure and Honeycomb. A single header that the preflight does not allow fails the request.
+/// Headers that tracing libraries add to every request of a page: W3C, Sentry, Zipkin (B3), Datadog, New Relic,
+/// Elastic, Jaeger, AWS X-Ray, Google Cloud, Azure and Honeycomb. A single header that the preflight does not allow
+/// fails the request.
 const TRACING_HEADERS: &str = "traceparent, tracestate, baggage, sentry-trace, b3, x-b3-traceid, x-b3-spanid, \
                                x-b3-parentspanid, x-b3-sampled, x-b3-flags, x-datadog-trace-id, x-datadog-parent-id, \
                                x-datadog-origin, x-datadog-sampling-priority, x-datadog-tags, newrelic, \

@@ -34,8 +34,8 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// The problem of a store in whose place the upstream has other events. Then nobody vouches for what the upstream answers,
-    /// and no place of the index is sure to be one of that log.
+    /// The problem of a store in whose place the upstream has other events. Then nobody vouches for what the upstream
+    /// answers, and no place of the index is sure to be one of that log.
     pub(super) fn doubt(&self) -> Option<Problem> {
         self.halted.as_ref().filter(|halted| halted.is_of_another_log())?.problem()
     }
@@ -59,8 +59,8 @@ pub(super) async fn tip(ctx: &StoreContext<'_>, position: &Position) -> Result<T
     Ok(Told { tip: Some(known), located: None, halted: None })
 }
 
-/// What the Sequencer tells now. It answers at once. Twice a minute at most, it looks at the log afterwards if an earlier reader
-/// found reason to. No read waits for that.
+/// What the Sequencer tells now. It answers at once. Twice a minute at most, it looks at the log afterwards if an
+/// earlier reader found reason to. No read waits for that.
 pub(super) async fn told_now(ctx: &StoreContext<'_>, position: &Position) -> Result<Told, Failure> {
     let remembered = tip_cache::get(ctx.store);
     let need = match &remembered {
@@ -93,7 +93,8 @@ pub(super) async fn told_now(ctx: &StoreContext<'_>, position: &Position) -> Res
 /// Makes the Sequencer look at the log, if a reader has seen more of it than the Sequencer told.
 pub(super) async fn notify(ctx: &StoreContext<'_>) {
     let Some((known, _)) = tip_cache::get(ctx.store) else { return };
-    // The answer is what the Sequencer knew before it looks. Pushes over sockets may have made it newer than what is remembered.
+    // The answer is what the Sequencer knew before it looks. Pushes over sockets may have made it newer than what is
+    // remembered.
     if let (Ok(answer), ..) = ask_tip(ctx, known.need, None).await
         && matches!(&answer, Answer::Tip(Some(tip)) if tip.offset > known.tip.offset)
     {

@@ -13,7 +13,8 @@ use crate::upstream::Metadata;
 
 /// Serves the verbs that concern the stream as a whole:
 ///
-/// - [`Verb::Head`]: the end of the log, as the upstream has it now (protocol §5.5). A store without a stream has the head 0.
+/// - [`Verb::Head`]: the end of the log, as the upstream has it now (protocol §5.5). A store without a stream has the
+///   head 0.
 /// - [`Verb::Create`]: creates the stream if it does not exist; 201 if it did not (protocol §5.1). `means_closed`: the
 ///   request means a stream that is closed, and creates none.
 /// - [`Verb::Reset`]: deletes the stream and begins a new incarnation.

@@ -45,8 +45,8 @@ impl From<Tip> for KnownTip {
 }
 
 thread_local! {
-    /// The time in milliseconds at which each tip was told, and the tip. The key is the store's whole path: one tenant never
-    /// meets another.
+    /// The time in milliseconds at which each tip was told, and the tip. The key is the store's whole path: one tenant
+    /// never meets another.
     static TIPS: RefCell<Memory<StorePath, (u64, KnownTip), STORES>> = RefCell::default();
 }
 
@@ -98,8 +98,8 @@ pub(super) fn forget(store: &StorePath) {
     TIPS.with_borrow_mut(|all| all.remove(store));
 }
 
-/// Notes that a reader that asked for the offset `asked` saw the log end at `tail`. Returns whether the Sequencer should hear
-/// of it: somebody may have appended behind its back, and its sockets wait for the news.
+/// Notes that a reader that asked for the offset `asked` saw the log end at `tail`. Returns whether the Sequencer
+/// should hear of it: somebody may have appended behind its back, and its sockets wait for the news.
 pub(super) fn observe_tail(store: &StorePath, asked: &Offset, tail: Offset) -> bool {
     let mut is_news = false;
     change(store, |known| {

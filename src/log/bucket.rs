@@ -1,8 +1,9 @@
 //! The older parts of a built-in log, as objects of an R2 bucket.
 //!
-//! An object has the bytes of rows that will not change any more. It is written and read back before its rows go, and it is recorded in the
-//! step that deletes them. Therefore a reader finds each part in one of the two places at any moment. The key of an object is
-//! noted as unneeded before the object exists, and from the moment when nobody needs it, so that no object is forgotten.
+//! An object has the bytes of rows that will not change any more. It is written and read back before its rows go, and
+//! it is recorded in the step that deletes them. Therefore a reader finds each part in one of the two places at any
+//! moment. The key of an object is noted as unneeded before the object exists, and from the moment when nobody needs
+//! it, so that no object is forgotten.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
@@ -12,10 +13,10 @@ use std::time::Duration;
 use serde::Deserialize;
 use worker::{Bucket, Env, Error, Result, SqlStorage, SqlStorageValue, State};
 
-use super::built_in::{Number, integer, one};
 use super::random_uuid;
 use crate::isolate::within;
 use crate::settings::LOG_BUCKET_BINDING;
+use crate::sql::{count, integer, number};
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS object (
@@ -25,19 +26,19 @@ const SCHEMA: &str = "
     );
     CREATE TABLE IF NOT EXISTS unneeded (
         key TEXT PRIMARY KEY,
-        is_for_ever INTEGER NOT NULL
+        is_permanent INTEGER NOT NULL
     ) WITHOUT ROWID;";
 
 const COUNT_TABLES: &str = "SELECT COUNT(*) AS number FROM sqlite_master WHERE name = 'unneeded'";
 const AFTER: &str = "SELECT end, start, key FROM object WHERE end > ? ORDER BY end LIMIT 1";
 const LAST: &str = "SELECT end AS number FROM object ORDER BY end DESC LIMIT 1";
 const FORGET: &str = "
-    INSERT OR REPLACE INTO unneeded (key, is_for_ever) SELECT key, 1 FROM object;
+    INSERT OR REPLACE INTO unneeded (key, is_permanent) SELECT key, 1 FROM object;
     DELETE FROM object;
-    UPDATE unneeded SET is_for_ever = 1;";
-const NOTE: &str = "INSERT OR REPLACE INTO unneeded (key, is_for_ever) VALUES (?, ?)";
+    UPDATE unneeded SET is_permanent = 1;";
+const NOTE: &str = "INSERT OR REPLACE INTO unneeded (key, is_permanent) VALUES (?, ?)";
 const UNNEEDED: &str = "SELECT key FROM unneeded LIMIT 1000";
-const TAKE: &str = "DELETE FROM unneeded WHERE key = ? AND is_for_ever = 0 RETURNING key";
+const TAKE: &str = "DELETE FROM unneeded WHERE key = ? AND is_permanent = 0 RETURNING key";
 const DELETED: &str = "DELETE FROM unneeded WHERE key = ?";
 const RECORD: &str = "INSERT INTO object (end, start, key) VALUES (?, ?, ?)";
 
@@ -94,8 +95,7 @@ impl LogBucket {
     /// Whether there are tables. An earlier actor of the store may make them at any time.
     fn has_tables(&self) -> Result<bool> {
         if !self.has_tables.get() {
-            let tables = one::<Number>(&self.sql, COUNT_TABLES)?;
-            self.has_tables.set(tables.is_some_and(|row| row.number > 0));
+            self.has_tables.set(count(&self.sql, COUNT_TABLES)? > 0);
         }
         Ok(self.has_tables.get())
     }
@@ -105,7 +105,7 @@ impl LogBucket {
     }
 
     fn bound(&self) -> Result<&Bucket> {
-        self.bucket.as_ref().ok_or_else(|| Error::from("the binding LOG_BUCKET is missing"))
+        self.bucket.as_ref().ok_or_else(|| Error::from("the binding LOG_BUCKET is missing, but its bucket holds a part of this store. Bind it again"))
     }
 
     /// Where the parts end; 0 if there are none.
@@ -113,7 +113,7 @@ impl LogBucket {
         if !self.has_tables()? {
             return Ok(0);
         }
-        Ok(one::<Number>(&self.sql, LAST)?.map_or(0, |row| row.number))
+        Ok(number(&self.sql, LAST)?.unwrap_or_default())
     }
 
     /// The part that has the byte behind a place.
@@ -127,9 +127,9 @@ impl LogBucket {
 
     pub(super) async fn read(&self, part: &Part) -> Result<Vec<u8>> {
         let bytes = self.get(&part.key).await?;
-        bytes
-            .filter(|bytes| bytes.len() as u64 == part.end - part.start)
-            .ok_or_else(|| Error::from(format!("the object {} is not what it was", part.key)))
+        bytes.filter(|bytes| bytes.len() as u64 == part.end - part.start).ok_or_else(|| {
+            Error::from(format!("the R2 object {} is missing, or has the wrong length", part.key))
+        })
     }
 
     async fn get(&self, key: &str) -> Result<Option<Vec<u8>>> {
@@ -152,17 +152,20 @@ impl LogBucket {
         in_time(self.bound()?.put(&written.0, bytes.clone()).execute()).await?;
         match self.get(&written.0).await? {
             Some(stored) if stored == bytes => Ok(written),
-            _ => Err(format!("the object {} is not what was written", written.0).into()),
+            _ => {
+                Err(format!("the R2 object {} does not read back as it was written", written.0)
+                    .into())
+            }
         }
     }
 
-    fn note(&self, key: &str, is_for_ever: bool) -> Result<()> {
-        self.sql.exec(NOTE, vec![key.into(), integer(is_for_ever.into())?])?;
+    fn note(&self, key: &str, is_permanent: bool) -> Result<()> {
+        self.sql.exec(NOTE, vec![key.into(), integer(is_permanent.into())?])?;
         Ok(())
     }
 
-    /// Records that an object is the next part of the log. Returns false if it is not: an actor that was replaced may still be at work, and
-    /// the log may be gone meanwhile.
+    /// Records that an object is the next part of the log. Returns false if it is not: an actor that was replaced may
+    /// still be at work, and the log may be gone meanwhile.
     pub(super) fn record(&self, start: u64, end: u64, Written(key): &Written) -> Result<bool> {
         if self.end()? != start {
             return Ok(false);
@@ -222,5 +225,5 @@ impl LogBucket {
 async fn in_time<T>(operation: impl Future<Output = Result<T>>) -> Result<T> {
     within(TIMEOUT, Box::pin(operation))
         .await
-        .unwrap_or_else(|_| Err("the bucket did not answer in time".into()))
+        .unwrap_or_else(|_| Err("the R2 bucket did not answer in time".into()))
 }

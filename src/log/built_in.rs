@@ -1,9 +1,9 @@
 //! A log in the Sequencer's own storage.
 //!
-//! The log is a sequence of bytes: each message, and a comma behind it. An offset is a place in that sequence, in digits. A
-//! row holds the bytes of one append, or of several that were merged. The runtime writes all rows of one step in one transaction,
-//! the row of the append and the row of its tip among them. It holds back every answer until they are durable (the output
-//! gate).
+//! The log is a sequence of bytes: each message, and a comma behind it. An offset is a place in that sequence, in
+//! digits. A row holds the bytes of one append, or of several that were merged. The runtime writes all rows of one step
+//! in one transaction, the row of the append and the row of its tip among them. It holds back every answer until they
+//! are durable (the output gate).
 //!
 //! Only this Sequencer writes to its storage. Therefore an append needs no fence, and its outcome is never unknown.
 
@@ -22,6 +22,7 @@ use worker::{Error, Result, SqlStorage, SqlStorageValue, Storage, console_error,
 use super::bucket::LogBucket;
 use super::new_backend_id;
 use crate::settings::MAX_ROW;
+use crate::sql::{count, integer, number, one};
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS stream (
@@ -45,11 +46,17 @@ const TAIL: &str = "SELECT end AS number FROM log ORDER BY end DESC LIMIT 1";
 const MERGED: &str = "SELECT end AS number FROM log WHERE merged = 1 ORDER BY end DESC LIMIT 1";
 const PUT: &str = "INSERT OR REPLACE INTO log (end, merged, body) VALUES (?, ?, ?)";
 const TIDY: &str = "DELETE FROM log WHERE end IN (SELECT end FROM log ORDER BY end LIMIT 64)";
-const OLDEST_MERGED: &str =
-    "SELECT end, body FROM log WHERE merged = 1 AND end > ? AND end < ? ORDER BY end";
-const ROWS_AFTER: &str = "SELECT end, body FROM log WHERE end > ? ORDER BY end LIMIT 256";
+const LAST_MERGED_BEFORE_TAIL: &str = "SELECT end AS number FROM log
+    WHERE merged = 1 AND end < (SELECT MAX(end) FROM log) ORDER BY end DESC LIMIT 1";
 
-/// The bytes from which on a step of a read takes no further row.
+// These queries bound their bytes themselves, and are read to their ends. A cursor that is left open keeps SQLite from
+// moving its write-ahead log into the database, and that log would grow with the store.
+const MERGED_AFTER: &str = "SELECT end, body FROM log
+    WHERE merged = 1 AND end > ?1 AND end <= ?1 + ?2 AND end < (SELECT MAX(end) FROM log) ORDER BY end";
+const ROWS_AFTER: &str = "SELECT end, body FROM log WHERE end > ?1
+    AND end <= MAX(?1 + ?2, (SELECT end FROM log WHERE end > ?1 ORDER BY end LIMIT 1)) ORDER BY end LIMIT 256";
+
+/// The bytes of one step of a read, unless its first row is longer.
 const STEP_BYTES: usize = 256 << 10;
 
 /// The refusal of an append that the storage has no room for (RFC 4918 §11.5).
@@ -94,11 +101,6 @@ pub(crate) struct Leftover {
     pub(crate) end: Option<Offset>,
 }
 
-#[derive(Clone, Copy, Deserialize)]
-pub(super) struct Number {
-    pub(super) number: u64,
-}
-
 /// The end of a log that exists.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct End {
@@ -123,9 +125,7 @@ impl BuiltInLog {
             leftover: RefCell::default(),
             tail: Cell::default(),
             deletions: Cell::default(),
-            has_tables: Cell::new(
-                one::<Number>(&sql, COUNT_TABLES)?.is_some_and(|row| row.number > 0),
-            ),
+            has_tables: Cell::new(count(&sql, COUNT_TABLES)? > 0),
             waiting: RefCell::default(),
             max_bytes,
             has_warned: Cell::default(),
@@ -138,7 +138,7 @@ impl BuiltInLog {
             log.sql.exec(SCHEMA, None)?;
             log.leftover.replace(one(&log.sql, "SELECT end_offset FROM leftover")?);
             log.stream.replace(one(&log.sql, STREAM)?);
-            log.tail.set(one::<Number>(&log.sql, TAIL)?.map_or(0, |row| row.number));
+            log.tail.set(number(&log.sql, TAIL)?.unwrap_or_default());
         }
         if log.end().is_none() {
             log.bucket.forget()?;
@@ -202,7 +202,7 @@ impl BuiltInLog {
             self.wake();
         }
         performed.unwrap_or_else(|error| {
-            console_error!("the log in the storage failed: {error}");
+            console_error!("the built-in log failed: {error}");
             UpstreamResult::Failed
         })
     }
@@ -236,7 +236,7 @@ impl BuiltInLog {
         Ok(())
     }
 
-    /// Leaves the log to the upstream: here it does not exist any more. Its rows stay until [`Self::tidy`].
+    /// Hands the log over to the upstream: it no longer exists here. Its rows stay until [`Self::tidy`].
     pub(crate) fn leave(&self) -> Result<()> {
         self.sql.exec("DELETE FROM stream; DELETE FROM leftover;", None)?;
         self.retire();
@@ -245,7 +245,7 @@ impl BuiltInLog {
         Ok(())
     }
 
-    /// Takes the log for gone. An actor that was replaced must not read what its successor writes.
+    /// Treats the log as deleted. An actor that was replaced must not read what its successor writes.
     pub(crate) fn retire(&self) {
         self.stream.take();
         self.deletions.update(|deletions| deletions + 1);
@@ -258,7 +258,7 @@ impl BuiltInLog {
             return Ok(true);
         }
         self.sql.exec(TIDY, None)?;
-        Ok(one::<Number>(&self.sql, TAIL)?.is_none())
+        Ok(number(&self.sql, TAIL)?.is_none())
     }
 
     pub(crate) fn backend_id(&self) -> Option<BackendId> {
@@ -270,7 +270,8 @@ impl BuiltInLog {
         self.leftover.borrow().clone()
     }
 
-    /// Records that a move leaves something of this log at the upstream: the log that ends at `end`, or a copy that may be unfinished.
+    /// Records that a move leaves something of this log at the upstream: the log that ends at `end`, or a copy that may
+    /// be unfinished.
     pub(crate) fn leaves(&self, end: Option<&Offset>) -> Result<()> {
         let text = end.map_or(SqlStorageValue::Null, |end| end.0.as_str().into());
         let insert = "INSERT OR REPLACE INTO leftover (only, end_offset) VALUES (1, ?)";
@@ -302,11 +303,15 @@ impl BuiltInLog {
         Room { bytes: self.sql.database_size() as u64, most: self.max_bytes }
     }
 
-    /// Whether there is room for so many bytes more. Warns once before there is none.
+    /// Whether there is room for this many more bytes. Warns once, as soon as the room is scarce.
     fn has_room(&self, bytes: usize) -> bool {
         let room = self.room();
         if room.is_scarce() && !self.has_warned.replace(true) {
-            console_warn!("store nearly full: it takes {} of {} bytes", room.bytes, room.most);
+            console_warn!(
+                "store nearly full: {} of {} bytes are taken (MAX_LOG_BYTES)",
+                room.bytes,
+                room.most
+            );
         }
         room.has(bytes as u64)
     }
@@ -334,7 +339,8 @@ impl BuiltInLog {
     /// Writes the elements of a JSON array, and returns the new end.
     fn write(&self, array: &[u8], merged: bool) -> Result<u64> {
         let inner = array.trim_ascii().strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
-        let inner = inner.ok_or_else(|| Error::from("an append that is no array"))?.trim_ascii();
+        let inner =
+            inner.ok_or_else(|| Error::from("the body of an append is not an array"))?.trim_ascii();
         let mut body = Vec::with_capacity(inner.len() + 1);
         body.extend_from_slice(inner);
         body.push(b',');
@@ -369,11 +375,11 @@ impl BuiltInLog {
         Ok(UpstreamResult::Deleted)
     }
 
-    /// Merges the rows up to `end`, where a segment ends, into few long ones. A row costs some bytes of its own, and a reader
-    /// some time.
+    /// Merges the rows up to `end`, where a segment ends, into few long ones. A row costs some bytes of its own, and a
+    /// reader some time.
     pub(crate) fn merge(&self, end: &Offset) -> Result<()> {
         let Some(end) = place(&end.0) else { return Ok(()) };
-        let merged = one::<Number>(&self.sql, MERGED)?.map_or(0, |row| row.number);
+        let merged = number(&self.sql, MERGED)?.unwrap_or_default();
         let start = merged.max(self.bucket.end()?);
         let (mut at, mut from, mut body) = (start, start, Vec::new());
         while at < end {
@@ -397,8 +403,8 @@ impl BuiltInLog {
         if body.is_empty() { Ok(()) } else { self.replace(from, at, body) }
     }
 
-    /// Moves merged rows to the bucket, if there is one. The last row stays: it tells where the log ends. In an isolate, one store does so
-    /// at a time, because each part takes memory.
+    /// Moves merged rows to the bucket, if there is one. The last row stays: it tells where the log ends. In an
+    /// isolate, one store does so at a time, because each part takes memory.
     pub(crate) async fn shelve(&self) -> Result<()> {
         if !self.bucket.is_bound() {
             return Ok(());
@@ -422,22 +428,18 @@ impl BuiltInLog {
     fn oldest_part(&self) -> Result<Option<(u64, u64, Vec<u8>)>> {
         let from = self.bucket.end()?;
         let (mut to, mut part) = (from, Vec::new());
-        let between = vec![integer(from)?, integer(self.tail.get())?];
-        for row in self.sql.exec(OLDEST_MERGED, between)?.raw() {
-            let (end, body) = end_and_body(row?)?;
+        for (end, body) in self.rows(MERGED_AFTER, from, MAX_ROW)? {
             // Rows may overlap.
-            let body = &body[body.len().saturating_sub((end - to) as usize)..];
-            if part.len() + body.len() > MAX_ROW {
-                return Ok(Some((from, to, part)));
-            }
-            part.extend_from_slice(body);
+            part.extend_from_slice(&body[body.len().saturating_sub((end - to) as usize)..]);
             to = end;
         }
-        Ok((part.len() >= MAX_ROW / 2).then_some((from, to, part)))
+        let is_full = number(&self.sql, LAST_MERGED_BEFORE_TAIL)?.is_some_and(|last| last > to);
+        let is_enough = part.len() >= MAX_ROW / 2 || (is_full && to > from);
+        Ok(is_enough.then_some((from, to, part)))
     }
 
-    /// Puts one row in the place of the rows from `from` to `end`. Each step leaves a whole log, because a failure undoes only the
-    /// step that fails: rows that overlap are read as well.
+    /// Puts one row in the place of the rows from `from` to `end`. Each step leaves a whole log, because a failure
+    /// undoes only the step that fails: rows that overlap are read as well.
     fn replace(&self, from: u64, end: u64, body: Vec<u8>) -> Result<()> {
         self.put(end, body, true)?;
         let others = vec![integer(from)?, integer(end)?];
@@ -447,21 +449,18 @@ impl BuiltInLog {
 
     /// The rows that end behind `at`, as many as one step takes, and where each ends.
     fn rows_after(&self, at: u64) -> Result<Vec<(u64, Vec<u8>)>> {
-        let (mut rows, mut bytes) = (Vec::new(), 0);
-        for row in self.sql.exec(ROWS_AFTER, vec![integer(at)?])?.raw() {
-            let (end, body) = end_and_body(row?)?;
-            bytes += body.len();
-            rows.push((end, body));
-            if bytes >= STEP_BYTES {
-                break;
-            }
-        }
-        Ok(rows)
+        self.rows(ROWS_AFTER, at, STEP_BYTES)
+    }
+
+    /// The rows of a query that takes a place and a number of bytes.
+    fn rows(&self, query: &str, at: u64, bytes: usize) -> Result<Vec<(u64, Vec<u8>)>> {
+        let values = vec![integer(at)?, integer(bytes as u64)?];
+        self.sql.exec(query, values)?.raw().map(|row| end_and_body(row?)).collect()
     }
 
     /// The bytes from `at` on, as many as one step takes, but none behind `end`. They end with the comma behind a message.
     pub(crate) async fn bytes(&self, at: u64, end: End) -> Result<Vec<u8>> {
-        let gone = || Error::from("the log was deleted meanwhile");
+        let gone = || Error::from("the log was deleted during the read");
         let is_there = || self.end().is_some_and(|now| now.is_of(&end));
         if !is_there() {
             return Err(gone());
@@ -488,8 +487,8 @@ impl BuiltInLog {
         if bytes.is_empty() { Err(gone()) } else { Ok(bytes) }
     }
 
-    /// Waits until everything that was written is on disk. The runtime holds back answers until then, but not the further bytes of
-    /// an answer that has begun.
+    /// Waits until everything that was written is on disk. The runtime holds back answers until then, but not the
+    /// further bytes of an answer that has begun.
     pub(super) async fn durable(&self) -> Result<()> {
         self.storage.sync().await
     }
@@ -552,21 +551,9 @@ pub(super) fn place(offset: &str) -> Option<u64> {
     offset.parse().ok().filter(|_| is_place)
 }
 
-pub(super) fn one<T: for<'de> Deserialize<'de>>(
-    sql: &SqlStorage,
-    query: &str,
-) -> Result<Option<T>> {
-    Ok(sql.exec(query, None)?.to_array()?.into_iter().next())
-}
-
 fn end_and_body(row: Vec<SqlStorageValue>) -> Result<(u64, Vec<u8>)> {
     match <[SqlStorageValue; 2]>::try_from(row) {
         Ok([SqlStorageValue::Integer(end), SqlStorageValue::Blob(body)]) => Ok((end as u64, body)),
-        _ => Err("a row of the log".into()),
+        _ => Err("a row of the log has other columns than expected".into()),
     }
-}
-
-/// A number as a value of a query.
-pub(crate) fn integer(value: u64) -> Result<SqlStorageValue> {
-    SqlStorageValue::try_from_i64(value as i64)
 }

@@ -19,7 +19,7 @@ use crate::settings::UpstreamSettings;
 use crate::upstream::{NoAnswer, ProducerEpochs, Stream};
 
 pub(crate) use self::bucket::LogBucket;
-pub(crate) use self::built_in::{BuiltInLog, End, TOO_LARGE, integer};
+pub(crate) use self::built_in::{BuiltInLog, End, TOO_LARGE};
 pub(crate) use self::shard::Shard;
 
 /// A store's log.
@@ -31,19 +31,20 @@ pub(crate) enum Log {
 }
 
 impl Log {
-    /// Opens the log of the store with this path. A store that has a built-in log keeps it, until it is moved. Any other one has its
-    /// log at the upstream, if the deployment has an upstream. Also returns the shard of the upstream that the log is on, or would
-    /// move to.
+    /// Opens the log of the store with this path. A store that has a built-in log keeps it, until it is moved. Any
+    /// other one has its log at the upstream, if the deployment has an upstream. `has_index` says whether the Sequencer
+    /// has recorded appends. Also returns the shard of the upstream that the log is on, or would move to.
     pub(crate) fn open(
         settings: &UpstreamSettings,
         path: &str,
         storage: Storage,
         bucket: Rc<LogBucket>,
+        has_index: bool,
     ) -> Result<(Self, Option<Rc<Shard>>)> {
         let sql = storage.sql();
         let built_in = BuiltInLog::open(storage, settings.max_log_bytes, bucket)?;
         let Some(url) = &settings.url else { return Ok((Self::BuiltIn(Rc::new(built_in)), None)) };
-        let shard = Rc::new(Shard::open(sql, url, path, &built_in)?);
+        let shard = Rc::new(Shard::open(sql, url, path, &built_in, has_index)?);
         let log = if built_in.end().is_some() {
             Self::BuiltIn(Rc::new(built_in))
         } else {
@@ -103,7 +104,7 @@ impl Log {
         }
     }
 
-    /// Waits until the log goes on behind `tail`, but not for ever. Returns the end of the log then.
+    /// Waits, for a limited time, until something follows `tail` in the log. Then returns the end of the log.
     pub(crate) async fn wait_for_append(
         &self,
         tail: &Offset,

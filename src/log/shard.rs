@@ -5,7 +5,8 @@ use std::cell::Cell;
 use headwater_core::log::UpstreamUrl;
 use worker::{Result, SqlStorage};
 
-use super::built_in::{BuiltInLog, Number, integer, one};
+use super::built_in::BuiltInLog;
+use crate::sql::{count, integer, number};
 
 /// No row means that the log began when the upstream had one server, which is shard 0.
 const SCHEMA: &str = "
@@ -16,9 +17,6 @@ const SCHEMA: &str = "
 
 const COUNT_TABLES: &str = "SELECT COUNT(*) AS number FROM sqlite_master WHERE name = 'shard'";
 const STORED: &str = "SELECT number FROM shard";
-const COUNT_INDEX_TABLES: &str =
-    "SELECT COUNT(*) AS number FROM sqlite_master WHERE name = 'backend'";
-const COUNT_LOGS: &str = "SELECT COUNT(*) AS number FROM backend";
 
 /// The shard of one store.
 pub(crate) struct Shard {
@@ -35,16 +33,14 @@ impl Shard {
         url: &UpstreamUrl,
         path: &str,
         log: &BuiltInLog,
+        has_index: bool,
     ) -> Result<Self> {
-        let count =
-            |query| -> Result<u64> { Ok(one::<Number>(&sql, query)?.map_or(0, |row| row.number)) };
         let of_new = (url.shards() > 1).then(|| url.shard_of(path));
-        let stored = if count(COUNT_TABLES)? > 0 { one::<Number>(&sql, STORED)? } else { None };
-        let stored = stored.map(|row| row.number as u32);
+        let stored = if count(&sql, COUNT_TABLES)? > 0 { number(&sql, STORED)? } else { None };
+        let stored = stored.map(|number| number as u32);
         let number = match of_new {
             None => 0,
             Some(of_new) => {
-                let has_index = count(COUNT_INDEX_TABLES)? > 0 && count(COUNT_LOGS)? > 0;
                 let is_at_upstream = match log.end() {
                     // A move may have left something there.
                     Some(_) => log.leftover().is_some(),
@@ -80,7 +76,8 @@ impl Shard {
         }
     }
 
-    /// Forgets the number: nothing of the store is at the upstream any more. Returns whether the next log begins on another shard.
+    /// Forgets the number: nothing of the store is at the upstream any more. Returns whether the next log begins on
+    /// another shard.
     pub(crate) fn leave(&self) -> Result<bool> {
         self.store(None)?;
         let of_new = self.of_new.unwrap_or_default();

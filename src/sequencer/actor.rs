@@ -1,6 +1,8 @@
 //! The actor: hands calls and upstream results to the core, and carries out its effects. It decides nothing itself.
 
 mod moving;
+mod upkeep;
+mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -18,22 +20,21 @@ use headwater_core::sequencer::call::{
     Incarnation, Inspection, LEASE_HEADER, Located, ReadStart, Shown,
 };
 use headwater_core::sequencer::{
-    self, Answer, Core, Effect, Foresight, Input, Need, News, Op, SequencerLimits, Ticket, Tip,
+    self, Answer, Core, Effect, Foresight, Input, Need, News, Op, SequencerLimits, Ticket,
     UpstreamResult,
 };
 use headwater_core::socket::Bye;
 use serde_json::value::to_raw_value;
-use worker::wasm_bindgen_futures::spawn_local;
 use worker::{Delay, Env, Error, Request, Response, Result, State, console_error};
 
 use self::moving::Mover;
+pub(super) use self::upkeep::sweep;
 use super::sockets::{Socket, Sockets};
 use super::storage::Rows;
 use crate::isolate::now_ms;
 use crate::lease::{BATCHES, Lease};
 use crate::log::{Log, LogBucket, Shard};
 use crate::settings::{self, DeploymentVars, UpstreamSettings};
-use crate::upstream::NoAnswer;
 
 /// A core, and everything that it needs to act.
 pub(super) struct Actor {
@@ -93,20 +94,8 @@ pub(super) struct Held {
     pub(super) socket: Option<(Rc<Socket>, u64)>,
 }
 
-/// The pause of a watch after news. It doubles with each failure in a row.
-const WATCH_PAUSE: Duration = Duration::from_millis(100);
-
-/// A long-poll without news that ends sooner has not waited.
-const MIN_LONG_POLL_MS: u64 = 1_000;
-
 /// How often reads begin a look at another log in the place of the store's.
 const DOUBT_PAUSE_MS: u64 = 10_000;
-
-/// How long rows may lag behind their appends. In this time, one transaction collects them.
-const FLUSH_DELAY: Duration = Duration::from_millis(200);
-
-/// When objects that could not be deleted are tried again.
-const SWEEP_AGAIN: Duration = Duration::from_mins(5);
 
 impl Actor {
     pub(super) fn open(
@@ -119,10 +108,15 @@ impl Actor {
         let settings = UpstreamSettings::read(&vars).map_err(as_error)?;
         let lease_duration = settings.sequencer_timeout();
         let bucket = Rc::new(LogBucket::of(&state, env));
-        let (log, shard) = Log::open(&settings, path, state.storage(), bucket.clone())?;
-        let mut rows = Rows::open(state.storage().sql(), log.built_in().is_some())?;
+        let mut rows = Rows::open(state.storage().sql())?;
+        let recorded = rows.load()?;
+        let (log, shard) =
+            Log::open(&settings, path, state.storage(), bucket.clone(), recorded.is_some())?;
+        if log.built_in().is_some() {
+            rows.write_with_the_log();
+        }
         let limits = settings::sequencer_limits(&vars).map_err(as_error)?;
-        let core = Core::new(rows.load()?, BackendId::implicit(path), limits);
+        let core = Core::new(recorded, BackendId::implicit(path), limits);
         Ok(Self {
             state,
             core: RefCell::new(core),
@@ -354,90 +348,21 @@ impl Actor {
             if self.abandoned.get() {
                 return;
             }
+            let has_appended = matches!(result, UpstreamResult::Appended(_));
             #[cfg(feature = "failpoints")]
-            if matches!(result, UpstreamResult::Appended(_)) {
+            if has_appended {
                 crate::failpoints::at("appended");
             }
             self.renew_leases();
             self.handle(Input::Upstream(result));
-            self.merge_sealed();
+            if has_appended {
+                self.merge_sealed();
+            }
             self.flush_soon();
             self.watch();
             let Some(next) = self.outgoing.take() else { return };
             (request, failures) = next;
         }
-    }
-
-    /// Merges the built-in log's rows of a segment that is sealed now, and moves older ones to the bucket.
-    fn merge_sealed(&self) {
-        let core = self.core.borrow();
-        let Some(tip) = core.tip().filter(|tip| tip.seals()) else { return };
-        let Some(log) = self.log.built_in() else { return };
-        if let Err(error) = log.merge(&tip.offset) {
-            console_error!("a segment could not be merged: {error}");
-        }
-        let log = log.clone();
-        self.state.wait_until(async move {
-            if let Err(error) = log.shelve().await {
-                console_error!("older history did not move to the bucket: {error}");
-            }
-        });
-    }
-
-    /// Deletes what nobody needs in the bucket, now or at an alarm.
-    pub(super) fn sweep_bucket(&self) {
-        if self.bucket.has_unneeded() {
-            let (bucket, state) = (self.bucket.clone(), self.state.clone());
-            self.state.wait_until(async move { sweep(&bucket, &state).await });
-        }
-    }
-
-    /// Writes the rows a little later, together with those of the appends that come until then.
-    fn flush_soon(self: &Rc<Self>) {
-        if !self.rows.borrow().has_pending() || self.is_flush_due.replace(true) {
-            return;
-        }
-        let actor = self.clone();
-        spawn_local(async move {
-            Delay::from(FLUSH_DELAY).await;
-            actor.is_flush_due.set(false);
-            let flushed = actor.rows.borrow_mut().flush();
-            if let Err(error) = flushed {
-                actor.abandon(&error);
-            }
-        });
-    }
-
-    /// Watches the log of a store that has direct writers, for as long as it has sockets. Otherwise their readers would learn
-    /// of a direct writer's event only by their next catch-up.
-    pub(super) fn watch(self: &Rc<Self>) {
-        let is_shared = self.log.built_in().is_none() && self.rows.borrow().has_direct_writer();
-        let is_due = is_shared && self.sockets.len() > 0;
-        if is_due && !self.is_watching.replace(true) {
-            self.state.wait_until(self.clone().watch_loop());
-        }
-    }
-
-    async fn watch_loop(self: Rc<Self>) {
-        let mut failures = 0;
-        while self.sockets.len() > 0 && !self.abandoned.get() {
-            let tip = self.core.borrow().tip().filter(|tip| !tip.closed).cloned();
-            let Some(Tip { offset: tail, .. }) = tip else { break };
-            let began_ms = now_ms();
-            let is_well = match self.log.wait_for_append(&tail).await {
-                Ok(seen) if seen > tail => {
-                    let looked = self.clone().call(Op::Look(Need::Reaching(seen))).await;
-                    matches!(looked, Ok(Answer::Tip(_)))
-                }
-                // The answer of a closed stream does not wait (protocol §5.7).
-                Ok(_) => now_ms() - began_ms >= MIN_LONG_POLL_MS,
-                Err(NoAnswer) => false,
-            };
-            failures = if is_well { 0 } else { (failures + 1).min(8) };
-            // Also bounds how often a Sequencer that appends much looks at its own appends.
-            Delay::from(WATCH_PAUSE * (1 << failures)).await;
-        }
-        self.is_watching.set(false);
     }
 
     async fn perform(&self, request: sequencer::Request) -> UpstreamResult {
@@ -575,11 +500,11 @@ impl Actor {
         }
     }
 
-    /// Gives up after a failure of the storage. A later row must not hide one that is missing: no caller receives an answer, and
-    /// the next call starts from the rows and the log.
+    /// Gives up after a failure of the storage. A later row must not hide one that is missing: no caller receives an
+    /// answer, and the next call starts from the rows and the log.
     fn abandon(&self, error: &Error) {
         console_error!("storage failed: {error}");
-        self.end(Bye::Restarted, "The Sequencer starts again. Connect again.");
+        self.end(Bye::Restarted, "The Sequencer is restarting. Connect again.");
     }
 
     /// Ends this actor. No caller that waits receives an answer, and sockets are told to connect again.
@@ -595,17 +520,6 @@ impl Actor {
 
     fn has_no_change_under_way(&self) -> bool {
         self.waiting.borrow().values().all(|waiting| !waiting.changes)
-    }
-}
-
-/// Deletes the objects that nobody needs. An alarm goes on if that fails, or if nobody asks for the store any more.
-pub(super) async fn sweep(bucket: &LogBucket, state: &State) {
-    if let Err(error) = state.storage().set_alarm(SWEEP_AGAIN).await {
-        console_error!("no alarm could be set: {error}");
-    }
-    match bucket.sweep().await {
-        Ok(()) => drop(state.storage().delete_alarm().await),
-        Err(error) => console_error!("the bucket keeps objects that nobody needs: {error}"),
     }
 }
 

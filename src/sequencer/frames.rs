@@ -145,8 +145,12 @@ impl FrameContext<'_> {
                 self.socket.close(Bye::Unauthorized, &problem.detail);
             }
             // The token was not checked. The socket goes on with the one that it has.
-            Err(Failure::Problem(problem)) => console_error!("a token: {}", problem.detail),
-            Err(Failure::Runtime(error)) => console_error!("a token: {error}"),
+            Err(Failure::Problem(problem)) => {
+                console_error!("a socket's new token was not checked: {}", problem.detail)
+            }
+            Err(Failure::Runtime(error)) => {
+                console_error!("a socket's new token was not checked: {error}")
+            }
         }
         Ok(())
     }

@@ -22,7 +22,8 @@ use crate::isolate::now_ms;
 /// Names a socket of a store.
 pub(super) type SocketId = u64;
 
-/// The most sockets of a store. The runtime takes 32,768 (<https://developers.cloudflare.com/durable-objects/platform/limits/>).
+/// The most sockets of a store. The runtime takes 32,768
+/// (<https://developers.cloudflare.com/durable-objects/platform/limits/>).
 const MAX_SOCKETS: usize = 32_000;
 
 /// What the Sequencer must know of a socket after a hibernation.

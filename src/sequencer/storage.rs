@@ -16,7 +16,7 @@ use headwater_core::sequencer::{Before, Recorded, Sealed, Tip};
 use serde::Deserialize;
 use worker::{Result, SqlStorage, SqlStorageValue};
 
-use crate::log::integer;
+use crate::sql::{count, integer};
 
 const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS backend (
@@ -44,18 +44,19 @@ const SCHEMA: &str = "
 
 /// Runs before anything else: a read of a store that does not exist must leave nothing behind.
 const COUNT_TABLES: &str =
-    "SELECT COUNT(*) AS count FROM sqlite_master WHERE name IN ('append', 'backend')";
+    "SELECT COUNT(*) AS number FROM sqlite_master WHERE name IN ('append', 'backend')";
 
 const LAST: &str = "SELECT * FROM append ORDER BY last_seq DESC LIMIT 1";
 const LAST_TWO: &str = "SELECT * FROM append ORDER BY last_seq DESC LIMIT 2";
-const IS_DELETING: &str = "SELECT COUNT(*) AS count FROM deleting WHERE backend_id = ?";
-const COUNT_DIRECT_WRITERS: &str = "SELECT COUNT(*) AS count FROM direct_writer";
+const IS_DELETING: &str = "SELECT COUNT(*) AS number FROM deleting
+    WHERE backend_id = (SELECT backend_id FROM backend)";
+const COUNT_DIRECT_WRITERS: &str = "SELECT COUNT(*) AS number FROM direct_writer";
 const INSERT_APPEND: &str = "INSERT OR REPLACE INTO append
     (last_seq, end_offset, events_so_far, bytes_so_far, seals, parent, fingerprint) VALUES (?, ?, ?, ?, ?, ?, ?)";
 
 const LAST_SEALING: &str = "SELECT * FROM append WHERE seals = 1 ORDER BY end_offset DESC LIMIT 1";
 const LAST_ENDS: &str = "SELECT * FROM append WHERE seals = 1 ORDER BY end_offset DESC LIMIT ?";
-const COUNT_ENDS: &str = "SELECT COUNT(*) AS count FROM append WHERE seals = 1";
+const COUNT_ENDS: &str = "SELECT COUNT(*) AS number FROM append WHERE seals = 1";
 
 /// The ends of segments after an offset. Offsets sort as the appends do (protocol §8).
 const ENDS_AFTER: &str =
@@ -95,11 +96,6 @@ struct Backend {
 }
 
 #[derive(Deserialize)]
-struct Count {
-    count: u64,
-}
-
-#[derive(Deserialize)]
 struct Row {
     last_seq: SeqNum,
     end_offset: Offset,
@@ -118,11 +114,8 @@ impl Row {
 
 impl Rows {
     /// Opens the storage. A store without any record has no tables.
-    pub(super) fn open(sql: SqlStorage, beside_log: bool) -> Result<Self> {
-        // A built-in log and its index change in one transaction.
-        let max_pending = if beside_log { 1 } else { MAX_PENDING };
-        let tables: Vec<Count> = sql.exec(COUNT_TABLES, None)?.to_array()?;
-        let has_tables = tables.first().is_some_and(|row| row.count > 0);
+    pub(super) fn open(sql: SqlStorage) -> Result<Self> {
+        let has_tables = count(&sql, COUNT_TABLES)? > 0;
         let rows = Self {
             sql,
             incarnation: None,
@@ -131,12 +124,17 @@ impl Rows {
             has_tables,
             has_direct_writer: false,
             pending: Vec::new(),
-            max_pending,
+            max_pending: MAX_PENDING,
         };
         if rows.has_tables {
             rows.sql.exec(SCHEMA, None)?;
         }
         Ok(rows)
+    }
+
+    /// Lets no row wait, because a built-in log and its index change in one transaction.
+    pub(super) fn write_with_the_log(&mut self) {
+        self.max_pending = 1;
     }
 
     /// Loads the last record.
@@ -160,11 +158,8 @@ impl Rows {
             backend_id: backend.backend_id.clone(),
             index: backend.index_start,
         });
-        let deleting = vec![backend.backend_id.0.as_str().into()];
-        let deleting: Vec<Count> = self.sql.exec(IS_DELETING, deleting)?.to_array()?;
-        self.deleting = deleting.first().is_some_and(|row| row.count > 0);
-        let direct: Vec<Count> = self.sql.exec(COUNT_DIRECT_WRITERS, None)?.to_array()?;
-        self.has_direct_writer = direct.first().is_some_and(|row| row.count > 0);
+        self.deleting = count(&self.sql, IS_DELETING)? > 0;
+        self.has_direct_writer = count(&self.sql, COUNT_DIRECT_WRITERS)? > 0;
         let tip = Tip {
             backend_id: backend.backend_id,
             made_by: row.made_by(),
@@ -342,10 +337,9 @@ impl Rows {
         if let Some((_, count)) = counted.as_ref().filter(|(at, _)| *at == end) {
             return Ok(*count);
         }
-        let counts: Vec<Count> = self.sql.exec(COUNT_ENDS, None)?.to_array()?;
-        let count = counts.first().map_or(0, |row| row.count);
-        *counted = Some((end, count));
-        Ok(count)
+        let segments = count(&self.sql, COUNT_ENDS)?;
+        *counted = Some((end, segments));
+        Ok(segments)
     }
 
     fn place_at(&self, offset: &Offset) -> Result<Option<Place>> {

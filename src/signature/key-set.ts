@@ -43,18 +43,18 @@ export function usableKeys(json: string): JWK[] {
   const usable = keys.filter((_, index) => reasons[index] === undefined)
   if (usable.length > 0) return usable
   const why = reasons.map((reason, index) => `key ${index} ${reason}`).join('; ')
-  throw new Error(`has no key that can be used: ${why || 'there is none in it'}`)
+  throw new Error(`has no key that can be used: ${why || 'its array `keys` is empty'}`)
 }
 
 function whyUnusable(jwk: JWK): string | undefined {
-  if (jwk.d !== undefined) return 'is a private key: give the public one'
+  if (jwk.d !== undefined) return 'is a private key: use the public one instead'
   if ((jwk.use ?? 'sig') !== 'sig') return 'is not for signatures (`use`)'
   if (Array.isArray(jwk.key_ops) && !jwk.key_ops.includes('verify')) return 'is not for checking signatures (`key_ops`)'
-  if (jwk.kty === 'oct') return 'is a secret, which has no place in a key set: that is JWT_SECRET'
+  if (jwk.kty === 'oct') return 'is a secret, which belongs in JWT_SECRET and not in a key set'
   const algorithms = algorithmsOf(jwk)
-  if (!algorithms) return 'is of a kind that is not used here (RSA, EC on P-256, or OKP Ed25519)'
+  if (!algorithms) return 'is of a kind that is not supported. Supported are RSA, EC on P-256, and OKP Ed25519'
   if (jwk.alg != null && !algorithms.includes(jwk.alg)) {
-    return 'is for an algorithm that is not taken here (RS256, ES256 or EdDSA)'
+    return 'has an `alg` that is not its algorithm (RS256 for RSA, ES256 for EC, EdDSA for OKP)'
   }
   if (jwk.kty === 'RSA' && bits(jwk.n) < 2_048) return 'is an RSA key of less than 2048 bits'
   return undefined

@@ -96,7 +96,7 @@ async function download(url: string): Promise<Key[]> {
   const signal = AbortSignal.timeout(FETCH_MS)
   const headers = { accept: 'application/json' }
   const response = await fetch(url, { headers, redirect: 'manual', cache: 'no-store', signal })
-  if (response.status !== 200) throw new Error(`it answered ${response.status}`)
+  if (response.status !== 200) throw new Error(`its server answered ${response.status}`)
   const decoder = new TextDecoder('utf-8', { fatal: true })
   let [json, bytes] = ['', 0]
   for await (const chunk of response.body ?? []) {
@@ -105,6 +105,6 @@ async function download(url: string): Promise<Key[]> {
     json += decoder.decode(chunk, { stream: true })
   }
   const imported = await importKeys(usableKeys(json))
-  if (imported.length === 0) throw new Error('it has no key that can be used')
+  if (imported.length === 0) throw new Error('its answer has no key that can be used')
   return imported
 }

@@ -38,7 +38,7 @@ pub(crate) const CURSOR: &str = "stream-cursor";
 /// The response header of a stream that takes no more appends (protocol §4.1).
 pub(crate) const CLOSED: &str = "stream-closed";
 
-/// How much longer than the upstream's time-out a long-poll may wait for news.
+/// How much longer than the upstream's timeout a long-poll may wait for news.
 pub(crate) const LONG_POLL: Duration = Duration::from_mins(1);
 
 /// How often an offset at the tail is looked at while the log grows.
@@ -286,8 +286,8 @@ impl Stream {
         }
     }
 
-    /// Whether the offset lies between two messages. A server answers any other offset with torn JSON, and an offset beyond its tail
-    /// with nothing. An offset that the server refuses counts as one: its refusal says more.
+    /// Whether the offset lies between two messages. A server answers any other offset with torn JSON, and an offset
+    /// beyond its tail with nothing. An offset that the server refuses counts as one: its refusal says more.
     pub(crate) async fn has_boundary(&self, offset: &Offset) -> Result<bool, Problem> {
         let is_truth = |result: UpstreamResult| match result {
             UpstreamResult::Failed => Err(Problem::unavailable()),

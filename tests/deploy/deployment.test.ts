@@ -72,7 +72,7 @@ test('values that can work pass, and each other value is refused with advice', (
   expect(wrong({ UPSTREAM_URL: 'https://streams-{shard:16}.acme.dev/v1/stream' })).toBe('')
   expect(wrong({ UPSTREAM_URL: 'https://streams-{shard}.acme.dev/v1/stream' })).toContain('{shard:N}')
   expect(wrong({ LOG_REQUESTS: 'some' })).toContain('LOG_REQUESTS is "some", but must be one of: all, errors, none')
-  expect(wrong({ MAX_IN_FLIGHT: '0' })).toContain('MAX_IN_FLIGHT is "0", but must be a whole number from 1')
+  expect(wrong({ MAX_IN_FLIGHT: '0' })).toContain('MAX_IN_FLIGHT is "0", but must be a whole number, 1 or more')
   expect(wrong({ SEGMENT_BYTES: '8388608' })).toContain('SEGMENT_BYTES is "8388608", but may be at most 4194304')
   expect(wrong({ JWT_AUDIENCE: 'one,' })).toContain('JWT_AUDIENCE is "one,", but must be a list')
   expect(wrong({ MAX_IN_FLIGHT: '' })).toBe('')

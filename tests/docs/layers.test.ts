@@ -31,6 +31,7 @@ const LAYERS = {
     'failpoints',
     'failure',
     'signature',
+    'sql',
     'settings',
     'auth',
     'rate_limit',

@@ -13,7 +13,7 @@ import { checkLog, fill, notesOf } from './support.ts'
 
 /** The command starts in a second or two. The rest is for a machine busy with other test files. */
 const RUN_MS = 30_000
-/** The process must end within this time after the signal, which is shorter than any request's time-out. */
+/** The process must end within this time after the signal, which is shorter than any request's timeout. */
 const EXIT_MS = 5_000
 
 let world: World

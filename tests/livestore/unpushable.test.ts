@@ -61,7 +61,7 @@ describe.concurrent('one event of a commit', () => {
   )
 })
 
-// LiveStore's own equality of args fails for these, whatever the backend: its session and leader rebase the event for ever, or
+// LiveStore's own equality of args fails for these, whatever the backend: its session and leader rebase the event forever, or
 // the store ends. The provider guarantees that the event does not leave the device.
 describe('an event whose args have a key of their own that is called', () => {
   test.for<[string, unknown]>([
@@ -104,7 +104,7 @@ describe('an event whose args have a key of their own that is called', () => {
     },
   )
 
-  test('constructor: the log stays clean though the device rebases the event for ever', async ({
+  test('constructor: the log stays clean though the device rebases the event forever', async ({
     expect,
     onTestFinished,
   }) => {

@@ -47,7 +47,7 @@ describe('chunks', () => {
       chunks: [],
       obstacle: {
         seqNum: 42,
-        why: `event 42 takes ${size} bytes, more than the ${size - 1} that one push may; it is a v1.Noted`,
+        why: `event 42 (v1.Noted) takes ${size} bytes, but a push may take at most ${size - 1} (push.maxBatchBytes)`,
       },
     })
   })
@@ -63,7 +63,7 @@ describe('an event that can’t be pushed becomes the obstacle, behind chunks of
   const DEEPEST = 498
 
   test.each([
-    ['too large', { text: 'x'.repeat(3_000) }, /^event 4 takes \d+ bytes/],
+    ['too large', { text: 'x'.repeat(3_000) }, /^event 4 \(v1\.Noted\) takes \d+ bytes/],
     ['nested too deeply', { deep: nested(DEEPEST + 1) }, /nested more than 500 levels/],
     ['that JSON can’t express', { big: 1n }, /can't be written as JSON/],
     ['with an object as constructor', { race: 'Monza', constructor: { name: 'F' } }, /the key "constructor"/],

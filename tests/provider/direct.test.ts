@@ -222,7 +222,7 @@ describe('an append', () => {
       ),
   )
 
-  test('that arrives long after its time-out does no harm', () =>
+  test('that arrives long after its timeout does no harm', () =>
     run(
       Effect.gen(function* () {
         const storeId = world.newStore()
@@ -342,7 +342,7 @@ test('a fork, from a server that keeps the fence for each writer, stops a writer
       yield* Effect.promise(() => world.atUpstream(storeId).append(eventsFrom(1, 2, {}, 'other')))
       yield* follower.until('the end', () => follower.exit() !== undefined)
       const error = (yield* Effect.flip(backend.push(eventsFrom(3, 1)))) as UnknownError
-      expect(error.note).toMatch(/the log is broken: .* keeps Stream-Seq for each writer/)
+      expect(error.note).toMatch(/the log is broken: .* keeps a Stream-Seq for each writer/)
     }),
   ))
 
@@ -398,7 +398,7 @@ describe('an answer of the log’s server', () => {
         for (const error of errors) {
           expect(error).toMatchObject({
             _tag: 'UnknownError',
-            note: expect.stringContaining('does its CORS expose that header?'),
+            note: expect.stringContaining('its CORS exposes this header'),
           })
         }
       }),
@@ -473,7 +473,7 @@ describe('a log that changed behind the writer’s back', () => {
         yield* Effect.promise(() => fetch(streamUrl(storeId), { method: 'PUT', headers, body: JSON.stringify(saved) }))
         for (let i = 0; i < 2; i++) {
           const error = (yield* Effect.flip(backend.push(eventsFrom(10, 1)))) as UnknownError
-          expect(error.note).toMatch(/lost events: it ends at 5, and once went to 10/)
+          expect(error.note).toMatch(/lost events: it ends at event 5, but once ended at event 10/)
         }
         expect((yield* logged(storeId)).length).toBe(5)
       }),

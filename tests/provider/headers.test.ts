@@ -152,7 +152,7 @@ describe.each(['proxy', 'direct'] as const)('%s: a refused token', (mode) => {
         expect(error.note).toMatch(
           `HTTP 401 from ${network.asked[0]!.url.origin}${network.asked[0]!.url.pathname}: No: the token has expired (`,
         )
-        expect(error.note).toContain('must send this server a token that it takes')
+        expect(error.note).toContain('must send a token that this server accepts')
         expect(error.payload).toMatchObject({ status: 401, _tag: 'UnauthorizedError' })
         expect(sent(network)).toEqual(['token 0', 'token 1'])
         expect(asked).toEqual([false, true])

@@ -304,7 +304,7 @@ describe.each(['worker', 'log'] as const)('a live pull of the %s', (party) => {
       }),
     ))
 
-  test.each(troubles.filter((_) => _ !== 'stale'))('%s for ever: makes ever fewer requests', (trouble) => {
+  test.each(troubles.filter((_) => _ !== 'stale'))('%s forever: makes ever fewer requests', (trouble) => {
     const world = new World({ party })
     world.server.grow(5)
     for (let i = 0; i < 2_000 && world.now < 10 * 60_000; i++) world.step(trouble)

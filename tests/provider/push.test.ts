@@ -53,7 +53,9 @@ describe('chunks', () => {
         yield* backend.push(eventsFrom(0, 1, { text: 'x'.repeat(1024 * 1024 - overhead) }))
         const error = yield* Effect.flip(backend.push(eventsFrom(1, 1, { text: 'x'.repeat(1024 * 1024) })))
         expect(error).toBeInstanceOf(UnknownError)
-        expect((error as UnknownError).note).toMatch(/^event 2 takes 1048\d\d\d bytes, more than the 1048576 /)
+        expect((error as UnknownError).note).toMatch(
+          /^event 2 \(v1\.Noted\) takes 1048\d\d\d bytes, but a push may take at most 1048576 /,
+        )
       }),
     ))
 

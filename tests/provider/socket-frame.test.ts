@@ -38,7 +38,7 @@ test.each([
   ['no turns', { moved: { head: 9, offset: 'o' } }, undefined, { turn: { line: [], patienceMs: 0 } }],
   ['reset', { reset: { backend: 'c' } }, undefined, { _tag: 'Reset', backend: 'c' }],
   ['granted', { granted: { expiresInMs: 10 } }, undefined, { _tag: 'Granted', expiresInMs: 10 }],
-  ['granted for ever', { granted: {} }, undefined, { _tag: 'Granted', expiresInMs: undefined }],
+  ['granted forever', { granted: {} }, undefined, { _tag: 'Granted', expiresInMs: undefined }],
   ['bye', { bye: { reason: 'restarted', detail: 'again' } }, undefined, { _tag: 'Bye' }],
   ['a kind of a later version', { turn: { of: 'you' } }, 'anything', { _tag: 'Other' }],
   ['unknown members', { moved: { head: 9, offset: 'o', more: 1 }, more: 2 }, undefined, { _tag: 'Moved', head: 9 }],

@@ -93,7 +93,7 @@ export const follow = (
     }
   })
 
-/** Waits for a condition. After the time-out it dies with the state. */
+/** Waits for a condition. After the timeout it dies with the state. */
 export const eventually = (
   what: string,
   holds: () => boolean,

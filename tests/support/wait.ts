@@ -1,4 +1,4 @@
-/** Waits for a condition. After the time-out it throws with the state. */
+/** Waits for a condition. After the timeout it throws with the state. */
 export const eventually = async (
   what: string,
   holds: () => boolean,

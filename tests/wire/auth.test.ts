@@ -333,7 +333,7 @@ test('a live read ends when its token expires', async () => {
   const response = await store.read('offset=-1&live=sse', bearer(hs256({ exp: now() - 54 })))
   expect(response.status).toBe(200)
   const heard: string[] = []
-  // The read ends in good order, and long before the upstream would end it. The test's time-out checks that.
+  // The read ends in good order, and long before the upstream would end it. The test's timeout checks that.
   for await (const { event } of sse(response)) heard.push(event)
   expect(heard).toContain('data')
   expect((await store.read('offset=-1', bearer(hs256({ exp: now() - 61 })))).status).toBe(401)

@@ -1,6 +1,8 @@
 // The log in the Sequencer's own storage: a Worker without an upstream serves what every other wire test asks of one with it.
 import { once } from 'node:events'
+import { readdir, stat } from 'node:fs/promises'
 import { get, type IncomingMessage } from 'node:http'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { makeFolder, noUpstream, removeFolder, type Server, startWorker, whileDown } from '../harness/index.ts'
 import { numbers } from '../support/events.ts'
@@ -84,6 +86,22 @@ describe('a store without an upstream', () => {
     expect((await socket.until('events')).head).toMatchObject({ events: { parent: 2, head: 5 } })
     socket.close()
     await events.return(undefined)
+  })
+
+  test('leaves nothing behind that keeps the write-ahead log from being emptied', async () => {
+    const store = newStore()
+    const sizes = async (end: string) => {
+      const names = (await readdir(folder, { recursive: true })).filter((name) => name.endsWith(end))
+      return Promise.all(names.map(async (name) => (await stat(join(folder, name))).size))
+    }
+    const batches = 24
+    for (let batch = 0; batch < batches; batch++) {
+      await store.pushed(chain(batch * 50, 50, { text: 'x'.repeat(10_000) }))
+      if (batch % 8 === 0) await walk(store)
+    }
+    // SQLite empties it after 1,000 pages of 4 KiB, and what is merged is written twice
+    expect(Math.max(...(await sizes('.sqlite-wal')))).toBeLessThan(8 << 20)
+    expect(Math.max(...(await sizes('.sqlite')))).toBeGreaterThan(6 << 20)
   })
 
   test('is reset, archived and deleted', async () => {

@@ -27,7 +27,7 @@ describe.each(upstreams)('with faults, on $name:', ({ start }) => {
     expect(await s.eventsInLog()).toEqual(chain(0, 3))
   })
 
-  test('an append that arrives after its time-out is refused', async () => {
+  test('an append that arrives after its timeout is refused', async () => {
     const s = store()
     await s.pushed(chain(0, 1))
     const held = parts.proxy.next({ method: 'POST' }, 'hold request')

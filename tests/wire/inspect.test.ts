@@ -109,7 +109,7 @@ describe('the report', () => {
     const refused = [...pushes.recent, ...before.refused!.recent].filter(({ detail }) => detail !== null)
     expect(refused.map(({ detail }) => detail).sort()).toEqual([
       'The batch follows event 40, but the head is 25. Pull, then push again.',
-      'The batch starts at 23, but the next event is 26. Pull, rebase, push again.',
+      'The batch starts at 23, but the next event is 26. Pull, rebase, and push again.',
       'The body is not JSON: EOF while parsing an object at line 1 column 1.',
     ])
     for (const { at, ms } of pushes.recent)

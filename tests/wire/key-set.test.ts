@@ -39,7 +39,7 @@ test.each(['', '[]', '{}', 'null', '7', '{"keys":{}}'])('text that is no key set
 })
 
 test('a set without a key is refused with the reason', () => {
-  expect(() => usableKeys(setOf())).toThrow('there is none in it')
+  expect(() => usableKeys(setOf())).toThrow('its array `keys` is empty')
 })
 
 test('empty or unknown members do not make a key unusable', async () => {

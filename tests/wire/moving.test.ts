@@ -73,7 +73,7 @@ describe.each(upstreams)('a log, beside $name', ({ start }) => {
     const socket = await openSocket(store.url)
     await socket.until('hello')
 
-    expect(await run('move', store.url, '--to', 'upstream')).toContain('the log is at its new place: upstream')
+    expect(await run('move', store.url, '--to', 'upstream')).toContain('the log is at its new place now: upstream')
     expect((await socket.until('bye')).head).toMatchObject({ bye: { reason: 'restarted' } })
     socket.close()
     expect(await identity(store)).toEqual([id, head])
@@ -85,7 +85,7 @@ describe.each(upstreams)('a log, beside $name', ({ start }) => {
     await push(10)
     expect(seqs(await all(store))).toEqual(numbers(1, head))
 
-    expect(await run('move', store.url, '--to', 'built-in')).toContain('the log is at its new place: built-in')
+    expect(await run('move', store.url, '--to', 'built-in')).toContain('the log is at its new place now: built-in')
     expect(await atUpstream(store)).toBeUndefined()
     expect(await identity(store)).toEqual([id, head])
     await push(10)
@@ -260,7 +260,7 @@ describe.each(upstreams)('a log, beside $name', ({ start }) => {
     const body = JSON.stringify([{ livestore: { backendId: 'another', version: 1 } }])
     const headers = { 'content-type': 'application/json' }
     expect((await fetch(store.upstreamUrl, { method: 'PUT', headers, body })).status).toBe(201)
-    await expect(run('move', store.url, '--to', 'upstream')).rejects.toThrow(/MoveRefusedError.*backend another/)
+    await expect(run('move', store.url, '--to', 'upstream')).rejects.toThrow(/MoveRefusedError.*backend id: another/)
     expect(seqs(await all(store))).toEqual([1, 2, 3])
     await store.pushed(chain(3, 1))
   })

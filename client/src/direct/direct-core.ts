@@ -170,14 +170,18 @@ const readAll = (writer: Writer, push: Push, { messages, end }: Reply & { _tag: 
   const lost = writer.tipState._tag === 'Unknown' ? writer.tipState.lost : undefined
   // A log that was moved has the same events at other offsets. Therefore only the head counts.
   if (lost !== undefined && head < lost.head) {
-    return { _tag: 'Stop', writer, why: `the log lost events: it ends at ${head}, and once went to ${lost.head}` }
+    return {
+      _tag: 'Stop',
+      writer,
+      why: `the log lost events: it ends at event ${head}, but once ended at event ${lost.head}`,
+    }
   }
   return go(verified({ offset: end, head }), { ...push, looked: true, landed: holds(page.events, push.chunk) })
 }
 
 /** The proof of the fence assumes that neither happens (docs/reliability.md). */
 const BROKEN_BY =
-  "Something appended without the fence, or the server keeps Stream-Seq for each writer and not for each stream, and then direct mode can't be used with it"
+  "Either something appended without the fence (Stream-Seq), or the server keeps a Stream-Seq for each writer instead of one for the stream. Direct mode can't be used with such a server"
 
 const onAppended = ({ tip, producerSeq }: Request & { _tag: 'Append' }, push: Push, reply: Reply): Verdict => {
   const { chunk } = push

@@ -52,14 +52,15 @@ export const makeDirectWriter = (upstream: Upstream, pingTimeoutMs: number): Dir
       const step = nextStep(writer, push)
       if (step._tag === 'Accepted') return
       if (step._tag === 'ServerAhead') throw serverAhead(step.head + 1, chunk.events[0]?.seqNum ?? 0)
-      if (step._tag === 'Gap') throw unknownError(`no event ${parentOf(chunk)} is in the log: it ends at ${step.head}`)
+      if (step._tag === 'Gap')
+        throw unknownError(`no event ${parentOf(chunk)} is in the log: it ends at event ${step.head}`)
 
       const before = writer
       const reply =
         step._tag === 'Append' ? await append(step, chunk, signal) : await perform(upstream, backendId, step, signal)
       // A device that knows a backend has its events. Nothing shows that anybody meant to delete them.
       if (reply._tag === 'Missing' && backendId.remembered() !== undefined)
-        throw new TransportError('the log of this store is not there')
+        throw new TransportError('the upstream has no log for this store, but this device has events of one')
       const verdict = onReply(before, push, step, reply)
       writer = verdict.writer
       if (verdict._tag === 'Stop') throw unknownError(verdict.why)
@@ -71,7 +72,7 @@ export const makeDirectWriter = (upstream: Upstream, pingTimeoutMs: number): Dir
       if (pause === undefined) break
       await sleep(pause, signal)
     }
-    throw new TransportError('the log does not settle')
+    throw new TransportError('the log keeps changing, and the outcome of this push is unknown')
   }
 
   const append = async (

@@ -96,7 +96,7 @@ export const makeUpstream = (
     orMissing(async () => {
       const { head, first } = await attempt('GET', pushTimeoutMs, signal, (own) => beginning(transport, url, own))
       const isMessage = first === undefined || backendIdIn(first) !== undefined || decodeEvent(first) !== undefined
-      if (!isMessage) throw new ForeignAnswer(url, head.status, 'it begins with something that is no event')
+      if (!isMessage) throw new ForeignAnswer(url, head.status, 'it begins with something other than an event')
       const end = offsetOf(head, first === undefined ? [] : [first])
       const tail = head.headers.has(UP_TO_DATE) ? end : await tailOf(signal)
       return { _tag: 'Checked', backendId: first === undefined ? undefined : idOf([first]), tail }
@@ -124,7 +124,7 @@ export const makeUpstream = (
         for (const message of read) messages.push(message)
         const end = offsetOf(answer, read)
         if (answer.headers.has(UP_TO_DATE)) return { _tag: 'Read', messages, end }
-        if (end === offset) throw new TransportError('a page that leads nowhere')
+        if (end === offset) throw new TransportError('the page ends where it begins, but the log goes on')
         offset = end
       }
     })
@@ -134,7 +134,7 @@ export const makeUpstream = (
     const init = { method: 'PUT', headers: JSON_TYPE, body: headerBody(backendId) }
     const { status, headers } = await request(init, signal)
     if ((status !== 200 && status !== 201) || !headers.has(NEXT_OFFSET))
-      throw new ForeignAnswer(url, status, 'it does not say whether a stream was made')
+      throw new ForeignAnswer(url, status, 'it does not say whether it created a stream')
     return status === 201 ? { _tag: 'Created', backendId } : { _tag: 'Exists' }
   }
 
@@ -186,7 +186,7 @@ const appended = ({ url, status, headers }: AnswerHead, producerSeq: number): Ap
   // A browser may hide the echo. After 204, a duplicate, nothing was appended (PROTOCOL 5.2.1).
   const echoed = headers.get(PRODUCER_SEQ) ?? String(producerSeq)
   if (status !== 200 || echoed !== String(producerSeq) || offset === null)
-    throw new ForeignAnswer(url, status, 'it does not say that this append landed')
+    throw new ForeignAnswer(url, status, 'it does not confirm this append')
   return { _tag: 'Appended', offset }
 }
 
@@ -198,7 +198,7 @@ const conflict = ({ url, status, headers }: AnswerHead): Appended => {
       {
         type: problemType('store-closed'),
         title: 'Closed',
-        detail: 'the stream was closed: it takes no events any more',
+        detail: 'the store is archived: its stream is closed, and takes no more events',
       },
       0,
     )
@@ -216,13 +216,13 @@ const beginning = async (
   const head = headOf(url, response)
   const failure = await failureOf(transport.party, head, () => readText(response, () => {}))
   if (failure !== undefined) throw failure
-  if (head.status !== 200 || !isJson(head.headers)) throw new ForeignAnswer(url, head.status, 'what came is no log')
+  if (head.status !== 200 || !isJson(head.headers)) throw new ForeignAnswer(url, head.status, 'it is not a log')
   const pieces = piecesOf(response)
   let text = ''
   for await (const piece of pieces) {
     text += piece
     const found = firstMessage(text)
-    if (found._tag === 'NotAnArray') throw new ForeignAnswer(url, head.status, 'what came is no log')
+    if (found._tag === 'NotAnArray') throw new ForeignAnswer(url, head.status, 'it is not a log')
     if (found._tag === 'Incomplete') continue
     return { head, first: found._tag === 'Found' ? found.message : undefined }
   }
@@ -257,14 +257,14 @@ const offsetOf = ({ url, status, headers }: AnswerHead, messages: ReadonlyArray<
 
 const parse = (answer: Answer): ReadonlyArray<unknown> => {
   const { url, status, headers, body } = answer
-  if (status !== 200 || !isJson(headers)) throw new ForeignAnswer(url, status, 'what came is no log')
+  if (status !== 200 || !isJson(headers)) throw new ForeignAnswer(url, status, 'it is not a log')
   let messages: unknown
   try {
     messages = JSON.parse(body)
   } catch (cause) {
-    throw new TransportError(`what came is no log: ${String(cause)}`, { cause })
+    throw new TransportError(`the answer is not a log: ${String(cause)}`, { cause })
   }
-  if (!Array.isArray(messages)) throw new ForeignAnswer(url, status, 'what came is no log')
+  if (!Array.isArray(messages)) throw new ForeignAnswer(url, status, 'it is not a log')
   return messages
 }
 

@@ -57,7 +57,7 @@ export const vouchedHead = ({ headers }: AnswerHead): number | undefined => {
 export const unvouched = ({ url, status, headers }: AnswerHead): ResponseError | ForeignAnswer =>
   headers.has(PROBLEM_HEADER)
     ? new ResponseError(url, 503, typeInHeader(headers), retryAfterMsOf(headers))
-    : new ForeignAnswer(url, status, `it has no ${HEAD_HEADER} header, as every answer of the Worker has`)
+    : new ForeignAnswer(url, status, `it lacks the ${HEAD_HEADER} header, which every answer of the Worker has`)
 
 export const isSuccess = ({ status, redirected }: Pick<AnswerHead, 'status' | 'redirected'>): boolean =>
   status >= 200 && status < 300 && !redirected
@@ -66,11 +66,11 @@ const isRedirect = ({ status, redirected }: AnswerHead): boolean => redirected |
 
 const describeRedirect = ({ headers }: AnswerHead): string => {
   const to = headers.get('location')
-  return `it is a redirect${to === null ? '' : ` to ${to}`}, and redirects are not followed; give the provider the address that answers itself`
+  return `it is a redirect${to === null ? '' : ` to ${to}`}, which the provider does not follow. Give the provider the final address`
 }
 
 const describeRefusal = (party: Party, { headers }: AnswerHead): string =>
-  `its type is ${headers.get('content-type') ?? 'unknown'}${party === 'worker' ? ', and it is no problem+json of Headwater' : ''}`
+  `its type is ${headers.get('content-type') ?? 'unknown'}${party === 'worker' ? ', and it is not a problem+json of Headwater' : ''}`
 
 const isWorkersProblem = (headers: Headers, { type }: ProblemDetails): boolean =>
   /^application\/problem\+json\b/i.test(headers.get('content-type') ?? '') && problemKind(type) !== undefined

@@ -56,7 +56,7 @@ export type ProblemDetails = Readonly<Record<string, unknown>>
 /** The answer has no offset. A browser hides headers that the server's CORS does not expose. */
 export const noOffset = (url: string, status: number): ResponseError => {
   const detail =
-    'the answer shows no Stream-Next-Offset; is this a Durable Streams server, and does its CORS expose that header?'
+    'the answer shows no Stream-Next-Offset. Check that the URL is that of a Durable Streams server, and that its CORS exposes this header'
   return new ResponseError(url, status, { title: 'No offset', detail }, 0)
 }
 
@@ -113,8 +113,8 @@ export const unknownError = (note: string, payload?: unknown): UnknownError =>
   new UnknownError({ cause: new Error(note), note, ...(payload === undefined ? {} : { payload }) })
 
 const ADVICE: Readonly<Record<number, string>> = {
-  401: ' (the app must send this server a token that it takes; a function for `headers` was asked for a fresh one first)',
-  403: ' (what the app sends this server does not allow this: it takes another token, tenant or store)',
+  401: ' (the app must send a token that this server accepts. If `headers` is a function, the provider has already asked it for a fresh token)',
+  403: ' (the token that the app sends does not allow this. Use another token, tenant or store)',
 }
 
 const isSeqNum = (value: unknown): value is number => Number.isSafeInteger(value)

@@ -1,4 +1,4 @@
-/** One request: its headers, the renewal of tokens, and its time-outs. An abort signal ends each promise. */
+/** One request: its headers, the renewal of tokens, and its timeouts. An abort signal ends each promise. */
 import { type AnswerHead, failureOf, headOf, NO_REDIRECT, type Party } from './authenticity.ts'
 import { type HttpFailure, isHttpFailure, TransportError } from './errors.ts'
 
@@ -32,7 +32,7 @@ export interface Transport {
   readonly fetch: typeof globalThis.fetch
   /** The headers that each request carries: the app's own, and the token. */
   readonly headers: () => Promise<Headers>
-  /** One whole exchange within a time-out. Rejects with an `HttpFailure` unless this party answers with success. */
+  /** One whole exchange within a timeout. Rejects with an `HttpFailure` unless this party answers with success. */
   readonly request: (url: string, init: RequestInit, limits: RequestLimits) => Promise<Answer>
 }
 
@@ -116,7 +116,7 @@ const renewing = (
 }
 
 /**
- * Runs `work` within a time-out, which `goesOn` restarts. The signal of `work` is aborted when the time is over, or when
+ * Runs `work` within a timeout, which `goesOn` restarts. The signal of `work` is aborted when the time is over, or when
  * `outer` is. Rejects only with an `HttpFailure`.
  */
 export const attempt = async <A>(
@@ -137,7 +137,7 @@ export const attempt = async <A>(
   const start = () => {
     clearTimeout(timer)
     timer = setTimeout(
-      () => giveUp(new TransportError(`${what} not answered within ${timeoutMs} ms`, { timedOut: true })),
+      () => giveUp(new TransportError(`${what} was not answered within ${timeoutMs} ms`, { timedOut: true })),
       timeoutMs,
     )
   }

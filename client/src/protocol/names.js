@@ -1,6 +1,6 @@
 /**
  * The addresses of a store: its two names in the Worker's URL, and its path below the upstream's. The second is
- * `core/src/names.rs` in JavaScript, for clients that go to the upstream themselves. Both must agree for ever, or they would look
+ * `core/src/names.rs` in JavaScript, for clients that go to the upstream themselves. Both must agree forever, or they would look
  * for one store in two places (docs/http-api.md, "Upstream").
  */
 

@@ -193,7 +193,7 @@ const onIdentified = (
     return { ...state, phase: { _tag: 'Learning', backendId: id, read: undefined } }
   }
   if (isAnotherBackend(id, moment)) return confirmFirst(state, { _tag: 'Claim', backendId: id, url: 'the log' })
-  // An offset beyond the log's end is another server's, or the log lost events. The server would answer nothing, for ever.
+  // An offset beyond the log's end is another server's, or the log lost events. The server would answer nothing, forever.
   const elsewhere = tail !== undefined && state.offset > tail ? fallBack(setup, state) : undefined
   return elsewhere === undefined ? { ...state, phase: { _tag: 'Reading' } } : begin(setup, elsewhere, moment)
 }

@@ -29,7 +29,7 @@ export const onConfirmation = (
     return retryLater(
       setup,
       { ...state, fresh: true },
-      failure ?? new TransportError('the server does not say which backend the log has'),
+      failure ?? new TransportError('the server does not say which backend id the log has'),
       moment,
     )
   }
@@ -74,7 +74,7 @@ const resolve = (
     case 'Beyond':
       return onTruncatedLog(setup, state, doubt.failure, moment)
     case 'Missing': {
-      const detail = `${doubt.failure.message}: the log of which this device has events is not there. The device waits for it and gives nothing up`
+      const detail = `${doubt.failure.message}: the upstream has no log for this store, but this device has events of one. The device keeps them, and waits until the log is back`
       return retryLater(setup, state, new TransportError(detail), moment, { kind: 'log-missing', detail })
     }
   }
@@ -95,7 +95,7 @@ const onUnconfirmed = (
   url: string,
   moment: Moment,
 ): PullState => {
-  const failure = new ForeignAnswer(url, 200, `it is of backend ${backendId}, which the server does not confirm`)
+  const failure = new ForeignAnswer(url, 200, `it names the backend id ${backendId}, which the server does not confirm`)
   return retryLater(setup, { ...state, fresh: true }, failure, moment)
 }
 

@@ -29,7 +29,7 @@ export const onPage = (
 ): PullState => {
   const read = readFrom(state, page)
   if (read._tag === 'Foreign') {
-    const failure = new ForeignAnswer(page.url, 200, `it holds ${read.found}, which is no event`)
+    const failure = new ForeignAnswer(page.url, 200, `it holds ${read.found}, which is not an event`)
     return retryLater(setup, noteConnection({ ...state, fresh: true }, from, 'cut', moment), failure, moment)
   }
   // The log's own header goes first: on a first contact its id is the one to remember.
@@ -158,7 +158,7 @@ const endsTooEarly = ({ party }: PullSetup, state: PullState, { messages, upToDa
 
 /** A log that lost events may get them back. Until then the pull uses nothing of it. */
 export const onTruncatedLog = (setup: PullSetup, state: PullState, failure: HttpFailure, moment: Moment): PullState => {
-  const detail = `the log ends before event ${state.seqNum}, which this store has: it is not the log this store was synced with`
+  const detail = `the log ends before event ${state.seqNum}, which this device has. Either the log lost events, or it is not the log that this device was synced with`
   if (!setup.live) return endPull(state, { _tag: 'Failure', failure, note: detail })
   return retryLater(setup, state, failure, moment, { kind: 'log-broken', detail })
 }
@@ -166,8 +166,8 @@ export const onTruncatedLog = (setup: PullSetup, state: PullState, failure: Http
 /** The page ends where it begins, before the log's end. */
 const leadsNowhere = ({ party }: PullSetup, { url }: LogPage): HttpFailure =>
   party === 'worker'
-    ? new ForeignAnswer(url, 200, 'it ends where it begins')
-    : new TransportError('a page that leads nowhere')
+    ? new ForeignAnswer(url, 200, 'the page ends where it begins, but the log goes on')
+    : new TransportError('the page ends where it begins, but the log goes on')
 
 /**
  * A server answers an offset beyond its log's end with nothing, as if the log ended there. The Worker's head, or pushes that

@@ -79,7 +79,7 @@ const problemOfEnd = (end: PullEnd): Problem => {
     case 'BackendIdMismatch':
       return {
         kind: 'backend-mismatch',
-        detail: `the store was reset: its backend was ${end.expected} and is ${end.received}`,
+        detail: `the store was reset: its backend id was ${end.expected}, and now is ${end.received}`,
       }
     case 'Broken':
       return { kind: 'log-broken', detail: end.note }

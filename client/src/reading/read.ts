@@ -84,7 +84,7 @@ const pageFrom = async (
   if (party === 'worker' && vouchedHead(head) === undefined) return { _tag: 'Failed', failure: unvouched(head) }
   // PROTOCOL 5.7: a long-poll that brought nothing.
   const isTimeout = head.status === 204 && live === 'long-poll'
-  if (head.status !== 200 && !isTimeout) return foreign('it is no answer to a read')
+  if (head.status !== 200 && !isTimeout) return foreign('it is not an answer to a read')
   if (!isTimeout && !isJson(head.headers))
     return foreign(`its type is ${head.headers.get('content-type') ?? 'unknown'}`)
 
@@ -99,7 +99,7 @@ const pageFrom = async (
       backendId: backendIdOf(head),
     }
   }
-  if (!Array.isArray(messages)) return foreign('it is no array of messages')
+  if (!Array.isArray(messages)) return foreign('it is not an array of messages')
   const next = head.headers.get(NEXT_OFFSET)
   if (next === null) {
     const isLog =
@@ -160,7 +160,7 @@ export const listen = (source: ReadSource, query: ReadQuery, limits: ReadLimits)
     if (source.transport.party === 'worker' && vouchedHead(head) === undefined)
       return { _tag: 'Failed', failure: unvouched(head) }
     if (head.status !== 200 || !isEventStream(head.headers)) {
-      return { _tag: 'Failed', failure: new ForeignAnswer(url, head.status, 'it is no stream of events') }
+      return { _tag: 'Failed', failure: new ForeignAnswer(url, head.status, 'it is not a stream of events') }
     }
     if (response.body === null || response.body === undefined) return { _tag: 'NoStreams' }
     parse = makePageParser(
@@ -221,7 +221,7 @@ const makePageParser = (
       messages = messages.concat(parsed)
       return
     }
-    if (event !== 'control') throw foreign(`it holds an event ${JSON.stringify(event ?? 'message')}`)
+    if (event !== 'control') throw foreign(`it holds an unknown kind of event: ${JSON.stringify(event ?? 'message')}`)
     const control: unknown = JSON.parse(data)
     const {
       streamNextOffset: next,

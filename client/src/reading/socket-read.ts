@@ -55,7 +55,7 @@ export const listenOnSocket = (
         case 'Stalled':
           return {
             ...heard,
-            failure: new TransportError('the socket brought nothing for too long', { timedOut: true }),
+            failure: new TransportError('nothing arrived on the socket for too long', { timedOut: true }),
           }
         case 'Reset':
           return ofAnother(heard.backend)

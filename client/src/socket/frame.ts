@@ -59,7 +59,7 @@ export const parseFrame = (text: string): ServerFrame => {
   if ('events' in head) {
     const { parent, head: last, offset, turn } = record(head['events'])
     const messages: unknown = JSON.parse(batch)
-    if (!Array.isArray(messages)) throw new Error('events are no array')
+    if (!Array.isArray(messages)) throw new Error('the events are not an array')
     return {
       _tag: 'Events',
       parent: integer(parent),
@@ -99,7 +99,7 @@ export const parseFrame = (text: string): ServerFrame => {
 const turnOf = (value: unknown): Turn => {
   if (value === undefined) return NO_TURN
   const { line, patienceMs } = record(value)
-  if (!Array.isArray(line)) throw new Error('a line is no array')
+  if (!Array.isArray(line)) throw new Error('the line of writers is not an array')
   return { line: line.map(integer), patienceMs: integer(patienceMs) }
 }
 

@@ -215,7 +215,7 @@ export const makeStoreSocket = ({ url, transport, limits, WebSocket }: StoreSock
   const open = async () => {
     const attempted = Symbol('attempt')
     opening = attempted
-    const protocols = await attempt('the token of the socket', limits.firstByteTimeoutMs, undefined, () =>
+    const protocols = await attempt('the call of the function for headers', limits.firstByteTimeoutMs, undefined, () =>
       headersAsProtocols(transport),
     ).catch(() => 'no headers' as const)
     if (opening !== attempted) return
@@ -396,7 +396,7 @@ const failureOf = (
 ): HttpFailure => {
   const status = typeof problem['status'] === 'number' ? problem['status'] : 500
   return problemKind(problem['type']) === undefined
-    ? new ForeignAnswer(url, status, 'it refuses a push with no problem of Headwater')
+    ? new ForeignAnswer(url, status, 'it refuses a push without a problem of Headwater')
     : new ResponseError(url, status, problem, retryAfterMs)
 }
 

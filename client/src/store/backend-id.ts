@@ -49,7 +49,7 @@ export const makeBackendId = (
     if (known === undefined) return storage.set(toStored(id))
     if (known === id) return
     await confirm(signal)
-    throw new TransportError(`an answer of backend ${id}, which the server does not confirm`)
+    throw new TransportError(`the answer names the backend id ${id}, which the server does not confirm`)
   }
 
   return { remembered, observe }

@@ -10,7 +10,7 @@ export interface Problem {
   readonly status?: number
   /** The address of the request. */
   readonly url?: string
-  /** The provider tries again in so many milliseconds. Without it, time alone does not help. */
+  /** The milliseconds until the provider tries again. If it is missing, waiting alone does not help. */
   readonly retryAfterMs?: number
   /** The sequence number of the event that can't be pushed. */
   readonly seqNum?: number
@@ -27,15 +27,15 @@ export type ProblemKind =
   | 'unavailable'
   /** The store takes no pushes until its log is back or an administrator resets it. */
   | 'halted'
-  /** The store is archived: it takes no events any more, and can be read. */
+  /** The store is archived: it takes no more events, but can be read. */
   | 'closed'
   /** The store has lost its log, or the log is not there yet. The provider waits for it. */
   | 'log-missing'
-  /** The log is no chain, or ends before what this device has. */
+  /** The log is not a chain, or ends before this device's last event. */
   | 'log-broken'
   /** The store was reset. LiveStore does what `onBackendIdMismatch` says. */
   | 'backend-mismatch'
-  /** An event can't be pushed, and neither can what follows it. */
+  /** An event can't be pushed, and neither can the events after it. */
   | 'event-not-pushable'
 
 export const problemOf = (failure: HttpFailure, retryAfterMs: number | undefined): Problem => {

@@ -56,7 +56,7 @@ const encode = (event: Event): string | Obstacle => {
   } catch (cause) {
     return {
       seqNum: event.seqNum,
-      why: `event ${event.seqNum} can't be written as JSON: ${String(cause)}; it is a ${event.name}`,
+      why: `event ${event.seqNum} (${event.name}) can't be written as JSON: ${String(cause)}`,
     }
   }
 }

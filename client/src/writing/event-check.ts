@@ -17,8 +17,9 @@ const MAX_DEPTH = 500
 /** `json` is the event as sent, and `bytes` the size of a body that holds it alone. */
 export const obstacleOf = (event: Event, json: string, bytes: number, maxBytes: number): Obstacle | undefined => {
   const { seqNum, name } = event
-  const because = (why: string): Obstacle => ({ seqNum, why: `event ${seqNum} ${why}; it is a ${name}` })
-  if (bytes > maxBytes) return because(`takes ${bytes} bytes, more than the ${maxBytes} that one push may`)
+  const because = (why: string): Obstacle => ({ seqNum, why: `event ${seqNum} (${name}) ${why}` })
+  if (bytes > maxBytes)
+    return because(`takes ${bytes} bytes, but a push may take at most ${maxBytes} (push.maxBatchBytes)`)
   if (isDeeperThan(json, MAX_DEPTH)) return because(`is nested more than ${MAX_DEPTH} levels deep`)
   if (!survives(event, json)) return because(describeLoss(event))
   return undefined
@@ -27,7 +28,7 @@ export const obstacleOf = (event: Event, json: string, bytes: number, maxBytes: 
 /**
  * Whether LiveStore recognizes the event when it comes back from the log. LiveStore 0.4.0 does not if a key has the name of
  * a method that every object has (fast-deep-equal.js in `@livestore/utils`). It then takes its own event for another one and
- * pushes it again, for ever.
+ * pushes it again, forever.
  */
 const survives = (event: Event, json: string): boolean => {
   try {
@@ -54,7 +55,7 @@ const asClientEvent = (event: Event): ClientEvent => {
 const describeLoss = ({ args }: Event): string => {
   const key = reservedKeyIn(args)
   const where = key === undefined ? 'its args' : `its args hold the key "${key}"`
-  return `can't be synced: ${where}, which LiveStore can't compare with a copy of it. Use other keys than constructor, toString and valueOf`
+  return `can't be synced: ${where}, which LiveStore can't compare with a copy of it. Use keys other than constructor, toString and valueOf`
 }
 
 const RESERVED_KEYS = ['constructor', 'toString', 'valueOf']

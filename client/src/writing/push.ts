@@ -26,7 +26,7 @@ export interface PushDeps extends PushHealthDeps {
 }
 
 /**
- * Pushes a batch. Rejects with the error for LiveStore. A push never retries: LiveStore repeats it for ever, with its own
+ * Pushes a batch. Rejects with the error for LiveStore. A push never retries: LiveStore repeats it forever, with its own
  * backoff (LeaderSyncProcessor.ts, `backgroundBackendPushing`). The server accepts a batch again that is already in the log.
  */
 export type Push = (batch: ReadonlyArray<Event>, signal: AbortSignal) => Promise<void>
@@ -138,7 +138,7 @@ const refusalOf = (cause: unknown): { readonly error: unknown; readonly problem:
       error,
       problem: {
         kind: 'backend-mismatch',
-        detail: `the store was reset: this device knows ${received}, and the server ${expected}`,
+        detail: `the store was reset: this device knows the backend id ${received}, but the server has ${expected}`,
       },
     }
   }

@@ -106,7 +106,7 @@ export const makeWorkerPush = (deps: WorkerPushDeps): Writer => {
     if (_tag === 'BackendIdMismatchError') {
       const now = await askBackendId(signal)
       if (known === undefined || now === undefined || now === known) {
-        throw new ForeignAnswer(url, cause.status, 'it speaks of another backend, which the server does not confirm')
+        throw new ForeignAnswer(url, cause.status, 'it reports another backend id, which the server does not confirm')
       }
     }
     throw cause
@@ -121,7 +121,7 @@ export const makeWorkerPush = (deps: WorkerPushDeps): Writer => {
       if (cause instanceof ResponseError && !isTransient(cause)) return
       throw cause
     }
-    throw new TransportError('a push of nothing was accepted')
+    throw new TransportError('the server accepted an empty push')
   }
 
   return { send, probe }

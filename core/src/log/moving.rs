@@ -44,8 +44,8 @@ impl LogAddress {
     }
 }
 
-/// A part of a log that is restored. Its messages travel beside it: a JSON array, which begins with the header message if the
-/// part is the first one.
+/// A part of a log that is restored. Its messages travel beside it: a JSON array, which begins with the header message
+/// if the part is the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPart {
     /// The `seqNum` of the last event before the part; 0 for the first part.

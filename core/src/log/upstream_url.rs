@@ -41,7 +41,7 @@ impl UpstreamUrl {
         hash % self.shards()
     }
 
-    /// The URL of a shard. A shard that the setting does not count any more keeps its URL.
+    /// The URL of a shard. A shard keeps its URL after the number of shards was lowered.
     pub fn of(&self, shard: u32) -> String {
         match &self.shards {
             None => self.before.clone(),

@@ -1,6 +1,6 @@
 //! Cuts a read of the log into its sealed segments while the bytes arrive.
 //!
-//! The edge cache and the readers' caches keep a segment for ever. Therefore a segment must match the index: the number of
+//! The edge cache and the readers' caches keep a segment forever. Therefore a segment must match the index: the number of
 //! events, the link to the event before, the last event, and the last append byte for byte. A segment that does not match
 //! is not kept: the edge cache never receives it, and a reader never receives its end.
 
@@ -20,8 +20,8 @@ pub struct SegmentAssembler {
 }
 
 impl SegmentAssembler {
-    /// Takes the next chunk, and returns the pieces that end in it as arrays. `ends` receives each element, and says whether
-    /// a piece ends with it.
+    /// Takes the next chunk, and returns the pieces that end in it as arrays. `ends` receives each element, and says
+    /// whether a piece ends with it.
     pub fn feed(
         &mut self,
         chunk: &[u8],

@@ -1,10 +1,10 @@
 //! Cuts a long run into pages. A run is a part of the log of which the index knows only both ends.
 //!
-//! An adopted log, or a rebuilt index, holds everything that came before in one run. The upstream names no offset inside the
-//! run, therefore the Worker does. An [`Interior`] offset says how many events of the run lie before it. Such an offset sorts
-//! between the ends of the run, as the protocol demands (§8). The Worker stores none of them: to go on from one, it reads
-//! the run from its begin and skips that many events. The Worker never sends an interior offset upstream. A client that
-//! does, in hybrid mode, is refused and starts again.
+//! An adopted log, or a rebuilt index, holds everything that came before in one run. The upstream names no offset
+//! inside the run, therefore the Worker does. An [`Interior`] offset says how many events of the run lie before it.
+//! Such an offset sorts between the ends of the run, as the protocol demands (§8). The Worker stores none of them: to
+//! go on from one, it reads the run from its begin and skips that many events. The Worker never sends an interior
+//! offset upstream. A client that does, in hybrid mode, is refused and starts again.
 
 use super::assemble::{LastAppend, Sealed, SegmentMismatch};
 use crate::event::{BackendId, Offset, SeqNum};

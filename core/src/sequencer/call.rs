@@ -70,7 +70,7 @@ pub enum MoveAnswer {
     Refused(Box<Answer>),
     /// The other place holds something else: the log of this backend id, if it has one.
     Taken(Option<BackendId>),
-    /// The store that shall be restored exists, with this backend id.
+    /// The store to restore already exists, with this backend id.
     Exists(BackendId),
     /// The part does not follow the last event that was restored, which is this one.
     NotNext(SeqNum),
@@ -78,13 +78,13 @@ pub enum MoveAnswer {
     NoUpstream,
     /// After the move, somebody appended to the log at the upstream.
     WentOn,
-    /// The part is no JSON array of events that follow one another, or the first part begins with no header.
+    /// The part is not a JSON array of events that follow one another, or the first part does not begin with a header.
     Invalid,
     /// A move or a restore of this store is under way.
     Busy,
 }
 
-/// How far a move or a restore is.
+/// The progress of a move or a restore.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Progress {
     /// Where the log is now.
@@ -186,7 +186,7 @@ pub struct Room {
 }
 
 impl Room {
-    /// Whether so many bytes more have room.
+    /// Whether there is room for this many more bytes.
     pub fn has(&self, bytes: u64) -> bool {
         self.bytes + bytes <= self.most
     }

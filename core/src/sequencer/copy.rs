@@ -61,13 +61,13 @@ impl fmt::Display for LogName {
     }
 }
 
-/// Why a range can't be added to a copy: it does not follow the copy's last event, or is no chain.
+/// Why a range can't be added to a copy: it does not follow the copy's last event, or is not a chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotTheNext;
 
 impl LogCopy {
-    /// A copy without events. It ends at `end`, behind the header message. `name` must be a new one for each copy: no cached
-    /// segment of an earlier copy may be taken for one of this.
+    /// A copy without events. It ends at `end`, behind the header message. Each copy needs a new `name`. Otherwise a cached
+    /// segment of an earlier copy could pass for one of this copy.
     pub fn begun(backend_id: BackendId, end: Offset, name: &str, size: SegmentSize) -> Self {
         Self::of(Tip::of_empty_log(backend_id, end), name, size)
     }

@@ -1,8 +1,9 @@
 //! The Sequencer's decisions: a state machine without IO, clock or randomness.
 //!
 //! The driver's contract: call [`Core::handle`] with each [`Input`], and carry out the [`Effect`]s in their order. Make
-//! `Forget` and `Deleting` durable before the effects that follow them, and `Record` as its documentation says. At most one [`Effect::Request`] is open
-//! at any time. Its outcome comes back as [`Input::Upstream`]. The driver retries and times nothing else.
+//! `Forget` and `Deleting` durable before the effects that follow them, and `Record` as its documentation says. At most
+//! one [`Effect::Request`] is open at any time. Its outcome comes back as [`Input::Upstream`]. The driver retries and
+//! times nothing else.
 //!
 //! Invariants:
 //! - **Memory never runs ahead of the log.** The head moves only when an append is known to have landed.
@@ -49,7 +50,8 @@ pub enum Foresight {
 struct Job {
     ticket: Ticket,
     op: Op,
-    /// Whether the job's first step is done: a `Reset` deletes the stream, a push and an `Adopt` ask the upstream once more.
+    /// Whether the job's first step is done: a `Reset` deletes the stream, a push and an `Adopt` ask the upstream once
+    /// more.
     prepared: bool,
     /// Whether any request has asked the upstream since the job arrived.
     asked: bool,
@@ -365,7 +367,7 @@ impl Core {
         }
     }
 
-    /// Answers every caller that waits. Otherwise each one would wait for a time-out of its own.
+    /// Answers every caller that waits. Otherwise each one would wait for a timeout of its own.
     #[inline(never)]
     fn answer_all(&mut self, answer: &Answer, effects: &mut Vec<Effect>) {
         self.spent = Spent::default();

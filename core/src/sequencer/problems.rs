@@ -42,7 +42,7 @@ impl Answer {
                 Problem::new(413, "too-large", "PayloadTooLargeError", detail)
             }
             Answer::Refused(Refusal { status: 507, .. }) => {
-                let detail = "The log has no room for more events. The administrator can make room (docs/troubleshooting.md).";
+                let detail = "The log has no room for more events (with a built-in log, the limit is MAX_LOG_BYTES). An administrator can make room: docs/troubleshooting.md.";
                 Problem::new(507, "store-full", "StoreFullError", detail).retry_after(30)
             }
             Answer::Refused(Refusal { status, .. }) => Problem::upstream_refused(*status),
@@ -62,40 +62,45 @@ impl MoveAnswer {
             }
             Self::Refused(answer) => return answer.problem(),
             Self::Taken(backend_id) => {
-                let whose = backend_id.as_ref().map_or("without a header", |id| id.0.as_str());
+                let whose = backend_id.as_ref().map_or("none", |id| id.0.as_str());
                 let detail = format!(
-                    "The upstream has another log at the store's path (backend {whose}). If nobody needs it, delete that \
-                     stream at the upstream itself, and begin again. Nothing was moved."
+                    "The upstream has another log at the store's path (backend id: {whose}). Nothing was moved. If nobody \
+                     needs that log, delete its stream at the upstream itself, and send the same request again."
                 );
                 ("taken", detail)
             }
             Self::Exists(backend_id) => {
                 let detail = format!(
-                    "The store exists (backend {}). Delete it for good first, or restore to another store.",
+                    "The store already exists (backend id: {}). Delete it for good first, or restore to another store.",
                     backend_id.0
                 );
                 ("exists", detail)
             }
             Self::NotNext(copied) => {
                 let detail = format!(
-                    "The part does not follow event {copied}, the last one that was restored. Send the part after it, or \
-                     begin again with after=0."
+                    "The next part must follow event {copied}, the last one that was restored. Send it with after={copied}, \
+                     or begin again with after=0."
                 );
                 return Some(move_refused("not-next", &detail).with("copied", *copied));
             }
-            Self::NoUpstream => ("no-upstream", "The deployment has no UPSTREAM_URL.".into()),
+            Self::NoUpstream => {
+                let detail = "The deployment has no upstream. Set UPSTREAM_URL, deploy, and move the store again.";
+                ("no-upstream", detail.into())
+            }
             Self::WentOn => {
-                let detail = "Somebody appended to the log at the upstream after it was moved. Compare the two logs, and \
-                              delete the stream at the upstream itself.";
+                let detail = "The store now has a built-in log, but somebody appended to its old log at the upstream after \
+                              the move. Compare the two logs, save what only the old one has, and then delete its stream \
+                              at the upstream itself.";
                 ("went-on", detail.into())
             }
             Self::Invalid => {
-                let detail = "The part is no JSON array of events that follow one another. The first part begins with the \
-                              log's header message.";
+                let detail = "A part must be a JSON array of events, each of which follows the one before it. The first \
+                              part must begin with the log's header message.";
                 ("invalid", detail.into())
             }
             Self::Busy => {
-                let detail = "Another request changes this store now. Send the same request again.";
+                let detail =
+                    "Another request is changing this store now. Send the same request again.";
                 let busy = Problem::new(503, "busy", "BusyError", detail);
                 return Some(busy.retry_after(1));
             }
@@ -117,7 +122,7 @@ fn closed(tip: &Tip) -> Problem {
 
 fn server_ahead(minimum_expected: SeqNum, provided: SeqNum) -> Problem {
     let detail = format!(
-        "The batch starts at {provided}, but the next event is {minimum_expected}. Pull, rebase, push again."
+        "The batch starts at {provided}, but the next event is {minimum_expected}. Pull, rebase, and push again."
     );
     Problem::new(409, "server-ahead", "ServerAheadError", detail)
         .with("minimumExpectedNum", minimum_expected)
@@ -132,18 +137,19 @@ fn halted(halt: &Halt) -> Problem {
              Put it back, or reset this store (DELETE)."
         ),
         Halt::Replaced(found) => format!(
-            "Another log (backend {}) is where the store's was, and nobody began it here. The store takes no pushes until \
-             its own log is back. Put it back, adopt the other log (POST to /v1/adopt/…), or reset this store (DELETE).",
+            "Another log (backend {}) has taken the place of the store's log, and Headwater did not create it. The store \
+             takes no pushes until its own log is back. Put that log back, adopt the other one (POST to /v1/adopt/…), or \
+             reset this store (DELETE).",
             found.0
         ),
         Halt::Altered(acknowledged) => format!(
-            "The log holds something else where event {acknowledged} was acknowledged: the log's server was restored to an \
-             older state, and written to since. The store takes no pushes until the log is restored. Restore it, or reset \
-             this store (DELETE)."
+            "The log holds other events where event {acknowledged} was acknowledged: the log's server was restored to an older \
+             state, and something has written to it since. The store takes no pushes until the log is restored. Restore it, \
+             or reset this store (DELETE)."
         ),
         Halt::Trimmed => "The log's server no longer keeps the beginning of the log (retention), or deleted the stream while \
-                          a fork of it lives. The store takes no pushes until the beginning is back. Put it back, or reset \
-                          this store (DELETE)."
+                          a fork of it still exists. The store takes no pushes until the beginning is back. Put it back, or \
+                          reset this store (DELETE)."
             .into(),
         Halt::WentBackwards { acknowledged, found } => format!(
             "The log ends at event {found}, but event {acknowledged} was acknowledged: the log's server lost data, or was \

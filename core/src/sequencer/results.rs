@@ -253,7 +253,8 @@ impl Core {
         self.update_tip_state(|tip_state| TipState::Unknown(tip_state.into_tip()));
     }
 
-    /// A stranger may have answered. A reset finds that out when it creates the new stream, and a deletion for good by a look.
+    /// A stranger may have answered. A reset finds that out when it creates the new stream, and a deletion for good by
+    /// a look.
     fn on_deleted(&mut self) {
         match self.jobs.front_mut() {
             Some(Job { op: Op::Reset, prepared, .. }) => *prepared = true,

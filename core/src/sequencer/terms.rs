@@ -120,8 +120,8 @@ const MAX_VERIFICATION_BYTES: u64 = 1 << 20;
 /// How far the log is cut into segments.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Sealed {
-    /// Names the index: the end of the first append in it, and a text of its own if the log was copied. A rebuilt index mostly has another
-    /// value. Therefore segments of the old index and of the new one are never mixed.
+    /// Names the index: the end of the first append in it, and a text of its own if the log was copied. A rebuilt index
+    /// usually has another value. Therefore segments of the old index and of the new one are never mixed.
     pub index: Offset,
     /// The end of the last segment; [`Offset::START`] while there is none.
     pub offset: Offset,

@@ -1,5 +1,6 @@
-//! The upstream of the model: a log of tiny events, in place of the JSON of `support/upstream.rs`. The model keeps, copies
-//! and hashes millions of states, therefore a state must be small. Both upstreams take appends by the same [`Admission`](crate::support::admission::Admission).
+//! The upstream of the model: a log of tiny events, in place of the JSON of `support/upstream.rs`. The model keeps,
+//! copies and hashes millions of states, therefore a state must be small. Both upstreams take appends by the same
+//! [`Admission`](crate::support::admission::Admission).
 
 use headwater_core::batch::Batch;
 use headwater_core::event::{BackendId, Fingerprinter, Offset, ROOT, SeqNum};

@@ -1,6 +1,7 @@
-//! The world as a [`Model`]. Clients push, and push again. Sequencers act on one stream; one of them may be a zombie that
-//! does not know its successor. The network loses requests and answers, strangers answer in the upstream's place, and the
-//! upstream may lose its disk for a while. An administrator archives, resets or deletes the store. The number of faults of each kind is part of the state, so that every path ends.
+//! The world as a [`Model`]. Clients push, and push again. Sequencers act on one stream; one of them may be a zombie
+//! that does not know its successor. The network loses requests and answers, strangers answer in the upstream's place,
+//! and the upstream may lose its disk for a while. An administrator archives, resets or deletes the store. The number
+//! of faults of each kind is part of the state, so that every path ends.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
@@ -27,8 +28,8 @@ pub struct World {
     pub clock_stands: bool,
     /// What an administrator does to the store, again until it is done.
     pub administers: Option<Administration>,
-    /// Whether the log is built in. Then the log and the rows change in one transaction, and no answer leaves before it is durable. A
-    /// request that the network loses is a write that failed.
+    /// Whether the log is built in. Then the log and the rows change in one transaction, and no answer leaves before it
+    /// is durable. A request that the network loses is a write that failed.
     pub built_in: bool,
 }
 
@@ -274,8 +275,8 @@ fn new_core(stored: Option<Recorded>) -> Core {
 }
 
 impl World {
-    /// Hands an input to a core, and carries out the first `survive` effects. A built-in log's transaction has all rows or none.
-    /// Returns the number of all effects.
+    /// Hands an input to a core, and carries out the first `survive` effects. A built-in log's transaction has all rows
+    /// or none. Returns the number of all effects.
     fn handle(&self, state: &mut State, sequencer: usize, input: Input, survive: usize) -> usize {
         let effects = state.sequencers[sequencer].core.handle(input);
         let all = effects.len();
@@ -765,7 +766,7 @@ impl Model for World {
             Property::always("no other log takes its place", |_, state: &State| {
                 !state.has_other_log
             }),
-            // Together with the next property, this means that no client is refused for ever. News follows each refusal,
+            // Together with the next property, this means that no client is refused forever. News follows each refusal,
             // and every other failure uses up a fault. Both come to an end, therefore each path does.
             Property::always("a refused client has something to pull", |_, state: &State| {
                 !state.refused_without_news

@@ -28,8 +28,8 @@ pub(in crate::edge) struct SegmentCache {
 }
 
 impl SegmentCache {
-    /// `host` is the request's own. A Worker's cache is its zone's, and a zone answers for its own hosts only. Therefore two
-    /// hosts of one Worker have a cache each.
+    /// `host` is the request's own. A Worker's cache is its zone's, and a zone answers for its own hosts only.
+    /// Therefore two hosts of one Worker have a cache each.
     pub(in crate::edge) async fn open(
         host: &str,
         store: &StorePath,

@@ -185,9 +185,9 @@ impl From<UpstreamResult> for FillError {
                 Self::Mismatch(format!("the upstream refused with {status}"))
             }
             UpstreamResult::Missing | UpstreamResult::Gone => {
-                Self::Mismatch("the upstream does not have it".into())
+                Self::Mismatch("the upstream does not have the segment".into())
             }
-            _ => Self::Mismatch("the upstream's answer is no JSON".into()),
+            _ => Self::Mismatch("the upstream's answer is not JSON".into()),
         }
     }
 }

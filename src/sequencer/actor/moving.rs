@@ -1,8 +1,9 @@
 //! Moves a store's log between the upstream and the Sequencer's own storage, and restores one from a file.
 //!
-//! A move copies the log in parts, one call after the other, while pushes go on. Only for the last part it refuses every change, as
-//! unavailable. Then the store goes on at the other place, by one transaction. Until then nothing of the store has changed.
-//! Therefore a crash at any moment leaves the store whole at one place, and the next call goes on or begins again.
+//! A move copies the log in parts, one call after the other, while pushes go on. Only for the last part it refuses
+//! every change, as unavailable. Then the store goes on at the other place, by one transaction. Until then nothing of
+//! the store has changed. Therefore a crash at any moment leaves the store whole at one place, and the next call goes
+//! on or begins again.
 
 mod copying;
 mod restoring;
@@ -126,7 +127,7 @@ impl Actor {
         }
     }
 
-    /// Stops a step whose actor has ended meanwhile: another one owns the storage.
+    /// Stops a step if its actor has ended in the meantime, because another actor then owns the storage.
     fn goes_on(&self) -> Step<()> {
         if self.is_abandoned() { Err(refused(UpstreamResult::Failed)) } else { Ok(()) }
     }
@@ -174,8 +175,8 @@ impl Actor {
         }
     }
 
-    /// Deletes what moves have left of this log at the place where it is not: after a deletion it would come back, or be more than was
-    /// promised. Returns why that failed.
+    /// Deletes what moves have left of this log at its other place. Otherwise the log could come back after its
+    /// deletion, or would not be deleted as promised. Returns why that failed.
     pub(super) async fn delete_leftovers(&self) -> std::result::Result<(), UpstreamResult> {
         let failed = |_| UpstreamResult::Failed;
         let Some(log) = self.log.built_in() else {
@@ -191,8 +192,8 @@ impl Actor {
         self.delete_at_upstream(&upstream, log, None).await.map(drop)
     }
 
-    /// Deletes what the upstream has of a built-in log. Keeps it, and returns false, if it does not end where it should. Looks
-    /// twice, because somebody else may answer for the server once.
+    /// Deletes what the upstream has of a built-in log. Keeps it, and returns false, if it does not end where it
+    /// should. Looks twice, because somebody else may answer for the server once.
     async fn delete_at_upstream(
         &self,
         upstream: &Stream,
@@ -221,8 +222,8 @@ impl Actor {
         Ok(true)
     }
 
-    /// Replaces the index by that of the copy, and then the log by `switch`, in one transaction. It ends this actor: the next call opens
-    /// one that finds the log at its new place.
+    /// Replaces the index by that of the copy, and then the log by `switch`, in one transaction. It ends this actor:
+    /// the next call opens one that finds the log at its new place.
     fn take_index(
         &self,
         copy: LogCopy,

@@ -1,4 +1,4 @@
-//! Restores a store's log from a file, part by part. The store exists from its last part on.
+//! Restores a store's log from a file, part by part. The store does not exist until its last part has arrived.
 
 use std::rc::Rc;
 

@@ -86,9 +86,10 @@ impl Actor {
                 }
             };
             if !part.range.continues(copy.log.tip().head) {
-                return Err(Error::from("the log is no chain").into());
+                return Err(Error::from("the log is not a chain").into());
             }
-            // The fence must refuse what an append of the log's earlier life at the upstream could bring, down to its last event.
+            // The fence must refuse what an append of the log's earlier life at the upstream could bring, down to its
+            // last event.
             match upstream.append(part.last_parent, epochs, *appends, &part.batch).await {
                 UpstreamResult::Appended(end) => {
                     let is_first = *appends == 0;
@@ -195,8 +196,8 @@ impl Actor {
     }
 }
 
-/// Whether the first part is all that the upstream has behind an offset. A part of an earlier call may have arrived just before it. Later
-/// ones can't: the server knows a newer epoch then (protocol §5.2.1).
+/// Whether the first part is all that the upstream has behind an offset. A part of an earlier call may have arrived
+/// just before it. Later ones can't: the server knows a newer epoch then (protocol §5.2.1).
 async fn is_alone(upstream: &Stream, before: &Offset, part: &Part) -> bool {
     match upstream.scan(Some(before.clone()), LogScanner::default()).await {
         UpstreamResult::Read(range, _) => {
