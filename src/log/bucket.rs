@@ -6,7 +6,7 @@
 //! it, so that no object is forgotten.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use worker::{Bucket, Env, Error, Result, SqlStorage, SqlStorageValue, State};
 
 use super::random_uuid;
-use crate::isolate::within;
+use crate::isolate::{as_ms, now_ms, within};
 use crate::settings::LOG_BUCKET_BINDING;
 use crate::sql::{count, integer, number};
 
@@ -37,6 +37,7 @@ const FORGET: &str = "
     DELETE FROM object;
     UPDATE unneeded SET is_permanent = 1;";
 const NOTE: &str = "INSERT OR REPLACE INTO unneeded (key, is_permanent) VALUES (?, ?)";
+const COUNT_UNNEEDED: &str = "SELECT COUNT(*) AS number FROM unneeded";
 const UNNEEDED: &str = "SELECT key FROM unneeded LIMIT 1000";
 const TAKE: &str = "DELETE FROM unneeded WHERE key = ? AND is_permanent = 0 RETURNING key";
 const DELETED: &str = "DELETE FROM unneeded WHERE key = ?";
@@ -45,9 +46,16 @@ const RECORD: &str = "INSERT INTO object (end, start, key) VALUES (?, ?, ?)";
 /// How long R2 may take for one operation.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// When objects that could not be deleted are tried again.
+pub(crate) const SWEEP_AGAIN: Duration = Duration::from_mins(5);
+
+/// How long an object may still arrive whose write failed. Nobody deletes it before.
+const IN_FLIGHT_FOR: Duration = Duration::from_mins(4);
+
 thread_local! {
-    /// The keys of objects that are being written. All actors of a store are in one isolate.
-    static IN_FLIGHT: RefCell<HashSet<String>> = RefCell::default();
+    /// The objects that are being written, or may still arrive, and until when, in milliseconds since 1970. All actors
+    /// of a store are in one isolate.
+    static IN_FLIGHT: RefCell<HashMap<String, u64>> = RefCell::default();
 }
 
 /// A part of a log in the bucket.
@@ -76,12 +84,6 @@ pub(crate) struct LogBucket {
 /// An object that was written, and that nobody needs until it is [recorded](LogBucket::record).
 pub(super) struct Written(String);
 
-impl Drop for Written {
-    fn drop(&mut self) {
-        IN_FLIGHT.with_borrow_mut(|keys| keys.remove(&self.0));
-    }
-}
-
 impl LogBucket {
     pub(crate) fn of(state: &State, env: &Env) -> Self {
         Self {
@@ -100,12 +102,14 @@ impl LogBucket {
         Ok(self.has_tables.get())
     }
 
-    pub(super) fn is_bound(&self) -> bool {
+    pub(crate) fn is_bound(&self) -> bool {
         self.bucket.is_some()
     }
 
     fn bound(&self) -> Result<&Bucket> {
-        self.bucket.as_ref().ok_or_else(|| Error::from("the binding LOG_BUCKET is missing, but its bucket holds a part of this store. Bind it again"))
+        self.bucket.as_ref().ok_or_else(|| {
+            Error::from("the binding LOG_BUCKET is missing. Bind the same bucket again")
+        })
     }
 
     /// Where the parts end; 0 if there are none.
@@ -147,15 +151,15 @@ impl LogBucket {
         }
         let key = format!("{}/{}", self.id, random_uuid());
         self.note(&key, false)?;
-        IN_FLIGHT.with_borrow_mut(|keys| keys.insert(key.clone()));
-        let written = Written(key);
-        in_time(self.bound()?.put(&written.0, bytes.clone()).execute()).await?;
-        match self.get(&written.0).await? {
-            Some(stored) if stored == bytes => Ok(written),
-            _ => {
-                Err(format!("the R2 object {} does not read back as it was written", written.0)
-                    .into())
-            }
+        let now = now_ms();
+        IN_FLIGHT.with_borrow_mut(|keys| {
+            keys.retain(|_, until| now < *until);
+            keys.insert(key.clone(), now + as_ms(IN_FLIGHT_FOR));
+        });
+        in_time(self.bound()?.put(&key, bytes.clone()).execute()).await?;
+        match self.get(&key).await? {
+            Some(stored) if stored == bytes => Ok(Written(key)),
+            _ => Err(format!("the R2 object {key} does not read back as it was written").into()),
         }
     }
 
@@ -166,7 +170,8 @@ impl LogBucket {
 
     /// Records that an object is the next part of the log. Returns false if it is not: an actor that was replaced may
     /// still be at work, and the log may be gone meanwhile.
-    pub(super) fn record(&self, start: u64, end: u64, Written(key): &Written) -> Result<bool> {
+    pub(super) fn record(&self, start: u64, end: u64, Written(key): Written) -> Result<bool> {
+        IN_FLIGHT.with_borrow_mut(|keys| keys.remove(&key));
         if self.end()? != start {
             return Ok(false);
         }
@@ -177,7 +182,7 @@ impl LogBucket {
         let values: Vec<SqlStorageValue> =
             vec![integer(end)?, integer(start)?, key.as_str().into()];
         if let Err(error) = self.sql.exec(RECORD, values) {
-            self.note(key, true)?;
+            self.note(&key, true)?;
             return Err(error);
         }
         Ok(true)
@@ -196,9 +201,16 @@ impl LogBucket {
             return Ok(Vec::new());
         }
         let keys: Vec<Key> = self.sql.exec(UNNEEDED, None)?.to_array()?;
+        let now = now_ms();
         Ok(IN_FLIGHT.with_borrow(|in_flight| {
-            keys.into_iter().map(|row| row.key).filter(|key| !in_flight.contains(key)).collect()
+            let may_arrive = |key: &String| in_flight.get(key).is_some_and(|until| now < *until);
+            keys.into_iter().map(|row| row.key).filter(|key| !may_arrive(key)).collect()
         }))
+    }
+
+    /// Whether no object is noted as unneeded, not even one that may still arrive.
+    pub(crate) fn is_swept(&self) -> Result<bool> {
+        Ok(!self.has_tables()? || count(&self.sql, COUNT_UNNEEDED)? == 0)
     }
 
     /// Whether there are objects that nobody needs.
@@ -212,6 +224,10 @@ impl LogBucket {
             let keys = self.unneeded()?;
             if keys.is_empty() {
                 return Ok(());
+            }
+            // From here on, no object among them can become a part.
+            for key in &keys {
+                self.note(key, true)?;
             }
             let names: Vec<&str> = keys.iter().map(String::as_str).collect();
             in_time(self.bound()?.delete_multiple(names)).await?;

@@ -9,6 +9,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::time::Duration;
 
 use futures::channel::oneshot;
 use headwater_core::event::{BackendId, Offset};
@@ -19,8 +20,9 @@ use headwater_core::sequencer::{Refusal, Request, Tail, UpstreamResult};
 use serde::Deserialize;
 use worker::{Error, Result, SqlStorage, SqlStorageValue, Storage, console_error, console_warn};
 
-use super::bucket::LogBucket;
+use super::bucket::{LogBucket, SWEEP_AGAIN};
 use super::new_backend_id;
+use crate::isolate::{as_ms, now_ms};
 use crate::settings::MAX_ROW;
 use crate::sql::{count, integer, number, one};
 
@@ -409,17 +411,20 @@ impl BuiltInLog {
         if !self.bucket.is_bound() {
             return Ok(());
         }
-        let Some(_permit) = Permit::take() else { return Ok(()) };
+        let Some(permit) = Permit::take() else { return Ok(()) };
         // A failure may have left them.
         self.sql.exec("DELETE FROM log WHERE end <= ?", vec![integer(self.bucket.end()?)?])?;
         while self.end().is_some()
             && let Some((from, to, part)) = self.oldest_part()?
         {
+            // If this ends before the object is a part, somebody must delete it.
+            self.storage.set_alarm(SWEEP_AGAIN).await?;
             let written = self.bucket.put(part).await?;
-            if !self.bucket.record(from, to, &written)? {
+            if !self.bucket.record(from, to, written)? {
                 break;
             }
             self.sql.exec("DELETE FROM log WHERE end <= ?", vec![integer(to)?])?;
+            permit.renew();
         }
         Ok(())
     }
@@ -432,6 +437,9 @@ impl BuiltInLog {
             // Rows may overlap.
             part.extend_from_slice(&body[body.len().saturating_sub((end - to) as usize)..]);
             to = end;
+        }
+        if part.len() as u64 != to - from {
+            return Err(format!("the rows from {from} to {to} do not follow one another").into());
         }
         let is_full = number(&self.sql, LAST_MERGED_BEFORE_TAIL)?.is_some_and(|last| last > to);
         let is_enough = part.len() >= MAX_ROW / 2 || (is_full && to > from);
@@ -514,22 +522,41 @@ impl BuiltInLog {
     }
 }
 
-/// The permission to move rows to the bucket.
-struct Permit;
+/// The permission to move rows to the bucket. It ends by itself, because the runtime may end a request without dropping
+/// anything of it.
+struct Permit {
+    until_ms: Cell<u64>,
+}
+
+/// How long one part may take.
+const PERMIT_FOR: Duration = Duration::from_mins(2);
 
 thread_local! {
-    static IS_TAKEN: Cell<bool> = Cell::default();
+    /// When the permit that is taken ends, in milliseconds since 1970.
+    static TAKEN_UNTIL_MS: Cell<u64> = Cell::default();
 }
 
 impl Permit {
     fn take() -> Option<Self> {
-        (!IS_TAKEN.replace(true)).then_some(Self)
+        if now_ms() < TAKEN_UNTIL_MS.get() {
+            return None;
+        }
+        let permit = Self { until_ms: Cell::default() };
+        permit.renew();
+        Some(permit)
+    }
+
+    fn renew(&self) {
+        self.until_ms.set(now_ms() + as_ms(PERMIT_FOR));
+        TAKEN_UNTIL_MS.set(self.until_ms.get());
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        IS_TAKEN.set(false);
+        if TAKEN_UNTIL_MS.get() == self.until_ms.get() {
+            TAKEN_UNTIL_MS.set(0);
+        }
     }
 }
 

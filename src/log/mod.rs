@@ -18,7 +18,7 @@ use worker::{Result, Storage};
 use crate::settings::UpstreamSettings;
 use crate::upstream::{NoAnswer, ProducerEpochs, Stream};
 
-pub(crate) use self::bucket::LogBucket;
+pub(crate) use self::bucket::{LogBucket, SWEEP_AGAIN};
 pub(crate) use self::built_in::{BuiltInLog, End, TOO_LARGE};
 pub(crate) use self::shard::Shard;
 

@@ -349,6 +349,8 @@ impl Actor {
                 return;
             }
             let has_appended = matches!(result, UpstreamResult::Appended(_));
+            let is_full =
+                matches!(&result, UpstreamResult::Refused(refusal) if refusal.status == 507);
             #[cfg(feature = "failpoints")]
             if has_appended {
                 crate::failpoints::at("appended");
@@ -357,6 +359,8 @@ impl Actor {
             self.handle(Input::Upstream(result));
             if has_appended {
                 self.merge_sealed();
+            } else if is_full {
+                self.shelve();
             }
             self.flush_soon();
             self.watch();

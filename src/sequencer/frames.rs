@@ -146,10 +146,10 @@ impl FrameContext<'_> {
             }
             // The token was not checked. The socket goes on with the one that it has.
             Err(Failure::Problem(problem)) => {
-                console_error!("a socket's new token was not checked: {}", problem.detail)
+                console_error!("a socket's new token was not checked: {}", problem.detail);
             }
             Err(Failure::Runtime(error)) => {
-                console_error!("a socket's new token was not checked: {error}")
+                console_error!("a socket's new token was not checked: {error}");
             }
         }
         Ok(())

@@ -163,6 +163,7 @@ impl Sequencer {
         let actor = Rc::new(actor);
         actor.watch();
         actor.sweep_bucket();
+        actor.shelve();
         Ok(self.actor.borrow_mut().insert(actor).clone())
     }
 }

@@ -86,6 +86,27 @@ test('without its bucket a store takes pushes, and its history is unavailable un
   expect(await seqs()).toEqual(numbers(1, end))
 }, 60_000)
 
+test('a full store takes pushes again once there is a bucket', async () => {
+  const vars = { MAX_LOG_BYTES: '6000000' }
+  await deploy({ bucket: false, vars })
+  let head = 0
+  const large = () => store.push(chain(head, 50, { text: 'x'.repeat(10_000) }))
+  let { status } = await large()
+  for (; status === 200; { status } = await large()) head += 50
+  expect([status, head > 400]).toEqual([507, true])
+  await deploy({ vars })
+  await expect.poll(async () => (await large()).status, { timeout: 10_000 }).toBe(200)
+  expect(await seqs()).toEqual(numbers(1, head + 50))
+}, 60_000)
+
+test('a deletion while parts go to the bucket leaves no object', async () => {
+  for (let round = 0; round < 5; round++) {
+    await push(11)
+    expect((await (await store.currentIncarnation()).request('DELETE')).status).toBe(204)
+  }
+  await expect.poll(objects, { timeout: 10_000 }).toBe(0)
+}, 60_000)
+
 test('no crash loses a part, or leaves an object that nobody needs', async () => {
   console.log(`SEED=${seed}`)
   const random = new Random(seed)

@@ -7,16 +7,13 @@ use worker::wasm_bindgen_futures::spawn_local;
 use worker::{Delay, State, console_error};
 
 use super::Actor;
-use crate::log::LogBucket;
+use crate::log::{LogBucket, SWEEP_AGAIN};
 
 /// How long rows may lag behind their appends. In this time, one transaction collects them.
 const FLUSH_DELAY: Duration = Duration::from_millis(200);
 
-/// When objects that could not be deleted are tried again.
-const SWEEP_AGAIN: Duration = Duration::from_mins(5);
-
 impl Actor {
-    /// Merges the built-in log's rows of a segment that is sealed now, and moves older ones to the bucket.
+    /// Merges the built-in log's rows of a segment that is sealed now, and moves them to the bucket.
     pub(super) fn merge_sealed(&self) {
         let core = self.core.borrow();
         let Some(tip) = core.tip().filter(|tip| tip.seals()) else { return };
@@ -24,11 +21,18 @@ impl Actor {
         if let Err(error) = log.merge(&tip.offset) {
             console_error!("a segment could not be merged: {error}");
         }
-        let log = log.clone();
+        self.shelve();
+    }
+
+    /// Moves merged rows to the bucket, if there is one, and deletes what that leaves behind.
+    pub(in crate::sequencer) fn shelve(&self) {
+        let Some(log) = self.log.built_in().filter(|_| self.bucket.is_bound()) else { return };
+        let (log, bucket, state) = (log.clone(), self.bucket.clone(), self.state.clone());
         self.state.wait_until(async move {
             if let Err(error) = log.shelve().await {
                 console_error!("older history did not move to the R2 bucket: {error}");
             }
+            sweep(&bucket, &state).await;
         });
     }
 
@@ -57,13 +61,19 @@ impl Actor {
     }
 }
 
-/// Deletes the objects that nobody needs. An alarm goes on if that fails, or if nobody asks for the store any more.
+/// Deletes the objects that nobody needs. An alarm goes on while some are left, even if nobody asks for the store anymore.
 pub(in crate::sequencer) async fn sweep(bucket: &LogBucket, state: &State) {
-    if let Err(error) = state.storage().set_alarm(SWEEP_AGAIN).await {
-        console_error!("setting the alarm for the R2 bucket failed: {error}");
-    }
-    match bucket.sweep().await {
-        Ok(()) => drop(state.storage().delete_alarm().await),
+    let swept = async {
+        if !bucket.is_swept()? {
+            state.storage().set_alarm(SWEEP_AGAIN).await?;
+            bucket.sweep().await?;
+        }
+        bucket.is_swept()
+    };
+    match swept.await {
+        Ok(true) => drop(state.storage().delete_alarm().await),
+        // The alarm deletes an object that may still arrive.
+        Ok(false) => {}
         Err(error) => console_error!("deleting unneeded objects of the R2 bucket failed: {error}"),
     }
 }
