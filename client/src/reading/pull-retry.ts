@@ -1,4 +1,4 @@
-/** The end of a run of reads: the pull pauses before the next one, or it ends. */
+/** The end of a run of reads: the pull pauses before the next one, or it ends. pull-failure.ts decides that there is an end. */
 import { backoffDelay } from '../http/backoff.ts'
 import { type HttpFailure, isTransient, retryAfterMs, TransportError } from '../http/errors.ts'
 import { type Problem, problemOf } from '../store/problem.ts'

@@ -1,4 +1,5 @@
-//! Cuts a read of the log into its sealed segments while the bytes arrive.
+//! Cuts a read of the log into its sealed segments while the bytes arrive. Where they end is in the index:
+//! `Tip::sealing` decided it when the appends came.
 //!
 //! The edge cache and the readers' caches keep a segment forever. Therefore a segment must match the index: the number of
 //! events, the link to the event before, the last event, and the last append byte for byte. A segment that does not match
